@@ -1,0 +1,39 @@
+# Two commands do everything on a machine that has only Python and make: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# torch first and by its bounded spec, so that no other package pulls a huge build of it.
+TORCH := $(shell sed -n 's/^ *"\(torch[<>=].*\)",$$/\1/p' pyproject.toml)
+
+.PHONY: demo test test-long bench lint clean
+
+demo: $(STAMP)
+	$(BIN)/nextone compare --out results/demo
+
+test: lint
+	$(BIN)/python -m pytest -n 2 -m "not long"
+
+test-long: $(STAMP)
+	$(BIN)/python -m pytest -n 2
+
+bench: $(STAMP)
+	$(BIN)/nextone bench
+
+# mypy knows no package-dir: .typecheck/nextone holds the folders under their import names.
+lint: $(STAMP)
+	@rm -rf .typecheck && mkdir -p .typecheck/nextone
+	@for file in nextone/*; do ln -s "../../$$file" ".typecheck/nextone/$${file##*/}"; done
+	@for folder in sim envs policies experiments; do ln -s "../../$$folder" ".typecheck/nextone/$$folder"; done
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# Installs again only when pyproject.toml changed. An interrupted venv (no pip in it) is made anew.
+$(STAMP): pyproject.toml
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .typecheck .mypy_cache .ruff_cache .pytest_cache build *.egg-info results

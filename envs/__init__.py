@@ -1,0 +1,1 @@
+"""What a policy observes, and the world as Gymnasium environments, paused at each decision."""

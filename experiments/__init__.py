@@ -1,0 +1,1 @@
+"""What runs policies against each other and says what came of it."""

@@ -1,0 +1,52 @@
+"""Simulate short-video feeds whose next video is chosen on the phone or in the cloud.
+
+The public names are loaded on first use, so that `import nextone` and `nextone --help` stay light.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from nextone.experiments.compare import Arm, Comparison, compare, compare_policies, parse_arm
+    from nextone.sim.config import Scenario
+    from nextone.sim.scenario import SettingError, load_scenario, scenario_toml, with_settings
+
+_HOME = {
+    "Arm": "nextone.experiments.compare",
+    "Comparison": "nextone.experiments.compare",
+    "compare": "nextone.experiments.compare",
+    "compare_policies": "nextone.experiments.compare",
+    "parse_arm": "nextone.experiments.compare",
+    "Scenario": "nextone.sim.config",
+    "SettingError": "nextone.sim.scenario",
+    "load_scenario": "nextone.sim.scenario",
+    "scenario_toml": "nextone.sim.scenario",
+    "with_settings": "nextone.sim.scenario",
+}
+
+__all__ = [
+    "Arm",
+    "Comparison",
+    "Scenario",
+    "SettingError",
+    "compare",
+    "compare_policies",
+    "load_scenario",
+    "parse_arm",
+    "scenario_toml",
+    "with_settings",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'nextone' has no attribute {name!r}")
+    value: object = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

@@ -1,0 +1,281 @@
+"""The command line. Heavy packages are imported inside the commands, so that help answers at once.
+
+Whatever a user can get wrong ends in one line on standard error and exit code 2; Ctrl-C in 130; a bug in a traceback.
+"""
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from nextone import __version__
+
+if TYPE_CHECKING:
+    from nextone.experiments.compare import Arm, Progress
+    from nextone.sim.config import Scenario
+
+CANCELLED = 130  # typer's exit code for Ctrl-C
+DEFAULT_POLICIES = "cloud_only,tag_momentum,server_score,random"
+
+app = typer.Typer(
+    help="What happens to users, servers and network when the next short video is chosen on the phone.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ScenarioFile = Annotated[
+    Path | None, typer.Option("--scenario", metavar="FILE.toml", help="Scenario file; what it omits keeps its default.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="Change a field, e.g. server.page_size=8. Repeatable."),
+]
+Seed = Annotated[int, typer.Option(help="Fixes people and luck; replications and arms derive theirs from it.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on standard output.")]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    try:
+        code = int(app(args=arguments, prog_name="nextone", standalone_mode=False) or 0)
+    except KeyboardInterrupt:
+        code = CANCELLED
+    except Exception as error:
+        message = _message(error)
+        if message is None:
+            raise
+        print(f"nextone: {message}", file=sys.stderr)
+        code = 2
+    if code == CANCELLED:
+        print("nextone: cancelled", file=sys.stderr)
+    return code
+
+
+def _message(error: Exception) -> str | None:
+    """One line about an error the user can mend; None for a bug."""
+    if hasattr(error, "format_message"):  # typer's usage errors
+        return " ".join(str(error.format_message()).split())
+    module = sys.modules.get
+    expected = [
+        (module("nextone.sim.scenario"), "SettingError"),
+        (module("nextone.sim.traces"), "TraceError"),
+        (module("nextone.experiments.statistics"), "TooFewReplications"),
+    ]
+    known = tuple(getattr(home, name) for home, name in expected if home is not None)
+    return " ".join(str(error).split()) if isinstance(error, known) else None
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"nextone {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None: ...
+
+
+@app.command()
+def compare(
+    policies: Annotated[
+        str, typer.Option(help="Comma-separated; cloud_only, if there, is the baseline, else the first.")
+    ] = DEFAULT_POLICIES,
+    arm: Annotated[
+        list[str] | None,
+        typer.Option(metavar="'LABEL=POLICY FIELD=VALUE ...'", help="An arm with settings of its own. Repeatable."),
+    ] = None,
+    users: Annotated[int | None, typer.Option(help="People simulated.  [default: 1000]")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Window in which everyone opens once.  [default: 60]")] = None,
+    days: Annotated[float | None, typer.Option(help="Instead: whole days, with people coming back.")] = None,
+    replications: Annotated[int, typer.Option(help="Independent worlds, at least 10.")] = 10,
+    seed: Seed = 0,
+    settings: Settings = None,
+    scenario: ScenarioFile = None,
+    engine: Annotated[
+        Literal["event", "batch"], typer.Option(help="SimPy with server queues, or people in parallel without.")
+    ] = "event",
+    workers: Annotated[int | None, typer.Option(help="Processes.  [default: one per core]")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Save Parquet tables and a figure there.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare policies: same people, phones, links and luck; paired differences with 95 % intervals."""
+    from nextone.experiments.compare import MAX_REPLICATIONS, SettingError, check_run
+    from nextone.experiments.compare import compare as run
+    from nextone.experiments.statistics import require_replications
+
+    require_replications(replications)
+    workers = _cores() if workers is None else workers
+    minutes = 60.0 if minutes is None and days is None else minutes
+    check_run(minutes=minutes, days=days, seed=seed, workers=workers)
+    if replications > MAX_REPLICATIONS:
+        raise SettingError(f"--replications {replications} must be <= {MAX_REPLICATIONS}")
+    arms = _arms(policies, arm or [], _scenario(scenario, settings, users).with_workers(minutes, days))
+    if out is not None:
+        prepare_folder(out)
+    with _progress(as_json) as progress:
+        result = run(
+            arms,
+            seed=seed,
+            replications=replications,
+            minutes=minutes,
+            days=days,
+            engine=engine,
+            workers=workers,
+            progress=progress,
+        )
+    from nextone.experiments import present
+
+    files: list[Path] = []
+    if out is not None:
+        files = present.save_tables(result, out) + [out / "uplift.png"]
+        present.uplift_figure(result, files[-1])
+    if as_json:
+        print(json.dumps(present.comparison_json(result), allow_nan=False))
+    else:
+        from rich.console import Console
+
+        console = Console()
+        if not console.is_terminal:  # a pipe or a file has no width to fit
+            console.width = 160
+        console.print(present.comparison_table(result))
+        if files:
+            console.print("Saved " + ", ".join(map(str, files)), highlight=False, soft_wrap=True)
+
+
+@app.command()
+def scenario(
+    show: Annotated[bool, typer.Option("--show", help="Print all of it as TOML, with units and sources.")] = False,
+    file: ScenarioFile = None,
+    settings: Settings = None,
+    comments: Annotated[bool, typer.Option(help="Meaning, unit, bounds and source of each field.")] = True,
+) -> None:
+    """Check a scenario; with --show, print all of it as TOML that loads back equal."""
+    from nextone.sim.scenario import scenario_toml
+
+    chosen = _scenario(file, settings, None)
+    print(scenario_toml(chosen, comments) if show else "scenario is valid; --show prints it", end="" if show else "\n")
+
+
+@app.command()
+def timeline(
+    user: Annotated[int, typer.Option(help="Whose session: 0 to population.users - 1.")] = 7,
+    out: Annotated[Path, typer.Option(metavar="FILE.json", help="Where to write it.")] = Path("timeline.json"),
+    policy: Annotated[str, typer.Option(help="Who chooses the next video.")] = "tag_momentum",
+    seed: Seed = 0,
+    settings: Settings = None,
+    scenario: ScenarioFile = None,
+) -> None:
+    """Write one person's session as Chrome trace events: screen, link, pool, server, policy."""
+    from nextone.experiments.compare import SettingError, check_run, resolve_policy
+
+    world = _scenario(scenario, settings, None)
+    check_run(minutes=60.0, days=None, seed=seed, workers=1)
+    if not 0 <= user < world.population.users:
+        raise SettingError(f"--user {user} must be >= 0 and < population.users={world.population.users}")
+    resolve_policy(policy)
+    prepare_file(out)
+    from nextone.experiments.timeline import write_timeline
+
+    write_timeline(world, user, seed, policy, out)
+    print(f"Saved {out}; open it in any viewer of Chrome trace events, for example ui.perfetto.dev")
+
+
+@app.command()
+def bench(as_json: Json = False) -> None:
+    """Measure speed and memory on this machine."""
+    from nextone.experiments.bench import print_bench, run_bench
+
+    result = run_bench()
+    if as_json:
+        print(json.dumps(result, allow_nan=False))
+    else:
+        print_bench(result)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _scenario(file: Path | None, settings: Sequence[str] | None, users: int | None) -> "Scenario":
+    from nextone.sim.config import Scenario
+    from nextone.sim.scenario import SettingError, load_scenario, with_settings
+
+    settings = list(settings or [])
+    if users is not None:
+        if any(text.split("=")[0].strip() == "population.users" for text in settings):
+            raise SettingError("--users and --set population.users=... are both given; give one")
+        settings.append(f"population.users={users}")
+    return with_settings(load_scenario(file) if file is not None else Scenario(), settings)
+
+
+def _arms(policies: str, texts: Sequence[str], base: "Scenario") -> list["Arm"]:
+    """Baseline first: cloud_only where it is among the policies, else the first."""
+    from nextone.experiments.compare import BASELINE_POLICY, Arm, parse_arm, resolve_policy
+
+    names = [name.strip() for name in policies.split(",") if name.strip()]
+    names.sort(key=lambda name: name != BASELINE_POLICY)
+    return [Arm(name, resolve_policy(name), base) for name in names] + [parse_arm(text, base) for text in texts]
+
+
+def prepare_folder(path: Path) -> None:
+    """Create it and make sure that files can be written there. Raises SettingError."""
+    from nextone.sim.scenario import SettingError
+
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path, prefix=".nextone-"):
+            pass
+    except (OSError, ValueError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        raise SettingError(f"--out {str(path)!r}: {reason}; give a folder that can be written to") from None
+
+
+def prepare_file(path: Path) -> None:
+    """Make sure that this file can be written. Raises SettingError."""
+    from nextone.sim.scenario import SettingError
+
+    prepare_folder(path.parent)
+    try:
+        if path.exists() and not path.is_file():
+            raise SettingError(f"--out {str(path)!r}: is not a file; give the name of a JSON file")
+    except (OSError, ValueError) as error:
+        if isinstance(error, SettingError):
+            raise
+        raise SettingError(f"--out {str(path)!r}: {error}; give the name of a JSON file") from None
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator["Progress | None"]:
+    """A bar on standard error while a person watches; it vanishes at the end."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield None
+        return
+    columns = (TextColumn("replications × arms"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, transient=True) as bar:
+        task = bar.add_task("run", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

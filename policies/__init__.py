@@ -1,0 +1,1 @@
+"""Policies for NextOne: which candidate to show next, from what the phone observes."""

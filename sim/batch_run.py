@@ -1,0 +1,67 @@
+"""Many people in parallel, each on their own clock; waits in the server's queue are given, not simulated.
+
+The same compiled life as in `sim/event_run.py`. With `queue_waits` of zero it produces the same impressions as an event
+run with ample servers, bit for bit, whatever the number of threads.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numba import get_num_threads, njit, prange
+
+from .impression import DECIDE, DONE, PAUSED, advance
+from .records import Logs, Records
+from .state import Array, World
+
+Decide = Callable[[World, Array], Array]
+"""decide(world, rows) -> scores (n, P) or (n, P + 1) for the people in `rows`, each at a decision."""
+
+NO_SCORES = np.zeros((0, 0), np.float32)
+AT_A_TIME = 64  # impressions a person moves before the logs are looked at again
+
+
+class Stops(NamedTuple):
+    """Why each person stopped (`impression.DONE` ...), by row."""
+
+    reason: Array  # (n,) int8
+
+
+@njit(cache=True, parallel=True)
+def advance_rows(w, rows, scores, answered, end_us, comes_back, budget, reason):
+    """`impression.advance` for each of `rows`, one part of the logs per thread; the reason of each in `reason`.
+
+    scores: (n, P) or (n, P + 1), or (0, 0) when no row is at a decision. answered: (n,) whether a row's request was."""
+    parts = len(w.logged)
+    block = (len(rows) + parts - 1) // parts
+    for part in prange(parts):
+        for k in range(part * block, min((part + 1) * block, len(rows))):
+            row = scores[k] if len(scores) > 0 else scores.reshape(-1)[:0]
+            reason[k] = advance(w, rows[k], row, answered[k], end_us, comes_back, budget, part)
+
+
+def run_batch(world: World, decide: Decide | None, *, end_us: int, days: bool = False) -> Records:
+    """Run everybody to the end of the window. `world.queue_waits` must be given (zeros: ample servers)."""
+    assert len(world.queue_waits) > 0, "the batch driver has no server: give build_world queue_waits"
+    logs = Logs(world)
+    rows = np.arange(len(world.users))
+    reason = np.full(len(rows), PAUSED, np.int8)
+    while len(rows):
+        deciding = reason == DECIDE
+        groups = ((rows[deciding], True), (rows[~deciding], False)) if deciding.any() else ((rows, False),)
+        rows, reason = np.zeros(0, np.int64), np.zeros(0, np.int8)
+        for group, at_decision in groups:
+            if not len(group):
+                continue
+            assert decide is not None or not at_decision
+            scores = decide(world, group) if decide is not None and at_decision else NO_SCORES
+            why = np.zeros(len(group), np.int8)
+            advance_rows(world, group, scores, np.zeros(len(group), np.bool_), end_us, days, AT_A_TIME, why)
+            logs.collect()
+            rows, reason = np.concatenate([rows, group[why != DONE]]), np.concatenate([reason, why[why != DONE]])
+    return logs.records()
+
+
+def log_parts() -> int:
+    """How many parts the logs of a batch world should have: one per thread."""
+    return int(get_num_threads())

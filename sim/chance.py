@@ -1,0 +1,148 @@
+"""Chance: keyed draws. Every random number of the world is a pure function of a key and of what it is drawn for.
+
+Philox4x32-10 is a counter-based generator: ten rounds of multiply and xor turn a 128-bit counter and a 64-bit key into
+128 random bits. The key is the run's (seed, replication), the counter says what the draw is for: (stream, person, a,
+b). There is no generator object, so no draw depends on the order of events, on neighbours, or on another draw.
+
+Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011; checked against the Random123 vectors.
+Called by everything that draws.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+# Streams: what a draw is for. A number is never reused for something else.
+PERSON = 1  # (user, which of a person's lasting properties)
+TASTE = 2  # (user, tag): base interest, and the cloud's view of it
+MATCH = 3  # (user, video): the lasting match, and the cloud's view of it
+WATCH = 4  # (user, video, nth meeting): staying, and for how long
+FEEDBACK = 5  # (user, video, nth meeting; kind)
+LIFE = 6  # (user, impression number; which event of it)
+SESSION = 7  # (user, session number; which property of it)
+NETWORK = 8  # (user, transfer number; which)
+OUTAGE = 9  # (user, outage number)
+REQUEST = 10  # (user, request number; attempt)
+WALK = 11  # (user, tag): the person's walk through a tag's videos
+VIDEO = 12  # (video): quality and appeal; keyed by the catalogue's seed
+RESAMPLE = 13  # (video): which real row a further video copies; keyed by the catalogue's seed
+POLICY = 14  # (user, video, impression): a policy's own luck
+
+_M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
+_W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
+_LOW = np.uint64(0xFFFFFFFF)
+_SHIFT = np.uint64(32)
+_TO_UNIT = 1.0 / 9007199254740992.0  # 2**-53
+
+
+class Words(NamedTuple):
+    """Four random 32-bit words."""
+
+    w0: int
+    w1: int
+    w2: int
+    w3: int
+
+
+@njit(cache=True)
+def philox(c0, c1, c2, c3, k0, k1):
+    """Philox4x32-10: counter (c0..c3) and key (k0, k1), 32-bit words each, to four random 32-bit words."""
+    c0, c1, c2, c3 = np.uint64(c0), np.uint64(c1), np.uint64(c2), np.uint64(c3)
+    k0, k1 = np.uint64(k0), np.uint64(k1)
+    for _ in range(10):
+        p0 = _M0 * c0
+        p1 = _M1 * c2
+        c0, c2 = (p1 >> _SHIFT) ^ c1 ^ k0, (p0 >> _SHIFT) ^ c3 ^ k1
+        c1, c3 = p1 & _LOW, p0 & _LOW
+        k0 = (k0 + _W0) & _LOW
+        k1 = (k1 + _W1) & _LOW
+    return Words(c0, c1, c2, c3)
+
+
+@njit(cache=True)
+def to_unit(high, low):
+    """Two 32-bit words to a float64 strictly between 0 and 1: 52 bits, centred in their cell.
+
+    53 bits would let the topmost cell round to 1.
+    """
+    bits = (high << np.uint64(20)) | (low >> np.uint64(12))
+    return (np.float64(np.int64(bits)) * 2.0 + 1.0) * _TO_UNIT
+
+
+@njit(cache=True)
+def uniform2(key, stream, user, a, b):
+    """Two independent uniforms in (0, 1). key: uint32 (2,); stream and the three ids: integers in [0, 2**32)."""
+    words = philox(stream, user, a, b, key[0], key[1])
+    return to_unit(words.w0, words.w1), to_unit(words.w2, words.w3)
+
+
+@njit(cache=True)
+def uniform(key, stream, user, a, b):
+    """A uniform in (0, 1); the first of `uniform2`."""
+    return uniform2(key, stream, user, a, b)[0]
+
+
+@njit(cache=True)
+def normal2(key, stream, user, a, b):
+    """Two independent standard normals."""
+    u, v = uniform2(key, stream, user, a, b)
+    return normal_quantile(u), normal_quantile(v)
+
+
+@njit(cache=True)
+def normal_quantile(u):
+    """The standard normal's inverse distribution function at u in (0, 1); relative error about 1e-16.
+
+    Source: Wichura, algorithm AS 241 (PPND16), Applied Statistics 37 (1988).
+    """
+    q = u - 0.5
+    if abs(q) <= 0.425:
+        r = 0.180625 - q * q
+        top = 2509.0809287301226727 * r + 33430.575583588128105
+        top = ((top * r + 67265.770927008700853) * r + 45921.953931549871457) * r + 13731.693765509461125
+        top = ((top * r + 1971.5909503065514427) * r + 133.14166789178437745) * r + 3.387132872796366608
+        low = 5226.495278852545925 * r + 28729.085735721942674
+        low = ((low * r + 39307.89580009271061) * r + 21213.794301586595867) * r + 5394.1960214247511077
+        low = ((low * r + 687.1870074920579083) * r + 42.313330701600911252) * r + 1.0
+        return q * top / low
+    r = np.sqrt(-np.log(min(u, 1.0 - u)))
+    if r <= 5.0:
+        r -= 1.6
+        top = 7.7454501427834140764e-4 * r + 0.0227238449892691845833
+        top = ((top * r + 0.24178072517745061177) * r + 1.27045825245236838258) * r + 3.64784832476320460504
+        top = ((top * r + 5.7694972214606914055) * r + 4.6303378461565452959) * r + 1.42343711074968357734
+        low = 1.05075007164441684324e-9 * r + 5.475938084995344946e-4
+        low = ((low * r + 0.0151986665636164571966) * r + 0.14810397642748007459) * r + 0.68976733498510000455
+        low = ((low * r + 1.6763848301838038494) * r + 2.05319162663775882187) * r + 1.0
+    else:
+        r -= 5.0
+        top = 2.01033439929228813265e-7 * r + 2.71155556874348757815e-5
+        top = ((top * r + 0.0012426609473880784386) * r + 0.026532189526576123093) * r + 0.29656057182850489123
+        top = ((top * r + 1.7848265399172913358) * r + 5.4637849111641143699) * r + 6.6579046435011037772
+        low = 2.04426310338993978564e-15 * r + 1.4215117583164458887e-7
+        low = ((low * r + 1.8463183175100546818e-5) * r + 7.868691311456132591e-4) * r + 0.0148753612908506148525
+        low = ((low * r + 0.13692988092273580531) * r + 0.59983220655588793769) * r + 1.0
+    value = top / low
+    return -value if q < 0 else value
+
+
+@njit(cache=True)
+def table_quantile(u, probability, value):
+    """An inverse distribution function given as a table, linear between its knots.
+
+    u: in (0, 1); probability: (K,) increasing from 0 to 1; value: (K,) non-decreasing.
+    """
+    k = np.searchsorted(probability, u)
+    if k == 0:
+        return value[0]
+    span = probability[k] - probability[k - 1]
+    return value[k - 1] + (value[k] - value[k - 1]) * (u - probability[k - 1]) / span
+
+
+def world_key(seed: int, replication: int) -> np.ndarray:
+    """The key of a run, uint32 (2,), mixed from seed in [0, 2**64) and replication in [0, 2**32)."""
+    if not 0 <= seed < 2**64:
+        raise ValueError(f"seed={seed} must be in [0, 2**64); use any whole number of that size")
+    words = philox(seed & 0xFFFFFFFF, seed >> 32, replication, 0, 0x6E657874, 0x6F6E6500)
+    return np.array([words.w0, words.w1], dtype=np.uint32)

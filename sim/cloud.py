@@ -1,0 +1,173 @@
+"""The cloud: which videos it retrieves, how it ranks them, what it predicts, what it has learnt. Steps 2 to 4.
+
+It never reads true interests or mood. It knows a lasting prior of stated correlation with the truth, and outcomes of
+impressions that ended `feature_lag` before service. Its errors last: keyed (user, tag), (video), (user, video).
+Retrieval never scans the catalogue: each person walks through each tag's videos in an order of their own, a pure
+function of how many videos were retrieved for them before.
+"""
+
+import numpy as np
+from numba import njit
+
+from .chance import VIDEO, WALK, normal_quantile, philox
+from .feedback import HATE, LONG_SHARE
+from .interest import lasting_interest, lasting_match
+from .state import VALID
+from .watching import LONG_US, VALID_US, sigmoid
+
+STRIDES = np.array(
+    [2147483647, 2147483629, 2147483587, 2147483579, 2147483563, 2147483549, 2147483543, 2147483497,
+     2147483489, 2147483477, 2147483423, 2147483399, 2147483353, 2147483323, 2147483269, 2147483249]
+)  # fmt: skip
+"""Primes above any list: modulo its length, each walks through the whole list."""
+
+CLOCK_LOG = np.log(1e6)  # log seconds to log microseconds
+HEAD_KIND = np.array([-1, -1, 0, 1, 2, 3, HATE])  # PXTR's order to config.FEEDBACK's
+SEEN_AS_NOISE = 2.9  # (16 sqrt(3) / (15 pi))**-2: mean of sigmoid(normal), MacKay's approximation
+
+
+@njit(cache=True)
+def walk(key, user, tag, length):
+    """(start, stride) of a person's walk through a tag's `length` videos; the stride shares no factor with it."""
+    words = philox(WALK, user, tag, 0, key[0], key[1])
+    start = np.int64(words.w0) % length
+    stride = STRIDES[np.int64(words.w1) % len(STRIDES)] % length
+    return start, stride
+
+
+@njit(cache=True)
+def learn_outcomes(p, user, behaviours, taste, seen_us):
+    """The cloud takes in what ended by `seen_us`: its estimates move towards outcomes, oldest first."""
+    while user.behaviours > 0:
+        row = behaviours[user.oldest]
+        if np.int64(row.end_ms) * 1000 > seen_us:
+            return
+        step = np.float32(p.learning * row.surprise / 32767.0)
+        taste[row.tag].believed += step
+        if row.tag2 != row.tag:
+            taste[row.tag2].believed += step
+        user.cloud_person += np.float32(0.5) * step
+        user.oldest = (user.oldest + 1) % len(behaviours)
+        user.behaviours -= 1
+
+
+@njit(cache=True)
+def report_outcome(user, behaviours, video, predicted_milli, outcome, end_us):
+    """The phone logs an impression; the cloud will see it when it is old enough."""
+    row = behaviours[(user.oldest + user.behaviours) % len(behaviours)]
+    row.end_ms = np.uint32(-(-end_us // 1000))  # rounded up: never seen too early
+    happened = 1.0 if outcome & VALID else 0.0
+    row.surprise = np.int16((happened - sigmoid(predicted_milli / 1000.0)) * 32767.0)
+    row.tag = video.tag
+    row.tag2 = video.tag2
+    user.behaviours += 1
+
+
+@njit(cache=True)
+def rank_page(p, key, user, taste, listed, tag_start, waiting, wanted):
+    """Retrieve the person's next videos and keep the best `wanted` in `waiting`, best first; how many there are.
+
+    The next retrieved_per_impression x page_size videos of the person's stream (give or take rounding per tag), so
+    that selection per impression hardly depends on the page size. Equal estimates keep the order of retrieval.
+    """
+    tags = len(tag_start) - 1
+    weight = np.empty(tags)
+    total = 0.0
+    for tag in range(tags):
+        _, prior = lasting_interest(key, user.user, tag, user.taste_sd, p.taste_correlation)
+        weight[tag] = (tag_start[tag + 1] - tag_start[tag]) * np.exp(p.retrieval_focus * prior)
+        total += weight[tag]
+    before = user.stream
+    after = before + p.retrieved_per_impression * p.page_size
+    kept = 0
+    for tag in range(tags):
+        length = tag_start[tag + 1] - tag_start[tag]
+        if length == 0:
+            continue
+        share = weight[tag] / total
+        words = philox(WALK, user.user, tag, 1, key[0], key[1])
+        phase = np.float64(words.w0) / 4294967296.0
+        cursor, stop = np.int64(share * before + phase), np.int64(share * after + phase)
+        if stop == cursor:
+            continue
+        start, stride = walk(key, user.user, tag, length)
+        round_of_page = cursor // length
+        crowded = stop - cursor > length
+        for n in range(cursor, stop):
+            row = listed[tag_start[tag] + (start + stride * (n % length)) % length]
+            believed = 0.5 * (taste[tag].believed + taste[row.tag2].believed)
+            _, match = lasting_match(key, user.user, row.video, p.match_sd, p.match_correlation)
+            estimate = np.float32(row.cloud_quality + believed + match)
+            if kept == wanted and estimate <= waiting[wanted - 1].estimate:
+                continue
+            k = kept if kept < wanted else wanted - 1
+            while k > 0 and waiting[k - 1].estimate < estimate:
+                waiting[k] = waiting[k - 1]
+                k -= 1
+            waiting[k].video = row.video
+            waiting[k].estimate = estimate
+            waiting[k].meeting = np.uint16((round_of_page if crowded else n // length) & 0xFFFF)
+            waiting[k].buffered = 0
+            waiting[k].bitrate = -1
+            kept = min(kept + 1, wanted)
+    user.stream = after
+    return kept
+
+
+@njit(cache=True)
+def tail(threshold_us, dead_us, log_mean, log_sd):
+    """About P(dead time + lognormal >= threshold): the logistic approximation of the normal tail."""
+    beyond = threshold_us - dead_us
+    if beyond <= 0:
+        return 1.0
+    return sigmoid(-1.702 * (np.log(beyond) - CLOCK_LOG - log_mean) / log_sd)
+
+
+@njit(cache=True)
+def logit_milli(chance, shift):
+    """logit(chance) + shift in 1/1000, an int16."""
+    chance = min(max(chance, 1e-6), 1.0 - 1e-6)
+    return np.int16(np.rint(1000.0 * min(max(np.log(chance / (1.0 - chance)) + shift, -30.0), 30.0)))
+
+
+@njit(cache=True)
+def predict_rates(p, key, user, video_id, video, estimate, pxtr):
+    """The server's predicted rates of a video for a person into `pxtr` (7,), int16 in 1/1000 logit.
+
+    From its estimate and its idea of the person; plus a lasting error per video and rate, and a common bias. Rates of
+    feedback use the person's past counts, shrunk to the population's rate.
+    """
+    unknown = p.person_sd**2 * (1 - p.quality_correlation**2) + p.quality_sd**2 * (1 - p.quality_correlation**2)
+    unknown += p.mood_sd**2 + p.match_sd**2 * (1 - p.match_correlation**2)
+    unknown += 0.5 * user.taste_sd**2 * (1 - p.taste_correlation**2)
+    stays = sigmoid((p.stay + user.cloud_person + estimate) / np.sqrt(1.0 + unknown / SEEN_AS_NOISE))  # mean over the unknown
+    valid_us, long_us = min(VALID_US, video.duration_us), min(LONG_US, video.duration_us)
+    dead = p.dead_time_us
+    skip_valid = tail(valid_us, dead, p.skip_log_mean, p.skip_log_sd)
+    skip_long = tail(long_us, dead, p.skip_log_mean, p.skip_log_sd)
+    valid = stays * max(tail(valid_us, dead, p.watch_log_mean, p.watch_log_sd), skip_valid) + (1 - stays) * skip_valid
+    long = stays * max(tail(long_us, dead, p.watch_log_mean, p.watch_log_sd), skip_long) + (1 - stays) * skip_long
+    noise = philox(VIDEO, video_id, 1, 0, 7, 11)
+    words = (noise.w0, noise.w1, noise.w2, noise.w3)
+    for head in range(len(pxtr)):
+        word = words[head // 2]
+        half = (word >> np.uint64(16)) if head % 2 else (word & np.uint64(0xFFFF))
+        error = p.pxtr_noise * normal_quantile((np.float64(half) + 0.5) / 65536.0)
+        if head == 0:
+            chance = valid
+        elif head == 1:
+            chance = long
+        else:
+            kind = HEAD_KIND[head]
+            weight = 1.0 / p.user_icc - 1.0  # beta-binomial: prior worth so many impressions
+            chance = (user.past[kind] + weight * population_rate(p, kind)) / (user.past_impressions + weight)
+            ratio = p.long_ratio[kind]
+            chance *= (1.0 + (ratio - 1.0) * long) / (1.0 + (ratio - 1.0) * LONG_SHARE)
+            chance *= np.exp(video.cloud_appeal - 0.5 * (p.appeal_sd * p.quality_correlation) ** 2)
+        pxtr[head] = logit_milli(chance, error + p.pxtr_bias)
+
+
+@njit(cache=True)
+def population_rate(p, kind):
+    """The population's rate of a kind of feedback (config.FEEDBACK's order)."""
+    return (p.like, p.follow, p.comment, p.forward, p.hate, p.profile)[kind]

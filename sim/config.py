@@ -1,0 +1,479 @@
+"""Every number of the world, once: its unit, its bounds, and where it comes from.
+
+A scenario is frozen and validated when it is made. Experiments vary it by replacing fields (`sim/scenario.py` reads and
+writes it as TOML). `Scenario.params()` is what the compiled model reads: one flat record in which seconds and
+milliseconds have become int64 microseconds and Mbit/s whole bits per second, here and nowhere else.
+"""
+
+import math
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+NEVER_US = 2**62  # later than anything; sums with it saturate (two of them still fit in int64)
+
+TIERS = ("android_low", "android_mid", "android_high", "ios")
+LINK_CLASSES = ("wifi4", "wifi5", "wifi6", "4g", "5g", "driving", "ghent_4g", "oslo_3g")
+FEEDBACK = ("like", "follow", "comment", "forward", "hate", "profile")
+
+
+def number(default: Any, unit: str, source: str, text: str, **bounds: Any) -> Any:
+    """A field of the scenario: default, unit, source ('Source: ...' or 'Assumed: ...'), meaning, bounds (pydantic's)."""
+    assert source.startswith(("Source:", "Assumed:")), source
+    extra: dict[str, Any] = {"unit": unit, "source": source}
+    if isinstance(default, tuple):  # bounds of a list hold for its entries; `Section` checks them
+        extra, bounds = extra | {"bounds": bounds}, {}
+    return Field(default, description=text, json_schema_extra=extra, **bounds)
+
+
+def _spread(size: int) -> BeforeValidator:
+    """A single number given for a list stands for every entry."""
+    return BeforeValidator(lambda v: (v,) * size if isinstance(v, (int, float)) and not isinstance(v, bool) else v)
+
+
+class Section(BaseModel):
+    """A part of the scenario: frozen, unknown keys and NaN refused, no silent conversions between types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=True, strict=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        extra = cls.model_fields[str(info.field_name)].json_schema_extra
+        bounds = extra.get("bounds", {}) if isinstance(extra, dict) else {}
+        for x in value if isinstance(value, (tuple, list)) else (value,):
+            if isinstance(x, float) and math.isnan(x):
+                raise ValueError("must be a number, not NaN")
+            for rule, limit in bounds.items() if isinstance(x, (int, float)) else ():
+                if (rule == "ge" and x < limit) or (rule == "gt" and x <= limit) or (rule == "le" and x > limit):
+                    raise ValueError(f"every entry must be {dict(ge='>=', gt='>', le='<=')[rule]} {limit}")
+        return tuple(value) if isinstance(value, list) else value
+
+
+class Catalogue(Section):
+    """The videos."""
+
+    kind: Literal["kuairand", "synthetic"] = number(
+        "kuairand", "", "Source: KuaiRand-Pure (CIKM 2022), see sim/data/kuairand",
+        "real durations and tags, or lognormal durations and Zipf tags")  # fmt: skip
+    videos: int = number(
+        200_000, "videos", "Assumed: two weeks at 277 impressions a day rank over 100,000 videos",
+        "catalogue size; the first 7,248 are the real ones", ge=1, le=10_000_000)  # fmt: skip
+    catalogue_seed: int = number(
+        1, "", "Assumed: any", "fixes the videos, apart from people and luck", ge=0, le=2**32 - 1)  # fmt: skip
+    quality_sd: float = number(
+        1.0, "logit", "Assumed: tried on KuaiRand-Pure, see docs/design.md", "spread of quality between videos",
+        ge=0, le=5)  # fmt: skip
+    appeal_sd: float = number(
+        0.95, "log", "Source: KuaiRand-Pure, likes between videos are beta(.67, 35.3): CV 1.2",
+        "spread between videos of the odds of feedback", ge=0, le=3)  # fmt: skip
+    tags: int = number(43, "tags", "Source: KuaiRand-Pure", "number of tags of a synthetic catalogue", ge=1, le=100)
+    duration_log_mean: float = number(
+        3.3, "log s", "Source: KuaiRand-27K, median 27 s", "log-mean duration, synthetic catalogue",
+        ge=0, le=8)  # fmt: skip
+    duration_log_sd: float = number(
+        1.43, "log", "Source: KuaiRand-27K, p90 169 s", "log-sd of durations, synthetic catalogue", ge=0, le=3)  # fmt: skip
+
+
+class Population(Section):
+    """People, as they are for good."""
+
+    users: int = number(1000, "people", "Assumed: any", "people simulated", ge=1, le=10_000_000)
+    person_sd: float = number(
+        1.0, "logit", "Source: KuaiRand-Pure, ICC of valid play between users .146",
+        "spread between people of the readiness to stay with any video", ge=0, le=5)  # fmt: skip
+    taste_sd: float = number(
+        0.6, "logit", "Source: KuaiRand-Pure, tag entropy 3.19 bits, spread of long view by tag",
+        "spread of a person's interest over tags", ge=0, le=5)  # fmt: skip
+    taste_spread: float = number(
+        0.3, "log", "Assumed: some are narrower than others; no public data",
+        "log-sd between people of their own taste_sd (its median stays)", ge=0, le=2)  # fmt: skip
+    match_sd: float = number(
+        0.6, "logit", "Source: KuaiRand, random against recommended valid play .205 / .498",
+        "spread of the lasting match of a person and a video", ge=0, le=5)  # fmt: skip
+
+
+class Interests(Section):
+    """What changes in people while they watch."""
+
+    mood_sd: float = number(
+        0.75, "logit", "Source: KuaiRand-Pure, residual correlation .16 within 15 min against .09 lasting",
+        "spread of the mood of a session", ge=0, le=5)  # fmt: skip
+    mood_hours: float = number(
+        3.0, "h", "Source: KuaiRand-Pure, the excess correlation fades within one to six hours",
+        "time constant of the mood", gt=0, le=1000)  # fmt: skip
+    drift: float = number(
+        0.05, "logit", "Source: KuaiRand-Pure, same-tag residual correlation .03 to .04 above other tags within the hour",
+        "step of the interest in a tag towards what was enjoyed, away from what was skipped", ge=0, le=2)  # fmt: skip
+    drift_hours: float = number(
+        2.0, "h", "Source: KuaiRand-Pure, that excess is about .01 after hours",
+        "time constant of the way back to the lasting interest", gt=0, le=10_000)  # fmt: skip
+    satiation: float = number(
+        0.08, "logit", "Assumed: small; no public sequence of consecutive items", "fatigue with a tag added by a video of it",
+        ge=0, le=2)  # fmt: skip
+    satiation_s: float = number(
+        600.0, "s", "Assumed: minutes", "time constant of the recovery from fatigue", gt=0, le=1e7)  # fmt: skip
+    new_interest: float = number(
+        0.003, "per impression", "Assumed: about one in four sessions (the dress of EdgeRec's Fig. 1)",
+        "chance that an impression wakes a new interest in its tag", ge=0, le=1)  # fmt: skip
+    new_interest_logit: float = number(
+        1.5, "logit", "Assumed: a strong passing interest", "size of a new interest", ge=0, le=10)  # fmt: skip
+
+
+class Watching(Section):
+    """How long a person stays with a video."""
+
+    stay: float = number(
+        -1.15, "logit", "Source: KuaiRand-Pure main feed, valid play .498 under cloud_only",
+        "log-odds of staying for a random video, all else zero", ge=-20, le=20)  # fmt: skip
+    dead_time_s: float = number(
+        0.5, "s", "Source: KuaiRand-Pure, P(play < .5 s) = .015", "nobody decides before", ge=0, le=10)  # fmt: skip
+    skip_log_mean: float = number(
+        0.72, "log s", "Source: KuaiRand-Pure, two lognormals with a dead time", "log-mean time to an early leave",
+        ge=-5, le=5)  # fmt: skip
+    skip_log_sd: float = number(
+        0.95, "log", "Source: KuaiRand-Pure, two lognormals with a dead time", "log-sd of it", ge=0.01, le=3)  # fmt: skip
+    watch_log_mean: float = number(
+        3.83, "log s", "Source: KuaiRand-Pure, videos of 60 s and more", "log-mean time of those who stay",
+        ge=-5, le=10)  # fmt: skip
+    watch_log_sd: float = number(
+        1.03, "log", "Source: KuaiRand-Pure, videos of 60 s and more", "log-sd of it", ge=0.01, le=3)  # fmt: skip
+    watch_log_slope: float = number(
+        0.1, "log per logit", "Assumed: who likes it more stays longer", "lengthening by the logit of staying",
+        ge=0, le=1)  # fmt: skip
+    loop: float = number(
+        0.32, "probability", "Source: KuaiRand-Pure, over 20 s: .049 beyond 1.05 of .154 at the end or beyond",
+        "chance to let a finished video play again", ge=0, le=0.95)  # fmt: skip
+
+
+class Feedback(Section):
+    """What people say: rates over all impressions, and how much likelier after a long view than otherwise."""
+
+    like: float = number(0.0188, "per impression", "Source: KuaiRand-Pure tab 1", "likes", ge=0, le=1)
+    follow: float = number(0.0015, "per impression", "Source: KuaiRand-Pure tab 1", "follows", ge=0, le=1)
+    comment: float = number(0.0029, "per impression", "Source: KuaiRand-Pure tab 1", "comments written", ge=0, le=1)
+    forward: float = number(0.0009, "per impression", "Source: KuaiRand-Pure tab 1", "forwards", ge=0, le=1)
+    hate: float = number(0.0008, "per impression", "Source: KuaiRand-Pure tab 1", "'not interested'", ge=0, le=1)
+    profile: float = number(0.0216, "per impression", "Source: KuaiRand-Pure tab 1", "author's profile opened", ge=0, le=1)
+    long_ratio: Annotated[tuple[float, float, float, float, float, float], _spread(6)] = number(
+        (3.06, 3.41, 13.6, 4.83, 0.72, 5.0), "ratio", "Source: KuaiRand-Pure tab 1, rate on a long view / otherwise",
+        "like, follow, comment, forward, hate, profile", ge=0)  # fmt: skip
+    match_slope: float = number(
+        0.3, "log per logit", "Assumed: people like what they like",
+        "feedback odds by taste and match (hate: the other way)", ge=0, le=3)  # fmt: skip
+    user_icc: float = number(
+        0.195, "", "Source: KuaiRand-Pure, likes: beta(.078, 4.06); Assumed the same for the other kinds",
+        "intra-class correlation of feedback between people", gt=0.001, lt=1)  # fmt: skip
+    browse: float = number(
+        0.049, "per impression", "Source: KuaiRand-Pure tab 1", "chance to open the comments", ge=0, le=1)  # fmt: skip
+    browse_log_mean: float = number(
+        1.83, "log s", "Source: KuaiRand-Pure tab 1, median 6.2 s", "log-mean time in comments or on a profile",
+        ge=-5, le=10)  # fmt: skip
+    browse_log_sd: float = number(0.98, "log", "Source: KuaiRand-Pure tab 1, p90 21.7 s", "log-sd of it", ge=0, le=3)
+
+
+class Sessions(Section):
+    """Opening the app, leaving it, coming back."""
+
+    start_hour: float = number(
+        20.0, "h", "Assumed: the evening", "hour of day (UTC+8 shape) at which the window starts", ge=0, lt=24)  # fmt: skip
+    leave_per_min: float = number(
+        0.036, "per min", "Source: KuaiRand-27K, 78.7 impressions a session; about 25 min",
+        "hazard of leaving the app at neutral satisfaction", ge=0, le=60)  # fmt: skip
+    leave_satisfaction: float = number(
+        0.8, "log per unit", "Assumed: satisfied people stay; no public data",
+        "fall of that hazard per unit of satisfaction", ge=0, le=5)  # fmt: skip
+    satisfaction_memory: float = number(
+        0.9, "", "Assumed: about ten impressions", "weight of the past in the running satisfaction", ge=0, lt=1)  # fmt: skip
+    stall_pain: float = number(
+        0.5, "per s", "Assumed: a stall of 2 s undoes an enjoyed video", "satisfaction lost per second of stall or start-up",
+        ge=0, le=10)  # fmt: skip
+    stall_patience_s: float = number(
+        6.0, "s", "Assumed: no public data", "mean time before a stalled video is swiped away", gt=0, le=1e6)  # fmt: skip
+    wait_patience_s: float = number(
+        20.0, "s", "Assumed: no public data", "mean time before a person without a page leaves", gt=0, le=1e6)  # fmt: skip
+    away: float = number(
+        0.008, "per impression", "Assumed: some messages are answered", "chance to put the app in the background",
+        ge=0, le=1)  # fmt: skip
+    away_s: float = number(45.0, "s", "Assumed: exponential", "mean time in the background", ge=0, le=1e6)
+    gap_hours: float = number(
+        4.2, "h", "Source: KuaiRand-27K, 4.8 sessions a day", "median time to the next open, at even activity",
+        gt=0.5, le=1000)  # fmt: skip
+    gap_log_sd: float = number(0.9, "log", "Source: KuaiRand-27K, log-sd of daily impressions .96", "log-sd of it",
+                               ge=0, le=3)  # fmt: skip
+    gap_satisfaction: float = number(
+        0.2, "log per unit", "Assumed: no public data", "shortening of it per unit of the last session's satisfaction",
+        ge=0, le=5)  # fmt: skip
+
+
+class Network(Section):
+    """Access links."""
+
+    shares: Annotated[tuple[float, float, float, float, float, float, float, float], _spread(8)] = number(
+        (0.1, 0.3, 0.15, 0.2, 0.15, 0.06, 0.02, 0.02), "share",
+        "Assumed: no public mix; mostly WiFi and static cellular, some on the move",
+        "people on " + ", ".join(LINK_CLASSES), ge=0)  # fmt: skip
+    traces: str = number("", "path", "Assumed: none", "a folder or file of traces that replaces the shipped links")
+    constant_mbps: float = number(
+        0.0, "Mbit/s", "Assumed: off", "if positive, every link has this capacity (inf allowed)", ge=0)  # fmt: skip
+    synthetic_traces: int = number(
+        0, "traces", "Assumed: off", "if positive, links are that many generated traces", ge=0, le=100_000)  # fmt: skip
+    synthetic_mbps: float = number(
+        20.0, "Mbit/s", "Assumed: near the median of LTE in pam2025", "their median capacity", gt=0, le=10_000)  # fmt: skip
+    synthetic_cv: float = number(
+        0.7, "", "Source: pam2025, CV within a trace .71", "their coefficient of variation", ge=0, le=3)  # fmt: skip
+    rtt_scale: float = number(
+        1.0, "ratio", "Source: pam2025 for cellular", "multiplies every round trip (0: none)", ge=0, le=100)  # fmt: skip
+    wifi_rtt_scale: float = number(
+        0.6, "ratio", "Assumed: no licensed WiFi RTT trace", "multiplies round trips on WiFi", ge=0, le=100)  # fmt: skip
+    loss: float = number(0.005, "probability", "Source: pam2025, lost pings", "chance that a request is lost", ge=0, le=1)
+    outages_per_hour: float = number(
+        0.5, "per h", "Assumed: an elevator or a metro now and then", "spells without network on cellular links",
+        ge=0, le=3600)  # fmt: skip
+    outage_s: float = number(20.0, "s", "Assumed: exponential", "mean length of a spell", gt=0, le=1e6)
+    radio_wake_ms: float = number(
+        0.0, "ms", "Assumed: off; pings keep the radio awake, so no data", "delay of the first transfer after idling",
+        ge=0, le=10_000)  # fmt: skip
+    radio_idle_s: float = number(5.0, "s", "Assumed: LTE inactivity timers", "idle time after which a radio sleeps",
+                                 ge=0, le=1e6)  # fmt: skip
+
+
+class Player(Section):
+    """Playing and preloading."""
+
+    swipe_ms: float = number(300.0, "ms", "Assumed: a usual transition", "from lifting the finger to the next video",
+                             ge=0, le=10_000)  # fmt: skip
+    startup_s: float = number(0.5, "s", "Assumed: usual player setting", "content needed for the first frame",
+                              ge=0, le=60)  # fmt: skip
+    rebuffer_s: float = number(1.0, "s", "Assumed: usual player setting", "content needed to go on after a stall",
+                               ge=0.05, le=60)  # fmt: skip
+    buffer_s: float = number(20.0, "s", "Assumed: usual player setting", "most content held ahead of the playhead",
+                             gt=0, le=120)  # fmt: skip
+    preload_videos: int = number(3, "videos", "Assumed: architecture", "how many of the next videos are preloaded",
+                                 ge=0, le=100)  # fmt: skip
+    preload_s: float = number(3.0, "s", "Assumed: architecture", "how much of each", ge=0, le=60)
+    bitrates_mbps: tuple[float, float, float] = number(
+        (0.8, 1.3, 2.1), "Mbit/s", "Source: encodings of 7 short videos, means .73-.90, 1.2-1.4, 1.8-2.3 (calibration)",
+        "the three encodings, ascending", gt=0, le=100)  # fmt: skip
+    rate_safety: float = number(
+        0.7, "ratio", "Assumed: usual throughput rule", "share of the measured throughput a bitrate may take", gt=0, le=10)  # fmt: skip
+
+
+class Client(Section):
+    """Pages, pool and requests on the phone."""
+
+    ttl_s: float = number(600.0, "s", "Assumed: KIR publishes no value", "age at which a candidate leaves the pool", gt=0)
+    ttl_impressions: float = number(
+        math.inf, "impressions", "Assumed: off", "age in impressions at which a candidate leaves", ge=1)  # fmt: skip
+    refill_at: int = number(1, "impressions", "Assumed: architecture", "ask for a page when so many are left",
+                            ge=0, le=100)  # fmt: skip
+    on_refill: Literal["replace", "merge"] = number(
+        "replace", "", "Source: KIR, the pool is cleared wholesale", "what a response does to the pool")  # fmt: skip
+    decide_at: Literal["swipe", "start"] = number(
+        "swipe", "", "Source: KIR, every swipe triggers", "when NextOne is asked: finger lifts, or video starts")  # fmt: skip
+    expired_offline: Literal["drop", "serve"] = number(
+        "drop", "", "Assumed: the TTL is a rule", "expired candidates during a spell without network")  # fmt: skip
+    timeout_s: float = number(5.0, "s", "Assumed: usual client setting", "wait for a response before giving up",
+                              gt=0, le=3600)  # fmt: skip
+    backoff_s: float = number(1.0, "s", "Assumed: usual client setting", "pause before the first retry; doubles, 5 times at most",
+                              ge=0, le=3600)  # fmt: skip
+    history: int = number(20, "impressions", "Source: CIKM 2022, list of watched videos, 10 to 50", "past impressions a policy sees",
+                          ge=1, le=200)  # fmt: skip
+
+
+class Server(Section):
+    """The cloud: what it ranks, what it knows, how long it takes."""
+
+    page_size: int = number(6, "impressions", "Source: Kuaishou talk 2021, a request returns 6", "impressions of a page",
+                            ge=1, le=100)  # fmt: skip
+    candidates: int = number(20, "videos", "Assumed: KIR pool 10 to 50", "videos shipped with a page (cloud_only: page_size)",
+                             ge=1, le=150)  # fmt: skip
+    workers: int = number(0, "workers", "Assumed: 0 means utilisation <= .6 for cloud_only at page 6",
+                          "requests served at once", ge=0, le=10_000_000)  # fmt: skip
+    queue_limit: int = number(1000, "requests", "Assumed: usual server setting", "waiting requests beyond which one is refused",
+                              ge=0, le=10_000_000)  # fmt: skip
+    service_ms: float = number(600.0, "ms", "Assumed: architecture; the whole chain is about 1 s", "mean time a worker is held",
+                               ge=0, le=600_000)  # fmt: skip
+    service_per_candidate_ms: float = number(5.0, "ms", "Assumed: architecture", "more per shipped video", ge=0, le=10_000)
+    service_cv: float = number(0.3, "", "Assumed: no public data", "coefficient of variation of it (lognormal)", ge=0, le=5)
+    chain_ms: float = number(400.0, "ms", "Assumed: KIR, about 1 s with service", "the rest of the chain, no worker held",
+                             ge=0, le=600_000)  # fmt: skip
+    feature_lag_s: float = number(30.0, "s", "Source: KIR, feedback returns in tens of seconds", "age of the newest behaviour the cloud sees",
+                                  ge=0, le=3600)  # fmt: skip
+    retrieved_per_impression: int = number(33, "videos", "Assumed: best 6 of about 200", "videos ranked per impression of a page",
+                                           ge=1, le=1000)  # fmt: skip
+    retrieval_focus: float = number(
+        1.0, "per logit", "Source: KuaiRand-Pure, tag entropy of a person 3.19 bits of 4.34",
+        "how strongly retrieval leans to the tags a person is believed to like", ge=0, le=10)  # fmt: skip
+    quality_correlation: float = number(0.77, "", "Source: KuaiRand-Pure, see docs/design.md", "of estimate and truth, video",
+                                        ge=0, le=1)  # fmt: skip
+    taste_correlation: float = number(0.71, "", "Source: KuaiRand-Pure, see docs/design.md", "of prior and truth, tag",
+                                      ge=0, le=1)  # fmt: skip
+    match_correlation: float = number(0.47, "", "Source: KuaiRand-Pure, see docs/design.md", "of estimate and truth, match",
+                                      ge=0, le=1)  # fmt: skip
+    learning: float = number(0.1, "logit", "Assumed: a running mean of ten", "step of the estimates per observed outcome",
+                             ge=0, le=2)  # fmt: skip
+    pxtr_noise: float = number(0.3, "logit", "Assumed: no public data", "lasting error of each predicted rate, per video (discrimination)",
+                               ge=0, le=5)  # fmt: skip
+    pxtr_bias: float = number(0.0, "logit", "Assumed: calibrated", "shift of every predicted rate (calibration)", ge=-5, le=5)
+    item_bytes: int = number(1500, "bytes", "Assumed: metadata and links", "payload per shipped video", ge=0, le=10_000_000)
+    embedding_bytes: int = number(
+        640, "bytes", "Source: EdgeRec, 160 B per embedded feature; four of them", "more payload per video when the phone ranks",
+        ge=0, le=10_000_000)  # fmt: skip
+
+
+class Phone(Section):
+    """Phones: android_low, android_mid, android_high, ios."""
+
+    shares: Annotated[tuple[float, float, float, float], _spread(4)] = number(
+        (0.24, 0.32, 0.24, 0.2), "share", "Assumed: no public mix", "people on " + ", ".join(TIERS), ge=0)  # fmt: skip
+    inference_ms: Annotated[tuple[float, float, float, float], _spread(4)] = number(
+        (190.0, 115.0, 59.3, 49.4), "ms", "Source: CIKM 2022 Table 7, means 120.8 Android, 49.4 iOS; tiers Assumed",
+        "mean time of a decision by tier", ge=0, le=60_000)  # fmt: skip
+    inference_min_ms: float = number(20.0, "ms", "Assumed: architecture", "floor of it, unless the mean is lower",
+                                     ge=0, le=60_000)  # fmt: skip
+    inference_log_sd: float = number(0.5, "log", "Assumed: systems.md 3.4, .4 to .6", "log-sd of it", ge=0, le=3)
+    software_decoder: float = number(0.15, "share", "Assumed: no public data", "phones without a hardware decoder", ge=0, le=1)
+    hardware_start_ms: float = number(60.0, "ms", "Assumed: no public data", "start-up delay, hardware decoder", ge=0, le=10_000)
+    software_start_ms: float = number(150.0, "ms", "Assumed: no public data", "start-up delay, software decoder",
+                                      ge=0, le=10_000)  # fmt: skip
+
+
+class Scenario(BaseModel):
+    """The whole world as numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    catalogue: Catalogue = Catalogue()
+    population: Population = Population()
+    interests: Interests = Interests()
+    watching: Watching = Watching()
+    feedback: Feedback = Feedback()
+    sessions: Sessions = Sessions()
+    network: Network = Network()
+    player: Player = Player()
+    client: Client = Client()
+    server: Server = Server()
+    phone: Phone = Phone()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        s, c, p = self.server, self.client, self.player
+        if s.page_size > s.candidates:
+            raise ValueError(
+                f"server.page_size={s.page_size} must be <= server.candidates={s.candidates}; "
+                f"ship at least a page: server.candidates={s.page_size}"
+            )
+        if self.pool_slots > 250:
+            raise ValueError(
+                f"server.candidates={s.candidates} with client.on_refill=merge needs {self.pool_slots} pool slots, "
+                "must be <= 250; ship fewer candidates or smaller pages"
+            )
+        if list(p.bitrates_mbps) != sorted(p.bitrates_mbps):
+            raise ValueError(f"player.bitrates_mbps={list(p.bitrates_mbps)} must ascend; sort it")
+        if p.startup_s > p.buffer_s or p.rebuffer_s > p.buffer_s:
+            raise ValueError(
+                f"player.buffer_s={p.buffer_s} must be >= player.startup_s={p.startup_s} and player.rebuffer_s="
+                f"{p.rebuffer_s}; hold at least what play needs to start"
+            )
+        for name, shares in (("network.shares", self.network.shares), ("phone.shares", self.phone.shares)):
+            if not 0 < sum(shares) < math.inf:
+                raise ValueError(f"{name}={list(shares)} must have a positive, finite sum; give some class a share")
+        if c.ttl_impressions != math.inf and c.ttl_impressions != int(c.ttl_impressions):
+            raise ValueError(f"client.ttl_impressions={c.ttl_impressions} must be a whole number or inf; round it")
+        return self
+
+    @property
+    def pool_slots(self) -> int:
+        """Room of the candidate pool, slots."""
+        s, c = self.server, self.client
+        return s.candidates + c.refill_at + s.page_size if c.on_refill == "merge" else s.candidates
+
+    @property
+    def behaviour_slots(self) -> int:
+        """Room for behaviours the cloud does not see yet: the most that can end within the lag, plus one."""
+        shortest_s = max(self.player.swipe_ms / 1e3 + self.watching.dead_time_s, 0.05)
+        return int(self.server.feature_lag_s / shortest_s) + 2
+
+    def params(self) -> NDArray[np.void]:
+        """The record the compiled model reads, shape (1,): one entry per field, in `PARAMS_DTYPE`'s units."""
+        record = np.zeros(1, PARAMS_DTYPE)
+        for section, name, target, scale in _CONVERSIONS:
+            record[target] = _convert(getattr(getattr(self, section), name), scale)
+        return record
+
+    def with_workers(self, minutes: float | None, days: float | None) -> Self:
+        """This scenario with `server.workers` resolved, if it was 0: the smallest number whose utilisation is <= .6
+        for cloud_only at page 6 when the load is highest, in closed form from people and window."""
+        if self.server.workers:
+            return self
+        workers = _enough_workers(self, minutes, days)
+        return self.model_copy(update={"server": self.server.model_copy(update={"workers": workers})})
+
+
+SESSION_IMPRESSIONS = 78.7  # Source: KuaiRand-27K, impressions a session
+SESSION_MIN = 25.0  # Source: calibration.md section 5, very rough
+SESSIONS_PER_DAY = 4.8  # Source: KuaiRand-27K
+BUSY_HOUR = 0.063 * 24  # Source: KuaiRand-Pure, the busiest hour against the mean
+SIZING_PAGE = 6
+
+
+def _enough_workers(scenario: Scenario, minutes: float | None, days: float | None) -> int:
+    users, s = scenario.population.users, scenario.server
+    page_s = SESSION_MIN * 60 / SESSION_IMPRESSIONS * SIZING_PAGE
+    if days is not None:
+        phones_open = users * SESSIONS_PER_DAY * SESSION_MIN / 1440 * BUSY_HOUR
+    else:
+        window = 60.0 if minutes is None else minutes
+        phones_open = users / window * SESSION_MIN * (1 - math.exp(-window / SESSION_MIN))
+    service_s = (s.service_ms + s.service_per_candidate_ms * SIZING_PAGE) / 1e3
+    return max(1, math.ceil(phones_open / page_s * service_s / 0.6))
+
+
+def _convert(value: Any, scale: float | None) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_convert(v, scale) for v in value)
+    if scale is None:
+        return value
+    return NEVER_US if value * scale >= NEVER_US else round(value * scale)  # round half to even
+
+
+def _conversions() -> tuple[list[tuple[str, str, str, float | None]], np.dtype[np.void]]:
+    """(section, field, name in the record, factor to an integer or None) per field, and the record's dtype.
+
+    Names of fields are unique but for `shares`, which take their section's name."""
+    units = {"s": ("_s", "_us", 1e6), "ms": ("_ms", "_us", 1e3), "Mbit/s": ("_mbps", "_bps", 1e6)}
+    choices = {"on_refill": "merge", "decide_at": "start", "expired_offline": "serve"}
+    rows: list[tuple[str, str, str, float | None]] = []
+    fields: list[tuple[Any, ...]] = []
+    for section, info in Scenario.model_fields.items():
+        model = info.annotation
+        assert isinstance(model, type) and issubclass(model, Section)
+        for name, field in model.model_fields.items():
+            if name in ("traces", "kind") or name in choices:
+                continue
+            extra = field.json_schema_extra
+            assert isinstance(extra, dict)
+            unit = str(extra["unit"])
+            target, scale = name, None
+            if unit in units:
+                old, new, scale = units[unit]
+                assert name.endswith(old), name
+                target = name.removesuffix(old) + new
+            elif unit == "impressions" and isinstance(field.default, float):
+                scale = 1.0
+            if name == "shares":
+                target = section + "_shares"
+            size = len(field.default) if isinstance(field.default, tuple) else 0
+            kind = "i8" if scale is not None or isinstance(field.default, int) else "f8"
+            fields.append((target, kind, (size,)) if size else (target, kind))
+            rows.append((section, name, target, scale))
+    assert len({f[0] for f in fields}) == len(fields), "two fields share a name"
+    # Choices are flags in the record, set by `build_world`; `edge` says whether a policy ranks on the phone.
+    fields += [("merge", "i8"), ("decide_at_start", "i8"), ("serve_expired", "i8"), ("edge", "i8")]
+    return rows, np.dtype(fields, align=True)
+
+
+_CONVERSIONS, PARAMS_DTYPE = _conversions()

@@ -1,0 +1,170 @@
+"""Derive the shipped data from a folder laid out like ../shared/data, its only argument.
+
+    python -m nextone.sim.data.derive ../shared/data
+
+Rows are selected, renamed and rounded to whole units; nothing is imputed, and the same input gives the same tables.
+Each folder's README says what was done in words.
+"""
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+LICENCES = {
+    "kuairand": ("kuairand_pure", "LICENSE-CC-BY-SA-4.0.txt"),
+    "pam2025": ("pam2025_cellular", "LICENSE-CC0.txt"),
+    "sabre": ("sabre_3g_4g", "LICENSE-BSD-2.txt"),
+    "bts": ("bts_bandwidth", "LICENSE-Apache-2.0.txt"),
+}
+PAM_MIN_SAMPLES = 60  # 30 s at 2 Hz: leaves 480 of the 490 traces, as targets.json counts (241 atnt, 239 verizon)
+MAIN_FEED_TAB = 1
+UTC_PLUS_8_MS = 8 * 3_600_000
+
+EVEN = np.arange(513) / 512  # probabilities, both ends included
+TAIL = 10.0 ** -np.linspace(2.75, 5.0, 46)  # 127,979 pings: one in 100,000 is the last quantile they support
+TAILED = np.unique(np.round(np.concatenate([EVEN, TAIL, 1 - TAIL]), 9))
+
+
+def derive(source: Path, target: Path) -> None:
+    """Write the four data folders with their licence texts below target."""
+    tables = {
+        "kuairand/catalogue.parquet": catalogue(source),
+        "kuairand/tags.parquet": tags(source),
+        "kuairand/hours.parquet": hours(source),
+        "pam2025/throughput.parquet": driving_throughput(source),
+        "pam2025/rtt.parquet": rtt_quantiles(source),
+        "pam2025/loss.parquet": ping_loss(source),
+        "sabre/traces.parquet": sabre(source),
+        "bts/levels.parquet": bandwidth_levels(source),
+    }
+    for folder, (origin, licence) in LICENCES.items():
+        (target / folder).mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / origin / licence, target / folder / licence)
+    for name, frame in tables.items():
+        table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+        pq.write_table(table, target / name, compression="zstd", compression_level=19, write_page_checksum=True)
+
+
+def tagged_videos(source: Path) -> pd.DataFrame:
+    """All videos that have a tag: video_id, duration_ms (missing for some), first and second tag id."""
+    videos = pd.read_parquet(source / "kuairand_pure/videos.parquet").dropna(subset=["tag"])
+    ids = videos.tag.str.split(",", expand=True)
+    first = ids[0].astype(np.int64)
+    second = ids[1].astype("Int64").fillna(first).astype(np.int64)
+    return pd.DataFrame(
+        {"video_id": videos.video_id, "duration_ms": videos.video_duration, "first": first, "second": second}
+    )
+
+
+def tag_ids(source: Path) -> NDArray[np.int64]:
+    """(43,) original ids of the tags that come first on at least one video, sorted; an index into it is a tag here."""
+    return np.unique(tagged_videos(source)["first"].to_numpy(np.int64))
+
+
+def catalogue(source: Path) -> pd.DataFrame:
+    """The videos that have both a duration and a tag."""
+    ids = tag_ids(source)
+    videos = tagged_videos(source).dropna(subset=["duration_ms"]).sort_values("video_id")
+    assert len(videos) == 7_248, len(videos)
+    shown = pd.read_parquet(source / "kuairand_pure/interactions.parquet", columns=["video_id"]).video_id.value_counts()
+    second = videos.second.where(videos.second.isin(ids), videos["first"])
+    return pd.DataFrame(
+        {
+            "video_id": videos.video_id.astype(np.int32),
+            "duration_ms": videos.duration_ms.astype(np.int32),
+            "tag": np.searchsorted(ids, videos["first"]).astype(np.int8),
+            "tag2": np.searchsorted(ids, second).astype(np.int8),
+            "popularity": videos.video_id.map(shown).fillna(0).astype(np.int32),  # absent from the log: shown 0 times
+        }
+    )
+
+
+def tags(source: Path) -> pd.DataFrame:
+    ids = tag_ids(source)
+    videos = np.bincount(catalogue(source).tag, minlength=len(ids))
+    return pd.DataFrame(
+        {"tag": np.arange(len(ids), dtype=np.int8), "tag_id": ids.astype(np.int16), "videos": videos.astype(np.int32)}
+    )
+
+
+def hours(source: Path) -> pd.DataFrame:
+    """Share of the main feed's impressions by hour of day in UTC+8, of videos whose length is known."""
+    log = pd.read_parquet(source / "kuairand_pure/interactions.parquet", columns=["tab", "time_ms", "duration_ms"])
+    log = log[(log.tab == MAIN_FEED_TAB) & (log.duration_ms > 0)]
+    count = np.bincount((log.time_ms + UTC_PLUS_8_MS) // 3_600_000 % 24, minlength=24)
+    return pd.DataFrame({"hour": np.arange(24, dtype=np.int8), "share": count / count.sum()})
+
+
+def driving_throughput(source: Path) -> pd.DataFrame:
+    log = pd.read_parquet(source / "pam2025_cellular/throughput.parquet").dropna(subset=["mbps"])
+    log["t_ms"] = np.rint(log.t_s * 1e3).astype(np.int32)
+    log["kbps"] = np.rint(log.mbps * 1e3).astype(np.int32)
+    log = log[log.groupby("trace_id").trace_id.transform("size") >= PAM_MIN_SAMPLES]
+    log = log.drop_duplicates(["trace_id", "t_ms"], keep="last")  # the earlier of two samples at one time holds for 0 s
+    log["t_ms"] -= log.groupby("trace_id").t_ms.transform("min")
+    columns = {"trace_id": "trace", "operator": "operator", "tech": "tech", "t_ms": "t_ms", "kbps": "kbps"}
+    return log[list(columns)].rename(columns=columns).sort_values(["trace", "t_ms"])
+
+
+def rtt_quantiles(source: Path) -> pd.DataFrame:
+    """Level: a run's median RTT, over runs. Jitter: RTT over its run's median, all pings pooled."""
+    pings = pd.read_parquet(source / "pam2025_cellular/rtt.parquet")
+    run = pings.rtt_ms.astype(np.float64).groupby(pings.trace_id)
+    jitter = pings.rtt_ms.astype(np.float64) / run.transform("median")
+    return pd.DataFrame(
+        {
+            "probability": TAILED,
+            "level_ms": np.quantile(run.median(), TAILED).astype(np.float32),
+            "jitter": np.quantile(jitter, TAILED).astype(np.float32),
+        }
+    )
+
+
+def ping_loss(source: Path) -> pd.DataFrame:
+    pings = pd.read_parquet(source / "pam2025_cellular/rtt.parquet")
+    runs = pings.groupby(["operator", "trace_id"]).agg(sent=("sent", "first"), replies=("seq", "size"))
+    count = runs.groupby("operator").sum().reset_index()
+    return pd.DataFrame(
+        {
+            "operator": count.operator,
+            "sent": count.sent.astype(np.int32),
+            "lost": (count.sent - count.replies).astype(np.int32),
+        }
+    )
+
+
+def sabre(source: Path) -> pd.DataFrame:
+    log = pd.read_parquet(source / "sabre_3g_4g/traces.parquet").sort_values(["trace_id", "t_s"])
+    return pd.DataFrame(
+        {
+            "trace": log.trace_id,
+            "tech": log.tech,
+            "mobility": log.mobility,
+            "t_ms": np.rint(log.t_s * 1e3).astype(np.int32),
+            "duration_ms": log.duration_ms.astype(np.int32),
+            "kbps": np.rint(log.mbps * 1e3).astype(np.int32),
+        }
+    )
+
+
+def bandwidth_levels(source: Path) -> pd.DataFrame:
+    """One column of quantiles, Mbit/s, per access technology; the tests of 2021."""
+    tests = pd.read_parquet(source / "bts_bandwidth/tests.parquet")
+    by_tech = tests[tests.year == 2021].groupby("tech").bandwidth_mbps
+    levels = {
+        tech: np.quantile(by_tech.get_group(tech).astype(np.float64), EVEN).astype(np.float32)
+        for tech in ("4G", "5G", "wifi4", "wifi5", "wifi6")
+    }
+    return pd.DataFrame({"probability": EVEN, **levels})
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2 or not Path(sys.argv[1]).is_dir():
+        sys.exit("usage: python -m nextone.sim.data.derive ../shared/data")
+    derive(Path(sys.argv[1]), Path(__file__).parent)

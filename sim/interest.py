@@ -1,0 +1,78 @@
+"""Interests: what a person is drawn to, how that drifts, tires and recovers, and what the cloud believes of it.
+
+The lasting interest in a tag is a keyed draw, never stored; the state holds the departure from it. Step 10 of the
+journey; called by `sim/impression.py`, `sim/cloud.py` and `sim/population.py`.
+"""
+
+import numpy as np
+from numba import njit
+
+from .chance import LIFE, MATCH, TASTE, normal2, uniform
+from .state import LONG, SKIP
+
+
+@njit(cache=True)
+def lasting_interest(key, user, tag, sd, correlation):
+    """(interest, the cloud's lasting prior of it), logits. They correlate as stated; the prior is a posterior mean."""
+    seen, unseen = normal2(key, TASTE, user, tag, 0)
+    prior = sd * correlation * seen
+    return prior + sd * np.sqrt(1.0 - correlation * correlation) * unseen, prior
+
+
+@njit(cache=True)
+def lasting_match(key, user, video, sd, correlation):
+    """(match of a person and a video, the cloud's estimate of it), logits."""
+    seen, unseen = normal2(key, MATCH, user, video, 0)
+    estimate = sd * correlation * seen
+    return estimate + sd * np.sqrt(1.0 - correlation * correlation) * unseen, estimate
+
+
+@njit(cache=True)
+def affinity(p, key, user, taste, video_id, video):
+    """What draws this person to this video now, over and above its quality, logit: interest less fatigue, and match.
+
+    A video with two tags is met with the mean of both."""
+    total = 0.0
+    for tag in (video.tag, video.tag2):
+        interest, _ = lasting_interest(key, user.user, tag, user.taste_sd, p.taste_correlation)
+        total += 0.5 * (interest + taste[tag].drift - taste[tag].satiation)
+    match, _ = lasting_match(key, user.user, video_id, p.match_sd, p.match_correlation)
+    return total + match
+
+
+@njit(cache=True)
+def settle(p, user, taste, now_us):
+    """Interests go back towards what lasts, and fatigue wears off, from `user.settled_us` to now."""
+    hours = (now_us - user.settled_us) / 3.6e9
+    keep_drift = np.float32(np.exp(-hours / p.drift_hours))
+    keep_fatigue = np.float32(np.exp(-hours * 3.6e9 / p.satiation_us))
+    for d in range(len(taste)):
+        taste[d].drift *= keep_drift
+        taste[d].satiation *= keep_fatigue
+    user.settled_us = now_us
+
+
+@njit(cache=True)
+def learn_taste(p, key, user, taste, video, outcome, liked):
+    """After a video: towards its tags if enjoyed, away if skipped at once; a little fatigue; rarely a new interest."""
+    step = 0.0
+    if outcome & LONG or liked:
+        step = p.drift
+    elif outcome & SKIP:
+        step = -p.drift
+    if step > 0.0 and uniform(key, LIFE, user.user, user.impression, 1) < p.new_interest:
+        step += p.new_interest_logit
+    for k in range(1 if video.tag == video.tag2 else 2):
+        row = taste[video.tag if k == 0 else video.tag2]
+        row.drift += np.float32(step)
+        row.satiation += np.float32(p.satiation)
+
+
+@njit(cache=True)
+def fresh_mood(p, key, user, now_us):
+    """The mood at an open: what is left of the last one and a new part, logit; stationary with `mood_sd`."""
+    z, _ = normal2(key, LIFE, user.user, user.session, 2)
+    if user.session == 0:
+        return p.mood_sd * z
+    keep = np.exp(-(now_us - user.closed_us) / 3.6e9 / p.mood_hours)
+    return keep * user.mood + np.sqrt(1.0 - keep * keep) * p.mood_sd * z

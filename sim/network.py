@@ -1,0 +1,147 @@
+"""The link: capacity traces integrated exactly, round trips, outages. Steps 3, 7 and 9 of the journey.
+
+A trace is its cumulative byte curve, piecewise linear between integer knots, repeated for ever and scaled to the
+person's access network. So the bytes of an interval are a difference of whole numbers, and any split of the interval
+gives the same total. One transfer is served at a time; requests and preloads share the link.
+"""
+
+import numpy as np
+from numba import njit
+
+from .chance import NETWORK, OUTAGE, table_quantile, uniform, uniform2
+from .config import NEVER_US
+
+SCALE_ONE = 65536
+
+
+@njit(cache=True)
+def saturated(t_us, delta_us):
+    """t + delta, or NEVER_US if either is."""
+    return min(t_us + delta_us, NEVER_US)
+
+
+@njit(cache=True)
+def bytes_at(user, knots, offset_us):
+    """Bytes of the scaled curve from the trace's start to an offset in [0, period]."""
+    first, last = user.first_knot, user.last_knot
+    k = user.knot
+    if not (first <= k < last and knots[k].t_us <= offset_us <= knots[k + 1].t_us):
+        low, high = first, last
+        while high - low > 1:
+            middle = (low + high) // 2
+            if knots[middle].t_us <= offset_us:
+                low = middle
+            else:
+                high = middle
+        k = low
+        user.knot = k
+    here = knots[k]
+    span_us = knots[k + 1].t_us - here.t_us
+    raw = here.bytes + (offset_us - here.t_us) * (knots[k + 1].bytes - here.bytes) // span_us
+    return scaled(raw, user.scale)
+
+
+@njit(cache=True)
+def scaled(raw, scale):
+    """A trace's bytes to the person's, in whole bytes."""
+    return raw if scale == SCALE_ONE else (raw * scale) >> 16
+
+
+@njit(cache=True)
+def link_bytes(user, knots, t_us):
+    """Bytes the link could have carried from the start of the trace to t, outages apart."""
+    period_us = knots[user.last_knot].t_us
+    at = user.trace_offset_us + t_us
+    return at // period_us * scaled(knots[user.last_knot].bytes, user.scale) + bytes_at(user, knots, at % period_us)
+
+
+@njit(cache=True)
+def delivered_bytes(user, knots, start_us, end_us):
+    """Bytes carried from start to end, no outage between; none before `link_ready_us`."""
+    start_us = max(start_us, user.link_ready_us)
+    if end_us <= start_us:
+        return 0
+    return link_bytes(user, knots, end_us) - link_bytes(user, knots, start_us)
+
+
+@njit(cache=True)
+def finish_us(user, knots, start_us, size):
+    """The first microsecond by which `size` (>= 0) bytes have been carried, if no outage comes."""
+    start_us = max(start_us, user.link_ready_us)
+    if size <= 0:
+        return start_us
+    first, last = user.first_knot, user.last_knot
+    period_us = knots[last].t_us
+    total = scaled(knots[last].bytes, user.scale)
+    goal = link_bytes(user, knots, start_us) + size  # on the curve
+    loops = (goal - 1) // total
+    goal -= loops * total  # in [1, total]
+    low, high = first, last  # the last knot below the goal
+    k = user.knot
+    if scaled(knots[k].bytes, user.scale) < goal <= scaled(knots[k + 1].bytes, user.scale):
+        low = k
+    else:
+        while high - low > 1:
+            middle = (low + high) // 2
+            if scaled(knots[middle].bytes, user.scale) < goal:
+                low = middle
+            else:
+                high = middle
+    raw = goal if user.scale == SCALE_ONE else -(-(goal << 16) // user.scale)  # least raw that scales to the goal
+    here = knots[low]
+    gain = knots[low + 1].bytes - here.bytes
+    span_us = knots[low + 1].t_us - here.t_us
+    offset_us = here.t_us + -(-((raw - here.bytes) * span_us) // gain)
+    return loops * period_us + offset_us - user.trace_offset_us
+
+
+@njit(cache=True)
+def rtt_us(p, key, rtt, user, a, b):
+    """A round trip, microseconds: the session's level and heavy-tailed jitter, keyed (user, a, b)."""
+    u = uniform(key, NETWORK, user.user, a, b)
+    return np.int64(np.rint(user.rtt_level_us * table_quantile(u, rtt[0], rtt[2])))
+
+
+@njit(cache=True)
+def draw_outage(p, key, user, after_us):
+    """The session's next spell without network starts an exponential time after `after_us`; NEVER on WiFi."""
+    if p.outages_per_hour <= 0.0 or user.link < 3:
+        user.outage_start_us = NEVER_US
+        user.outage_end_us = NEVER_US
+        return
+    u, v = uniform2(key, OUTAGE, user.user, user.session, user.outage)
+    user.outage_start_us = after_us + np.int64(-np.log(u) * 3.6e9 / p.outages_per_hour)
+    user.outage_end_us = user.outage_start_us + 1 + np.int64(-np.log(v) * p.outage_us)
+
+
+@njit(cache=True)
+def offline(user, t_us):
+    """Whether the phone is in a spell without network."""
+    return user.outage_start_us <= t_us < user.outage_end_us
+
+
+@njit(cache=True)
+def join_link(p, key, user, knots, trace_first, trace_mean_bps, link_traces, link_levels, rtt, now_us):
+    """A session's link: a trace of the person's class from a random place on, its level, the round trip's level."""
+    u_trace, u_offset = uniform2(key, NETWORK, user.user, user.session, 1 << 30)
+    u_level, u_rtt = uniform2(key, NETWORK, user.user, user.session, (1 << 30) + 1)
+    first, after = link_traces[user.link, 0], link_traces[user.link, 1]
+    trace = min(first + np.int64(u_trace * (after - first)), after - 1)
+    user.first_knot = trace_first[trace]
+    user.last_knot = trace_first[trace + 1] - 1
+    user.knot = user.first_knot
+    user.trace_offset_us = np.int64(u_offset * knots[user.last_knot].t_us)
+    levels = link_levels[user.link]
+    user.scale = SCALE_ONE
+    if levels[0] > 0.0:
+        at = u_level * (len(levels) - 1)
+        k = np.int64(at)
+        level_bps = levels[k] + (levels[min(k + 1, len(levels) - 1)] - levels[k]) * (at - k)
+        user.scale = max(1, np.int64(level_bps / trace_mean_bps[trace] * SCALE_ONE))
+    wifi = p.wifi_rtt_scale if user.link < 3 else 1.0
+    user.rtt_level_us = np.int64(np.rint(table_quantile(u_rtt, rtt[0], rtt[1]) * wifi * p.rtt_scale))
+    user.link_ready_us = now_us
+    user.link_used_us = now_us
+    user.rate_bps = 0
+    user.outage = 0
+    draw_outage(p, key, user, now_us)

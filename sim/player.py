@@ -1,0 +1,181 @@
+"""Playing and preloading: sizes, bitrates, and whom the link works for. Steps 7 and 9.
+
+The video on screen comes first, then the first seconds of the next ones in the order the present ranking expects. What
+was fetched and is never watched is wasted; what was still in flight when a transfer is broken off is cancelled.
+"""
+
+import numpy as np
+from numba import njit
+
+from .network import delivered_bytes, offline, rtt_us
+from .pool import next_slots
+from .state import ARRIVING, AWAY, CLOSED, FROM_WAITING, NOBODY, PAYLOAD, PLAYING, READY, SCREEN, STALLED, STARTING
+
+ENOUGH_NOT_TO_HURRY = 2  # refetch when less than buffer_s / 2 is ahead of the playhead (Assumed)
+RATE_MEMORY = 0.7  # weight of the past in the measured throughput (Assumed)
+LEAST_TO_MEASURE = 30_000  # bytes; shorter transfers say nothing about throughput (Assumed)
+
+
+@njit(cache=True)
+def bytes_for(content_us, bitrate_bps):
+    """Bytes of so much content, rounded up."""
+    return -(-(content_us * bitrate_bps) // 8_000_000)
+
+
+@njit(cache=True)
+def content_us(size, bitrate_bps):
+    """Content in so many bytes, rounded down."""
+    return size * 8_000_000 // bitrate_bps
+
+
+@njit(cache=True)
+def choose_bitrate(p, user):
+    """Index of the highest bitrate within a safe share of the measured throughput; the middle one when unknown."""
+    if user.rate_bps == 0:
+        return 1
+    best = 0
+    for k in range(3):
+        if p.bitrates_bps[k] <= p.rate_safety * user.rate_bps:
+            best = k
+    return best
+
+
+@njit(cache=True)
+def held_us(screen, video):
+    """Content of the video on screen that could be played from its start."""
+    if screen.bytes >= screen.total_bytes:
+        return video.duration_us
+    return min(content_us(screen.bytes, screen.bitrate_bps), video.duration_us)
+
+
+@njit(cache=True)
+def preload_size(p, video, bitrate_bps):
+    """Bytes to preload of a video."""
+    return bytes_for(min(p.preload_us, video.duration_us), bitrate_bps)
+
+
+@njit(cache=True)
+def plan_preload(p, user, pool, waiting, videos):
+    """Which of the next videos to preload now: a slot, FROM_WAITING + k, or NOBODY. Call when order or bytes change."""
+    user.preload = NOBODY
+    left = p.preload_videos
+    if left == 0 or p.preload_us == 0:
+        return
+    last = -1
+    while left > 0:
+        slot, last = next_slots(user, pool, last)
+        if slot < 0:
+            break
+        row = pool[slot]
+        bitrate = row.bitrate if row.bitrate >= 0 else choose_bitrate(p, user)
+        if row.buffered < preload_size(p, videos[row.video], p.bitrates_bps[bitrate]):
+            user.preload = slot
+            return
+        left -= 1
+    for k in range(min(left, user.waiting) if user.request_state == READY else 0):
+        early = waiting[k]
+        bitrate = early.bitrate if early.bitrate >= 0 else choose_bitrate(p, user)
+        if early.buffered < preload_size(p, videos[early.video], p.bitrates_bps[bitrate]):
+            user.preload = FROM_WAITING + k
+            return
+
+
+@njit(cache=True)
+def choose_fetch(p, key, rtt, user, screen, pool, waiting, videos):
+    """Let the link work for whoever comes first now. A new transfer's first byte takes a round trip."""
+    wanted = NOBODY
+    if not offline(user, user.now_us):
+        if user.request_state == ARRIVING:
+            wanted = PAYLOAD
+        elif user.phase in (STARTING, PLAYING, STALLED) and screen.bytes < screen.total_bytes and hungry(p, user, screen, videos):
+            wanted = SCREEN
+        elif user.phase != AWAY and user.phase != CLOSED:
+            wanted = user.preload
+    if wanted == user.fetching:
+        return
+    user.fetching = wanted
+    user.fetched = 0
+    if wanted == NOBODY or wanted == PAYLOAD:
+        return
+    if wanted == SCREEN:
+        video = screen.video
+    elif wanted >= FROM_WAITING:
+        early = waiting[wanted - FROM_WAITING]
+        video = early.video
+        if early.bitrate < 0:
+            early.bitrate = choose_bitrate(p, user)
+    else:
+        video = pool[wanted].video
+        if pool[wanted].bitrate < 0:
+            pool[wanted].bitrate = choose_bitrate(p, user)
+    delay_us = rtt_us(p, key, rtt, user, video, user.session)
+    if p.radio_wake_us > 0 and user.link >= 3 and user.now_us - user.link_used_us > p.radio_idle_us:
+        delay_us += p.radio_wake_us
+    user.link_ready_us = max(user.link_ready_us, user.now_us + delay_us)
+
+
+@njit(cache=True)
+def hungry(p, user, screen, videos):
+    """Whether the video on screen wants bytes: always until its goal is held, and again when half of that is used up."""
+    if screen.bytes < user.goal:
+        return True
+    video = videos[screen.video]
+    at_us = min(screen.play_us, video.duration_us)
+    if held_us(screen, video) - at_us >= p.buffer_us // ENOUGH_NOT_TO_HURRY:
+        return False
+    user.goal = min(screen.total_bytes, bytes_for(at_us + p.buffer_us, screen.bitrate_bps))
+    return screen.bytes < user.goal
+
+
+@njit(cache=True)
+def still_to_fetch(p, user, screen, pool, waiting, videos):
+    """Bytes until the present transfer's goal."""
+    if user.fetching == PAYLOAD:
+        return user.payload_left
+    if user.fetching == SCREEN:
+        return np.int64(user.goal) - screen.bytes
+    if user.fetching >= FROM_WAITING:
+        early = waiting[user.fetching - FROM_WAITING]
+        return preload_size(p, videos[early.video], p.bitrates_bps[early.bitrate]) - early.buffered
+    row = pool[user.fetching]
+    return preload_size(p, videos[row.video], p.bitrates_bps[row.bitrate]) - row.buffered
+
+
+@njit(cache=True)
+def receive(user, screen, pool, waiting, size):
+    """`size` bytes arrived for whoever the link works for."""
+    user.fetched += size
+    if user.fetching == PAYLOAD:
+        user.payload_left -= size
+        return
+    user.delivered += size
+    if user.fetching == SCREEN:
+        screen.bytes += size
+    elif user.fetching >= FROM_WAITING:
+        waiting[user.fetching - FROM_WAITING].buffered += size
+    else:
+        pool[user.fetching].buffered += size
+
+
+@njit(cache=True)
+def measure(p, user):
+    """A transfer reached its goal: update the measured throughput."""
+    took_us = user.now_us - user.link_ready_us
+    if user.fetched >= LEAST_TO_MEASURE and took_us > 0:
+        rate = user.fetched * 8_000_000 // took_us
+        old = user.rate_bps
+        user.rate_bps = rate if old == 0 else np.int64(RATE_MEMORY * old + (1 - RATE_MEMORY) * rate)
+
+
+@njit(cache=True)
+def break_off(user, knots, remaining):
+    """The transfer in progress is no longer wanted: what half a round trip still brings is cancelled bytes."""
+    until_us = user.now_us + user.rtt_level_us // 2
+    if user.link_ready_us >= until_us or offline(user, user.now_us):
+        extra = 0
+    else:
+        extra = min(delivered_bytes(user, knots, user.now_us, until_us), remaining)
+    user.delivered += extra
+    user.cancelled += extra
+    user.link_ready_us = until_us if extra > 0 else user.now_us
+    user.fetching = NOBODY

@@ -1,0 +1,164 @@
+"""The candidate pool: a page lands, waits, takes over, is ranked, expires. Steps 2, 5 and 6 of the journey.
+
+A slot is empty when its rank is DEAD. The order of candidates is: the last finished ranking; then, for slots that no
+ranking has seen, the page, then the server's rank.
+"""
+
+import numpy as np
+from numba import njit
+
+from .cloud import predict_rates
+from .config import NEVER_US
+from .state import DEAD, UNRANKED
+
+
+@njit(cache=True)
+def live_slots(pool):
+    """How many candidates there are to choose from."""
+    count = 0
+    for k in range(len(pool)):
+        count += pool[k].rank != DEAD
+    return count
+
+
+@njit(cache=True)
+def place(user, slot):
+    """Sort key of a live slot, lowest first: ranking, then page (oldest first), then server rank."""
+    age = (user.request - np.int64(slot.request)) & 0xFFFF
+    return (np.int64(slot.order) << 32) | ((0xFFFF - age) << 8) | slot.rank
+
+
+@njit(cache=True)
+def next_slots(user, pool, last):
+    """(slot, key) of the live slot that comes next after sort key `last`; (-1, last) if none does."""
+    best, best_key = -1, np.int64(2**62)
+    for k in range(len(pool)):
+        if pool[k].rank != DEAD:
+            key = place(user, pool[k])
+            if last < key < best_key:
+                best, best_key = k, key
+    return best, (best_key if best >= 0 else last)
+
+
+@njit(cache=True)
+def empty_slot(user, slot):
+    """A candidate leaves the pool unshown: its bytes are wasted."""
+    user.wasted += slot.buffered
+    slot.buffered = 0
+    slot.rank = DEAD
+
+
+@njit(cache=True)
+def empty_waiting(user, waiting):
+    """The waiting page is thrown away; how many videos it had."""
+    count = user.waiting
+    for k in range(count):
+        user.wasted += waiting[k].buffered
+        waiting[k].buffered = 0
+    user.waiting = 0
+    return count
+
+
+@njit(cache=True)
+def take_over(p, key, user, pool, waiting, videos):
+    """The waiting page becomes the pool (`replace`), or joins it (`merge`); TTL starts at its arrival."""
+    if not p.merge or user.refresh:
+        for k in range(len(pool)):
+            if pool[k].rank != DEAD:
+                user.dropped += 1
+                empty_slot(user, pool[k])
+        user.left = 0
+    for k in range(user.waiting):
+        join(p, key, user, pool, waiting[k], k, videos)
+    user.waiting = 0
+    user.left += p.page_size
+    user.refresh = 0
+    next_expiry(p, user, pool)
+
+
+@njit(cache=True)
+def join(p, key, user, pool, early, rank, videos):
+    """One video enters the pool; if there is no room, the one with the lowest server score makes way."""
+    target, worst = -1, 2**15
+    for k in range(len(pool)):
+        if pool[k].rank == DEAD:
+            target = k
+            break
+        if pool[k].pxtr[0] < worst:
+            target, worst = k, pool[k].pxtr[0]
+    slot = pool[target]
+    if slot.rank != DEAD:
+        user.dropped += 1
+        empty_slot(user, slot)
+    slot.arrived_us = user.response_us
+    slot.arrived_at = np.uint16(user.impression & 0xFFFF)
+    slot.request = np.uint16(user.request & 0xFFFF)
+    slot.video = early.video
+    slot.meeting = early.meeting
+    slot.buffered = early.buffered
+    slot.bitrate = early.bitrate
+    slot.rank = np.uint8(rank)
+    slot.order = UNRANKED
+    slot.next_order = UNRANKED
+    predict_rates(p, key, user, early.video, videos[early.video], early.estimate, slot.pxtr)
+
+
+@njit(cache=True)
+def next_expiry(p, user, pool):
+    """When the oldest candidate's TTL ends."""
+    user.ttl_at_us = NEVER_US
+    for k in range(len(pool)):
+        if pool[k].rank != DEAD:
+            user.ttl_at_us = min(user.ttl_at_us, pool[k].arrived_us + p.ttl_us)
+
+
+@njit(cache=True)
+def expire(p, user, pool):
+    """Candidates past their TTL, in time or in impressions, leave; whether any did. `replace`: the whole pool goes."""
+    any_expired = False
+    for k in range(len(pool)):
+        if pool[k].rank != DEAD and past_ttl(p, user, pool[k]):
+            any_expired = True
+            user.expired += 1
+            empty_slot(user, pool[k])
+    next_expiry(p, user, pool)
+    return any_expired
+
+
+@njit(cache=True)
+def past_ttl(p, user, slot):
+    """Whether a candidate is past its TTL now."""
+    seen = (user.impression - np.int64(slot.arrived_at)) & 0xFFFF
+    return user.now_us - slot.arrived_us >= p.ttl_us or seen >= p.ttl_impressions
+
+
+@njit(cache=True)
+def rank_pool(pool, scores):
+    """A ranking is asked for: place every live slot by score, ties by server rank, into `next_order`."""
+    for k in range(len(pool)):
+        if pool[k].rank == DEAD:
+            continue
+        above = 0
+        for j in range(len(pool)):
+            if pool[j].rank != DEAD and j != k:
+                better = scores[j] > scores[k]
+                if scores[j] == scores[k]:
+                    better = pool[j].rank < pool[k].rank or (pool[j].rank == pool[k].rank and j < k)
+                above += better
+        pool[k].next_order = np.uint8(above)
+
+
+@njit(cache=True)
+def apply_ranking(pool):
+    """A ranking is finished: it orders the slots it has seen."""
+    for k in range(len(pool)):
+        pool[k].order = pool[k].next_order
+        pool[k].next_order = UNRANKED
+
+
+@njit(cache=True)
+def forget_rankings(pool):
+    """The server's order again."""
+    for k in range(len(pool)):
+        pool[k].order = UNRANKED
+        pool[k].next_order = UNRANKED

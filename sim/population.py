@@ -1,0 +1,110 @@
+"""The population: people and phones as they are for good. Step 1 of the journey; made once per replication."""
+
+import numpy as np
+from numba import njit, prange
+from scipy.special import betaincinv
+
+from .chance import LIFE, PERSON, normal2, normal_quantile, uniform, uniform2
+from .config import FEEDBACK, NEVER_US, Scenario
+from .interest import lasting_interest
+from .session import first_open_us, next_open_us
+from .state import CLOSED, DEAD, IDLE, NOBODY, UNRANKED, Array
+
+PAST_LOG_MEAN, PAST_LOG_SD = 8.5, 0.96  # Source: KuaiRand-27K, 277 impressions a day (log-sd .96); a month of them
+QUANTILES = 2049
+
+
+def propensity_tables(scenario: Scenario) -> Array:
+    """Quantiles of the chance to give each kind of feedback, (6, QUANTILES), at evenly spaced probabilities.
+
+    Beta with the stated mean and intra-class correlation: alpha + beta = 1 / icc - 1.
+    Source: KuaiRand-Pure, likes: beta(.078, 4.06), most never like, a few like a lot.
+    """
+    weight = 1.0 / scenario.feedback.user_icc - 1.0
+    probability = np.linspace(0.0, 1.0, QUANTILES)
+    tables = np.zeros((len(FEEDBACK), QUANTILES))
+    for k, kind in enumerate(FEEDBACK):
+        rate = getattr(scenario.feedback, kind)
+        if 0.0 < rate < 1.0:
+            tables[k] = betaincinv(rate * weight, (1.0 - rate) * weight, probability)
+        else:
+            tables[k] = rate
+    return tables
+
+
+@njit(cache=True)
+def share_index(shares, u):
+    """Which of the shares (not normalised) a uniform falls into."""
+    total = 0.0
+    for x in shares:
+        total += x
+    rest = u * total
+    for k in range(len(shares)):
+        rest -= shares[k]
+        if rest < 0.0:
+            return k
+    k = len(shares) - 1
+    while k > 0 and shares[k] == 0.0:  # rounding: the last class that anybody has
+        k -= 1
+    return k
+
+
+@njit(cache=True)
+def even_quantile(table, u):
+    """Linear between quantiles at evenly spaced probabilities."""
+    at = u * (len(table) - 1)
+    k = min(np.int64(at), len(table) - 2)
+    return table[k] + (table[k + 1] - table[k]) * (at - k)
+
+
+@njit(cache=True)
+def draw_person(p, key, user, taste, propensities, activity, window_us, days):
+    """One person and phone. days: opens by return gaps from a stationary start, otherwise once within the window."""
+    i = user.user
+    z_person, z_taste = normal2(key, PERSON, i, 0, 0)
+    z_cloud, z_past = normal2(key, PERSON, i, 1, 0)
+    u_tier, u_link = uniform2(key, PERSON, i, 2, 0)
+    user.person = np.float32(p.person_sd * z_person)
+    rho = p.quality_correlation  # Assumed: people are known about as well as videos
+    user.cloud_person = np.float32(p.person_sd * rho * (rho * z_person + np.sqrt(1.0 - rho * rho) * z_cloud))
+    user.taste_sd = np.float32(p.taste_sd * np.exp(p.taste_spread * z_taste))
+    user.tier = share_index(p.phone_shares, u_tier)
+    user.link = share_index(p.network_shares, u_link)
+    user.software_decoder = uniform(key, PERSON, i, 3, 0) < p.software_decoder
+    user.past_impressions = np.int32(min(np.exp(PAST_LOG_MEAN + PAST_LOG_SD * z_past), 1e8))
+    for k in range(len(user.propensity)):
+        u, v = uniform2(key, PERSON, i, 10 + k, 0)
+        chance = even_quantile(propensities[k], u)
+        user.propensity[k] = chance
+        mean = chance * user.past_impressions  # given before: about Poisson, by a normal with continuity
+        user.past[k] = np.int32(max(0.0, np.floor(mean + np.sqrt(mean) * normal_quantile(v) + 0.5)))
+    for tag in range(len(taste)):
+        _, prior = lasting_interest(key, i, tag, user.taste_sd, p.taste_correlation)
+        taste[tag].believed = np.float32(prior)
+    user.phase = CLOSED
+    user.impression = -1
+    user.impressions_before = -1
+    user.fetching = NOBODY
+    user.preload = NOBODY
+    user.request_state = IDLE
+    user.ttl_at_us = NEVER_US
+    user.outage_start_us = NEVER_US
+    user.outage_end_us = NEVER_US
+    if days:  # the day starts in the midst of everybody's gaps: one gap from a random time before
+        user.now_us = -np.int64(uniform(key, LIFE, i, 0, 9) * p.gap_hours * 3.6e9)
+        user.phase_end_us = max(next_open_us(p, key, user, activity), 0)
+        user.now_us = 0
+    else:
+        user.phase_end_us = first_open_us(p, key, user, activity, window_us)
+
+
+@njit(cache=True, parallel=True)
+def draw_people(params, key, users, screen, pool, taste, propensities, activity, window_us, days):
+    """Everybody, each a function of the key and their own number."""
+    for i in prange(len(users)):
+        screen[i].video = -1
+        for k in range(pool.shape[1]):
+            pool[i, k].rank = DEAD
+            pool[i, k].order = UNRANKED
+            pool[i, k].next_order = UNRANKED
+        draw_person(params[0], key, users[i], taste[i], propensities, activity, window_us, days)

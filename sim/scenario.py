@@ -1,0 +1,324 @@
+"""A scenario as text: TOML files, `section.field=value` settings, and the whole scenario written out with its sources.
+
+Everything a user can write about the world comes through here; whatever is wrong with it becomes one SettingError of
+one line: where, name, value, rule, remedy. Nothing is executed. Knows the shape of `Scenario`, none of its numbers.
+"""
+
+import difflib
+import inspect
+import json
+import math
+import os
+import re
+import stat
+import textwrap
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from .config import Scenario
+
+MAX_FILE_BYTES = 1 << 20
+MAX_LINE = 4096  # tomllib takes quadratic time over one key of many dots: a line of 1 MB would hang
+MAX_WHOLE = 1 << 53  # beyond it a float and an int64 no longer mean the same number
+
+
+class SettingError(ValueError):
+    """Something the user wrote cannot be used: one printable line, at most 500 characters."""
+
+    def __init__(self, message: str) -> None:
+        line = "".join(c if c.isprintable() else " " for c in " ".join(message.split()))
+        super().__init__(line if len(line) <= 500 else line[:497] + "...")
+
+
+def load_scenario(path: str | os.PathLike[str]) -> Scenario:
+    """The scenario in a TOML file; what it does not mention keeps its default. SettingError names file and line."""
+    text = _read(Path(path))
+    where = f"{path}:"
+    try:
+        return _validated(_given(_parse(text)), {})
+    except _Located as error:
+        line = error.line or _line_of(text, error.names)
+        raise SettingError(f"{where}{line}: {error}") from None
+
+
+def with_settings(scenario: Scenario, settings: Sequence[str]) -> Scenario:
+    """The scenario with `section.field=value` settings applied together, then checked. Raises SettingError."""
+    given: dict[tuple[str, str], object] = {}
+    try:
+        for text in settings:
+            name, value = _setting(text)
+            if name in given:
+                raise SettingError(f"{'.'.join(name)} is set twice; give it once")
+            given[name] = value
+        return _validated(given, scenario.model_dump())
+    except _Located as error:
+        raise SettingError(str(error)) from None
+
+
+def scenario_toml(scenario: Scenario, comments: bool = True) -> str:
+    """The whole scenario as TOML which loads back equal; comments give meaning, unit, bounds and source."""
+    blocks = []
+    for section, model in _sections().items():
+        values = getattr(scenario, section)
+        lines = _comment(inspect.cleandoc(model.__doc__ or ""), comments) + [f"[{section}]"]
+        for name, field in model.model_fields.items():
+            lines += _comment(_about(field), comments) + [f"{name} = {_toml(getattr(values, name))}"]
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks) + "\n"
+
+
+def nearest(name: str, known: Sequence[str], prefix: str = "") -> str:
+    """`; did you mean X?` or `; known: ...`, to end a message about an unknown name."""
+    close = difflib.get_close_matches(name[:100].lower(), known, n=1, cutoff=0.55)
+    return f"; did you mean {prefix}{close[0]}?" if close else f"; known: {', '.join(known)}"
+
+
+class _Located(SettingError):
+    """A SettingError that knows which names it is about, so that a file's line can be found."""
+
+    def __init__(self, message: str, *names: str, line: int = 0) -> None:
+        super().__init__(message)
+        self.names = names
+        self.line = line
+
+
+def _read(path: Path) -> str:
+    try:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):
+            raise SettingError(f"{path}:1: is not a file; give a TOML scenario file")
+        if about.st_size > MAX_FILE_BYTES:
+            raise SettingError(f"{path}:1: has {about.st_size:,} bytes, more than {MAX_FILE_BYTES:,}; not a scenario")
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise SettingError(f"{path}:{line}: is not UTF-8 text; give a TOML scenario file") from None
+    except (OSError, ValueError) as error:
+        if isinstance(error, SettingError):
+            raise
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise SettingError(f"scenario file {str(path)[:200]!r}: {reason}; give a TOML file that can be read") from None
+    for number, line_text in enumerate(text.splitlines(), start=1):
+        if len(line_text) > MAX_LINE:
+            raise SettingError(f"{path}:{number}: line of {len(line_text):,} characters; at most {MAX_LINE:,}")
+    return text
+
+
+def _parse(text: str) -> dict[str, object]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        message = str(error)
+        found = re.search(r"\(at line (\d+), column \d+\)", message)
+        line = int(found[1]) if found else text.count("\n") + 1
+        reason = re.sub(r" *\(at [^)]*\)", "", message)
+        raise _Located(f"not TOML: {reason}; write [section] and field = value lines", line=line) from None
+    except RecursionError:
+        raise _Located("nested too deeply; a scenario has sections and fields, nothing deeper") from None
+    except ValueError as error:  # a number of thousands of digits
+        raise _Located(f"not TOML: {error}; write a smaller number") from None
+
+
+def _given(table: Mapping[str, object]) -> dict[tuple[str, str], object]:
+    given: dict[tuple[str, str], object] = {}
+    for section, fields in table.items():
+        if section not in _sections():
+            raise _Located(f"unknown section [{section}]{nearest(section, tuple(_sections()))}", section)
+        if not isinstance(fields, dict):
+            raise _Located(f"{section}={_shown(fields)} must be a section; write [{section}] and its fields", section)
+        given |= {(section, name): value for name, value in fields.items()}
+    return given
+
+
+def _setting(text: str) -> tuple[tuple[str, str], object]:
+    """`section.field=value` taken apart; the value is a TOML number, array, string or a bare word."""
+    name, equals, value = (part.strip() for part in text.partition("="))
+    section, dot, field = name.partition(".")
+    if not equals or not dot or not section or not field:
+        raise SettingError(f"setting {_shown(text)} must read section.field=value, for example server.page_size=8")
+    if len(value) > MAX_LINE or not value.isprintable():
+        raise SettingError(f"{name}={_shown(value)} must be one printable line of at most {MAX_LINE:,} characters")
+    try:
+        parsed = _parse(f"value = {value}")
+    except SettingError:
+        if not value or value[0] in "\"'[{":
+            raise SettingError(f"{name}={_shown(value)} is no TOML value; write a number, a word or [a, b]") from None
+        parsed = {"value": value}
+    return (section, field), parsed["value"]
+
+
+def _validated(given: Mapping[tuple[str, str], object], base: Mapping[str, dict[str, object]]) -> Scenario:
+    merged = {section: dict(base.get(section, {})) for section in _sections()}
+    for (section, name), value in given.items():
+        field = _field(section, name)
+        _check_kind(f"{section}.{name}", value, field)
+        merged[section][name] = value
+    try:
+        return Scenario.model_validate(merged)
+    except ValidationError as error:
+        raise _explained(error) from None
+    except (ArithmeticError, TypeError) as error:  # a validator of ours that met a number it did not expect
+        raise _Located(f"settings do not fit together: {error}") from None
+
+
+def _field(section: str, name: str) -> FieldInfo:
+    sections = _sections()
+    if section not in sections:
+        raise _Located(f"unknown section in {section}.{name}{nearest(section, tuple(sections))}", section)
+    fields = sections[section].model_fields
+    if name in fields:
+        return fields[name]
+    elsewhere = [f"{other}.{name}" for other, model in sections.items() if name in model.model_fields]
+    hint = f"; did you mean {elsewhere[0]}?" if elsewhere else nearest(name, tuple(fields), f"{section}.")
+    raise _Located(f"unknown setting {section}.{name}{hint}", f"{section}.{name}", section)
+
+
+def _check_kind(name: str, value: object, field: FieldInfo) -> None:
+    """Strict about types where pydantic would convert (true is not 1, "0.5" is not 0.5), and about NaN."""
+
+    def wrong(rule: str) -> _Located:
+        return _Located(f"{name}={_shown(value)} must be {rule}; the default is {_toml(field.get_default())}", name)
+
+    kind = field.annotation
+    if kind is float and not _is_number(value):
+        raise wrong("a number")
+    if kind is int and (isinstance(value, bool) or not isinstance(value, int)):
+        raise wrong("a whole number")
+    if kind is bool and not isinstance(value, bool):
+        raise wrong("true or false")
+    if kind is str and not (isinstance(value, str) and value.isprintable()):
+        raise wrong("a printable string")
+    if get_origin(kind) is Literal and value not in get_args(kind):
+        choices = tuple(str(choice) for choice in get_args(kind))
+        hint = nearest(value, choices) if isinstance(value, str) else ""
+        raise wrong(f"one of {', '.join(choices)}" + (hint if "did you mean" in hint else ""))
+    if get_origin(kind) is tuple:
+        size = len(get_args(kind))
+        if isinstance(value, list) and len(value) != size:
+            raise wrong(f"an array of {size} numbers, or one number for all of them")
+        for part in value if isinstance(value, list | tuple) else (value,):
+            if not _is_number(part):
+                raise wrong("a number or an array of numbers")
+    for part in value if isinstance(value, list | tuple) else (value,):
+        if isinstance(part, float) and math.isnan(part):
+            raise wrong("a number, not NaN")
+        if isinstance(part, int) and abs(part) > MAX_WHOLE:
+            raise wrong("a number of ordinary size")
+
+
+def _explained(error: ValidationError) -> _Located:
+    """The first of pydantic's complaints in our words: name=value, the rule and the remedy."""
+    first = error.errors(include_url=False)[0]
+    place = tuple(str(part) for part in first["loc"])
+    cause = first.get("ctx", {}).get("error")
+    text = str(cause) if first["type"] == "value_error" and cause is not None else first["msg"]
+    section, name = (*place, "", "")[:2]
+    field = _sections()[section].model_fields.get(name) if section in _sections() else None
+    if field is None:  # a rule across fields says itself what it is about
+        return _Located(text, *re.findall(r"\b[a-z]+\.[a-z]\w*", text), *place)
+    full = f"{section}.{name}"
+    rule = f"must be {_bounds(field)}" if first["type"] in _BOUND_ERRORS else text
+    meaning = f"{full}={_shown(first['input'])} {rule} ({_meaning(field)})"
+    return _Located(f"{meaning}; the default is {_toml(field.get_default())}", full, section)
+
+
+_BOUND_ERRORS = {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}
+
+
+def _sections() -> dict[str, type[BaseModel]]:
+    return {name: field.annotation for name, field in Scenario.model_fields.items() if field.annotation is not None}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _shown(value: object) -> str:
+    text = _toml(value) if isinstance(value, int | float | list | tuple) else repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value) if abs(value) < 10**30 else f"{'-' if value < 0 else ''}a number of over 30 digits"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_toml(part) for part in value)}]"
+    return repr(value)
+
+
+def _meaning(field: FieldInfo) -> str:
+    unit = _extra(field, "unit")
+    return f"{field.description or ''}{f' [{unit}]' if unit else ''}".strip()
+
+
+def _bounds(field: FieldInfo) -> str:
+    """`>= 1 and <= 100`, of the number or of each entry of a list; empty without bounds."""
+    extra = field.json_schema_extra
+    of_entries = extra.get("bounds") if isinstance(extra, dict) else None
+    limits = dict(of_entries) if isinstance(of_entries, dict) else {}
+    for rule in field.metadata:
+        limits |= {key: getattr(rule, key) for key in _SIGNS if hasattr(rule, key)}
+    return " and ".join(f"{_SIGNS[key]} {_plain(limit)}" for key, limit in limits.items())
+
+
+_SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+
+
+def _plain(limit: object) -> str:
+    return f"{int(limit):,}" if isinstance(limit, int | float) and limit == int(limit) else str(limit)
+
+
+def _extra(field: FieldInfo, key: str) -> str:
+    extra = field.json_schema_extra
+    return str(extra.get(key, "")) if isinstance(extra, dict) else ""
+
+
+def _about(field: FieldInfo) -> str:
+    kind = field.annotation
+    rule = f"one of {', '.join(map(str, get_args(kind)))}" if get_origin(kind) is Literal else _bounds(field)
+    return ". ".join(part for part in (_meaning(field), rule, _extra(field, "source")) if part)
+
+
+def _comment(text: str, wanted: bool) -> list[str]:
+    return [f"# {line}" for line in textwrap.wrap(text, 110, break_on_hyphens=False)] if wanted else []
+
+
+def _line_of(text: str, names: Sequence[str]) -> int:
+    """The line (from 1) that gives the first of the names that the file gives; 1 if none."""
+    lines: dict[str, int] = {}
+    for number, name in _named_lines(text):
+        lines.setdefault(name, number)
+    return next((lines[name] for name in names if name in lines), 1)
+
+
+def _named_lines(text: str) -> Iterator[tuple[int, str]]:
+    """(line, name) for every `[section]` and `key =` of a TOML text, the key with its section in front."""
+    section = ""
+    for number, line in enumerate(text.split("\n"), start=1):
+        header = re.match(r"\s*\[+([^\]=]*)\]", line)
+        key = re.match(r"\s*([^=#\[]+?)\s*=", line)
+        if header:
+            section = _bare(header[1])
+            yield number, section.split(".")[0]
+            yield number, section
+        elif key:
+            name = _bare(key[1])
+            full = f"{section}.{name}" if section else name
+            yield number, full
+            yield number, ".".join(full.split(".")[:2])
+            yield number, full.split(".")[0]
+
+
+def _bare(key: str) -> str:
+    return ".".join(part.strip().strip("\"'") for part in key.split("."))

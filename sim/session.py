@@ -1,0 +1,151 @@
+"""Sessions: opening the app, patience, satisfaction, leaving, coming back. Steps 1 and 11 of the journey."""
+
+import numpy as np
+from numba import njit
+
+from .chance import LIFE, SESSION, normal2, uniform, uniform2
+from .config import NEVER_US
+from .interest import fresh_mood, settle
+from .network import join_link, saturated
+from .state import (
+    BACKOFF,
+    CLOSED,
+    COMPLETE,
+    GONE,
+    IDLE,
+    NOBODY,
+    VALID,
+    WAITING,
+)
+
+HOUR_US = 3_600_000_000
+DAY_US = 24 * HOUR_US
+NEUTRAL = 0.5  # of impressions are valid plays: satisfaction zero (KuaiRand-Pure .498)
+LIKE_JOY, HATE_PAIN = 1.0, 2.0  # Assumed: in valid plays
+SESSION_GAP_US = HOUR_US // 2  # Source: KuaiRand-27K counts, a session ends after 30 min without a request
+
+
+@njit(cache=True)
+def activity_at(p, activity, hours):
+    """Share of days' opens from the shape's midnight to so many hours, in days."""
+    day = np.floor(hours / 24.0)
+    hour = hours - 24.0 * day
+    k = min(np.int64(hour), 23)
+    return day + activity[k] + (activity[k + 1] - activity[k]) * (hour - k)
+
+
+@njit(cache=True)
+def hours_at(p, activity, share):
+    """The inverse of `activity_at`."""
+    day = np.floor(share)
+    rest = share - day
+    k = min(max(np.searchsorted(activity, rest, side="right") - 1, 0), 23)
+    width = activity[k + 1] - activity[k]
+    return 24.0 * day + k + (rest - activity[k]) / width
+
+
+@njit(cache=True)
+def first_open_us(p, key, user, activity, window_us):
+    """When a person opens the app for the first time: once within the window, by the hour's shape."""
+    start = activity_at(p, activity, p.start_hour)
+    end = activity_at(p, activity, p.start_hour + window_us / HOUR_US)
+    u = uniform(key, SESSION, user.user, 0, 1)
+    hours = hours_at(p, activity, start + u * (end - start)) - p.start_hour
+    return min(max(np.int64(hours * HOUR_US), 0), window_us - 1)
+
+
+@njit(cache=True)
+def next_open_us(p, key, user, activity):
+    """When a person comes back after the session that just closed: a gap in active hours, so that nights are long."""
+    z, _ = normal2(key, SESSION, user.user, user.session + 1, 1)
+    hours = p.gap_hours * np.exp(p.gap_log_sd * z - p.gap_satisfaction * user.satisfaction)
+    now = p.start_hour + user.now_us / HOUR_US
+    share = activity_at(p, activity, now) + hours / 24.0
+    opens = np.int64((hours_at(p, activity, share) - p.start_hour) * HOUR_US)
+    return max(opens, user.now_us + SESSION_GAP_US)
+
+
+@njit(cache=True)
+def open_session(p, key, user, taste, knots, trace_first, trace_mean_bps, link_traces, link_levels, rtt):
+    """The app comes to the foreground: mood, link, no page yet."""
+    settle(p, user, taste, user.now_us)
+    user.mood = np.float32(fresh_mood(p, key, user, user.now_us))
+    user.satisfaction = np.float32(0.0)
+    user.opened_us = user.now_us
+    user.checked_us = user.now_us
+    user.left = 0
+    user.fetching = NOBODY
+    user.preload = NOBODY
+    user.ttl_at_us = NEVER_US
+    user.request_state = IDLE
+    join_link(p, key, user, knots, trace_first, trace_mean_bps, link_traces, link_levels, rtt, user.now_us)
+    start_waiting(p, key, user)
+
+
+@njit(cache=True)
+def start_waiting(p, key, user):
+    """No page to show: the person waits, with exponential patience."""
+    user.phase = WAITING
+    u = uniform(key, LIFE, user.user, user.impression + 1, 5)
+    user.phase_end_us = saturated(user.now_us, p.dead_time_us + np.int64(-np.log(u) * p.wait_patience_us))
+
+
+@njit(cache=True)
+def stall_patience_us(p, key, user, number):
+    """How long a start-up (number 0) or the nth stall of an impression is borne before swiping on."""
+    u = uniform(key, LIFE, user.user, user.impression, 100 + number)
+    return p.dead_time_us + np.int64(-np.log(u) * p.stall_patience_us)
+
+
+@njit(cache=True)
+def feel(p, user, outcome, feedback, hate_bit, stalled_us):
+    """Satisfaction after an impression: a running mean of what it was worth (a valid play above the usual is good)."""
+    worth = (1.0 if outcome & VALID else 0.0) - NEUTRAL
+    worth += 0.5 if outcome & COMPLETE else 0.0
+    worth += LIKE_JOY if feedback & 1 else 0.0
+    worth -= HATE_PAIN if feedback & hate_bit else 0.0
+    worth -= p.stall_pain * min(stalled_us / 1e6, 10.0)
+    keep = p.satisfaction_memory
+    user.satisfaction = np.float32(keep * user.satisfaction + (1.0 - keep) * max(worth, -5.0))
+
+
+@njit(cache=True)
+def leaves(p, key, user):
+    """Whether the person leaves now: a hazard in time spent since last considered, lower when satisfied."""
+    minutes = (user.now_us - user.checked_us) / 6e7
+    user.checked_us = user.now_us
+    hazard = p.leave_per_min * np.exp(-p.leave_satisfaction * user.satisfaction)
+    return uniform(key, LIFE, user.user, user.impression, 3) < 1.0 - np.exp(-hazard * minutes)
+
+
+@njit(cache=True)
+def away_time_us(p, key, user):
+    """Time in the background after this impression; mostly zero."""
+    u, v = uniform2(key, LIFE, user.user, user.impression, 4)
+    return np.int64(-np.log(v) * p.away_us) if u < p.away else 0
+
+
+@njit(cache=True)
+def close_session(p, key, user, activity, comes_back):
+    """The app leaves the foreground; when it comes back, if it does."""
+    user.closed_us = user.now_us
+    user.wall_us += user.now_us - user.opened_us
+    user.request_state = IDLE
+    user.fetching = NOBODY
+    user.payload_left = 0
+    user.ranking = 0
+    user.refresh = 0
+    if comes_back:
+        user.phase = CLOSED
+        user.phase_end_us = next_open_us(p, key, user, activity)
+        user.session += 1
+    else:
+        user.phase = GONE
+        user.phase_end_us = NEVER_US
+
+
+@njit(cache=True)
+def backs_off(p, user, from_us):
+    """A failed request is retried after a pause that doubles, five times at most."""
+    user.request_state = BACKOFF
+    user.retry_us = from_us + p.backoff_us * (1 << min(user.attempt, 5))

@@ -1,0 +1,298 @@
+"""State: a few structured arrays with the same first axis, one row per person. A snapshot of the world is these arrays.
+
+P (pool slots), H (history rows), L (behaviours the cloud has not seen) and D (tags) are run-time sizes and never part
+of a compiled type: one compiled signature serves any of them. Kernels take rows (`users[i]`, `pool[i]`).
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+PXTR = ("pevtr", "plvtr", "pltr", "pwtr", "pcmtr", "pftr", "phtr")
+"""Rates the server predicts: effective view, long view, like, follow, comment, forward, hate (int16, 0.001 logit)."""
+
+# What a person and phone are doing. The first seven index `users.ledger_us`.
+PLAYING, STALLED, STARTING, SWIPING, WAITING, BROWSING, AWAY = range(7)
+# Picking (inference after a wait) and decoding (first frame) count as startup.
+PICKING, DECODING, CLOSED, GONE = 7, 8, 9, 10
+PHASES = ("play", "stall", "startup", "swipe", "wait", "browse", "away", "pick", "decode", "closed", "gone")
+
+# Where the outstanding request is.
+IDLE, SENT, LOST, TURNED, ARRIVING, BACKOFF, READY = range(7)
+"""No request / on its way or queued / never arrives / service known / payload on the link / to be retried / page waits."""
+
+# Who the link works for; a pool slot k is k, the waiting page's k-th video is FROM_WAITING + k.
+NOBODY, PAYLOAD, SCREEN = -1, -2, -3
+FROM_WAITING = 1000
+
+UNRANKED, DEAD = 250, 255  # `order` of a slot no finished ranking has seen; `rank` of an empty slot
+
+# How a request ended.
+SERVED, TIMED_OUT, REFUSED, LEFT = range(4)
+REQUEST_OUTCOMES = ("served", "timed_out", "refused", "left")
+
+# Outcome bits of an impression.
+VALID, LONG, COMPLETE, SKIP, STALE, ASKED, LAST, CUT = (1 << k for k in range(8))
+
+USER = np.dtype(
+    [
+        ("user", "i4"),
+        ("tier", "i1"),  # index into config.TIERS
+        ("link", "i1"),  # index into config.LINK_CLASSES
+        ("software_decoder", "i1"),
+        ("phase", "i1"),
+        # lasting (hidden, but for the past counts)
+        ("person", "f4"),  # logit
+        ("taste_sd", "f4"),  # logit
+        ("propensity", "f4", (6,)),  # chance per impression, config.FEEDBACK's order
+        ("past", "i4", (6,)),  # feedback given before the simulation, same order
+        ("past_impressions", "i4"),
+        # session
+        ("session", "i4"),  # number in this life, from 0
+        ("impression", "i4"),  # number in this life, from 0; of the one on screen or the last one
+        ("impressions_before", "i4"),  # this session
+        ("mood", "f4"),
+        ("satisfaction", "f4"),
+        ("now_us", "i8"),  # the person's own clock
+        ("phase_end_us", "i8"),
+        ("opened_us", "i8"),
+        ("closed_us", "i8"),
+        ("settled_us", "i8"),  # interests have recovered up to here
+        ("checked_us", "i8"),  # leaving was last considered here
+        # link
+        ("first_knot", "i4"),
+        ("last_knot", "i4"),
+        ("knot", "i4"),  # where the last look-up ended: a hint, never a result
+        ("fetching", "i4"),  # who the link works for
+        ("outage", "i4"),  # number of the next or present outage in this session
+        ("trace_offset_us", "i8"),
+        ("scale", "i8"),  # capacity / the trace's, in 1/65536
+        ("rtt_level_us", "i8"),
+        ("outage_start_us", "i8"),
+        ("outage_end_us", "i8"),
+        ("link_ready_us", "i8"),  # the present transfer's first byte can come no earlier
+        ("link_used_us", "i8"),  # last byte
+        ("fetched", "i8"),  # bytes of the present transfer
+        ("rate_bps", "i8"),  # measured throughput, running mean; 0 unknown
+        # page and pool
+        ("left", "i4"),  # impressions of the page still to come
+        ("stream", "i4"),  # videos retrieved so far in this life
+        ("waiting", "i4"),  # videos of the response that waits beside the pool
+        ("preload", "i4"),  # next to preload, or NOBODY
+        ("goal", "i4"),  # bytes of the video on screen to hold before pausing
+        ("ttl_at_us", "i8"),  # next expiry
+        # request
+        ("request", "i4"),  # number in this life; of the outstanding one or the last one
+        ("attempt", "i2"),
+        ("request_state", "i1"),
+        ("refresh", "i1"),  # the policy asked for it: it takes over on arrival
+        ("sent_us", "i8"),
+        ("arrived_us", "i8"),  # at the server
+        ("queue_us", "i8"),
+        ("service_us", "i8"),
+        ("response_us", "i8"),  # first byte back on the phone
+        ("give_up_us", "i8"),
+        ("retry_us", "i8"),
+        ("payload_left", "i4"),
+        # decision
+        ("ranking", "i1"),  # a decision is being computed
+        ("page_wanted", "i1"),  # and it asks for a page
+        ("cut", "i1"),  # the window's end came during a session
+        ("behaviours", "i2"),  # rows in use of the cloud's unseen behaviours, and the oldest of them
+        ("oldest", "i2"),
+        ("ready_us", "i8"),
+        # ledgers, over this life
+        ("ledger_us", "i8", (7,)),
+        ("wall_us", "i8"),
+        ("delivered", "i8"),
+        ("watched", "i8"),
+        ("wasted", "i8"),
+        ("cancelled", "i8"),
+        ("served", "i4"),
+        ("shown", "i4"),
+        ("expired", "i4"),
+        ("dropped", "i4"),
+        ("unseen", "i4"),
+        ("inferences", "i4"),
+        ("overdue", "i4"),  # shown after expiry: 0 unless client.expired_offline = serve
+        ("cloud_person", "f4"),  # the cloud's estimate of `person`
+    ],
+    align=True,
+)
+
+IMPRESSION = np.dtype(
+    [
+        ("user", "i4"),
+        ("session", "i4"),
+        ("impression", "i4"),
+        ("video", "i4"),
+        ("request", "i4"),  # number of the request that brought it
+        ("stay_logit", "f4"),  # hidden from policies; unitless
+        ("buffered", "i4"),  # bytes held when it took the screen
+        ("bitrate_bps", "i4"),
+        ("meeting", "u2"),
+        ("stalls", "i2"),
+        ("rank", "u1"),
+        ("position", "u1"),  # in the page, from 0; impressions beyond the page repeat the last
+        ("live", "u1"),  # candidates to choose from
+        ("outcome", "u1"),  # bits VALID to CUT
+        ("feedback", "u1"),  # bit k: config.FEEDBACK[k]
+        ("late", "u1"),  # shown after expiry
+        ("start_us", "i8"),  # takes the screen
+        ("wait_us", "i8"),  # before it: no page to show
+        ("pick_us", "i8"),  # before it: inference after a wait; part of startup
+        ("swipe_us", "i8"),  # before it
+        ("startup_us", "i8"),
+        ("play_us", "i8"),
+        ("target_us", "i8"),  # content the person would watch without stalls; hidden
+        ("stall_us", "i8"),
+        ("browse_us", "i8"),
+        ("away_us", "i8"),
+        ("bytes", "i8"),  # fetched of it, in all
+        ("total_bytes", "i8"),
+    ],
+    align=True,
+)
+
+SLOT = np.dtype(
+    [
+        ("arrived_us", "i8"),
+        ("video", "i4"),
+        ("buffered", "i4"),  # bytes
+        ("arrived_at", "u2"),  # impression number on arrival, modulo 2**16
+        ("request", "u2"),  # request number, modulo 2**16
+        ("meeting", "u2"),
+        ("pxtr", "i2", (len(PXTR),)),
+        ("rank", "u1"),  # DEAD: empty
+        ("order", "u1"),  # in the last finished ranking; UNRANKED if none saw it
+        ("next_order", "u1"),  # in the ranking being computed
+        ("bitrate", "i1"),  # index, -1 before the first byte is asked for
+    ],
+    align=True,
+)
+
+WAITING_VIDEO = np.dtype(
+    [("video", "i4"), ("estimate", "f4"), ("buffered", "i4"), ("meeting", "u2"), ("bitrate", "i1")], align=True
+)
+
+PAST = np.dtype(
+    [
+        ("video", "i4"),
+        ("start_ms", "u4"),
+        ("play_ms", "u4"),
+        ("pxtr", "i2", (len(PXTR),)),
+        ("feedback", "u1"),
+        ("position", "u1"),
+    ],
+    align=True,
+)
+
+BEHAVIOUR = np.dtype([("end_ms", "u4"), ("surprise", "i2"), ("tag", "u1"), ("tag2", "u1")], align=True)
+"""One the cloud has not seen yet; surprise: outcome - prediction, in 1/32767."""
+
+TASTE = np.dtype([("drift", "f4"), ("satiation", "f4"), ("believed", "f4")], align=True)
+"""Of a person and tag: departure from the lasting interest; fatigue; the cloud's estimate (logit)."""
+
+VIDEO = np.dtype(
+    [
+        ("duration_us", "i8"),
+        ("quality", "f4"),  # logit
+        ("cloud_quality", "f4"),  # the server's estimate
+        ("appeal", "f4"),  # log odds of feedback
+        ("cloud_appeal", "f4"),
+        ("popularity", "i4"),  # impressions in the log
+        ("tag", "i2"),
+        ("tag2", "i2"),  # = tag when there is one only
+    ],
+    align=True,
+)
+
+LISTED = np.dtype([("video", "i4"), ("cloud_quality", "f4"), ("tag2", "i4")], align=True)
+"""The catalogue by tag, as retrieval reads it."""
+
+KNOT = np.dtype([("t_us", "i8"), ("bytes", "i8")], align=True)
+"""A trace is its cumulative byte curve: piecewise linear between integer knots."""
+
+REQUEST = np.dtype(
+    [
+        ("user", "i4"),
+        ("session", "i4"),
+        ("request", "i4"),
+        ("attempt", "i2"),
+        ("outcome", "i1"),
+        ("refresh", "i1"),
+        ("sent_us", "i8"),
+        ("arrived_us", "i8"),
+        ("queue_us", "i8"),
+        ("service_us", "i8"),
+        ("response_us", "i8"),
+        ("ended_us", "i8"),  # landed, given up, or person gone
+    ],
+    align=True,
+)
+
+SESSION = np.dtype(
+    [
+        ("user", "i4"),
+        ("session", "i4"),
+        ("impressions", "i4"),
+        ("cut", "i1"),  # ended by the window, not by the person
+        ("dry", "i1"),  # ended while waiting for a page
+        ("satisfaction", "f4"),
+        ("open_us", "i8"),
+        ("close_us", "i8"),
+    ],
+    align=True,
+)
+
+MOMENT = np.dtype(
+    [
+        ("start_us", "i8"),
+        ("end_us", "i8"),
+        ("phase", "i4"),
+        ("fetching", "i4"),
+        ("video", "i4"),  # being fetched, -1 if none
+        ("bytes", "i4"),
+        ("screen", "i4"),  # video on screen
+        ("live", "i4"),
+        ("ranking", "i4"),
+        ("request_state", "i4"),
+    ],
+    align=True,
+)
+"""Between two events of the person that is traced (for `nextone timeline`)."""
+
+Array = NDArray[Any]
+
+
+class World(NamedTuple):
+    """The arrays that the compiled model works on."""
+
+    params: Array  # (1,) config.PARAMS_DTYPE
+    key: Array  # (2,) uint32
+    users: Array  # (N,) USER
+    screen: Array  # (N,) IMPRESSION: the one on screen
+    pool: Array  # (N, P) SLOT
+    waiting: Array  # (N, C) WAITING_VIDEO
+    history: Array  # (N, H) PAST, a ring: impression n in row n % H
+    behaviours: Array  # (N, L) BEHAVIOUR, a ring
+    taste: Array  # (N, D) TASTE
+    videos: Array  # (V,) VIDEO
+    listed: Array  # (V,) LISTED
+    tag_start: Array  # (D + 1,) int64: tag d's videos are listed[tag_start[d]:tag_start[d + 1]]
+    knots: Array  # (K,) KNOT
+    trace_first: Array  # (T + 1,) int64
+    trace_mean_bps: Array  # (T,) float64
+    link_traces: Array  # (8, 2) int64: first and one past the last trace of each link class
+    link_levels: Array  # (8, Q) float64, bit/s by rising probability; 0: the trace as it is
+    rtt: Array  # (3, R) float64: probability, level us, jitter ratio
+    propensities: Array  # (6, Q) float64: quantiles of the chance of each feedback
+    activity: Array  # (25,) float64: share of a day's opens before each hour
+    queue_waits: Array  # (W,) int64 us by rising probability; (0,) if the driver answers requests
+    impressions: Array  # (T, M) IMPRESSION log, one part per thread
+    requests: Array  # (T, M) REQUEST log
+    sessions: Array  # (T, M) SESSION log
+    logged: Array  # (T, 3) int64: rows used of the three
+    moments: Array  # (M,) MOMENT
+    traced: Array  # (2,) int64: the person traced (-1: nobody), rows used

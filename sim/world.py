@@ -1,0 +1,156 @@
+"""Building a world: scenario, seed and replication become the arrays of `state.World`."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from .catalogue import make_catalogue
+from .chance import world_key
+from .config import LINK_CLASSES, Scenario
+from .data import open_data
+from .population import draw_people, propensity_tables
+from .state import (
+    BEHAVIOUR,
+    IMPRESSION,
+    KNOT,
+    MOMENT,
+    PAST,
+    REQUEST,
+    SESSION,
+    SLOT,
+    TASTE,
+    USER,
+    WAITING_VIDEO,
+    Array,
+    World,
+)
+from .traces import Traces, bts_levels, constant_trace, read_traces, rtt_tables, shipped_traces, synthetic_traces
+
+LEVELS = {"wifi4": "wifi4", "wifi5": "wifi5", "wifi6": "wifi6", "4g": "4G", "5g": "5G"}  # class: bts level
+SYNTHETIC_S = 600  # length of a generated trace
+
+
+class Links(NamedTuple):
+    """What `Network` says of links, as arrays of `World`."""
+
+    knots: Array
+    trace_first: Array
+    trace_mean_bps: Array
+    link_traces: Array
+    link_levels: Array
+    rtt: Array
+
+
+_links: dict[str, Links] = {}
+
+
+def make_links(scenario: Scenario) -> Links:
+    """Traces and levels of each link class. Raises TraceError for a user's bad files."""
+    network = scenario.network
+    cached = _links.get(network.model_dump_json())
+    if cached is not None:
+        return cached
+    levels = np.zeros((len(LINK_CLASSES), 513))
+    if network.constant_mbps > 0:
+        traces: Traces = constant_trace(network.constant_mbps)
+        spans = [range(1)] * len(LINK_CLASSES)
+    elif network.traces:
+        traces = read_traces(network.traces)
+        spans = [range(len(traces.mean_bps))] * len(LINK_CLASSES)
+    elif network.synthetic_traces > 0:
+        n = network.synthetic_traces
+        traces = synthetic_traces(n, SYNTHETIC_S, network.synthetic_mbps, network.synthetic_cv, 1)
+        spans = [range(n)] * len(LINK_CLASSES)
+    else:
+        traces, groups = shipped_traces()
+        spans = [groups["steady" if name in LEVELS else name] for name in LINK_CLASSES]
+        measured = bts_levels()
+        for k, name in enumerate(LINK_CLASSES):
+            if name in LEVELS:
+                levels[k] = np.maximum(measured[LEVELS[name]], 0.1) * 1e6
+    knots = np.zeros(len(traces.t_us), KNOT)
+    knots["t_us"], knots["bytes"] = traces.t_us, traces.cum_bytes
+    tables = rtt_tables()
+    rtt = np.stack([tables.probability, tables.level_ms * 1e3, tables.jitter])
+    ends = np.array([[span.start, span.stop] for span in spans], dtype=np.int64)
+    links = Links(knots, traces.first, traces.mean_bps, ends, levels, np.ascontiguousarray(rtt))
+    if len(_links) > 8:
+        _links.clear()
+    _links[network.model_dump_json()] = links
+    return links
+
+
+def activity_shape() -> Array:
+    """Share of a day's opens before each full hour, (25,). Source: KuaiRand-Pure main feed, UTC+8."""
+    with open_data("kuairand/hours.parquet") as file:
+        share = pq.read_table(file)["share"].to_numpy()
+    return np.concatenate([[0.0], np.cumsum(share / share.sum())])
+
+
+def build_world(
+    scenario: Scenario,
+    *,
+    edge: bool,
+    seed: int,
+    replication: int = 0,
+    window_us: int,
+    days: bool = False,
+    log_rows: int = 1 << 14,
+    parts: int = 1,
+    queue_waits: Array | None = None,
+    traced: int = -1,
+) -> World:
+    """The world before anybody opens the app.
+
+    edge: whether a policy ranks on the phone (False: cloud_only). With one candidate there is nothing to rank.
+    log_rows: rows of each part of the three logs between two collections (0: no logs). parts: one per thread.
+    queue_waits: waits in the server's queue by rising probability, us; None if the driver answers requests itself.
+    traced: the person whose every moment is noted (-1: nobody).
+    """
+    n, server = scenario.population.users, scenario.server
+    videos = make_catalogue(scenario.catalogue, server)
+    links = make_links(scenario)
+    params = scenario.params()
+    params["edge"] = edge and server.candidates > 1
+    params["merge"] = scenario.client.on_refill == "merge"
+    params["decide_at_start"] = scenario.client.decide_at == "start"
+    params["serve_expired"] = scenario.client.expired_offline == "serve"
+    tags = len(videos.tag_start) - 1
+    shipped = server.candidates if params["edge"][0] else server.page_size
+    slots = scenario.pool_slots
+    world = World(
+        params=params,
+        key=world_key(seed, replication),
+        users=np.zeros(n, USER),
+        screen=np.zeros(n, IMPRESSION),
+        pool=np.zeros((n, slots), SLOT),
+        waiting=np.zeros((n, shipped), WAITING_VIDEO),
+        history=np.zeros((n, scenario.client.history), PAST),
+        behaviours=np.zeros((n, scenario.behaviour_slots), BEHAVIOUR),
+        taste=np.zeros((n, tags), TASTE),
+        videos=videos.videos,
+        listed=videos.listed,
+        tag_start=videos.tag_start,
+        knots=links.knots,
+        trace_first=links.trace_first,
+        trace_mean_bps=links.trace_mean_bps,
+        link_traces=links.link_traces,
+        link_levels=links.link_levels,
+        rtt=links.rtt,
+        propensities=propensity_tables(scenario),
+        activity=activity_shape(),
+        queue_waits=np.zeros(0, np.int64) if queue_waits is None else queue_waits,
+        impressions=np.zeros((parts, log_rows), IMPRESSION),
+        requests=np.zeros((parts, log_rows), REQUEST),
+        sessions=np.zeros((parts, log_rows), SESSION),
+        logged=np.zeros((parts, 3), np.int64),
+        moments=np.zeros(200_000 if traced >= 0 else 0, MOMENT),
+        traced=np.array([traced, 0], dtype=np.int64),
+    )
+    world.users["user"] = np.arange(n)
+    draw_people(
+        params, world.key, world.users, world.screen, world.pool, world.taste,
+        world.propensities, world.activity, window_us, days,
+    )  # fmt: skip
+    return world
