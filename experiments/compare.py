@@ -71,7 +71,7 @@ class Comparison:
 
     @property
     def replications(self) -> int:
-        return self.values.shape[1]
+        return len(self.values[0])
 
     @cached_property
     def intervals(self) -> tuple[tuple[Interval | None, ...], ...]:
@@ -129,12 +129,9 @@ def compare(
     TooFewReplications, or RunFailed. With workers > 1, policies of one's own must be functions or objects that another
     process can import.
     """
-    require_replications(replications)
-    if replications > MAX_REPLICATIONS:
-        raise SettingError(f"replications={replications} must be <= {MAX_REPLICATIONS}; intervals shrink with its root")
     if minutes is None and days is None:
         minutes = 60.0
-    check_run(minutes=minutes, days=days, seed=seed, workers=workers)
+    check_run(replications=replications, minutes=minutes, days=days, seed=seed, workers=workers)
     if len(arms) < 2:
         raise SettingError("a comparison needs a baseline and at least one other arm; add a policy or an --arm")
     labels = [arm.label for arm in arms]
@@ -186,8 +183,18 @@ def compare_policies(
     )
 
 
-def check_run(*, minutes: float | None, days: float | None, seed: int, workers: int) -> None:
-    """Raises SettingError unless exactly one window of sensible length is given, and seed and workers are possible."""
+def check_run(
+    *,
+    replications: int = 10,
+    minutes: float | None = None,
+    days: float | None = None,
+    seed: int = 0,
+    workers: int = 1,
+) -> None:
+    """Raises TooFewReplications or SettingError for a run that cannot or must not be made."""
+    require_replications(replications)
+    if replications > MAX_REPLICATIONS:
+        raise SettingError(f"replications={replications} must be <= {MAX_REPLICATIONS}; intervals shrink with its root")
     if minutes is not None and days is not None:
         raise SettingError("minutes and days are both given; give one window")
     for name, value, most in (("minutes", minutes, 1440.0), ("days", days, 366.0)):
@@ -307,7 +314,7 @@ def _start_process(threads: int) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it could not be held back
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    numba.set_num_threads(min(threads, numba.get_num_threads()))
 
 
 def _end_with_parent() -> None:

@@ -8,8 +8,9 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -24,7 +25,7 @@ from .statistics import PairedDifference
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from .compare import Comparison
+    from .compare import Arm, Comparison
     from .metrics import Metric
 
 MISSING = "–"
@@ -32,17 +33,17 @@ MISSING = "–"
 
 def comparison_table(result: "Comparison") -> Table:
     """Baseline mean ± half-width per metric, then each arm's paired difference; fits 100 columns with three arms."""
-    table = Table(title=_title(result), caption=_caption(result), title_style="bold", caption_justify="left")
+    table = Table(title=Text(_title(result)), caption=Text(_caption(result)), caption_justify="left")
     table.add_column("metric", no_wrap=True)
-    table.add_column(result.baseline.label, justify="right", overflow="fold")
+    table.add_column(Text(result.baseline.label), justify="right", overflow="fold")
     for arm in result.arms[1:]:
-        table.add_column(f"{arm.label} %", justify="right", overflow="fold")  # a narrow terminal wraps at spaces
+        table.add_column(Text(f"{arm.label} %"), justify="right", overflow="fold")  # wraps at spaces if narrow
     for group, indices in _groups(result):
         table.add_section()
         table.add_row(Text(group, style="bold"))
         for m in indices:
             cells = [_difference_cell(row[m], result.metrics[m]) for row in result.differences[1:]]
-            table.add_row(f"  {_name_and_unit(result.metrics[m])}", _baseline_cell(result, m), *cells)
+            table.add_row(Text(f"  {_name_and_unit(result.metrics[m])}"), _baseline_cell(result, m), *cells)
     return table
 
 
@@ -143,7 +144,7 @@ def uplift_figure(result: "Comparison", path: Path) -> None:
     body_height = max(3.0, rows * (0.19 + 0.105 * (len(result.arms) - 1)))
     with sns.axes_style("whitegrid"), sns.plotting_context("notebook", font_scale=0.85):
         figure = plt.figure(figsize=(14, body_height + 0.9), layout="constrained")
-        top, body = figure.subfigures(2, 1, height_ratios=[0.9, body_height])
+        top, body = figure.subfigures(2, 1, squeeze=False, height_ratios=[0.9, body_height])[:, 0]
         limit = _limit(result)
         for column, part in zip(columns, body.subfigures(1, len(columns), squeeze=False)[0], strict=True):
             axes = part.subplots(
@@ -257,15 +258,26 @@ def _subtitle(result: "Comparison") -> str:
 
 
 def _caption(result: "Comparison") -> str:
+    others = result.differences[1:]
     return (
         f"{_subtitle(result)}\nArms: paired difference in % of the baseline's mean ± half its 95 % interval; "
-        "* the interval excludes 0; ×n: the variance that shared luck saved."
+        "* the interval excludes 0; ×n: the variance that shared luck saved (abs: in the metric's unit, where the "
+        f"baseline cannot be told from 0).\nMedian over metrics: {'; '.join(map(_luck, result.arms[1:], others))}."
     )
+
+
+def _luck(arm: "Arm", differences: Sequence[PairedDifference | None]) -> str:
+    """`random correlation .93, variance ×12` of an arm with the baseline."""
+    known = [d for d in differences if d is not None and d.correlation is not None and d.variance_saved is not None]
+    if not known:
+        return f"{arm.label} nothing shared varies"
+    correlation = median(d.correlation or 0.0 for d in known)
+    return f"{arm.label} correlation {correlation:.2f}, variance ×{median(d.variance_saved or 0.0 for d in known):.3g}"
 
 
 def _name_and_unit(metric: "Metric") -> str:
     arrow = {"more": " ↑", "fewer": " ↓"}.get(metric.better, "")
-    return f"{metric.name}{f' [{metric.unit}]' if metric.unit else ''}{arrow}".replace("[", "\\[")
+    return f"{metric.name}{f' [{metric.unit}]' if metric.unit else ''}{arrow}"
 
 
 def _baseline_cell(result: "Comparison", m: int) -> str:

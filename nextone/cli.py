@@ -109,16 +109,12 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Compare policies: same people, phones, links and luck; paired differences with 95 % intervals."""
-    from nextone.experiments.compare import MAX_REPLICATIONS, SettingError, check_run
+    from nextone.experiments.compare import check_run
     from nextone.experiments.compare import compare as run
-    from nextone.experiments.statistics import require_replications
 
-    require_replications(replications)
     workers = _cores() if workers is None else workers
     minutes = 60.0 if minutes is None and days is None else minutes
-    check_run(minutes=minutes, days=days, seed=seed, workers=workers)
-    if replications > MAX_REPLICATIONS:
-        raise SettingError(f"--replications {replications} must be <= {MAX_REPLICATIONS}")
+    check_run(replications=replications, minutes=minutes, days=days, seed=seed, workers=workers)
     arms = _arms(policies, arm or [], _scenario(scenario, settings, users).with_workers(minutes, days))
     if out is not None:
         prepare_folder(out)
@@ -176,10 +172,11 @@ def timeline(
     scenario: ScenarioFile = None,
 ) -> None:
     """Write one person's session as Chrome trace events: screen, link, pool, server, policy."""
-    from nextone.experiments.compare import SettingError, check_run, resolve_policy
+    from nextone.experiments.compare import check_run, resolve_policy
+    from nextone.sim.scenario import SettingError
 
     world = _scenario(scenario, settings, None)
-    check_run(minutes=60.0, days=None, seed=seed, workers=1)
+    check_run(seed=seed)
     if not 0 <= user < world.population.users:
         raise SettingError(f"--user {user} must be >= 0 and < population.users={world.population.users}")
     resolve_policy(policy)

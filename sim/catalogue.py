@@ -49,7 +49,7 @@ def make_catalogue(catalogue: Catalogue, server: Server) -> Videos:
     listed = np.zeros(len(videos), LISTED)
     listed["video"] = order
     listed["cloud_quality"] = videos["cloud_quality"][order]
-    listed["tag2"] = videos["tag2"][order]
+    listed["tag"], listed["tag2"] = videos["tag"][order], videos["tag2"][order]
     tag_start = np.searchsorted(videos["tag"][order], np.arange(tags + 1)).astype(np.int64)
     for array in (videos, listed, tag_start):
         array.setflags(write=False)

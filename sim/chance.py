@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import njit
+from scipy.special import ndtri
 
 # Streams: what a draw is for. A number is never reused for something else.
 PERSON = 1  # (user, which of a person's lasting properties)
@@ -45,11 +46,9 @@ class Words(NamedTuple):
     w3: int
 
 
-@njit(cache=True)
-def philox(c0, c1, c2, c3, k0, k1):
-    """Philox4x32-10: counter (c0..c3) and key (k0, k1), 32-bit words each, to four random 32-bit words."""
-    c0, c1, c2, c3 = np.uint64(c0), np.uint64(c1), np.uint64(c2), np.uint64(c3)
-    k0, k1 = np.uint64(k0), np.uint64(k1)
+@njit(inline="always")
+def philox_rounds(c0, c1, c2, c3, k0, k1):
+    """Ten rounds on 32-bit words held in uint64; inlined, so that a loop over counters runs on vectors."""
     for _ in range(10):
         p0 = _M0 * c0
         p1 = _M1 * c2
@@ -57,7 +56,27 @@ def philox(c0, c1, c2, c3, k0, k1):
         c1, c3 = p1 & _LOW, p0 & _LOW
         k0 = (k0 + _W0) & _LOW
         k1 = (k1 + _W1) & _LOW
-    return Words(c0, c1, c2, c3)
+    return c0, c1, c2, c3
+
+
+@njit(cache=True)
+def philox(c0, c1, c2, c3, k0, k1):
+    """Philox4x32-10: counter (c0..c3) and key (k0, k1), 32-bit words each, to four random 32-bit words."""
+    w0, w1, w2, w3 = philox_rounds(
+        np.uint64(c0), np.uint64(c1), np.uint64(c2), np.uint64(c3), np.uint64(k0), np.uint64(k1)
+    )
+    return Words(w0, w1, w2, w3)
+
+
+@njit(cache=True)
+def many_words(key, stream, user, ids, high, low):
+    """The first two words of `philox(stream, user, id, 0, *key)` for each id, uint64, into `high` and `low`."""
+    k0, k1 = np.uint64(key[0]), np.uint64(key[1])
+    c0, c1 = np.uint64(stream), np.uint64(user)
+    for n in range(len(ids)):
+        w0, w1, _, _ = philox_rounds(c0, c1, np.uint64(ids[n]), np.uint64(0), k0, k1)
+        high[n] = w0
+        low[n] = w1
 
 
 @njit(cache=True)
@@ -125,6 +144,20 @@ def normal_quantile(u):
         low = ((low * r + 0.13692988092273580531) * r + 0.59983220655588793769) * r + 1.0
     value = top / low
     return -value if q < 0 else value
+
+
+_QUICK = 1024
+_QUICK_TABLE = ndtri(np.clip(np.arange(_QUICK + 1) / _QUICK, 1e-3, 1 - 1e-3))
+
+
+@njit(cache=True)
+def quick_normal(u):
+    """`normal_quantile` to within 2e-4, in a third of the time: a table in the middle 96 %, exact outside."""
+    if u < 0.02 or u > 0.98:
+        return normal_quantile(u)
+    at = u * _QUICK
+    k = np.int64(at)
+    return _QUICK_TABLE[k] + (_QUICK_TABLE[k + 1] - _QUICK_TABLE[k]) * (at - k)
 
 
 @njit(cache=True)

@@ -9,9 +9,9 @@ function of how many videos were retrieved for them before.
 import numpy as np
 from numba import njit
 
-from .chance import VIDEO, WALK, normal_quantile, philox
+from .chance import MATCH, TASTE, VIDEO, WALK, many_words, normal_quantile, philox, to_unit
 from .feedback import HATE, LONG_SHARE
-from .interest import lasting_interest, lasting_match
+from .interest import belief
 from .state import VALID
 from .watching import LONG_US, VALID_US, sigmoid
 
@@ -24,15 +24,6 @@ STRIDES = np.array(
 CLOCK_LOG = np.log(1e6)  # log seconds to log microseconds
 HEAD_KIND = np.array([-1, -1, 0, 1, 2, 3, HATE])  # PXTR's order to config.FEEDBACK's
 SEEN_AS_NOISE = 2.9  # (16 sqrt(3) / (15 pi))**-2: mean of sigmoid(normal), MacKay's approximation
-
-
-@njit(cache=True)
-def walk(key, user, tag, length):
-    """(start, stride) of a person's walk through a tag's `length` videos; the stride shares no factor with it."""
-    words = philox(WALK, user, tag, 0, key[0], key[1])
-    start = np.int64(words.w0) % length
-    stride = STRIDES[np.int64(words.w1) % len(STRIDES)] % length
-    return start, stride
 
 
 @njit(cache=True)
@@ -64,53 +55,88 @@ def report_outcome(user, behaviours, video, predicted_milli, outcome, end_us):
 
 
 @njit(cache=True)
-def rank_page(p, key, user, taste, listed, tag_start, waiting, wanted):
-    """Retrieve the person's next videos and keep the best `wanted` in `waiting`, best first; how many there are.
+def retrieve(p, key, user, listed, tag_start, found, meeting):
+    """The person's next videos: rows of `listed` into `found`, nth meetings into `meeting`; how many.
 
-    The next retrieved_per_impression x page_size videos of the person's stream (give or take rounding per tag), so
-    that selection per impression hardly depends on the page size. Equal estimates keep the order of retrieval.
+    The next retrieved_per_impression x page_size of the person's stream, give or take the rounding of each tag's share.
+    A tag's share is fixed by the lasting prior, so the stream is a pure function of the person: before n videos the
+    walk through a tag has taken floor(share n + phase) steps, and none comes twice before the list is used up.
     """
     tags = len(tag_start) - 1
-    weight = np.empty(tags)
+    ids, weight = np.arange(tags), np.empty(tags)
+    high, low = np.empty(tags, np.uint64), np.empty(tags, np.uint64)
+    many_words(key, TASTE, user.user, ids, high, low)
     total = 0.0
     for tag in range(tags):
-        _, prior = lasting_interest(key, user.user, tag, user.taste_sd, p.taste_correlation)
+        prior = belief(to_unit(high[tag], low[tag]), user.taste_sd, p.taste_correlation)
         weight[tag] = (tag_start[tag + 1] - tag_start[tag]) * np.exp(p.retrieval_focus * prior)
         total += weight[tag]
+    many_words(key, WALK, user.user, ids, high, low)
     before = user.stream
     after = before + p.retrieved_per_impression * p.page_size
-    kept = 0
+    count = 0
     for tag in range(tags):
         length = tag_start[tag + 1] - tag_start[tag]
         if length == 0:
             continue
+        phase = np.float64(low[tag] >> np.uint64(8)) / 16777216.0
         share = weight[tag] / total
-        words = philox(WALK, user.user, tag, 1, key[0], key[1])
-        phase = np.float64(words.w0) / 4294967296.0
-        cursor, stop = np.int64(share * before + phase), np.int64(share * after + phase)
-        if stop == cursor:
+        step, stop = np.int64(share * before + phase), np.int64(share * after + phase)
+        if stop == step:
             continue
-        start, stride = walk(key, user.user, tag, length)
-        round_of_page = cursor // length
-        crowded = stop - cursor > length
-        for n in range(cursor, stop):
-            row = listed[tag_start[tag] + (start + stride * (n % length)) % length]
-            believed = 0.5 * (taste[tag].believed + taste[row.tag2].believed)
-            _, match = lasting_match(key, user.user, row.video, p.match_sd, p.match_correlation)
-            estimate = np.float32(row.cloud_quality + believed + match)
-            if kept == wanted and estimate <= waiting[wanted - 1].estimate:
-                continue
-            k = kept if kept < wanted else wanted - 1
-            while k > 0 and waiting[k - 1].estimate < estimate:
-                waiting[k] = waiting[k - 1]
-                k -= 1
-            waiting[k].video = row.video
-            waiting[k].estimate = estimate
-            waiting[k].meeting = np.uint16((round_of_page if crowded else n // length) & 0xFFFF)
-            waiting[k].buffered = 0
-            waiting[k].bitrate = -1
-            kept = min(kept + 1, wanted)
+        stride = STRIDES[np.int64(low[tag]) & 15] % length
+        nth, within = step // length, step % length
+        at = (np.int64(high[tag]) % length + stride * within) % length
+        crowded = stop - step > length  # the same video comes twice in one page: which meeting it is, showing decides
+        for _ in range(min(stop - step, len(found) - count)):
+            found[count] = tag_start[tag] + at
+            meeting[count] = nth
+            count += 1
+            at += stride
+            if at >= length:
+                at -= length
+            within += 1
+            if within == length:
+                within = 0
+                nth += 0 if crowded else 1
     user.stream = after
+    return count
+
+
+@njit(cache=True)
+def rank_page(p, key, user, taste, listed, tag_start, waiting, wanted):
+    """Retrieve the person's next videos and keep the best `wanted` in `waiting`, best first; how many there are.
+
+    Selection per impression hardly depends on the page size: what is retrieved grows with it. Equal estimates keep the
+    order of retrieval.
+    """
+    room = p.retrieved_per_impression * p.page_size + len(tag_start)
+    found, meeting, videos = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
+    high, low = np.empty(room, np.uint64), np.empty(room, np.uint64)
+    count = retrieve(p, key, user, listed, tag_start, found, meeting)
+    for n in range(count):
+        videos[n] = listed[found[n]].video
+    many_words(key, MATCH, user.user, videos[:count], high, low)
+    least = np.float32(-np.inf)
+    kept = 0
+    for n in range(count):
+        row = listed[found[n]]
+        believed = 0.5 * (taste[row.tag].believed + taste[row.tag2].believed)
+        match = belief(to_unit(high[n], low[n]), p.match_sd, p.match_correlation)
+        estimate = np.float32(row.cloud_quality + believed + match)
+        if kept == wanted and estimate <= least:
+            continue
+        k = kept if kept < wanted else wanted - 1
+        while k > 0 and waiting[k - 1].estimate < estimate:
+            waiting[k] = waiting[k - 1]
+            k -= 1
+        waiting[k].video = row.video
+        waiting[k].estimate = estimate
+        waiting[k].meeting = np.uint16(meeting[n] & 0xFFFF)
+        waiting[k].buffered = 0
+        waiting[k].bitrate = -1
+        kept = min(kept + 1, wanted)
+        least = waiting[kept - 1].estimate
     return kept
 
 

@@ -7,24 +7,36 @@ journey; called by `sim/impression.py`, `sim/cloud.py` and `sim/population.py`.
 import numpy as np
 from numba import njit
 
-from .chance import LIFE, MATCH, TASTE, normal2, uniform
+from .chance import LIFE, MATCH, TASTE, normal2, quick_normal, uniform, uniform2
 from .state import LONG, SKIP
 
 
 @njit(cache=True)
+def truth_and_belief(key, stream, user, thing, sd, correlation):
+    """(truth, the cloud's lasting belief of it), logits. They correlate as stated; the belief is a posterior mean.
+
+    The belief alone is `belief` of the same draw's first uniform, so that ranking need not know the truth."""
+    seen, unseen = uniform2(key, stream, user, thing, 0)
+    believed = belief(seen, sd, correlation)
+    return believed + sd * np.sqrt(1.0 - correlation * correlation) * quick_normal(unseen), believed
+
+
+@njit(cache=True)
+def belief(seen, sd, correlation):
+    """What the cloud believes, from its uniform."""
+    return sd * correlation * quick_normal(seen)
+
+
+@njit(cache=True)
 def lasting_interest(key, user, tag, sd, correlation):
-    """(interest, the cloud's lasting prior of it), logits. They correlate as stated; the prior is a posterior mean."""
-    seen, unseen = normal2(key, TASTE, user, tag, 0)
-    prior = sd * correlation * seen
-    return prior + sd * np.sqrt(1.0 - correlation * correlation) * unseen, prior
+    """(lasting interest of a person in a tag, the cloud's prior of it), logits."""
+    return truth_and_belief(key, TASTE, user, tag, sd, correlation)
 
 
 @njit(cache=True)
 def lasting_match(key, user, video, sd, correlation):
     """(match of a person and a video, the cloud's estimate of it), logits."""
-    seen, unseen = normal2(key, MATCH, user, video, 0)
-    estimate = sd * correlation * seen
-    return estimate + sd * np.sqrt(1.0 - correlation * correlation) * unseen, estimate
+    return truth_and_belief(key, MATCH, user, video, sd, correlation)
 
 
 @njit(cache=True)

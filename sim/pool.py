@@ -96,6 +96,7 @@ def join(p, key, user, pool, early, rank, videos):
     slot.video = early.video
     slot.meeting = early.meeting
     slot.buffered = early.buffered
+    early.buffered = 0
     slot.bitrate = early.bitrate
     slot.rank = np.uint8(rank)
     slot.order = UNRANKED

@@ -233,7 +233,8 @@ _BOUND_ERRORS = {"greater_than", "greater_than_equal", "less_than", "less_than_e
 
 
 def _sections() -> dict[str, type[BaseModel]]:
-    return {name: field.annotation for name, field in Scenario.model_fields.items() if field.annotation is not None}
+    kinds = {name: field.annotation for name, field in Scenario.model_fields.items()}
+    return {name: kind for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, BaseModel)}
 
 
 def _is_number(value: object) -> bool:

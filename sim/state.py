@@ -208,7 +208,7 @@ VIDEO = np.dtype(
     align=True,
 )
 
-LISTED = np.dtype([("video", "i4"), ("cloud_quality", "f4"), ("tag2", "i4")], align=True)
+LISTED = np.dtype([("video", "i4"), ("cloud_quality", "f4"), ("tag", "i2"), ("tag2", "i2")], align=True)
 """The catalogue by tag, as retrieval reads it."""
 
 KNOT = np.dtype([("t_us", "i8"), ("bytes", "i8")], align=True)

@@ -1,0 +1,310 @@
+"""What a policy may see: one table of observed features, and the one compiled function that fills it in.
+
+KIR's five groups (person, video, real-time feedback, server predictions, device and network) over three arrays:
+candidates (P, Fc), history (H, Fh) and context (Fx). Everything is what the phone itself knows when it is asked. Left
+out is whatever a real phone could not know: lasting person effect, mood, interests and their drift, true quality, how
+long the person is going to watch, the cloud's beliefs, capacity to come, outages to come, how a request will end.
+
+Called by the environments and by whatever asks a policy (`experiments/deciding.py`); policies import column names only.
+A new feature is one line in the table and one line in the kernel.
+"""
+
+from collections import namedtuple
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from nextone.sim.config import FEEDBACK, TIERS
+from nextone.sim.network import offline
+from nextone.sim.player import bytes_for, content_us
+from nextone.sim.pool import live_slots
+from nextone.sim.state import BACKOFF, COMPLETE, DEAD, IDLE, LONG, PXTR, READY, SKIP, VALID
+from nextone.sim.watching import outcome_of
+
+# KIR's groups of features.
+PERSON, VIDEO, REAL_TIME, PREDICTIONS, DEVICE = (
+    "person", "video", "real-time feedback", "server predictions", "device and network",
+)  # fmt: skip
+GROUPS = (PERSON, VIDEO, REAL_TIME, PREDICTIONS, DEVICE)
+
+
+class Feature(NamedTuple):
+    """One column: float32 in [low, high], `scale` saying how it is made from a value in `unit`."""
+
+    name: str
+    group: str
+    unit: str
+    scale: str
+    meaning: str
+    low: float = 0.0
+    high: float = 1.0
+
+
+# -- scales -----------------------------------------------------------------------------------------------------------
+
+LOGIT_SCALE = 10.0
+TAG_SCALE = 128.0  # a power of two above every number of tags: float32 holds tag / 128 exactly
+MOST_PAGES = 8.0
+MOST_BUFFERED_S = 20.0
+MOST_RATIO = 2.0
+COUNTS = 250  # slots, ranks, positions
+MOST_US = 3_600_000_000
+
+
+def _log_scale(most: float) -> float:
+    """Factor that brings log(1 + x) to [0, 1] for x up to `most`."""
+    return float(1.0 / np.log1p(most))
+
+
+MOST_S, MOST_MIN, MOST_IMPRESSIONS, MOST_POPULARITY, MOST_PAST, MOST_MBPS = 3600, 240, 1000, 10_000, 1e8, 1000
+PER_S, PER_MIN, PER_IMPRESSION = _log_scale(MOST_S), _log_scale(MOST_MIN), _log_scale(MOST_IMPRESSIONS)
+PER_LOGIT, PER_TAG, MOST_LOGIT = 1e-3 / LOGIT_SCALE, 1.0 / TAG_SCALE, int(1e3 * LOGIT_SCALE)
+PER_PAST, PER_MBPS = _log_scale(MOST_PAST), _log_scale(MOST_MBPS)
+# Logarithms from tables: they are most of what `observe` would cost otherwise.
+LOG_S = (np.log1p(np.arange(8 * MOST_S + 2) / 8) * PER_S).astype(np.float32)  # every 1/8 s
+LOG_COUNT = (np.log1p(np.arange(COUNTS + 1)) / np.log1p(COUNTS)).astype(np.float32)
+LOG_POPULARITY = (np.log1p(np.arange(MOST_POPULARITY + 1)) / np.log1p(MOST_POPULARITY)).astype(np.float32)
+
+
+def _log(most: float) -> str:
+    return f"log(1 + x) / log(1 + {most:.0f}), at most 1"
+
+
+FLAG, TAG, COUNT, LOGIT = "0 or 1", f"/ {TAG_SCALE:.0f}", _log(COUNTS), f"/ {LOGIT_SCALE:.0f}, clipped to [-1, 1]"
+
+RATES = ("effective view", "long view", "like", "follow", "comment", "forward", "hate")
+assert len(RATES) == len(PXTR)
+PREDICTED = tuple(
+    Feature(name, PREDICTIONS, "logit", LOGIT, f"server's predicted rate: {rate}", -1.0)
+    for name, rate in zip(PXTR, RATES, strict=True)
+)
+KIND_OF_VIDEO = (
+    Feature("duration", VIDEO, "s", _log(MOST_S), "length of the video"),
+    Feature("tag", VIDEO, "index", TAG, "its tag; `tag_index` gives the number back"),
+    Feature("tag2", VIDEO, "index", TAG, "its second tag, or the first again"),
+)
+
+# -- the table --------------------------------------------------------------------------------------------------------
+
+CANDIDATE = (
+    *PREDICTED,
+    *KIND_OF_VIDEO,
+    Feature("popularity", VIDEO, "impressions", _log(MOST_POPULARITY), "how often it was shown in the log"),
+    Feature("rank", PREDICTIONS, "rank", COUNT, "the server's rank in its page"),
+    Feature("page_age", PREDICTIONS, "requests", f"/ {MOST_PAGES:.0f}, at most 1", "requests sent since the one that brought it"),
+    Feature("age", VIDEO, "s", _log(MOST_S), "since it entered the pool"),
+    Feature("impressions_since", VIDEO, "impressions", COUNT, "shown since it entered the pool"),
+    Feature("preloaded", DEVICE, "ratio", "at most 1", "preload progress: bytes held / bytes to preload"),
+    Feature("buffered_s", DEVICE, "s", f"/ {MOST_BUFFERED_S:.0f}, at most 1", "content held of it"),
+)  # fmt: skip
+"""Columns of a candidate; an empty slot is all zero."""
+
+HISTORY = (
+    Feature("present", REAL_TIME, "", FLAG, "there is such an impression; otherwise the row is zero"),
+    Feature("watch_ratio", REAL_TIME, "ratio", f"/ {MOST_RATIO:.0f}, at most 1", "play time / duration; above .5 it looped"),
+    Feature("play_time", REAL_TIME, "s", _log(MOST_S), "play time"),
+    Feature("valid_play", REAL_TIME, "", FLAG, "played 7 s or to the end"),
+    Feature("long_view", REAL_TIME, "", FLAG, "played 18 s or to the end"),
+    Feature("completion", REAL_TIME, "", FLAG, "played .95 of it"),
+    Feature("skip", REAL_TIME, "", FLAG, "left within 2 s"),
+    *(Feature(kind, REAL_TIME, "", FLAG, f"feedback: {kind}") for kind in FEEDBACK),
+    Feature("since", REAL_TIME, "s", _log(MOST_S), "since it took the screen"),
+    Feature("position", REAL_TIME, "impressions", COUNT, "its position in the page"),
+    *KIND_OF_VIDEO,
+    *PREDICTED,
+)  # fmt: skip
+"""Columns of a past impression; rows run from the newest. What is on screen now is not among them."""
+
+CONTEXT = (
+    Feature("past_impressions", PERSON, "impressions", _log(MOST_PAST), "seen before the simulation"),
+    *(Feature(f"past_{kind}", PERSON, "count", _log(MOST_PAST), f"{kind} given before the simulation") for kind in FEEDBACK),
+    *(Feature(f"past_{kind}_rate", PERSON, "ratio", "square root, at most 1", f"{kind} per past impression") for kind in FEEDBACK),
+    Feature("hour_sin", PERSON, "h", "sin(2 pi h / 24)", "hour of day", -1.0),
+    Feature("hour_cos", PERSON, "h", "cos(2 pi h / 24)", "hour of day", -1.0),
+    Feature("session_impressions", REAL_TIME, "impressions", _log(MOST_IMPRESSIONS), "in this session so far"),
+    Feature("session_minutes", REAL_TIME, "min", _log(MOST_MIN), "since the app was opened"),
+    Feature("left", DEVICE, "impressions", COUNT, "of the page still to come"),
+    Feature("live", DEVICE, "slots", COUNT, "candidates to choose from"),
+    Feature("cellular", DEVICE, "", FLAG, "on a cellular link; otherwise WiFi"),
+    Feature("throughput", DEVICE, "Mbit/s", _log(MOST_MBPS), "measured, running mean; 0: unknown"),
+    Feature("offline", DEVICE, "", FLAG, "in a spell without network"),
+    Feature("requested", DEVICE, "", FLAG, "a request for a page is under way, or is to be retried"),
+    Feature("page_waits", DEVICE, "", FLAG, "a page waits beside the pool"),
+    Feature("may_ask", DEVICE, "", FLAG, "a page may be asked for"),
+    Feature("software_decoder", DEVICE, "", FLAG, "no hardware decoder"),
+    *(Feature(f"tier_{tier}", DEVICE, "", FLAG, f"phone: {tier.replace('_', ' ')}") for tier in TIERS),
+)  # fmt: skip
+"""Columns of a person and phone."""
+
+
+def _columns(name: str, features: tuple[Feature, ...]) -> Any:
+    """Column numbers by feature name: `C.duration`. A tuple of integers, so that the kernel compiles them in."""
+    return namedtuple(name, [f.name for f in features])._make(range(len(features)))  # type: ignore[misc]
+
+
+C: Any = _columns("C", CANDIDATE)
+"""Columns of `Observation.candidates` by name."""
+H: Any = _columns("H", HISTORY)
+"""Columns of `Observation.history` by name."""
+X: Any = _columns("X", CONTEXT)
+"""Columns of `Observation.context` by name."""
+
+
+class Observation(NamedTuple):
+    """What N people's phones know when asked."""
+
+    candidates: NDArray[np.float32]  # (N, P, Fc)
+    history: NDArray[np.float32]  # (N, H, Fh), newest first
+    context: NDArray[np.float32]  # (N, Fx)
+    mask: NDArray[np.bool_]  # (N, P): slots that hold a video
+
+
+def empty_observation(n: int, p: int, h: int) -> Observation:
+    """Room for n people, p pool slots and h history rows, all zero."""
+    return Observation(
+        np.zeros((n, p, len(CANDIDATE)), np.float32),
+        np.zeros((n, h, len(HISTORY)), np.float32),
+        np.zeros((n, len(CONTEXT)), np.float32),
+        np.zeros((n, p), np.bool_),
+    )
+
+
+def tag_index(column: NDArray[np.float32]) -> NDArray[np.int64]:
+    """The tags' numbers behind a `tag` or `tag2` column."""
+    return np.rint(column * np.float32(TAG_SCALE)).astype(np.int64)
+
+
+def feature_table_markdown() -> str:
+    """The table as Markdown, for the documentation."""
+    lines = ["| array | column | name | group | unit | scale | range | meaning |", "|---|---|---|---|---|---|---|---|"]
+    for array, features in (("candidates", CANDIDATE), ("history", HISTORY), ("context", CONTEXT)):
+        for column, f in enumerate(features):
+            cells = (array, column, f"`{f.name}`", f.group, f.unit, f.scale, f"{f.low:g} to {f.high:g}", f.meaning)
+            lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines) + "\n"
+
+
+# -- the kernel -------------------------------------------------------------------------------------------------------
+
+
+@njit(cache=True)
+def observe(w, rows, candidates, history, context, mask):
+    """Fill in what the people in `rows` (n,) can be seen to be: (n, P, Fc), (n, H, Fh), (n, Fx) float32, (n, P) bool."""
+    p = w.params[0]
+    for k in range(len(rows)):
+        i = rows[k]
+        user = w.users[i]
+        observe_pool(p, user, w.pool[i], w.videos, candidates[k], mask[k])
+        observe_history(user, w.screen[i].video >= 0, w.history[i], w.videos, history[k])
+        observe_context(p, user, w.pool[i], context[k])
+
+
+@njit(cache=True)
+def observe_pool(p, user, pool, videos, candidates, mask):
+    """One person's candidates (P, Fc) and mask (P,)."""
+    arrived_us, age = np.int64(-1), np.float32(0.0)
+    for k in range(len(pool)):
+        slot, row = pool[k], candidates[k]
+        row[:] = 0.0
+        mask[k] = slot.rank != DEAD
+        if slot.rank == DEAD:
+            continue
+        video = videos[slot.video]
+        if slot.arrived_us != arrived_us:  # a page arrives as one: few logarithms
+            arrived_us = slot.arrived_us
+            age = log_seconds(user.now_us - arrived_us)
+        observe_kind(video, slot.pxtr, row, C.pevtr, C.duration)
+        row[C.popularity] = LOG_POPULARITY[min(max(video.popularity, 0), MOST_POPULARITY)]
+        row[C.rank] = LOG_COUNT[min(slot.rank, COUNTS)]
+        row[C.page_age] = min(((user.request - np.int64(slot.request)) & 0xFFFF) / MOST_PAGES, 1.0)
+        row[C.age] = age
+        row[C.impressions_since] = LOG_COUNT[min((user.impression - np.int64(slot.arrived_at)) & 0xFFFF, COUNTS)]
+        if slot.buffered > 0:
+            bitrate_bps = p.bitrates_bps[slot.bitrate]
+            goal = bytes_for(min(p.preload_us, video.duration_us), bitrate_bps)
+            row[C.preloaded] = min(slot.buffered / max(goal, 1), 1.0)
+            row[C.buffered_s] = min(content_us(np.int64(slot.buffered), bitrate_bps) * 1e-6 / MOST_BUFFERED_S, 1.0)
+
+
+@njit(cache=True)
+def observe_history(user, on_screen, ring, videos, history):
+    """One person's past impressions (H, Fh), newest first. What is on screen, if anything, is not over: left out."""
+    newest = np.int64(user.impression) - on_screen
+    now_ms = user.now_us // 1000
+    count = min(newest + 1, len(ring) - on_screen)  # it has taken the place of the oldest
+    for k in range(len(history)):
+        row = history[k]
+        row[:] = 0.0
+        if k >= count:
+            continue
+        past = ring[(newest - k) % len(ring)]
+        video = videos[past.video]
+        play_us, duration_us = np.int64(past.play_ms) * 1000, video.duration_us // 1000 * 1000
+        outcome = outcome_of(play_us, duration_us)  # both known to the millisecond
+        observe_kind(video, past.pxtr, row, H.pevtr, H.duration)
+        row[H.present] = 1.0
+        row[H.watch_ratio] = min(play_us / (MOST_RATIO * max(duration_us, 1)), 1.0)
+        row[H.play_time] = log_seconds(play_us)
+        row[H.valid_play] = outcome & VALID != 0
+        row[H.long_view] = outcome & LONG != 0
+        row[H.completion] = outcome & COMPLETE != 0
+        row[H.skip] = outcome & SKIP != 0
+        for kind in range(len(FEEDBACK)):
+            row[H.like + kind] = (past.feedback >> kind) & 1
+        row[H.since] = log_seconds(((now_ms - np.int64(past.start_ms)) & 0xFFFFFFFF) * 1000)
+        row[H.position] = LOG_COUNT[min(past.position, COUNTS)]
+
+
+@njit(cache=True)
+def observe_context(p, user, pool, row):
+    """One person and phone (Fx,)."""
+    row[:] = 0.0
+    row[X.past_impressions] = log_scaled(user.past_impressions, PER_PAST)
+    for kind in range(len(FEEDBACK)):
+        count = user.past[kind]
+        if count > 0:
+            row[X.past_like + kind] = log_scaled(count, PER_PAST)
+            row[X.past_like_rate + kind] = min(np.sqrt(count / max(user.past_impressions, 1)), 1.0)
+    angle = (p.start_hour + user.now_us / 3.6e9) * (2.0 * np.pi / 24.0)
+    row[X.hour_sin] = np.sin(angle)
+    row[X.hour_cos] = np.cos(angle)
+    row[X.session_impressions] = log_scaled(user.impression - user.impressions_before, PER_IMPRESSION)
+    row[X.session_minutes] = log_scaled((user.now_us - user.opened_us) / 6e7, PER_MIN)
+    row[X.left] = LOG_COUNT[min(user.left, COUNTS)]
+    row[X.live] = LOG_COUNT[min(live_slots(pool), COUNTS)]
+    row[X.cellular] = user.link >= 3
+    row[X.throughput] = log_scaled(user.rate_bps * 1e-6, PER_MBPS)
+    row[X.offline] = offline(user, user.now_us)
+    row[X.requested] = IDLE < user.request_state <= BACKOFF  # sent, lost or on its way: the phone cannot tell
+    row[X.page_waits] = user.request_state == READY
+    row[X.may_ask] = user.request_state == IDLE
+    row[X.software_decoder] = user.software_decoder
+    row[X.tier_android_low + user.tier] = 1.0
+
+
+@njit(cache=True)
+def observe_kind(video, pxtr, row, predicted, kind):
+    """What is said of a video alike as a candidate and in the history: `PREDICTED` and `KIND_OF_VIDEO`, from those
+    columns on."""
+    for head in range(len(pxtr)):
+        row[predicted + head] = PER_LOGIT * min(max(pxtr[head], -MOST_LOGIT), MOST_LOGIT)
+    row[kind] = log_seconds(video.duration_us)
+    row[kind + 1] = PER_TAG * video.tag
+    row[kind + 2] = PER_TAG * video.tag2
+
+
+@njit(cache=True)
+def log_seconds(microseconds):
+    """log(1 + s) / log(1 + 3600) in [0, 1], from a table, linear in between: within .0003."""
+    at = min(max(microseconds, 0), MOST_US) * 8e-6
+    k = np.int64(at)
+    low = LOG_S[k]
+    return low + (LOG_S[k + 1] - low) * np.float32(at - k)
+
+
+@njit(cache=True)
+def log_scaled(x, per):
+    """log(1 + x) on a scale of its own, in [0, 1]; x below 0 counts as 0."""
+    return np.float32(min(np.log(1.0 + max(x, 0.0)) * per, 1.0))
