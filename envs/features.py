@@ -93,7 +93,7 @@ CANDIDATE = (
     *KIND_OF_VIDEO,
     Feature("popularity", VIDEO, "impressions", _log(MOST_POPULARITY), "how often it was shown in the log"),
     Feature("rank", PREDICTIONS, "rank", COUNT, "the server's rank in its page"),
-    Feature("page_age", PREDICTIONS, "requests", f"/ {MOST_PAGES:.0f}, at most 1", "requests sent since the one that brought it"),
+    Feature("page_age", PREDICTIONS, "requests", f"/ {MOST_PAGES:.0f}, at most 1", "requests sent since its own"),
     Feature("age", VIDEO, "s", _log(MOST_S), "since it entered the pool"),
     Feature("impressions_since", VIDEO, "impressions", COUNT, "shown since it entered the pool"),
     Feature("preloaded", DEVICE, "ratio", "at most 1", "preload progress: bytes held / bytes to preload"),
@@ -103,7 +103,7 @@ CANDIDATE = (
 
 HISTORY = (
     Feature("present", REAL_TIME, "", FLAG, "there is such an impression; otherwise the row is zero"),
-    Feature("watch_ratio", REAL_TIME, "ratio", f"/ {MOST_RATIO:.0f}, at most 1", "play time / duration; above .5 it looped"),
+    Feature("watch_ratio", REAL_TIME, "ratio", f"/ {MOST_RATIO:.0f}, at most 1", "play time / duration"),
     Feature("play_time", REAL_TIME, "s", _log(MOST_S), "play time"),
     Feature("valid_play", REAL_TIME, "", FLAG, "played 7 s or to the end"),
     Feature("long_view", REAL_TIME, "", FLAG, "played 18 s or to the end"),
@@ -119,8 +119,8 @@ HISTORY = (
 
 CONTEXT = (
     Feature("past_impressions", PERSON, "impressions", _log(MOST_PAST), "seen before the simulation"),
-    *(Feature(f"past_{kind}", PERSON, "count", _log(MOST_PAST), f"{kind} given before the simulation") for kind in FEEDBACK),
-    *(Feature(f"past_{kind}_rate", PERSON, "ratio", "square root, at most 1", f"{kind} per past impression") for kind in FEEDBACK),
+    *(Feature(f"past_{kind}", PERSON, "count", _log(MOST_PAST), f"{kind} before the simulation") for kind in FEEDBACK),
+    *(Feature(f"past_{kind}_rate", PERSON, "ratio", "root, at most 1", f"{kind} per past one") for kind in FEEDBACK),
     Feature("hour_sin", PERSON, "h", "sin(2 pi h / 24)", "hour of day", -1.0),
     Feature("hour_cos", PERSON, "h", "cos(2 pi h / 24)", "hour of day", -1.0),
     Feature("session_impressions", REAL_TIME, "impressions", _log(MOST_IMPRESSIONS), "in this session so far"),
@@ -141,7 +141,8 @@ CONTEXT = (
 
 def _columns(name: str, features: tuple[Feature, ...]) -> Any:
     """Column numbers by feature name: `C.duration`. A tuple of integers, so that the kernel compiles them in."""
-    return namedtuple(name, [f.name for f in features])._make(range(len(features)))  # type: ignore[misc]
+    columns: Any = namedtuple(name, [f.name for f in features])  # type: ignore[misc]  # names are data
+    return columns(*range(len(features)))
 
 
 C: Any = _columns("C", CANDIDATE)
@@ -173,7 +174,8 @@ def empty_observation(n: int, p: int, h: int) -> Observation:
 
 def tag_index(column: NDArray[np.float32]) -> NDArray[np.int64]:
     """The tags' numbers behind a `tag` or `tag2` column."""
-    return np.rint(column * np.float32(TAG_SCALE)).astype(np.int64)
+    index: NDArray[np.int64] = np.rint(column * np.float32(TAG_SCALE)).astype(np.int64)
+    return index
 
 
 def feature_table_markdown() -> str:
@@ -191,7 +193,9 @@ def feature_table_markdown() -> str:
 
 @njit(cache=True)
 def observe(w, rows, candidates, history, context, mask):
-    """Fill in what the people in `rows` (n,) can be seen to be: (n, P, Fc), (n, H, Fh), (n, Fx) float32, (n, P) bool."""
+    """Fill in what the phones of the people in `rows` (n,) know.
+
+    candidates (n, P, Fc), history (n, H, Fh), context (n, Fx): float32; mask (n, P): bool."""
     p = w.params[0]
     for k in range(len(rows)):
         i = rows[k]

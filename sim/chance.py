@@ -146,6 +146,7 @@ def normal_quantile(u):
     return -value if q < 0 else value
 
 
+TAIL = 0.98  # where `tailed_quantile` changes to its finer row
 _QUICK = 1024
 _QUICK_TABLE = ndtri(np.clip(np.arange(_QUICK + 1) / _QUICK, 1e-3, 1 - 1e-3))
 
@@ -161,16 +162,23 @@ def quick_normal(u):
 
 
 @njit(cache=True)
-def table_quantile(u, probability, value):
-    """An inverse distribution function given as a table, linear between its knots.
+def even_quantile(table, u):
+    """An inverse distribution function from quantiles (K,) at evenly spaced probabilities, linear between them."""
+    at = u * (len(table) - 1)
+    k = min(np.int64(at), len(table) - 2)
+    return table[k] + (table[k + 1] - table[k]) * (at - k)
 
-    u: in (0, 1); probability: (K,) increasing from 0 to 1; value: (K,) non-decreasing.
-    """
-    k = np.searchsorted(probability, u)
-    if k == 0:
-        return value[0]
-    span = probability[k] - probability[k - 1]
-    return value[k - 1] + (value[k] - value[k - 1]) * (u - probability[k - 1]) / span
+
+@njit(cache=True)
+def tailed_quantile(u, table):
+    """The same from (2, K) quantiles: the first row over [0, 0.98], the second over [0.98, 1], where tails are heavy."""
+    return even_quantile(table[0], u / TAIL) if u < TAIL else even_quantile(table[1], (u - TAIL) / (1.0 - TAIL))
+
+
+def tailed_table(probability: np.ndarray, value: np.ndarray, size: int = 1025) -> np.ndarray:
+    """Quantiles at any probabilities as `tailed_quantile` reads them, (2, size)."""
+    body, tail = np.linspace(0, TAIL, size), np.linspace(TAIL, 1, size)
+    return np.stack([np.interp(body, probability, value), np.interp(tail, probability, value)])
 
 
 def world_key(seed: int, replication: int) -> np.ndarray:

@@ -22,8 +22,9 @@ from .cloud import learn_outcomes, rank_page, report_outcome
 from .config import NEVER_US
 from .feedback import HATE, draw_feedback
 from .interest import affinity, learn_taste, settle
-from .network import delivered_bytes, draw_outage, finish_us, link_bytes, offline, rtt_us, saturated
+from .network import delivered_bytes, draw_outage, finish_us, offline, rtt_us, saturated, segment
 from .player import (
+    REFETCH_BELOW,
     break_off,
     bytes_for,
     choose_bitrate,
@@ -155,14 +156,8 @@ def runs_dry_by(user, knots, screen, video, start, at_us):
 @njit(cache=True)
 def next_knot_us(user, knots, t_us):
     """The first time after t at which the link's capacity may change."""
-    period = knots[user.last_knot].t_us
-    at = user.trace_offset_us + t_us
-    offset = at % period
-    link_bytes(user, knots, t_us)  # leaves the segment in user.knot
-    k = user.knot
-    while knots[k + 1].t_us <= offset:
-        k += 1
-    return t_us + knots[k + 1].t_us - offset
+    offset_us = (t_us - user.loop_us) % knots[user.last_knot].t_us
+    return t_us + knots[segment(user, knots, offset_us) + 1].t_us - offset_us
 
 
 @njit(cache=True)
@@ -219,8 +214,8 @@ def next_event(p, user, screen, pool, waiting, videos, knots, end_us):
         else:
             if now + ahead < min(when, user.phase_end_us):
                 when, which = now + ahead, RUNS_DRY
-            low = now + max(ahead - p.buffer_us // 2 + 1, 1)
-            if low < when and ahead >= p.buffer_us // 2:
+            low = now + max(ahead - p.buffer_us // REFETCH_BELOW + 1, 1)
+            if low < when and ahead >= p.buffer_us // REFETCH_BELOW:
                 when, which = low, GETS_HUNGRY
     if user.phase_end_us < when:
         when, which = user.phase_end_us, PHASE_ENDS
@@ -233,16 +228,13 @@ def next_event(p, user, screen, pool, waiting, videos, knots, end_us):
 
 
 @njit(cache=True)
-def pass_time(p, user, screen, pool, waiting, videos, knots, until_us):
+def pass_time(p, user, screen, pool, waiting, videos, knots, until_us, event):
     """Let time and bytes pass until the next event."""
     took = until_us - user.now_us
-    if took == 0:
-        return
     if user.fetching != NOBODY:
-        size = min(
-            delivered_bytes(user, knots, user.now_us, until_us),
-            still_to_fetch(p, user, screen, pool, waiting, videos),
-        )
+        size = still_to_fetch(p, user, screen, pool, waiting, videos)
+        if event != TRANSFER_DONE:
+            size = min(size, delivered_bytes(user, knots, user.now_us, until_us))
         receive(user, screen, pool, waiting, size)
         user.link_used_us = until_us
     phase = user.phase
@@ -635,7 +627,9 @@ def advance(w, i, scores, answered, end_us, comes_back, budget, part):
     while True:
         if user.phase == GONE:
             return DONE
-        if user.impression >= stop_at or not log_has_room(w.impressions, w.requests, w.sessions, w.logged, part):
+        if page_check and (
+            user.impression >= stop_at or not log_has_room(w.impressions, w.requests, w.sessions, w.logged, part)
+        ):
             return PAUSED
         if page_asked or (page_check and wants_page(p, user, pool)):
             user.refresh = 1 if page_asked else 0
@@ -650,25 +644,26 @@ def advance(w, i, scores, answered, end_us, comes_back, budget, part):
         replan = False
 
         # 1, 2 and 3: whom the link works for, what comes next, and time until then
-        choose_fetch(p, key, rtt, user, screen, pool, waiting, videos)
+        choose_fetch(p, key, rtt, user, screen, pool, waiting, videos, knots)
         when, event = next_event(p, user, screen, pool, waiting, videos, knots, end_us)
         if w.traced[0] == user.user:
             note_moment(user, screen, pool, waiting, w.moments, w.traced, when)
-        pass_time(p, user, screen, pool, waiting, videos, knots, when)
+        pass_time(p, user, screen, pool, waiting, videos, knots, when, event)
 
         # 4: what happens
         shows, asks, lifts = False, False, False
         if event == TRANSFER_DONE:
             measure(p, user)
-            replan = True
             if user.fetching == PAYLOAD:
                 user.fetching = NOBODY
-                page_check = True
+                page_check, replan = True, True
                 log_request(user, w.requests, w.logged, part, SERVED)
                 shows = page_lands(p, key, user, knots, screen, pool, waiting, videos)
             elif user.fetching != SCREEN:
                 user.fetching = NOBODY
+                replan = True
         elif event == RESPONSE_HERE:
+            page_check = True
             if user.queue_us == REFUSED_QUEUE_US:
                 log_request(user, w.requests, w.logged, part, REFUSED)
                 backs_off(p, user, user.now_us)
@@ -676,9 +671,11 @@ def advance(w, i, scores, answered, end_us, comes_back, budget, part):
                 response_arrives(p, key, user, taste, behaviours, w.listed, w.tag_start, waiting)
                 user.request_state = ARRIVING
         elif event == GIVES_UP:
+            page_check = True
             log_request(user, w.requests, w.logged, part, TIMED_OUT)
             backs_off(p, user, user.now_us)
         elif event == RETRIES:
+            page_check = True
             user.attempt += 1
             if send_request(p, key, user, rtt, w.queue_waits):
                 return ASK
@@ -733,6 +730,7 @@ def advance(w, i, scores, answered, end_us, comes_back, budget, part):
                 user.checked_us += screen.away_us
                 lifts = True
             elif user.phase == WAITING:
+                page_check = True
                 end_session(p, key, user, pool, waiting, w.activity, w.requests, w.sessions, w.logged, part, 0, 1, comes_back)
             else:  # CLOSED: the app opens
                 clear_screen(screen)
@@ -758,6 +756,7 @@ def advance(w, i, scores, answered, end_us, comes_back, budget, part):
             page_check, replan = True, True
             asks = p.decide_at_start != 0 and user.phase == PLAYING
         if lifts:
+            page_check = True
             if user.fetching == SCREEN:
                 break_off(user, knots, np.int64(user.goal) - screen.bytes)
             finish_impression(p, key, user, screen, history, behaviours, taste, videos)

@@ -8,7 +8,7 @@ gives the same total. One transfer is served at a time; requests and preloads sh
 import numpy as np
 from numba import njit
 
-from .chance import NETWORK, OUTAGE, table_quantile, uniform, uniform2
+from .chance import NETWORK, OUTAGE, even_quantile, tailed_quantile, uniform, uniform2
 from .config import NEVER_US
 
 SCALE_ONE = 65536
@@ -21,38 +21,55 @@ def saturated(t_us, delta_us):
 
 
 @njit(cache=True)
-def bytes_at(user, knots, offset_us):
-    """Bytes of the scaled curve from the trace's start to an offset in [0, period]."""
-    first, last = user.first_knot, user.last_knot
-    k = user.knot
-    if not (first <= k < last and knots[k].t_us <= offset_us <= knots[k + 1].t_us):
-        low, high = first, last
-        while high - low > 1:
-            middle = (low + high) // 2
-            if knots[middle].t_us <= offset_us:
-                low = middle
-            else:
-                high = middle
-        k = low
-        user.knot = k
-    here = knots[k]
-    span_us = knots[k + 1].t_us - here.t_us
-    raw = here.bytes + (offset_us - here.t_us) * (knots[k + 1].bytes - here.bytes) // span_us
-    return scaled(raw, user.scale)
-
-
-@njit(cache=True)
 def scaled(raw, scale):
     """A trace's bytes to the person's, in whole bytes."""
     return raw if scale == SCALE_ONE else (raw * scale) >> 16
 
 
 @njit(cache=True)
+def segment(user, knots, offset_us):
+    """The segment [k, k + 1) of the person's trace that holds an offset in [0, period)."""
+    k = user.knot
+    if knots[k].t_us <= offset_us:
+        if offset_us < knots[k + 1].t_us:
+            return k
+        if k + 1 < user.last_knot and offset_us < knots[k + 2].t_us:
+            user.knot = k + 1
+            return k + 1
+    low, high = user.first_knot, user.last_knot
+    while high - low > 1:
+        middle = (low + high) // 2
+        if knots[middle].t_us <= offset_us:
+            low = middle
+        else:
+            high = middle
+    user.knot = low
+    return low
+
+
+@njit(cache=True)
 def link_bytes(user, knots, t_us):
-    """Bytes the link could have carried from the start of the trace to t, outages apart."""
+    """Bytes the link could have carried since its trace last began anew (`loop_us`), up to t, outages apart."""
+    offset_us = t_us - user.loop_us
     period_us = knots[user.last_knot].t_us
-    at = user.trace_offset_us + t_us
-    return at // period_us * scaled(knots[user.last_knot].bytes, user.scale) + bytes_at(user, knots, at % period_us)
+    before = 0
+    if offset_us >= period_us:
+        loops = offset_us // period_us
+        before = loops * scaled(knots[user.last_knot].bytes, user.scale)
+        offset_us -= loops * period_us
+    k = segment(user, knots, offset_us)
+    here = knots[k]
+    gain = knots[k + 1].bytes - here.bytes
+    raw = here.bytes + (offset_us - here.t_us) * gain // (knots[k + 1].t_us - here.t_us)
+    return before + scaled(raw, user.scale)
+
+
+@njit(cache=True)
+def wind_on(user, knots):
+    """Keep `loop_us` the last time before now at which the trace began anew; changes no result."""
+    period_us = knots[user.last_knot].t_us
+    if user.now_us - user.loop_us >= period_us:
+        user.loop_us += (user.now_us - user.loop_us) // period_us * period_us
 
 
 @njit(cache=True)
@@ -70,18 +87,19 @@ def finish_us(user, knots, start_us, size):
     start_us = max(start_us, user.link_ready_us)
     if size <= 0:
         return start_us
-    first, last = user.first_knot, user.last_knot
-    period_us = knots[last].t_us
-    total = scaled(knots[last].bytes, user.scale)
-    goal = link_bytes(user, knots, start_us) + size  # on the curve
-    loops = (goal - 1) // total
-    goal -= loops * total  # in [1, total]
-    low, high = first, last  # the last knot below the goal
+    goal = link_bytes(user, knots, start_us) + size
+    total = scaled(knots[user.last_knot].bytes, user.scale)
+    since_us = user.loop_us
+    if goal > total:
+        loops = (goal - 1) // total
+        goal -= loops * total  # in [1, total]
+        since_us += loops * knots[user.last_knot].t_us
+    low, high = user.first_knot, user.last_knot
     k = user.knot
     if scaled(knots[k].bytes, user.scale) < goal <= scaled(knots[k + 1].bytes, user.scale):
         low = k
     else:
-        while high - low > 1:
+        while high - low > 1:  # the last knot below the goal
             middle = (low + high) // 2
             if scaled(knots[middle].bytes, user.scale) < goal:
                 low = middle
@@ -91,15 +109,14 @@ def finish_us(user, knots, start_us, size):
     here = knots[low]
     gain = knots[low + 1].bytes - here.bytes
     span_us = knots[low + 1].t_us - here.t_us
-    offset_us = here.t_us + -(-((raw - here.bytes) * span_us) // gain)
-    return loops * period_us + offset_us - user.trace_offset_us
+    return since_us + here.t_us + -(-((raw - here.bytes) * span_us) // gain)
 
 
 @njit(cache=True)
 def rtt_us(p, key, rtt, user, a, b):
     """A round trip, microseconds: the session's level and heavy-tailed jitter, keyed (user, a, b)."""
     u = uniform(key, NETWORK, user.user, a, b)
-    return np.int64(np.rint(user.rtt_level_us * table_quantile(u, rtt[0], rtt[2])))
+    return np.int64(np.rint(user.rtt_level_us * tailed_quantile(u, rtt[1])))
 
 
 @njit(cache=True)
@@ -130,16 +147,14 @@ def join_link(p, key, user, knots, trace_first, trace_mean_bps, link_traces, lin
     user.first_knot = trace_first[trace]
     user.last_knot = trace_first[trace + 1] - 1
     user.knot = user.first_knot
-    user.trace_offset_us = np.int64(u_offset * knots[user.last_knot].t_us)
+    user.loop_us = now_us - np.int64(u_offset * knots[user.last_knot].t_us)
     levels = link_levels[user.link]
     user.scale = SCALE_ONE
     if levels[0] > 0.0:
-        at = u_level * (len(levels) - 1)
-        k = np.int64(at)
-        level_bps = levels[k] + (levels[min(k + 1, len(levels) - 1)] - levels[k]) * (at - k)
+        level_bps = even_quantile(levels, u_level)
         user.scale = max(1, np.int64(level_bps / trace_mean_bps[trace] * SCALE_ONE))
     wifi = p.wifi_rtt_scale if user.link < 3 else 1.0
-    user.rtt_level_us = np.int64(np.rint(table_quantile(u_rtt, rtt[0], rtt[1]) * wifi * p.rtt_scale))
+    user.rtt_level_us = np.int64(np.rint(tailed_quantile(u_rtt, rtt[0]) * wifi * p.rtt_scale))
     user.link_ready_us = now_us
     user.link_used_us = now_us
     user.rate_bps = 0

@@ -7,11 +7,11 @@ was fetched and is never watched is wasted; what was still in flight when a tran
 import numpy as np
 from numba import njit
 
-from .network import delivered_bytes, offline, rtt_us
+from .network import delivered_bytes, offline, rtt_us, wind_on
 from .pool import next_slots
 from .state import ARRIVING, AWAY, CLOSED, FROM_WAITING, NOBODY, PAYLOAD, PLAYING, READY, SCREEN, STALLED, STARTING
 
-ENOUGH_NOT_TO_HURRY = 2  # refetch when less than buffer_s / 2 is ahead of the playhead (Assumed)
+REFETCH_BELOW = 4  # refetch when less than buffer_s / 4 is ahead of the playhead (Assumed)
 RATE_MEMORY = 0.7  # weight of the past in the measured throughput (Assumed)
 LEAST_TO_MEASURE = 30_000  # bytes; shorter transfers say nothing about throughput (Assumed)
 
@@ -81,7 +81,7 @@ def plan_preload(p, user, pool, waiting, videos):
 
 
 @njit(cache=True)
-def choose_fetch(p, key, rtt, user, screen, pool, waiting, videos):
+def choose_fetch(p, key, rtt, user, screen, pool, waiting, videos, knots):
     """Let the link work for whoever comes first now. A new transfer's first byte takes a round trip."""
     wanted = NOBODY
     if not offline(user, user.now_us):
@@ -95,6 +95,7 @@ def choose_fetch(p, key, rtt, user, screen, pool, waiting, videos):
         return
     user.fetching = wanted
     user.fetched = 0
+    wind_on(user, knots)
     if wanted == NOBODY or wanted == PAYLOAD:
         return
     if wanted == SCREEN:
@@ -116,12 +117,12 @@ def choose_fetch(p, key, rtt, user, screen, pool, waiting, videos):
 
 @njit(cache=True)
 def hungry(p, user, screen, videos):
-    """Whether the video on screen wants bytes: always until its goal is held, and again when half of that is used up."""
+    """Whether the video on screen wants bytes: always until its goal is held, and again when little of that is left."""
     if screen.bytes < user.goal:
         return True
     video = videos[screen.video]
     at_us = min(screen.play_us, video.duration_us)
-    if held_us(screen, video) - at_us >= p.buffer_us // ENOUGH_NOT_TO_HURRY:
+    if held_us(screen, video) - at_us >= p.buffer_us // REFETCH_BELOW:
         return False
     user.goal = min(screen.total_bytes, bytes_for(at_us + p.buffer_us, screen.bitrate_bps))
     return screen.bytes < user.goal

@@ -4,7 +4,7 @@ import numpy as np
 from numba import njit, prange
 from scipy.special import betaincinv
 
-from .chance import LIFE, PERSON, normal2, normal_quantile, uniform, uniform2
+from .chance import LIFE, PERSON, even_quantile, normal2, normal_quantile, uniform, uniform2
 from .config import FEEDBACK, NEVER_US, Scenario
 from .interest import lasting_interest
 from .session import first_open_us, next_open_us
@@ -47,14 +47,6 @@ def share_index(shares, u):
     while k > 0 and shares[k] == 0.0:  # rounding: the last class that anybody has
         k -= 1
     return k
-
-
-@njit(cache=True)
-def even_quantile(table, u):
-    """Linear between quantiles at evenly spaced probabilities."""
-    at = u * (len(table) - 1)
-    k = min(np.int64(at), len(table) - 2)
-    return table[k] + (table[k + 1] - table[k]) * (at - k)
 
 
 @njit(cache=True)

@@ -66,7 +66,7 @@ USER = np.dtype(
         ("knot", "i4"),  # where the last look-up ended: a hint, never a result
         ("fetching", "i4"),  # who the link works for
         ("outage", "i4"),  # number of the next or present outage in this session
-        ("trace_offset_us", "i8"),
+        ("loop_us", "i8"),  # when the trace last began anew
         ("scale", "i8"),  # capacity / the trace's, in 1/65536
         ("rtt_level_us", "i8"),
         ("outage_start_us", "i8"),
@@ -286,7 +286,7 @@ class World(NamedTuple):
     trace_mean_bps: Array  # (T,) float64
     link_traces: Array  # (8, 2) int64: first and one past the last trace of each link class
     link_levels: Array  # (8, Q) float64, bit/s by rising probability; 0: the trace as it is
-    rtt: Array  # (3, R) float64: probability, level us, jitter ratio
+    rtt: Array  # (2, 2, R) float64: level us and jitter ratio, for chance.tailed_quantile
     propensities: Array  # (6, Q) float64: quantiles of the chance of each feedback
     activity: Array  # (25,) float64: share of a day's opens before each hour
     queue_waits: Array  # (W,) int64 us by rising probability; (0,) if the driver answers requests

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from .catalogue import make_catalogue
-from .chance import world_key
+from .chance import tailed_table, world_key
 from .config import LINK_CLASSES, Scenario
 from .data import open_data
 from .population import draw_people, propensity_tables
@@ -72,9 +72,9 @@ def make_links(scenario: Scenario) -> Links:
     knots = np.zeros(len(traces.t_us), KNOT)
     knots["t_us"], knots["bytes"] = traces.t_us, traces.cum_bytes
     tables = rtt_tables()
-    rtt = np.stack([tables.probability, tables.level_ms * 1e3, tables.jitter])
+    rtt = np.stack([tailed_table(tables.probability, x) for x in (tables.level_ms * 1e3, tables.jitter)])
     ends = np.array([[span.start, span.stop] for span in spans], dtype=np.int64)
-    links = Links(knots, traces.first, traces.mean_bps, ends, levels, np.ascontiguousarray(rtt))
+    links = Links(knots, traces.first, traces.mean_bps, ends, levels, rtt)
     if len(_links) > 8:
         _links.clear()
     _links[network.model_dump_json()] = links
@@ -118,7 +118,7 @@ def build_world(
     params["serve_expired"] = scenario.client.expired_offline == "serve"
     tags = len(videos.tag_start) - 1
     shipped = server.candidates if params["edge"][0] else server.page_size
-    slots = scenario.pool_slots
+    slots = scenario.pool_slots - server.candidates + shipped
     world = World(
         params=params,
         key=world_key(seed, replication),

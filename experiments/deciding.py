@@ -1,0 +1,114 @@
+"""A driver's `decide` from a policy: observe, ask, keep the memory, pad the batch. The only place where these meet."""
+
+from typing import Any
+
+import numpy as np
+
+from nextone.envs.features import Observation, empty_observation, observe
+from nextone.policies.base import PolicyLike, as_policy, name_of
+from nextone.policies.names import CLOUD_ONLY, UnknownPolicy, make_policy, policy_names, unknown_name
+from nextone.sim.batch_run import Decide
+from nextone.sim.state import DEAD, Array, World
+
+from .oracle import oracle_greedy
+
+ORACLE = "oracle_greedy"
+AT_A_TIME = 1024  # people a policy is asked about at once: 4 MB of observations stay in the cache
+
+
+def decider_names() -> tuple[str, ...]:
+    """Every name `make_decider` knows: the policies, and the oracle as a reference."""
+    return (*policy_names(), ORACLE)
+
+
+def is_edge(policy: str | PolicyLike) -> bool:
+    """Whether the phone ranks: any policy but `cloud_only`."""
+    return policy != CLOUD_ONLY
+
+
+def make_decider(policy: str | PolicyLike, world: World, pad_to: int | None = None) -> Decide | None:
+    """What a driver calls, from a name or a policy of one's own; None for `cloud_only`, which is never asked.
+
+    Raises UnknownPolicy."""
+    if not isinstance(policy, str):
+        return make_decide(policy, world, pad_to)
+    if policy == ORACLE:
+        return oracle_greedy
+    if policy not in decider_names():
+        raise UnknownPolicy(unknown_name(policy, decider_names()))
+    made = make_policy(policy)
+    return None if made is None else make_decide(made, world, pad_to)
+
+
+def make_decide(policy: PolicyLike, world: World, pad_to: int | None = None) -> Decide:
+    """decide(world, rows (n,)) -> scores (n, P) or (n, P + 1) float32, for this world and copies of it.
+
+    Memory is kept per person for as long as the result lives. pad_to: ask about exactly so many people at a time,
+    the last batch filled up with copies of its first person; torch then computes the same bits for any batch.
+    Raises FloatingPointError if a live slot's score is not finite, ValueError if scores have another shape.
+    """
+    asked, name = as_policy(policy), name_of(policy)
+    memory = asked.start(len(world.users))
+    slots, past = world.pool.shape[1], world.history.shape[1]
+    most = pad_to or AT_A_TIME
+    room = empty_observation(pad_to or 64, slots, past)
+
+    def ask(w: World, rows: Array) -> Array:
+        nonlocal memory, room
+        n = len(rows)
+        size = pad_to or n
+        if size > len(room.mask):
+            room = empty_observation(min(2 * size, most), slots, past)
+        observation = Observation._make(array[:size] for array in room)
+        observe(w, rows, *(array[:n] for array in observation))
+        for array in observation:
+            array[n:] = array[0]
+        padded = np.concatenate([rows, np.full(size - n, rows[0])])
+        scores, after = asked(observation, _taken(memory, padded))
+        memory = _put(memory, rows, after)
+        return _checked(w, rows, scores, n, size, name)
+
+    def decide(w: World, rows: Array) -> Array:
+        parts = [ask(w, rows[k : k + most]) for k in range(0, len(rows), most)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts or [np.zeros((0, slots), np.float32)])
+
+    return decide
+
+
+def _taken(memory: Any, rows: Array) -> Any:
+    """The memory of the people in `rows`."""
+    if isinstance(memory, tuple):
+        return tuple(_taken(part, rows) for part in memory)
+    return None if memory is None else memory[rows]
+
+
+def _put(memory: Any, rows: Array, after: Any) -> Any:
+    """The memory with that of the people in `rows` replaced by the first of `after`; it is changed in place."""
+    if isinstance(memory, tuple):
+        return tuple(_put(part, rows, new) for part, new in zip(memory, after, strict=True))
+    if memory is not None:
+        memory[rows] = after[: len(rows)]
+    return memory
+
+
+def _checked(w: World, rows: Array, scores: Any, n: int, size: int, name: str) -> Array:
+    """The scores a driver may use: float32, of the right shape, finite where it matters."""
+    slots = w.pool.shape[1]
+    with np.errstate(over="ignore"):
+        scores = np.asarray(scores).astype(np.float32)
+    if scores.shape not in ((size, slots), (size, slots + 1)):
+        raise ValueError(
+            f"scores of policy {name} have shape {scores.shape}, must be ({size}, {slots}), or ({size}, {slots + 1}) "
+            "to ask for pages; return one score per person and slot"
+        )
+    scores = scores[:n]
+    wrong = ~np.isfinite(scores[:, :slots]) & (w.pool["rank"][rows] != DEAD)
+    wrong_row = wrong.any(1) | np.isnan(scores[:, slots:]).any(1)
+    if wrong_row.any():
+        k = int(np.argmax(wrong_row))
+        user = w.users[rows[k]]
+        raise FloatingPointError(
+            f"policy {name} gave user {user['user']} after impression {user['impression']} a score that is not finite: "
+            f"{scores[k].tolist()}"
+        )
+    return np.ascontiguousarray(scores)

@@ -1,0 +1,37 @@
+"""Policies by name: the one place where a name becomes a policy."""
+
+import difflib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .base import Policy
+
+CLOUD_ONLY = "cloud_only"
+NAMES = (CLOUD_ONLY, "server_score", "tag_momentum", "buffered_first", "random", "longest_first")
+
+
+class UnknownPolicy(ValueError):
+    """No policy has that name; the message suggests the nearest."""
+
+
+def policy_names() -> tuple[str, ...]:
+    """Every name `make_policy` knows, the baseline first."""
+    return NAMES
+
+
+def make_policy(name: str) -> "Policy | None":
+    """The policy of that name; None for `cloud_only`, which is never asked. Raises UnknownPolicy."""
+    from . import rules  # late: names alone must not wait for numba
+    from .base import as_policy
+
+    if name == CLOUD_ONLY:
+        return None
+    if name not in NAMES:
+        raise UnknownPolicy(unknown_name(name, NAMES))
+    return as_policy(rules.at_random if name == "random" else getattr(rules, name))
+
+
+def unknown_name(name: str, known: tuple[str, ...]) -> str:
+    """A line that names the nearest known name, or all of them."""
+    close = difflib.get_close_matches(name[:100].lower(), known, n=1, cutoff=0.5)
+    return f"unknown policy {name[:60]!r}; " + (f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}")
