@@ -8,12 +8,12 @@ from nextone.envs.features import Observation, empty_observation, observe
 from nextone.policies.base import PolicyLike, as_policy, name_of
 from nextone.policies.names import CLOUD_ONLY, UnknownPolicy, make_policy, policy_names, unknown_name
 from nextone.sim.batch_run import Decide
-from nextone.sim.state import DEAD, Array, World
+from nextone.sim.state import Array, World
 
 from .oracle import oracle_greedy
 
 ORACLE = "oracle_greedy"
-AT_A_TIME = 1024  # people a policy is asked about at once: 4 MB of observations stay in the cache
+AT_A_TIME = 256  # people a policy is asked about at once: 1 MB of observations stays in the cache
 
 
 def decider_names() -> tuple[str, ...]:
@@ -61,12 +61,15 @@ def make_decide(policy: PolicyLike, world: World, pad_to: int | None = None) -> 
             room = empty_observation(min(2 * size, most), slots, past)
         observation = Observation._make(array[:size] for array in room)
         observe(w, rows, *(array[:n] for array in observation))
-        for array in observation:
-            array[n:] = array[0]
-        padded = np.concatenate([rows, np.full(size - n, rows[0])])
-        scores, after = asked(observation, _taken(memory, padded))
+        asked_about = rows
+        if size > n:
+            asked_about = np.concatenate([rows, np.full(size - n, rows[0])])
+            for array in observation:
+                array[n:] = array[0]
+        live = observation.mask[:n].copy()  # the policy may write into what it is given
+        scores, after = asked(observation, _taken(memory, asked_about))
         memory = _put(memory, rows, after)
-        return _checked(w, rows, scores, n, size, name)
+        return _checked(w, rows, scores, live, size, name)
 
     def decide(w: World, rows: Array) -> Array:
         parts = [ask(w, rows[k : k + most]) for k in range(0, len(rows), most)]
@@ -91,24 +94,25 @@ def _put(memory: Any, rows: Array, after: Any) -> Any:
     return memory
 
 
-def _checked(w: World, rows: Array, scores: Any, n: int, size: int, name: str) -> Array:
+def _checked(w: World, rows: Array, given: Any, live: Array, size: int, name: str) -> Array:
     """The scores a driver may use: float32, of the right shape, finite where it matters."""
-    slots = w.pool.shape[1]
-    with np.errstate(over="ignore"):
-        scores = np.asarray(scores).astype(np.float32)
+    n, slots = live.shape
+    with np.errstate(over="ignore"):  # what float32 cannot hold is found below
+        scores: Array = np.array(given, np.float32, order="C")
     if scores.shape not in ((size, slots), (size, slots + 1)):
         raise ValueError(
             f"scores of policy {name} have shape {scores.shape}, must be ({size}, {slots}), or ({size}, {slots + 1}) "
             "to ask for pages; return one score per person and slot"
         )
     scores = scores[:n]
-    wrong = ~np.isfinite(scores[:, :slots]) & (w.pool["rank"][rows] != DEAD)
-    wrong_row = wrong.any(1) | np.isnan(scores[:, slots:]).any(1)
-    if wrong_row.any():
-        k = int(np.argmax(wrong_row))
+    if np.isfinite(scores).all():
+        return scores
+    wrong = (~np.isfinite(scores[:, :slots]) & live).any(1) | np.isnan(scores[:, slots:]).any(1)
+    if wrong.any():
+        k = int(np.argmax(wrong))
         user = w.users[rows[k]]
         raise FloatingPointError(
             f"policy {name} gave user {user['user']} after impression {user['impression']} a score that is not finite: "
             f"{scores[k].tolist()}"
         )
-    return np.ascontiguousarray(scores)
+    return scores

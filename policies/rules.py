@@ -37,7 +37,7 @@ def rates(rows: Array, first: int) -> Array:
 def worth(outcomes: Array) -> Array:
     """What outcomes or their probabilities (..., 7) are worth, in effective views. Summed one by one: matrix products
     round differently from one batch size to another."""
-    total = outcomes[..., 0] * WORTH[0]
+    total: Array = outcomes[..., 0] * WORTH[0]
     for head in range(1, len(WORTH)):
         total = total + outcomes[..., head] * WORTH[head]
     return total
@@ -93,18 +93,16 @@ def longest_first(observation: Observation) -> Scores:
 
 def at_random(observation: Observation, seed: int = 0) -> Scores:
     """Any candidate, all equally likely: a hash of seed, person, moment and video. No generator, hence no order."""
-    person = hash_columns(observation.context[:, : X.hour_sin], 1)
-    moment = hash_columns(observation.context[:, [X.session_impressions, X.hour_sin]], 2)
-    video = hash_columns(observation.candidates[..., : C.rank], 3)
-    who = mixed(person + mixed(moment + np.full(1, seed, np.uint64)))
-    return np.asarray((mixed(video + who[:, None]) >> np.uint64(40)).astype(np.float32) / np.float32(2**24))
+    who_and_when = hash_columns(observation.context[:, : X.session_impressions + 1])  # past counts, hour, impressions
+    video = hash_columns(observation.candidates[..., : C.rank])  # what identifies it, not where it stands
+    drawn = mixed(video ^ mixed(who_and_when + np.full(1, seed, np.uint64))[:, None])
+    return np.asarray((drawn >> np.uint64(40)).astype(np.float32) / np.float32(2**24))
 
 
-def hash_columns(values: Array, stream: int) -> NDArray[np.uint64]:
+def hash_columns(values: Array) -> NDArray[np.uint64]:
     """64 bits from the last axis's float32 bits: a sum with random odd factors, then mixed."""
-    factors = mixed(np.arange(values.shape[-1], dtype=np.uint64) + np.uint64(stream << 32)) | np.uint64(1)
-    bits = np.ascontiguousarray(values, np.float32).view(np.uint32).astype(np.uint64)
-    return mixed((bits * factors).sum(-1, dtype=np.uint64))
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    return mixed((bits * FACTORS[: values.shape[-1]]).sum(-1))
 
 
 def mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -113,3 +111,6 @@ def mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
+
+
+FACTORS = mixed(np.arange(64, dtype=np.uint64)) | np.uint64(1)

@@ -1,1 +1,28 @@
-"""The world: people, phones, links and servers. Knows no observation, reward or policy."""
+"""The world: people, phones, links and servers."""
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+
+def _kernel_cache() -> str:
+    """Where compiled kernels are kept: a folder named after the sources they come from.
+
+    numba looks only at the file a function stands in, so a change to a function it calls would go unnoticed."""
+    here = Path(__file__).resolve().parent
+    digest = hashlib.sha256()
+    for file in sorted([*here.glob("*.py"), *here.parent.glob("envs/*.py")]):
+        digest.update(file.read_bytes())
+    name = f"kernels-{digest.hexdigest()[:16]}"
+    beside = here / "__pycache__"
+    try:
+        beside.mkdir(exist_ok=True)
+        if os.access(beside, os.W_OK):
+            return str(beside / name)
+    except OSError:
+        pass
+    return str(Path(tempfile.gettempdir()) / f"nextone-{os.getuid() if hasattr(os, 'getuid') else 'user'}" / name)
+
+
+os.environ.setdefault("NUMBA_CACHE_DIR", _kernel_cache())  # numba reads it when it is imported

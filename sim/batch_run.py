@@ -5,7 +5,6 @@ run with ample servers, bit for bit, whatever the number of threads.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 from numba import get_num_threads, njit, prange
@@ -21,23 +20,25 @@ NO_SCORES = np.zeros((0, 0), np.float32)
 AT_A_TIME = 64  # impressions a person moves before the logs are looked at again
 
 
-class Stops(NamedTuple):
-    """Why each person stopped (`impression.DONE` ...), by row."""
+@njit(cache=True)
+def advance_rows(w, rows, scores, answered, end_us, comes_back, budget, reason, start, stop, part):
+    """`impression.advance` for rows[start:stop], one after another; the reason of each in `reason`.
 
-    reason: Array  # (n,) int8
+    scores: (n, P) or (n, P + 1), or (0, 0) when no row is at a decision. answered: (n,) whether a row's request was.
+    part: of the logs."""
+    for k in range(start, stop):
+        row = scores[k] if len(scores) > 0 else scores.reshape(-1)[:0]
+        reason[k] = advance(w, rows[k], row, answered[k], end_us, comes_back, budget, part)
 
 
 @njit(cache=True, parallel=True)
-def advance_rows(w, rows, scores, answered, end_us, comes_back, budget, reason):
-    """`impression.advance` for each of `rows`, one part of the logs per thread; the reason of each in `reason`.
-
-    scores: (n, P) or (n, P + 1), or (0, 0) when no row is at a decision. answered: (n,) whether a row's request was."""
+def advance_parallel(w, rows, scores, answered, end_us, comes_back, budget, reason):
+    """`advance_rows` on all cores: one block of rows and one part of the logs each."""
     parts = len(w.logged)
     block = (len(rows) + parts - 1) // parts
     for part in prange(parts):
-        for k in range(part * block, min((part + 1) * block, len(rows))):
-            row = scores[k] if len(scores) > 0 else scores.reshape(-1)[:0]
-            reason[k] = advance(w, rows[k], row, answered[k], end_us, comes_back, budget, part)
+        stop = min((part + 1) * block, len(rows))
+        advance_rows(w, rows, scores, answered, end_us, comes_back, budget, reason, part * block, stop, part)
 
 
 def run_batch(world: World, decide: Decide | None, *, end_us: int, days: bool = False) -> Records:
@@ -56,7 +57,7 @@ def run_batch(world: World, decide: Decide | None, *, end_us: int, days: bool = 
             assert decide is not None or not at_decision
             scores = decide(world, group) if decide is not None and at_decision else NO_SCORES
             why = np.zeros(len(group), np.int8)
-            advance_rows(world, group, scores, np.zeros(len(group), np.bool_), end_us, days, AT_A_TIME, why)
+            advance_parallel(world, group, scores, np.zeros(len(group), np.bool_), end_us, days, AT_A_TIME, why)
             logs.collect()
             rows, reason = np.concatenate([rows, group[why != DONE]]), np.concatenate([reason, why[why != DONE]])
     return logs.records()

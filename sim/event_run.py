@@ -45,11 +45,13 @@ def run_events(
     The world must have been built without `queue_waits`."""
     assert len(world.queue_waits) == 0 and len(world.logged) == 1, "the event driver answers requests itself"
     users, n = world.users, len(world.users)
+    opens, arrived, gives_up = users["phase_end_us"], users["arrived_us"], users["give_up_us"]
+    service, waited = users["service_us"], users["queue_us"]
     env = simpy.Environment(initial_time=0)
     servers = simpy.Resource(env, workers)
     logs = Logs(world)
     phones: dict[int, simpy.Event] = {}  # people whose phone is to be moved, until they need the world
-    moved = _Moving()
+    moved = _Moving(users["now_us"])
     ledger = _Counting()
 
     def until(t_us: int, i: int) -> simpy.Event:
@@ -63,33 +65,33 @@ def run_events(
 
     def person(i: int) -> Generator[simpy.Event, int, None]:
         """A life: the phone runs until it asks for a page, the request reaches the server, waits for its turn."""
-        reason = yield phone(i, False, int(users[i]["phase_end_us"]))
+        reason = yield phone(i, False, opens.item(i))
         while reason == ASK:
-            yield until(int(users[i]["arrived_us"]), i)
+            yield until(arrived.item(i), i)
             yield from queue(i)
-            back_us = env.now // n + (0 if users[i]["queue_us"] == REFUSED_QUEUE_US else int(users[i]["service_us"]))
-            reason = yield phone(i, True, min(back_us, int(users[i]["give_up_us"])))
+            back_us = env.now // n + (0 if waited.item(i) == REFUSED_QUEUE_US else service.item(i))
+            reason = yield phone(i, True, min(back_us, gives_up.item(i)))
 
     def queue(i: int) -> Generator[simpy.Event, object, None]:
         """At the server: refused if the queue is full, a turn in order of arrival, or given up."""
         ledger.arrived += 1
-        users[i]["queue_us"] = NEVER_US
+        waited[i] = NEVER_US
         if servers.count == workers and len(servers.queue) >= queue_limit:
-            users[i]["queue_us"] = REFUSED_QUEUE_US
+            waited[i] = REFUSED_QUEUE_US
             ledger.refused += 1
             return
         turn = servers.request()
         if not turn.triggered:
             ledger.queued(env.now // n, 1)
-            yield turn | until(max(int(users[i]["give_up_us"]), env.now // n + 1), i)
+            yield turn | until(max(gives_up.item(i), env.now // n + 1), i)
             ledger.queued(env.now // n, -1)
-            ledger.waited_us += env.now // n - int(users[i]["arrived_us"])
+            ledger.waited_us += env.now // n - arrived.item(i)
         if not turn.triggered:
             turn.cancel()
             ledger.reneged += 1
             return
-        users[i]["queue_us"] = env.now // n - int(users[i]["arrived_us"])
-        env.process(serve(turn, i, int(users[i]["service_us"])))
+        waited[i] = env.now // n - arrived.item(i)
+        env.process(serve(turn, i, service.item(i)))
 
     def serve(turn: simpy.resources.resource.Request, i: int, service_us: int) -> Generator[simpy.Event, object, None]:
         """A worker is held, whether or not the phone still wants the page."""
@@ -131,7 +133,11 @@ class _Counting:
 class _Moving:
     """Phones to be moved, and the first tick at which one of them might ask the server."""
 
-    def __init__(self) -> None:
+    def __init__(self, clocks: Array) -> None:
+        self._clocks = clocks  # (N,) each person's own, us
+        self.clear()
+
+    def clear(self) -> None:
         self.rows: list[int] = []
         self.earliest: float = inf
         self._reasons: list[int] = []
@@ -149,7 +155,7 @@ class _Moving:
         """Move them all once; those that need the world, with the reason. The others stay."""
         rows, reasons = np.array(self.rows), np.array(self._reasons, dtype=np.int8)
         answered = np.array(self._answered, dtype=np.bool_)
-        self.__init__()  # type: ignore[misc]
+        self.clear()
         out: list[tuple[int, int]] = []
         deciding = reasons == DECIDE
         for group in (deciding, ~deciding):
@@ -158,12 +164,11 @@ class _Moving:
             some: Array = rows[group]
             scores = decide(world, some) if decide is not None and group is deciding else NO_SCORES
             why = np.zeros(len(some), np.int8)
-            advance_rows(world, some, scores, answered[group], end_us, days, NO_BUDGET, why)
-            logs.collect()
-            clocks = world.users["now_us"][some]
-            for i, reason, clock in zip(some.tolist(), why.tolist(), clocks.tolist(), strict=True):
+            advance_rows(world, some, scores, answered[group], end_us, days, NO_BUDGET, why, 0, len(some), 0)
+            logs.collect_if_filling()
+            for i, reason in zip(some.tolist(), why.tolist(), strict=True):
                 if reason in (ASK, DONE):
                     out.append((i, reason))
                 else:
-                    self.add(i, reason, False, clock * len(world.users) + i)
+                    self.add(i, reason, False, self._clocks.item(i) * len(self._clocks) + i)
         return out

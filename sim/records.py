@@ -38,6 +38,11 @@ class Logs:
                     chunks.append(buffer[part, : logged[part, k]].copy())
         logged[:] = 0
 
+    def collect_if_filling(self) -> None:
+        """Empty the buffers if one of them is half full."""
+        if 2 * self._world.logged.max() > self._world.impressions.shape[1]:
+            self.collect()
+
     def records(self) -> Records:
         """Everything collected, sorted."""
         self.collect()
