@@ -15,14 +15,14 @@ def _kernel_cache() -> str:
     for file in sorted([*here.glob("*.py"), *here.parent.glob("envs/*.py")]):
         digest.update(file.read_bytes())
     name = f"kernels-{digest.hexdigest()[:16]}"
-    beside = here / "__pycache__"
-    try:
-        beside.mkdir(exist_ok=True)
-        if os.access(beside, os.W_OK):
-            return str(beside / name)
-    except OSError:
-        pass
-    return str(Path(tempfile.gettempdir()) / f"nextone-{os.getuid() if hasattr(os, 'getuid') else 'user'}" / name)
+    for parent in (here / "__pycache__", Path.home() / ".cache" / "nextone"):
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            if os.access(parent, os.W_OK):
+                return str(parent / name)
+        except OSError:
+            continue
+    return tempfile.mkdtemp(prefix="nextone-")  # private to this process: a cache is code
 
 
 os.environ.setdefault("NUMBA_CACHE_DIR", _kernel_cache())  # numba reads it when it is imported

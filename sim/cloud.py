@@ -9,7 +9,7 @@ function of how many videos were retrieved for them before.
 import numpy as np
 from numba import njit
 
-from .chance import MATCH, TASTE, VIDEO, WALK, many_words, normal_quantile, philox, to_unit
+from .chance import MATCH, TASTE, VIDEO, WALK, many_words, philox, quick_normal, to_unit
 from .feedback import HATE, LONG_SHARE
 from .interest import belief
 from .state import VALID
@@ -23,6 +23,7 @@ STRIDES = np.array(
 
 CLOCK_LOG = np.log(1e6)  # log seconds to log microseconds
 HEAD_KIND = np.array([-1, -1, 0, 1, 2, 3, HATE])  # PXTR's order to config.FEEDBACK's
+MOST = 0.9  # no rate of feedback is predicted higher
 SEEN_AS_NOISE = 2.9  # (16 sqrt(3) / (15 pi))**-2: mean of sigmoid(normal), MacKay's approximation
 
 
@@ -160,8 +161,8 @@ def logit_milli(chance, shift):
 def predict_rates(p, key, user, video_id, video, estimate, pxtr):
     """The server's predicted rates of a video for a person into `pxtr` (7,), int16 in 1/1000 logit.
 
-    From its estimate and its idea of the person; plus a lasting error per video and rate, and a common bias. Rates of
-    feedback use the person's past counts, shrunk to the population's rate.
+    Effective and long view are what its estimate means in rates. Rates of feedback use the person's past counts, shrunk
+    to the population's rate, and carry a lasting error per video and rate; all share a bias.
     """
     unknown = p.person_sd**2 * (1 - p.quality_correlation**2) + p.quality_sd**2 * (1 - p.quality_correlation**2)
     unknown += p.mood_sd**2 + p.match_sd**2 * (1 - p.match_correlation**2)
@@ -173,24 +174,21 @@ def predict_rates(p, key, user, video_id, video, estimate, pxtr):
     skip_long = tail(long_us, dead, p.skip_log_mean, p.skip_log_sd)
     valid = stays * max(tail(valid_us, dead, p.watch_log_mean, p.watch_log_sd), skip_valid) + (1 - stays) * skip_valid
     long = stays * max(tail(long_us, dead, p.watch_log_mean, p.watch_log_sd), skip_long) + (1 - stays) * skip_long
+    pxtr[0] = logit_milli(valid, p.pxtr_bias)
+    pxtr[1] = logit_milli(long, p.pxtr_bias)
     noise = philox(VIDEO, video_id, 1, 0, 7, 11)
     words = (noise.w0, noise.w1, noise.w2, noise.w3)
-    for head in range(len(pxtr)):
+    for head in range(2, len(pxtr)):
         word = words[head // 2]
         half = (word >> np.uint64(16)) if head % 2 else (word & np.uint64(0xFFFF))
-        error = p.pxtr_noise * normal_quantile((np.float64(half) + 0.5) / 65536.0)
-        if head == 0:
-            chance = valid
-        elif head == 1:
-            chance = long
-        else:
-            kind = HEAD_KIND[head]
-            weight = 1.0 / p.user_icc - 1.0  # beta-binomial: prior worth so many impressions
-            chance = (user.past[kind] + weight * population_rate(p, kind)) / (user.past_impressions + weight)
-            ratio = p.long_ratio[kind]
-            chance *= (1.0 + (ratio - 1.0) * long) / (1.0 + (ratio - 1.0) * LONG_SHARE)
-            chance *= np.exp(video.cloud_appeal - 0.5 * (p.appeal_sd * p.quality_correlation) ** 2)
-        pxtr[head] = logit_milli(chance, error + p.pxtr_bias)
+        error = p.pxtr_noise * quick_normal((np.float64(half) + 0.5) / 65536.0)
+        kind = HEAD_KIND[head]
+        weight = 1.0 / p.user_icc - 1.0  # beta-binomial: prior worth so many impressions
+        chance = (user.past[kind] + weight * population_rate(p, kind)) / (user.past_impressions + weight)
+        ratio = p.long_ratio[kind]
+        chance *= (1.0 + (ratio - 1.0) * long) / (1.0 + (ratio - 1.0) * LONG_SHARE)
+        chance *= np.exp(video.cloud_appeal - 0.5 * (p.appeal_sd * p.quality_correlation) ** 2)
+        pxtr[head] = logit_milli(min(chance, MOST), error + p.pxtr_bias)
 
 
 @njit(cache=True)

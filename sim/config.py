@@ -126,7 +126,7 @@ class Watching(Section):
     """How long a person stays with a video."""
 
     stay: float = number(
-        -1.15, "logit", "Source: KuaiRand-Pure main feed, valid play .498 under cloud_only",
+        -1.65, "logit", "Source: KuaiRand-Pure main feed, valid play .498 under cloud_only",
         "log-odds of staying for a random video, all else zero", ge=-20, le=20)  # fmt: skip
     dead_time_s: float = number(
         0.5, "s", "Source: KuaiRand-Pure, P(play < .5 s) = .015", "nobody decides before", ge=0, le=10)  # fmt: skip
@@ -161,7 +161,7 @@ class Feedback(Section):
         (3.06, 3.41, 13.6, 4.83, 0.72, 5.0), "ratio", "Source: KuaiRand-Pure tab 1, rate on a long view / otherwise",
         "like, follow, comment, forward, hate, profile", ge=0)  # fmt: skip
     match_slope: float = number(
-        0.3, "log per logit", "Assumed: people like what they like",
+        0.15, "log per logit", "Assumed: people like what they like",
         "feedback odds by taste and match (hate: the other way)", ge=0, le=3)  # fmt: skip
     user_icc: float = number(
         0.195, "", "Source: KuaiRand-Pure, likes: beta(.078, 4.06); Assumed the same for the other kinds",
@@ -193,7 +193,7 @@ class Sessions(Section):
     stall_patience_s: float = number(
         6.0, "s", "Assumed: no public data", "mean time before a stalled video is swiped away", gt=0, le=1e6)  # fmt: skip
     wait_patience_s: float = number(
-        20.0, "s", "Assumed: no public data", "mean time before a person without a page leaves", gt=0, le=1e6)  # fmt: skip
+        60.0, "s", "Assumed: no public data", "mean time before a person without a page leaves", gt=0, le=1e6)  # fmt: skip
     away: float = number(
         0.008, "per impression", "Assumed: some messages are answered", "chance to put the app in the background",
         ge=0, le=1)  # fmt: skip
@@ -315,7 +315,7 @@ class Server(Section):
                                       ge=0, le=1)  # fmt: skip
     learning: float = number(0.1, "logit", "Assumed: a running mean of ten", "step of the estimates per observed outcome",
                              ge=0, le=2)  # fmt: skip
-    pxtr_noise: float = number(0.3, "logit", "Assumed: no public data", "lasting error of each predicted rate, per video (discrimination)",
+    pxtr_noise: float = number(0.3, "logit", "Assumed: no public data", "lasting error of each predicted rate of feedback, per video (discrimination)",
                                ge=0, le=5)  # fmt: skip
     pxtr_bias: float = number(0.0, "logit", "Assumed: calibrated", "shift of every predicted rate (calibration)", ge=-5, le=5)
     item_bytes: int = number(1500, "bytes", "Assumed: metadata and links", "payload per shipped video", ge=0, le=10_000_000)
