@@ -24,13 +24,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextone import __version__
-from nextone.policies.names import policy_names
+from nextone.policies.base import PolicyLike
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, nearest, with_settings
 from nextone.sim.traces import TraceError
 
+from .deciding import decider_names
 from .metrics import METRICS, Metric
-from .replication import PolicyLike, run_replication
+from .replication import run_replication
 from .statistics import Interval, PairedDifference, mean_interval, paired, require_replications
 
 BASELINE_POLICY = "cloud_only"
@@ -92,8 +93,8 @@ class Comparison:
 
 def resolve_policy(name: str) -> str:
     """The policy of that name; the one place where names are looked up. Raises SettingError with the nearest name."""
-    if name not in policy_names():
-        raise SettingError(f"unknown policy {name[:60]!r}{nearest(name, policy_names())}")
+    if name not in decider_names():
+        raise SettingError(f"unknown policy {name[:60]!r}{nearest(name, decider_names())}")
     return name
 
 

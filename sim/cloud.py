@@ -118,26 +118,31 @@ def rank_page(p, key, user, taste, listed, tag_start, waiting, wanted):
     for n in range(count):
         videos[n] = listed[found[n]].video
     many_words(key, MATCH, user.user, videos[:count], high, low)
-    least = np.float32(-np.inf)
+    best, which = np.empty(wanted, np.float32), np.empty(wanted, np.int64)
     kept = 0
     for n in range(count):
         row = listed[found[n]]
         believed = 0.5 * (taste[row.tag].believed + taste[row.tag2].believed)
         match = belief(to_unit(high[n], low[n]), p.match_sd, p.match_correlation)
         estimate = np.float32(row.cloud_quality + believed + match)
-        if kept == wanted and estimate <= least:
+        if kept < wanted:
+            k = kept
+            kept += 1
+        elif estimate > best[wanted - 1]:
+            k = wanted - 1
+        else:
             continue
-        k = kept if kept < wanted else wanted - 1
-        while k > 0 and waiting[k - 1].estimate < estimate:
-            waiting[k] = waiting[k - 1]
+        while k > 0 and best[k - 1] < estimate:
+            best[k], which[k] = best[k - 1], which[k - 1]
             k -= 1
-        waiting[k].video = row.video
-        waiting[k].estimate = estimate
+        best[k], which[k] = estimate, n
+    for k in range(kept):
+        n = which[k]
+        waiting[k].video = videos[n]
+        waiting[k].estimate = best[k]
         waiting[k].meeting = np.uint16(meeting[n] & 0xFFFF)
         waiting[k].buffered = 0
         waiting[k].bitrate = -1
-        kept = min(kept + 1, wanted)
-        least = waiting[kept - 1].estimate
     return kept
 
 
@@ -162,7 +167,8 @@ def predict_rates(p, key, user, video_id, video, estimate, pxtr):
     """The server's predicted rates of a video for a person into `pxtr` (7,), int16 in 1/1000 logit.
 
     Effective and long view are what its estimate means in rates. Rates of feedback use the person's past counts, shrunk
-    to the population's rate, and carry a lasting error per video and rate; all share a bias.
+    to the population's rate, and carry a lasting error per video and rate; all share a bias. A phone that does not rank
+    is sent the first alone (the cloud needs it back, to learn from what happens).
     """
     unknown = p.person_sd**2 * (1 - p.quality_correlation**2) + p.quality_sd**2 * (1 - p.quality_correlation**2)
     unknown += p.mood_sd**2 + p.match_sd**2 * (1 - p.match_correlation**2)
@@ -175,6 +181,8 @@ def predict_rates(p, key, user, video_id, video, estimate, pxtr):
     valid = stays * max(tail(valid_us, dead, p.watch_log_mean, p.watch_log_sd), skip_valid) + (1 - stays) * skip_valid
     long = stays * max(tail(long_us, dead, p.watch_log_mean, p.watch_log_sd), skip_long) + (1 - stays) * skip_long
     pxtr[0] = logit_milli(valid, p.pxtr_bias)
+    if not p.edge:
+        return
     pxtr[1] = logit_milli(long, p.pxtr_bias)
     noise = philox(VIDEO, video_id, 1, 0, 7, 11)
     words = (noise.w0, noise.w1, noise.w2, noise.w3)

@@ -760,7 +760,7 @@ def advance(w, i, scores, answered, end_us, comes_back, budget, part):
             if user.fetching == SCREEN:
                 break_off(user, knots, np.int64(user.goal) - screen.bytes)
             finish_impression(p, key, user, screen, history, behaviours, taste, videos)
-            leaving = leaves(p, key, user)
+            leaving = leaves(p, user)
             if leaving:
                 screen.outcome |= LAST
             log_impression(screen, w.impressions, w.logged, part)

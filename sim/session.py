@@ -71,6 +71,7 @@ def open_session(p, key, user, taste, knots, trace_first, trace_mean_bps, link_t
     settle(p, user, taste, user.now_us)
     user.mood = np.float32(fresh_mood(p, key, user, user.now_us))
     user.satisfaction = np.float32(0.0)
+    user.will_to_stay = np.float32(-np.log(uniform(key, SESSION, user.user, user.session, 3)))
     user.opened_us = user.now_us
     user.checked_us = user.now_us
     user.left = 0
@@ -110,12 +111,14 @@ def feel(p, user, outcome, feedback, hate_bit, stalled_us):
 
 
 @njit(cache=True)
-def leaves(p, key, user):
-    """Whether the person leaves now: a hazard in time spent since last considered, lower when satisfied."""
+def leaves(p, user):
+    """Whether the person leaves now: a hazard in time spent since last considered, lower when satisfied.
+
+    It uses up what the session was given at its open (exponential, mean one), so that arms share a session's luck."""
     minutes = (user.now_us - user.checked_us) / 6e7
     user.checked_us = user.now_us
-    hazard = p.leave_per_min * np.exp(-p.leave_satisfaction * user.satisfaction)
-    return uniform(key, LIFE, user.user, user.impression, 3) < 1.0 - np.exp(-hazard * minutes)
+    user.will_to_stay -= np.float32(p.leave_per_min * np.exp(-p.leave_satisfaction * user.satisfaction) * minutes)
+    return user.will_to_stay <= 0.0
 
 
 @njit(cache=True)

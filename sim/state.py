@@ -54,6 +54,7 @@ USER = np.dtype(
         ("impressions_before", "i4"),  # this session
         ("mood", "f4"),
         ("satisfaction", "f4"),
+        ("will_to_stay", "f4"),  # cumulated leave hazard that this session still bears
         ("now_us", "i8"),  # the person's own clock
         ("phase_end_us", "i8"),
         ("opened_us", "i8"),
