@@ -77,6 +77,7 @@ class _Session(NamedTuple):
     run: Run
     row: Array  # () sessions
     moments: Array
+    delivered: Array  # (M,) int64: bytes so far in this life at the end of each moment
     impressions: Array
     requests: Array
     link: Array  # (1,) state.USER: the person as the session found its link
@@ -118,7 +119,8 @@ def timeline_text(
         f"{about['phone']} on {about['link']}, {_seconds(made.close_us - made.open_us)} s in the app",
         f"{'at s':>9} {'for s':>9}  {'lane':<7}what",
     ]
-    for event in sorted(made.events, key=lambda e: (e.start_us, LANES.index(e.lane), -e.end_us)):
+    whole = (event for event in made.events if event.kind != "part")  # a request's line says how long each part took
+    for event in sorted(whole, key=lambda e: (e.start_us, LANES.index(e.lane), -e.end_us)):
         took = _seconds(event.end_us - event.start_us) if event.end_us > event.start_us else ""
         details = ", ".join(f"{name} {_word(value)}" for name, value in event.args.items() if value not in ("", None))
         line = f"{_seconds(event.start_us - made.open_us):>9} {took:>9}  {event.lane:<7}{event.name}"
@@ -201,7 +203,9 @@ def _session_of(run: Run, user: int, session: int) -> _Session:
         )
     row = mine[session]
     moments = world.moments[: world.traced[1]]
-    moments = moments[(moments["start_us"] >= row["open_us"]) & (moments["end_us"] <= row["close_us"])]
+    delivered = np.append(moments["delivered"][1:], world.users["delivered"][user])
+    inside = (moments["start_us"] >= row["open_us"]) & (moments["end_us"] <= row["close_us"])
+    moments, delivered = moments[inside], delivered[inside]
     if np.sum(moments["end_us"] - moments["start_us"]) != row["close_us"] - row["open_us"]:
         raise SettingError(
             f"user {user} has more than {len(world.moments):,} moments until session {session} ends, too many to trace; "
@@ -216,7 +220,7 @@ def _session_of(run: Run, user: int, session: int) -> _Session:
         world.params[0], world.key, link[0], world.knots, world.trace_first, world.trace_mean_bps, world.link_traces,
         world.link_levels, world.rtt, int(row["open_us"]),
     )  # fmt: skip
-    return _Session(run, row, moments, impressions, requests, link)
+    return _Session(run, row, moments, delivered, impressions, requests, link)
 
 
 def _outages(s: _Session) -> list[tuple[int, int]]:
@@ -260,25 +264,26 @@ def _impression_at(s: _Session) -> Array:
 
 
 def _screen(s: _Session) -> Iterator[Event]:
-    impression = _impression_at(s)
+    impression, told = _impression_at(s), -1
     for a, b in _merged(s.moments, s.moments["phase"], impression):
         phase, shown = int(s.moments["phase"][a]), int(impression[a])
         kind = PHASES[STARTING if phase in (PICKING, DECODING) else phase]
         detail = {PICKING: " (inference)", DECODING: " (decoder)", STARTING: " (first bytes)"}.get(phase, "")
         row = s.impressions[shown] if shown < len(s.impressions) else None
         video = f" {row['video']}" if row is not None and s.moments["screen"][a] >= 0 else ""
-        args = {} if row is None else _about_impression(s, row) if phase == PLAYING else {"impression": int(row["impression"])}
+        args = {} if row is None else {"impression": int(row["impression"])}
+        if row is not None and phase == PLAYING and told != shown:  # all about it where play begins
+            args, told = args | _about_impression(s, row), shown
         yield _event(s, "screen", a, b, kind, kind + detail + video, args)
 
 
 def _about_impression(s: _Session, row: Array) -> dict[str, Any]:
     video = s.run.world.videos[row["video"]]
     return {
-        "impression": int(row["impression"]),
         "video": int(row["video"]),
         "duration_s": video["duration_us"] / 1e6,
         "watched_s": row["play_us"] / 1e6,
-        "outcome": " ".join(outcome_names(int(row["outcome"]))),
+        "outcome": " ".join(outcome_names(int(row["outcome"]) & ~ASKED)),
         "feedback": " ".join(feedback_names(int(row["feedback"]))),
         "tag": int(video["tag"]),
         "page": int(row["request"]),
@@ -295,18 +300,16 @@ def _link(s: _Session, outages: list[tuple[int, int]]) -> Iterator[Event]:
     m, impression = s.moments, _impression_at(s)
     for a, b in _merged(m, m["fetching"], m["video"], np.where(m["fetching"] == SCREEN, impression, 0)):
         fetching, video = int(m["fetching"][a]), int(m["video"][a])
+        got = int(s.delivered[b - 1] - m["delivered"][a])
         if fetching == SCREEN:
-            row = s.impressions[impression[a]]
-            goes_on = b < len(m) and impression[b] == impression[a] and m["screen"][b] >= 0
-            got = int((m["bytes"][b] if goes_on else row["bytes"]) - m["bytes"][a])
-            yield _event(s, "link", a, b, "screen", f"screen {video}", {"bytes": got, "of": int(row["total_bytes"])})
+            of = int(s.impressions["total_bytes"][impression[a]])
+            yield _event(s, "link", a, b, "screen", f"screen {video}", {"bytes": got, "of": of})
         elif fetching == PAYLOAD:
             yield _event(s, "link", a, b, "payload", "payload", {"page": _page_at(s, a), "bytes": _payload_bytes(s)})
         elif fetching != NOBODY:
             later = s.impressions[(s.impressions["video"] == video) & (s.impressions["start_us"] >= m["end_us"][b - 1])]
-            held = int(later["buffered"][0]) if len(later) else None
-            place = f"next page's {fetching - FROM_WAITING}" if fetching >= FROM_WAITING else f"slot {fetching}"
-            args = {"of": place, "held_when_shown_bytes": held, "then": "" if len(later) else "never shown"}
+            place = f"waiting page's {fetching - FROM_WAITING}" if fetching >= FROM_WAITING else f"slot {fetching}"
+            args = {"bytes": got, "for": place, "then": "" if len(later) else "never shown"}
             yield _event(s, "link", a, b, "preload", f"preload {video}", args)
     for start, end in outages:
         yield Event("link", start, end, "outage", "no network", {})
@@ -339,7 +342,7 @@ def _pool(s: _Session) -> Iterator[Event]:
             k += 1
         if k < len(m):
             takeovers[int(m["start_us"][k])] = row
-    live = [0, *m["live"].tolist(), 0]  # nothing before the app opens, and after it closes
+    live = [0, *m["live"].tolist()]  # nothing before the app opens
     for k, start in enumerate(m["start_us"].tolist()):
         shown = int(np.count_nonzero(s.impressions["start_us"] == start))
         row = takeovers.get(start)
@@ -348,12 +351,15 @@ def _pool(s: _Session) -> Iterator[Event]:
             if gone > 0:
                 yield _instant("pool", start, "expired", f"{gone} expired", {"live": live[k + 1]})
             continue
-        joins = p["merge"] and not row["refresh"]
-        gone = max(gone + int(p["candidates"] if p["edge"] else p["page_size"]), 0) if joins else live[k] - shown
+        lands = start == row["ended_us"]  # then it takes over before the next video is shown, else after
+        if p["merge"] and not row["refresh"]:
+            gone = max(gone + int(p["candidates"] if p["edge"] else p["page_size"]), 0)
+        else:
+            gone = live[k] - (0 if lands else shown)
         why = "expired or dropped" if p["ttl_impressions"] < 2**62 else "dropped"
-        if not shown and start != row["ended_us"]:  # nothing was shown and nothing arrived: the TTL fired
+        if not shown and not lands:  # the TTL fired
             why = "expired"
-        name = f"page {row['request']} {'joins' if joins else 'takes over'}"
+        name = f"page {row['request']} {'joins' if p['merge'] and not row['refresh'] else 'takes over'}"
         yield _instant("pool", start, "takeover", name, {why: gone, "live": live[k + 1]})
 
 
@@ -446,7 +452,7 @@ def _flows(events: list[Event]) -> Iterator[dict[str, Any]]:
             after = [play for play in plays if play.start_us >= event.end_us]
         elif event.kind == "request" and event.name.endswith("served"):
             page = int(event.name.split(":")[0].split(",")[0].split()[1])
-            after = [play for play in plays if play.args["page"] == page]
+            after = [play for play in plays if play.args.get("page") == page]
         else:
             continue
         if after:

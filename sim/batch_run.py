@@ -20,7 +20,7 @@ NO_SCORES = np.zeros((0, 0), np.float32)
 AT_A_TIME = 64  # impressions a person moves before the logs are looked at again
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def advance_rows(w, rows, scores, answered, end_us, comes_back, budget, reason, start, stop, part):
     """`impression.advance` for rows[start:stop], one after another; the reason of each in `reason`.
 
@@ -31,7 +31,7 @@ def advance_rows(w, rows, scores, answered, end_us, comes_back, budget, reason, 
         reason[k] = advance(w, rows[k], row, answered[k], end_us, comes_back, budget, part)
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, error_model="numpy")
 def advance_parallel(w, rows, scores, answered, end_us, comes_back, budget, reason):
     """`advance_rows` on all cores: one block of rows and one part of the logs each."""
     parts = len(w.logged)

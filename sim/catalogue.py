@@ -56,7 +56,7 @@ def make_catalogue(catalogue: Catalogue, server: Server) -> Videos:
     return Videos(videos, listed, tag_start)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _resampled_rows(key, which, real):
     """Which real row each further video copies."""
     rows = np.empty(len(which), np.int64)
@@ -65,7 +65,7 @@ def _resampled_rows(key, which, real):
     return rows
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _synthesize(key, videos, tags, log_mean, log_sd):
     """Lognormal durations of 1 s to 1 h; tags by Zipf's law; no second tags; popularity by rank."""
     weight = np.cumsum(1.0 / np.arange(1, tags + 1))
@@ -78,7 +78,7 @@ def _synthesize(key, videos, tags, log_mean, log_sd):
         videos[v].popularity = np.int32(1000.0 / (v + 1.0))
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _give_quality(key, videos, quality_sd, appeal_sd, correlation):
     """True and believed quality and appeal of each video: the belief is a posterior mean of stated correlation."""
     rest = np.sqrt(1.0 - correlation * correlation)

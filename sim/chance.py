@@ -59,7 +59,7 @@ def philox_rounds(c0, c1, c2, c3, k0, k1):
     return c0, c1, c2, c3
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def philox(c0, c1, c2, c3, k0, k1):
     """Philox4x32-10: counter (c0..c3) and key (k0, k1), 32-bit words each, to four random 32-bit words."""
     w0, w1, w2, w3 = philox_rounds(
@@ -68,7 +68,7 @@ def philox(c0, c1, c2, c3, k0, k1):
     return Words(w0, w1, w2, w3)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def many_words(key, stream, user, ids, high, low):
     """The first two words of `philox(stream, user, id, 0, *key)` for each id, uint64, into `high` and `low`."""
     k0, k1 = np.uint64(key[0]), np.uint64(key[1])
@@ -79,7 +79,7 @@ def many_words(key, stream, user, ids, high, low):
         low[n] = w1
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def to_unit(high, low):
     """Two 32-bit words to a float64 strictly between 0 and 1: 52 bits, centred in their cell.
 
@@ -89,27 +89,27 @@ def to_unit(high, low):
     return (np.float64(np.int64(bits)) * 2.0 + 1.0) * _TO_UNIT
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def uniform2(key, stream, user, a, b):
     """Two independent uniforms in (0, 1). key: uint32 (2,); stream and the three ids: integers in [0, 2**32)."""
     words = philox(stream, user, a, b, key[0], key[1])
     return to_unit(words.w0, words.w1), to_unit(words.w2, words.w3)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def uniform(key, stream, user, a, b):
     """A uniform in (0, 1); the first of `uniform2`."""
     return uniform2(key, stream, user, a, b)[0]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def normal2(key, stream, user, a, b):
     """Two independent standard normals."""
     u, v = uniform2(key, stream, user, a, b)
     return normal_quantile(u), normal_quantile(v)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def normal_quantile(u):
     """The standard normal's inverse distribution function at u in (0, 1); relative error about 1e-16.
 
@@ -147,21 +147,22 @@ def normal_quantile(u):
 
 
 TAIL = 0.98  # where `tailed_quantile` changes to its finer row
-_QUICK = 1024
-_QUICK_TABLE = ndtri(np.clip(np.arange(_QUICK + 1) / _QUICK, 1e-3, 1 - 1e-3))
+_CELLS = ndtri(np.clip(np.arange(1025) / 1024, 1e-3, 1 - 1e-3))
 
 
-@njit(cache=True)
-def quick_normal(u):
-    """`normal_quantile` to within 2e-4, in a third of the time: a table in the middle 96 %, exact outside."""
-    if u < 0.02 or u > 0.98:
-        return normal_quantile(u)
-    at = u * _QUICK
-    k = np.int64(at)
-    return _QUICK_TABLE[k] + (_QUICK_TABLE[k + 1] - _QUICK_TABLE[k]) * (at - k)
+@njit(cache=True, error_model="numpy")
+def quick_normal(high, low):
+    """A standard normal from two 32-bit words: `normal_quantile` to within 2e-3, in a third of the time.
+
+    Linear within 1,024 cells of equal probability; the outer six on each side exact."""
+    cell = np.int64(high >> np.uint64(22))
+    if cell < 6 or cell > 1017:
+        return normal_quantile(to_unit(high, low))
+    within = np.float64(np.int64(high & np.uint64(0x3FFFFF))) / 4194304.0
+    return _CELLS[cell] + (_CELLS[cell + 1] - _CELLS[cell]) * within
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def even_quantile(table, u):
     """An inverse distribution function from quantiles (K,) at evenly spaced probabilities, linear between them."""
     at = u * (len(table) - 1)
@@ -169,7 +170,7 @@ def even_quantile(table, u):
     return table[k] + (table[k + 1] - table[k]) * (at - k)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def tailed_quantile(u, table):
     """The same from (2, K) quantiles: the first row over [0, 0.98], the second over [0.98, 1], where tails are heavy."""
     return even_quantile(table[0], u / TAIL) if u < TAIL else even_quantile(table[1], (u - TAIL) / (1.0 - TAIL))

@@ -9,7 +9,7 @@ function of how many videos were retrieved for them before.
 import numpy as np
 from numba import njit
 
-from .chance import MATCH, TASTE, VIDEO, WALK, many_words, philox, quick_normal, to_unit
+from .chance import MATCH, TASTE, VIDEO, WALK, many_words, philox, quick_normal
 from .feedback import HATE, LONG_SHARE
 from .interest import belief
 from .state import VALID
@@ -27,7 +27,7 @@ MOST = 0.9  # no rate of feedback is predicted higher
 SEEN_AS_NOISE = 2.9  # (16 sqrt(3) / (15 pi))**-2: mean of sigmoid(normal), MacKay's approximation
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def learn_outcomes(p, user, behaviours, taste, seen_us):
     """The cloud takes in what ended by `seen_us`: its estimates move towards outcomes, oldest first."""
     while user.behaviours > 0:
@@ -43,9 +43,14 @@ def learn_outcomes(p, user, behaviours, taste, seen_us):
         user.behaviours -= 1
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def report_outcome(user, behaviours, video, predicted_milli, outcome, end_us):
-    """The phone logs an impression; the cloud will see it when it is old enough."""
+    """The phone logs an impression; the cloud will see it when it is old enough.
+
+    The ring holds what can end within feature_lag and a request's timeout; were it full, the oldest would be lost."""
+    if user.behaviours == len(behaviours):
+        user.oldest = (user.oldest + 1) % len(behaviours)
+        user.behaviours -= 1
     row = behaviours[(user.oldest + user.behaviours) % len(behaviours)]
     row.end_ms = np.uint32(-(-end_us // 1000))  # rounded up: never seen too early
     happened = 1.0 if outcome & VALID else 0.0
@@ -55,7 +60,7 @@ def report_outcome(user, behaviours, video, predicted_milli, outcome, end_us):
     user.behaviours += 1
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def retrieve(p, key, user, listed, tag_start, found, meeting):
     """The person's next videos: rows of `listed` into `found`, nth meetings into `meeting`; how many.
 
@@ -69,7 +74,7 @@ def retrieve(p, key, user, listed, tag_start, found, meeting):
     many_words(key, TASTE, user.user, ids, high, low)
     total = 0.0
     for tag in range(tags):
-        prior = belief(to_unit(high[tag], low[tag]), user.taste_sd, p.taste_correlation)
+        prior = belief(high[tag], low[tag], user.taste_sd, p.taste_correlation)
         weight[tag] = (tag_start[tag + 1] - tag_start[tag]) * np.exp(p.retrieval_focus * prior)
         total += weight[tag]
     many_words(key, WALK, user.user, ids, high, low)
@@ -104,7 +109,7 @@ def retrieve(p, key, user, listed, tag_start, found, meeting):
     return count
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def rank_page(p, key, user, taste, listed, tag_start, waiting, wanted):
     """Retrieve the person's next videos and keep the best `wanted` in `waiting`, best first; how many there are.
 
@@ -118,24 +123,25 @@ def rank_page(p, key, user, taste, listed, tag_start, waiting, wanted):
     for n in range(count):
         videos[n] = listed[found[n]].video
     many_words(key, MATCH, user.user, videos[:count], high, low)
-    best, which = np.empty(wanted, np.float32), np.empty(wanted, np.int64)
-    kept = 0
+    estimate = np.empty(count, np.float32)
     for n in range(count):
         row = listed[found[n]]
         believed = 0.5 * (taste[row.tag].believed + taste[row.tag2].believed)
-        match = belief(to_unit(high[n], low[n]), p.match_sd, p.match_correlation)
-        estimate = np.float32(row.cloud_quality + believed + match)
-        if kept < wanted:
-            k = kept
-            kept += 1
-        elif estimate > best[wanted - 1]:
-            k = wanted - 1
-        else:
+        match = belief(high[n], low[n], p.match_sd, p.match_correlation)
+        estimate[n] = np.float32(row.cloud_quality + believed + match)
+    best, which = np.empty(wanted, np.float32), np.empty(wanted, np.int64)
+    kept, least = 0, np.float32(-np.inf)  # least: of the best so far, once there are enough
+    for n in range(count):
+        if estimate[n] <= least:
             continue
-        while k > 0 and best[k - 1] < estimate:
+        k = kept if kept < wanted else wanted - 1
+        while k > 0 and best[k - 1] < estimate[n]:
             best[k], which[k] = best[k - 1], which[k - 1]
             k -= 1
-        best[k], which[k] = estimate, n
+        best[k], which[k] = estimate[n], n
+        kept = min(kept + 1, wanted)
+        if kept == wanted:
+            least = best[wanted - 1]
     for k in range(kept):
         n = which[k]
         waiting[k].video = videos[n]
@@ -146,7 +152,7 @@ def rank_page(p, key, user, taste, listed, tag_start, waiting, wanted):
     return kept
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def tail(threshold_us, dead_us, log_mean, log_sd):
     """About P(dead time + lognormal >= threshold): the logistic approximation of the normal tail."""
     beyond = threshold_us - dead_us
@@ -155,14 +161,14 @@ def tail(threshold_us, dead_us, log_mean, log_sd):
     return sigmoid(-1.702 * (np.log(beyond) - CLOCK_LOG - log_mean) / log_sd)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def logit_milli(chance, shift):
     """logit(chance) + shift in 1/1000, an int16."""
     chance = min(max(chance, 1e-6), 1.0 - 1e-6)
     return np.int16(np.rint(1000.0 * min(max(np.log(chance / (1.0 - chance)) + shift, -30.0), 30.0)))
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def predict_rates(p, key, user, video_id, video, estimate, pxtr):
     """The server's predicted rates of a video for a person into `pxtr` (7,), int16 in 1/1000 logit.
 
@@ -189,7 +195,7 @@ def predict_rates(p, key, user, video_id, video, estimate, pxtr):
     for head in range(2, len(pxtr)):
         word = words[head // 2]
         half = (word >> np.uint64(16)) if head % 2 else (word & np.uint64(0xFFFF))
-        error = p.pxtr_noise * quick_normal((np.float64(half) + 0.5) / 65536.0)
+        error = p.pxtr_noise * quick_normal((half << np.uint64(16)) | np.uint64(0x8000), np.uint64(0))
         kind = HEAD_KIND[head]
         weight = 1.0 / p.user_icc - 1.0  # beta-binomial: prior worth so many impressions
         chance = (user.past[kind] + weight * population_rate(p, kind)) / (user.past_impressions + weight)
@@ -199,7 +205,7 @@ def predict_rates(p, key, user, video_id, video, estimate, pxtr):
         pxtr[head] = logit_milli(min(chance, MOST), error + p.pxtr_bias)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def population_rate(p, kind):
     """The population's rate of a kind of feedback (config.FEEDBACK's order)."""
     return (p.like, p.follow, p.comment, p.forward, p.hate, p.profile)[kind]

@@ -276,7 +276,7 @@ class Client(Section):
     expired_offline: Literal["drop", "serve"] = number(
         "drop", "", "Assumed: the TTL is a rule", "expired candidates during a spell without network")  # fmt: skip
     timeout_s: float = number(5.0, "s", "Assumed: usual client setting", "wait for a response before giving up",
-                              gt=0, le=3600)  # fmt: skip
+                              gt=0, le=1800)  # fmt: skip
     backoff_s: float = number(1.0, "s", "Assumed: usual client setting", "pause before the first retry; doubles, 5 times at most",
                               ge=0, le=3600)  # fmt: skip
     history: int = number(20, "impressions", "Source: CIKM 2022, list of watched videos, 10 to 50", "past impressions a policy sees",
@@ -395,7 +395,7 @@ class Scenario(BaseModel):
     def behaviour_slots(self) -> int:
         """Room for behaviours the cloud does not see yet: the most that can end within the lag, plus one."""
         shortest_s = max(self.player.swipe_ms / 1e3 + self.watching.dead_time_s, 0.05)
-        return int(self.server.feature_lag_s / shortest_s) + 2
+        return int((self.server.feature_lag_s + min(self.client.timeout_s, 60.0)) / shortest_s) + 2
 
     def params(self) -> NDArray[np.void]:
         """The record the compiled model reads, shape (1,): one entry per field, in `PARAMS_DTYPE`'s units."""

@@ -18,7 +18,7 @@ LIKE_BIT = 1
 LONG_SHARE = 0.353  # Source: KuaiRand-Pure tab 1, P(long view); keeps the rates at their stated means
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def feedback_chance(p, kind, propensity, appeal, suits, long_view):
     """Chance in [0, 1] of one kind of feedback. appeal: log factor with mean-one exp; suits: interest and match, logit."""
     sign = -1.0 if kind == HATE else 1.0
@@ -28,7 +28,7 @@ def feedback_chance(p, kind, propensity, appeal, suits, long_view):
     return min(1.0, base * (ratio if long_view else 1.0) * factor)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def draw_feedback(p, key, user, video_id, video, meeting, suits, outcome):
     """(bits of feedback given, microseconds spent in comments or on a profile)."""
     first = philox(STREAM, user.user, video_id, meeting, key[0], key[1])

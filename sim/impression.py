@@ -119,7 +119,7 @@ REFUSED_QUEUE_US = -1  # what a driver puts in `queue_us` for a full queue; NEVE
 # -- 2. the next event ------------------------------------------------------------------------------------------------
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def underrun_us(user, knots, screen, video, until_us):
     """When the playhead catches up with what is fetched, the link working for the screen; NEVER_US if not by `until`.
 
@@ -131,7 +131,7 @@ def underrun_us(user, knots, screen, video, until_us):
     start = user.now_us
     low = start
     while low < until_us:
-        high = min(until_us, next_knot_us(user, knots, max(low, user.link_ready_us)))
+        high = min(until_us, user.link_ready_us if low < user.link_ready_us else next_knot_us(user, knots, low))
         if runs_dry_by(user, knots, screen, video, start, high):
             while high - low > 1:
                 middle = (low + high) // 2
@@ -144,7 +144,7 @@ def underrun_us(user, knots, screen, video, until_us):
     return NEVER_US
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def runs_dry_by(user, knots, screen, video, start, at_us):
     """Whether the content fetched by `at_us` is less than what would have been played."""
     size = min(screen.bytes + delivered_bytes(user, knots, start, at_us), screen.total_bytes)
@@ -153,21 +153,21 @@ def runs_dry_by(user, knots, screen, video, start, at_us):
     return content_us(size, screen.bitrate_bps) < screen.play_us + (at_us - start)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def next_knot_us(user, knots, t_us):
     """The first time after t at which the link's capacity may change."""
     offset_us = (t_us - user.loop_us) % knots[user.last_knot].t_us
     return t_us + knots[segment(user, knots, offset_us) + 1].t_us - offset_us
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def content_needed_us(p, screen, video):
     """Content that must be held to start (or go on after a stall)."""
     more = p.startup_us if screen.stalls == 0 else p.rebuffer_us
     return min(video.duration_us, screen.play_us + more)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def next_event(p, user, screen, pool, waiting, videos, knots, end_us):
     """(when, which) comes next for this person. Ties: the order of the constants above."""
     now = user.now_us
@@ -227,7 +227,7 @@ def next_event(p, user, screen, pool, waiting, videos, knots, end_us):
 # -- 3. time passes ---------------------------------------------------------------------------------------------------
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def pass_time(p, user, screen, pool, waiting, videos, knots, until_us, event):
     """Let time and bytes pass until the next event."""
     took = until_us - user.now_us
@@ -264,7 +264,7 @@ def pass_time(p, user, screen, pool, waiting, videos, knots, until_us, event):
 # -- 4. what happens --------------------------------------------------------------------------------------------------
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def wants_page(p, user, pool):
     """Whether a request should go out now."""
     if user.request_state != IDLE or user.phase >= CLOSED:
@@ -272,7 +272,7 @@ def wants_page(p, user, pool):
     return user.left <= p.refill_at or live_slots(pool) == 0
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def send_request(p, key, user, rtt, queue_waits):
     """A request for a page leaves the phone (first attempt or a retry). Draws what it will meet on the way.
 
@@ -290,6 +290,7 @@ def send_request(p, key, user, rtt, queue_waits):
     there_us = wake + rtt_us(p, key, rtt, user, user.request, (1 << 20) + 2 * user.attempt) // 2
     user.arrived_us = user.now_us + there_us
     user.queue_us = NEVER_US
+    user.response_us = NEVER_US
     u_lost, u_service = uniform2(key, REQUEST_STREAM, user.user, user.request, user.attempt)
     shipped = p.candidates if p.edge else p.page_size
     mean_us = p.service_us + p.service_per_candidate_us * shipped
@@ -307,7 +308,7 @@ def send_request(p, key, user, rtt, queue_waits):
     return False
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def answer(p, key, user, rtt):
     """The server's side is known (`queue_us` is set by the driver): when the response's first byte is back."""
     back_us = rtt_us(p, key, rtt, user, user.request, (1 << 20) + 2 * user.attempt + 1) // 2
@@ -321,7 +322,7 @@ def answer(p, key, user, rtt):
     user.response_us = user.arrived_us + user.queue_us + user.service_us + p.chain_us + back_us
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def log_request(user, requests, logged, part, outcome):
     """One line of the request log: an attempt ended."""
     if requests.shape[1] == 0:
@@ -334,7 +335,7 @@ def log_request(user, requests, logged, part, outcome):
     logged[part, 1] += 1
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def response_arrives(p, key, user, taste, behaviours, listed, tag_start, waiting):
     """First byte of the response: the cloud had ranked a page at its turn, from what it could see then."""
     turn_us = user.arrived_us + user.queue_us
@@ -345,19 +346,19 @@ def response_arrives(p, key, user, taste, behaviours, listed, tag_start, waiting
     user.payload_left = np.int32(min(per_video * user.waiting, 2_000_000_000))
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def start_impression(p, key, user, screen, pool, history, taste, videos):
     """A video takes the screen: the best live slot in the present order. It starts at once if enough is preloaded."""
     stale = user.ranking != 0
     slot, _ = next_slots(user, pool, -1)
     row = pool[slot]
     video = videos[row.video]
+    screen.late = 1 if past_ttl(p, user, row) else 0
     user.impression += 1
     screen.user, screen.session, screen.impression = user.user, user.session, user.impression
     screen.video, screen.request, screen.meeting, screen.rank = row.video, row.request, row.meeting, row.rank
     screen.live = np.uint8(live_slots(pool))
     screen.position = np.uint8(min(max(p.page_size - user.left, 0), p.page_size - 1))
-    screen.late = 1 if past_ttl(p, user, row) else 0
     if stale:
         screen.outcome |= STALE
     screen.buffered = row.buffered
@@ -373,7 +374,6 @@ def start_impression(p, key, user, screen, pool, history, taste, videos):
             pool[k].meeting += np.uint16(1)
     if user.fetching == slot:
         user.fetching = SCREEN  # goes on without a new round trip
-        user.fetched = 0
     past = history[user.impression % len(history)]
     past.video, past.position, past.play_ms, past.feedback = row.video, screen.position, 0, 0
     past.start_ms = np.uint32(user.now_us // 1000)
@@ -384,7 +384,7 @@ def start_impression(p, key, user, screen, pool, history, taste, videos):
     logit = stay_logit(p, key, user, taste, screen.video, video)
     screen.stay_logit = np.float32(logit)
     screen.target_us = draw_watch_us(p, key, user, screen.video, video.duration_us, screen.meeting, logit)
-    user.goal = np.int32(min(screen.total_bytes, bytes_for(p.buffer_us, screen.bitrate_bps)))
+    user.goal = min(screen.total_bytes, bytes_for(p.buffer_us, screen.bitrate_bps))
     if held_us(screen, video) >= min(p.startup_us, video.duration_us):
         start_playing(user, screen)
     else:
@@ -392,16 +392,16 @@ def start_impression(p, key, user, screen, pool, history, taste, videos):
         user.phase_end_us = saturated(user.now_us, stall_patience_us(p, key, user, 0))
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def start_playing(user, screen):
     """Frames run until the person has had enough, unless the buffer runs dry first."""
     user.phase = PLAYING
     user.phase_end_us = user.now_us + screen.target_us - screen.play_us
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def stop_watching(p, key, user, screen, taste, videos):
-    """Play is over: feedback is given, comments may be read."""
+    """Play is over: feedback is given, comments may be read. Whether nothing is left to do with the video."""
     video = videos[screen.video]
     browse_us = 0
     if screen.play_us > 0:
@@ -411,9 +411,10 @@ def stop_watching(p, key, user, screen, taste, videos):
         screen.feedback = np.uint8(bits)
     user.phase = BROWSING
     user.phase_end_us = user.now_us + browse_us
+    return browse_us == 0
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def finish_impression(p, key, user, screen, history, behaviours, taste, videos):
     """The finger lifts (or the session ends): bytes, history, what the person feels, what the cloud will hear."""
     video = videos[screen.video]
@@ -424,6 +425,8 @@ def finish_impression(p, key, user, screen, history, behaviours, taste, videos):
     past = history[user.impression % len(history)]
     past.play_ms = np.uint32(screen.play_us // 1000)
     past.feedback = screen.feedback
+    turn_us = user.arrived_us + user.queue_us if user.request_state == TURNED else user.now_us
+    learn_outcomes(p, user, behaviours, taste, min(turn_us, user.now_us) - p.feature_lag_us)
     report_outcome(user, behaviours, video, past.pxtr[0], screen.outcome, user.now_us)
     settle(p, user, taste, user.now_us)
     learn_taste(p, key, user, taste, video, screen.outcome, screen.feedback & 1)
@@ -431,7 +434,7 @@ def finish_impression(p, key, user, screen, history, behaviours, taste, videos):
     feel(p, user, screen.outcome, screen.feedback, 1 << HATE, screen.stall_us + screen.startup_us)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def log_impression(screen, impressions, logged, part):
     """One line of the impression log; then nothing is on screen, and what is counted from here on is the next one's."""
     if impressions.shape[1] > 0:
@@ -440,7 +443,7 @@ def log_impression(screen, impressions, logged, part):
     clear_screen(screen)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def clear_screen(screen):
     """Nothing on screen; what is counted from here on belongs to the next impression."""
     screen.video = -1
@@ -452,7 +455,7 @@ def clear_screen(screen):
     screen.bytes = screen.total_bytes = 0
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def end_session(p, key, user, pool, waiting, activity, requests, sessions, logged, part, cut, dry, comes_back):
     """The app closes: what was not seen is thrown away (at the window's end it counts as still buffered)."""
     if user.request_state in (LOST, TURNED, ARRIVING, SENT):
@@ -477,25 +480,30 @@ def end_session(p, key, user, pool, waiting, activity, requests, sessions, logge
     close_session(p, key, user, activity, comes_back)
 
 
-@njit(cache=True)
-def let_go(p, user, screen, pool, waiting, videos):
-    """Before the pool changes: bytes the link still owes the present transfer, should its slot go."""
-    if user.fetching == NOBODY or user.fetching == PAYLOAD:
-        return 0
-    return still_to_fetch(p, user, screen, pool, waiting, videos)
+@njit(cache=True, error_model="numpy")
+def in_flight(p, user, screen, pool, waiting, videos):
+    """Before the pool changes: (bytes still to come for the slot the link works for, which candidate that is)."""
+    if user.fetching < 0 or user.fetching >= FROM_WAITING:
+        return np.int64(0), np.int64(-1)
+    return np.int64(still_to_fetch(p, user, screen, pool, waiting, videos)), candidate_in(pool[user.fetching])
 
 
-@njit(cache=True)
-def after_pool_change(user, knots, pool, owed):
-    """After the pool changed: a transfer for a slot that is gone is broken off; one for the waiting page is looked up
-    anew (its bytes moved to a slot)."""
-    if user.fetching >= FROM_WAITING:
-        user.fetching = NOBODY
-    elif user.fetching >= 0 and pool[user.fetching].rank == DEAD:
+@njit(cache=True, error_model="numpy")
+def candidate_in(slot):
+    """Which candidate a slot holds, -1 if none."""
+    if slot.rank == DEAD:
+        return np.int64(-1)
+    return (np.int64(slot.request) << 40) | (np.int64(slot.video) << 8) | np.int64(slot.rank)
+
+
+@njit(cache=True, error_model="numpy")
+def break_off_if_gone(user, knots, pool, owed, what):
+    """After the pool changed: a transfer for a candidate that left it is broken off."""
+    if 0 <= user.fetching < FROM_WAITING and candidate_in(pool[user.fetching]) != what:
         break_off(user, knots, owed)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def inference_us(p, key, user):
     """How long this decision takes on this phone: lognormal by tier, with a floor."""
     mean = p.inference_us[user.tier]
@@ -506,7 +514,7 @@ def inference_us(p, key, user):
     return max(min(p.inference_min_us, mean), np.int64(mean * np.exp(sd * z - 0.5 * sd * sd)))
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def take_scores(p, key, user, pool, scores):
     """The policy has answered: its ranking will be ready after the inference. A last column above all asks for a page."""
     rank_pool(pool, scores)
@@ -520,7 +528,7 @@ def take_scores(p, key, user, pool, scores):
     user.ready_us = user.now_us + inference_us(p, key, user)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def ask_policy(user, screen):
     """A decision is wanted now; `advance` comes back and is called again with scores."""
     user.ranking = 1
@@ -528,7 +536,7 @@ def ask_policy(user, screen):
     screen.outcome |= ASKED
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def page_lands(p, key, user, knots, screen, pool, waiting, videos):
     """The whole response is here: it waits beside the pool, or takes over, or joins. Whether the person waited for it."""
     user.response_us = user.now_us
@@ -541,34 +549,38 @@ def page_lands(p, key, user, knots, screen, pool, waiting, videos):
     return user.phase == WAITING and live_slots(pool) > 0
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def use_page(p, key, user, knots, screen, pool, waiting, videos):
     """The waiting page takes over the pool or joins it."""
-    owed = let_go(p, user, screen, pool, waiting, videos)
+    owed, what = in_flight(p, user, screen, pool, waiting, videos)
     take_over(p, key, user, pool, waiting, videos)
     user.request_state = IDLE
-    after_pool_change(user, knots, pool, owed)
+    if user.fetching >= FROM_WAITING:
+        user.fetching = NOBODY  # its bytes moved to a slot; who comes first is looked up anew
+    break_off_if_gone(user, knots, pool, owed, what)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def use_page_if_due(p, key, user, knots, screen, pool, waiting, videos):
     """A page that waits takes over once the present one is used up or the pool is dry."""
     if user.request_state == READY and (user.left == 0 or live_slots(pool) == 0):
         use_page(p, key, user, knots, screen, pool, waiting, videos)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def expire_slots(p, key, user, knots, screen, pool, waiting, videos):
     """The TTL fires: what is past it leaves; if that empties the pool, the page is over."""
-    owed = let_go(p, user, screen, pool, waiting, videos)
+    if p.serve_expired and offline(user, user.now_us):
+        return
+    owed, what = in_flight(p, user, screen, pool, waiting, videos)
     if expire(p, user, pool):
-        after_pool_change(user, knots, pool, owed)
+        break_off_if_gone(user, knots, pool, owed, what)
         if live_slots(pool) == 0:
             user.left = 0
     use_page_if_due(p, key, user, knots, screen, pool, waiting, videos)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def show_next(p, key, user, knots, screen, pool, waiting, history, taste, videos):
     """The next video takes the screen, and what that does to page and pool."""
     start_impression(p, key, user, screen, pool, history, taste, videos)
@@ -577,7 +589,7 @@ def show_next(p, key, user, knots, screen, pool, waiting, history, taste, videos
     use_page_if_due(p, key, user, knots, screen, pool, waiting, videos)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def log_has_room(impressions, requests, sessions, logged, part):
     """Whether an event's lines fit into each log (a log of no rows is off)."""
     return (
@@ -587,7 +599,7 @@ def log_has_room(impressions, requests, sessions, logged, part):
     )
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def note_moment(user, screen, pool, waiting, moments, traced, until_us):
     """A line of the traced person's timeline: what was going on from now until the next event."""
     if until_us == user.now_us or traced[1] >= len(moments) or user.phase >= CLOSED:
@@ -596,7 +608,7 @@ def note_moment(user, screen, pool, waiting, moments, traced, until_us):
     row.start_us, row.end_us = user.now_us, until_us
     row.phase, row.fetching, row.screen = user.phase, user.fetching, screen.video
     row.live, row.ranking, row.request_state = live_slots(pool), user.ranking, user.request_state
-    row.video, row.bytes = -1, screen.bytes
+    row.video, row.bytes, row.delivered = -1, screen.bytes, user.delivered
     if user.fetching == SCREEN:
         row.video = screen.video
     elif user.fetching >= FROM_WAITING:
@@ -606,7 +618,7 @@ def note_moment(user, screen, pool, waiting, moments, traced, until_us):
     traced[1] += 1
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def advance(w, i, scores, answered, end_us, comes_back, budget, part):
     """Move person i until the world must intervene; the reason (DONE, DECIDE, ASK, PAUSED).
 
@@ -651,7 +663,7 @@ def advance(w, i, scores, answered, end_us, comes_back, budget, part):
         pass_time(p, user, screen, pool, waiting, videos, knots, when, event)
 
         # 4: what happens
-        shows, asks, lifts = False, False, False
+        shows, asks, lifts, browsed = False, False, False, False
         if event == TRANSFER_DONE:
             measure(p, user)
             if user.fetching == PAYLOAD:
@@ -684,6 +696,9 @@ def advance(w, i, scores, answered, end_us, comes_back, budget, part):
             if user.now_us >= user.outage_end_us:
                 user.outage += 1
                 draw_outage(p, key, user, user.now_us)
+                if p.serve_expired:
+                    expire_slots(p, key, user, knots, screen, pool, waiting, videos)
+                    page_check, replan = True, True
         elif event == RANKING_DONE:
             user.ranking = 0
             replan = True
@@ -721,11 +736,9 @@ def advance(w, i, scores, answered, end_us, comes_back, budget, part):
                 start_playing(user, screen)
                 asks = p.decide_at_start != 0
             elif user.phase == PLAYING or user.phase == STARTING or user.phase == STALLED:
-                stop_watching(p, key, user, screen, taste, videos)
+                browsed = stop_watching(p, key, user, screen, taste, videos)
             elif user.phase == BROWSING:
-                user.phase = AWAY
-                user.phase_end_us = user.now_us + away_time_us(p, key, user)
-                lifts = user.phase_end_us == user.now_us
+                browsed = True
             elif user.phase == AWAY:
                 user.checked_us += screen.away_us
                 lifts = True
@@ -748,6 +761,10 @@ def advance(w, i, scores, answered, end_us, comes_back, budget, part):
                 log_impression(screen, w.impressions, w.logged, part)
             end_session(p, key, user, pool, waiting, w.activity, w.requests, w.sessions, w.logged, part, 1, 0, False)
 
+        if browsed:
+            user.phase = AWAY
+            user.phase_end_us = user.now_us + away_time_us(p, key, user)
+            lifts = user.phase_end_us == user.now_us
         if shows and user.phase == WAITING and p.edge:  # after a wait the pick waits for its inference
             user.phase, user.phase_end_us = PICKING, NEVER_US
             asks, shows = True, False
@@ -758,7 +775,7 @@ def advance(w, i, scores, answered, end_us, comes_back, budget, part):
         if lifts:
             page_check = True
             if user.fetching == SCREEN:
-                break_off(user, knots, np.int64(user.goal) - screen.bytes)
+                break_off(user, knots, user.goal - screen.bytes)
             finish_impression(p, key, user, screen, history, behaviours, taste, videos)
             leaving = leaves(p, user)
             if leaving:

@@ -9,26 +9,26 @@ from numba import njit
 
 from .network import delivered_bytes, offline, rtt_us, wind_on
 from .pool import next_slots
-from .state import ARRIVING, AWAY, CLOSED, FROM_WAITING, NOBODY, PAYLOAD, PLAYING, READY, SCREEN, STALLED, STARTING
+from .state import ARRIVING, AWAY, CLOSED, DECODING, FROM_WAITING, NOBODY, PAYLOAD, PLAYING, READY, SCREEN, STALLED, STARTING
 
 REFETCH_BELOW = 4  # refetch when less than buffer_s / 4 is ahead of the playhead (Assumed)
 RATE_MEMORY = 0.7  # weight of the past in the measured throughput (Assumed)
 LEAST_TO_MEASURE = 30_000  # bytes; shorter transfers say nothing about throughput (Assumed)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def bytes_for(content_us, bitrate_bps):
     """Bytes of so much content, rounded up."""
     return -(-(content_us * bitrate_bps) // 8_000_000)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def content_us(size, bitrate_bps):
     """Content in so many bytes, rounded down."""
     return size * 8_000_000 // bitrate_bps
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def choose_bitrate(p, user):
     """Index of the highest bitrate within a safe share of the measured throughput; the middle one when unknown."""
     if user.rate_bps == 0:
@@ -40,7 +40,7 @@ def choose_bitrate(p, user):
     return best
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def held_us(screen, video):
     """Content of the video on screen that could be played from its start."""
     if screen.bytes >= screen.total_bytes:
@@ -48,13 +48,13 @@ def held_us(screen, video):
     return min(content_us(screen.bytes, screen.bitrate_bps), video.duration_us)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def preload_size(p, video, bitrate_bps):
     """Bytes to preload of a video."""
     return bytes_for(min(p.preload_us, video.duration_us), bitrate_bps)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def plan_preload(p, user, pool, waiting, videos):
     """Which of the next videos to preload now: a slot, FROM_WAITING + k, or NOBODY. Call when order or bytes change."""
     user.preload = NOBODY
@@ -80,14 +80,14 @@ def plan_preload(p, user, pool, waiting, videos):
             return
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def choose_fetch(p, key, rtt, user, screen, pool, waiting, videos, knots):
     """Let the link work for whoever comes first now. A new transfer's first byte takes a round trip."""
     wanted = NOBODY
     if not offline(user, user.now_us):
         if user.request_state == ARRIVING:
             wanted = PAYLOAD
-        elif user.phase in (STARTING, PLAYING, STALLED) and screen.bytes < screen.total_bytes and hungry(p, user, screen, videos):
+        elif user.phase in (STARTING, DECODING, PLAYING, STALLED) and screen.bytes < screen.total_bytes and hungry(p, user, screen, videos):
             wanted = SCREEN
         elif user.phase != AWAY and user.phase != CLOSED:
             wanted = user.preload
@@ -96,7 +96,10 @@ def choose_fetch(p, key, rtt, user, screen, pool, waiting, videos, knots):
     user.fetching = wanted
     user.fetched = 0
     wind_on(user, knots)
-    if wanted == NOBODY or wanted == PAYLOAD:
+    if wanted == NOBODY:
+        return
+    if wanted == PAYLOAD:  # its request is long under way: no further round trip
+        user.link_ready_us = max(user.link_ready_us, user.now_us)
         return
     if wanted == SCREEN:
         video = screen.video
@@ -115,7 +118,7 @@ def choose_fetch(p, key, rtt, user, screen, pool, waiting, videos, knots):
     user.link_ready_us = max(user.link_ready_us, user.now_us + delay_us)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def hungry(p, user, screen, videos):
     """Whether the video on screen wants bytes: always until its goal is held, and again when little of that is left."""
     if screen.bytes < user.goal:
@@ -128,13 +131,13 @@ def hungry(p, user, screen, videos):
     return screen.bytes < user.goal
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def still_to_fetch(p, user, screen, pool, waiting, videos):
     """Bytes until the present transfer's goal."""
     if user.fetching == PAYLOAD:
         return user.payload_left
     if user.fetching == SCREEN:
-        return np.int64(user.goal) - screen.bytes
+        return user.goal - screen.bytes
     if user.fetching >= FROM_WAITING:
         early = waiting[user.fetching - FROM_WAITING]
         return preload_size(p, videos[early.video], p.bitrates_bps[early.bitrate]) - early.buffered
@@ -142,7 +145,7 @@ def still_to_fetch(p, user, screen, pool, waiting, videos):
     return preload_size(p, videos[row.video], p.bitrates_bps[row.bitrate]) - row.buffered
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def receive(user, screen, pool, waiting, size):
     """`size` bytes arrived for whoever the link works for."""
     user.fetched += size
@@ -158,7 +161,7 @@ def receive(user, screen, pool, waiting, size):
         pool[user.fetching].buffered += size
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def measure(p, user):
     """A transfer reached its goal: update the measured throughput."""
     took_us = user.now_us - user.link_ready_us
@@ -168,7 +171,7 @@ def measure(p, user):
         user.rate_bps = rate if old == 0 else np.int64(RATE_MEMORY * old + (1 - RATE_MEMORY) * rate)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def break_off(user, knots, remaining):
     """The transfer in progress is no longer wanted: what half a round trip still brings is cancelled bytes."""
     until_us = user.now_us + user.rtt_level_us // 2

@@ -12,7 +12,7 @@ from .config import NEVER_US
 from .state import DEAD, UNRANKED
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def live_slots(pool):
     """How many candidates there are to choose from."""
     count = 0
@@ -21,14 +21,14 @@ def live_slots(pool):
     return count
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def place(user, slot):
     """Sort key of a live slot, lowest first: ranking, then page (oldest first), then server rank."""
     age = (user.request - np.int64(slot.request)) & 0xFFFF
     return (np.int64(slot.order) << 32) | ((0xFFFF - age) << 8) | slot.rank
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def next_slots(user, pool, last):
     """(slot, key) of the live slot that comes next after sort key `last`; (-1, last) if none does."""
     best, best_key = -1, np.int64(2**62)
@@ -40,7 +40,7 @@ def next_slots(user, pool, last):
     return best, (best_key if best >= 0 else last)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def empty_slot(user, slot):
     """A candidate leaves the pool unshown: its bytes are wasted."""
     user.wasted += slot.buffered
@@ -48,7 +48,7 @@ def empty_slot(user, slot):
     slot.rank = DEAD
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def empty_waiting(user, waiting):
     """The waiting page is thrown away; how many videos it had."""
     count = user.waiting
@@ -59,7 +59,7 @@ def empty_waiting(user, waiting):
     return count
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def take_over(p, key, user, pool, waiting, videos):
     """The waiting page becomes the pool (`replace`), or joins it (`merge`); TTL starts at its arrival."""
     if not p.merge or user.refresh:
@@ -76,7 +76,7 @@ def take_over(p, key, user, pool, waiting, videos):
     next_expiry(p, user, pool)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def join(p, key, user, pool, early, rank, videos):
     """One video enters the pool; if there is no room, the one with the lowest server score makes way."""
     target, worst = -1, 2**15
@@ -104,7 +104,7 @@ def join(p, key, user, pool, early, rank, videos):
     predict_rates(p, key, user, early.video, videos[early.video], early.estimate, slot.pxtr)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def next_expiry(p, user, pool):
     """When the oldest candidate's TTL ends."""
     user.ttl_at_us = NEVER_US
@@ -113,7 +113,7 @@ def next_expiry(p, user, pool):
             user.ttl_at_us = min(user.ttl_at_us, pool[k].arrived_us + p.ttl_us)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def expire(p, user, pool):
     """Candidates past their TTL, in time or in impressions, leave; whether any did. `replace`: the whole pool goes."""
     any_expired = False
@@ -126,14 +126,14 @@ def expire(p, user, pool):
     return any_expired
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def past_ttl(p, user, slot):
     """Whether a candidate is past its TTL now."""
     seen = (user.impression - np.int64(slot.arrived_at)) & 0xFFFF
     return user.now_us - slot.arrived_us >= p.ttl_us or seen >= p.ttl_impressions
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def rank_pool(pool, scores):
     """A ranking is asked for: place every live slot by score, ties by server rank, into `next_order`."""
     for k in range(len(pool)):
@@ -149,7 +149,7 @@ def rank_pool(pool, scores):
         pool[k].next_order = np.uint8(above)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def apply_ranking(pool):
     """A ranking is finished: it orders the slots it has seen."""
     for k in range(len(pool)):
@@ -157,7 +157,7 @@ def apply_ranking(pool):
         pool[k].next_order = UNRANKED
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def forget_rankings(pool):
     """The server's order again."""
     for k in range(len(pool)):

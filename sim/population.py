@@ -32,7 +32,7 @@ def propensity_tables(scenario: Scenario) -> Array:
     return tables
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def share_index(shares, u):
     """Which of the shares (not normalised) a uniform falls into."""
     total = 0.0
@@ -49,7 +49,7 @@ def share_index(shares, u):
     return k
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def draw_person(p, key, user, taste, propensities, activity, window_us, days):
     """One person and phone. days: opens by return gaps from a stationary start, otherwise once within the window."""
     i = user.user
@@ -90,7 +90,7 @@ def draw_person(p, key, user, taste, propensities, activity, window_us, days):
         user.phase_end_us = first_open_us(p, key, user, activity, window_us)
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, parallel=True, error_model="numpy")
 def draw_people(params, key, users, screen, pool, taste, propensities, activity, window_us, days):
     """Everybody, each a function of the key and their own number."""
     for i in prange(len(users)):

@@ -81,7 +81,7 @@ USER = np.dtype(
         ("stream", "i4"),  # videos retrieved so far in this life
         ("waiting", "i4"),  # videos of the response that waits beside the pool
         ("preload", "i4"),  # next to preload, or NOBODY
-        ("goal", "i4"),  # bytes of the video on screen to hold before pausing
+        ("goal", "i8"),  # bytes of the video on screen to hold before pausing
         ("ttl_at_us", "i8"),  # next expiry
         # request
         ("request", "i4"),  # number in this life; of the outstanding one or the last one
@@ -254,7 +254,8 @@ MOMENT = np.dtype(
         ("phase", "i4"),
         ("fetching", "i4"),
         ("video", "i4"),  # being fetched, -1 if none
-        ("bytes", "i4"),
+        ("bytes", "i8"),  # held of the video on screen
+        ("delivered", "i8"),  # so far in this life
         ("screen", "i4"),  # video on screen
         ("live", "i4"),
         ("ranking", "i4"),

@@ -19,19 +19,19 @@ LOOP_MEAN = 0.4  # Assumed: mean part of a further round; P(ratio > 1.5 | looped
 SECOND_DRAW = 1 << 16  # added to the meeting in a key: a second pair of draws
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def sigmoid(x):
     """1 / (1 + exp(-x))."""
     return 1.0 / (1.0 + np.exp(-x))
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def stay_logit(p, key, user, taste, video_id, video):
     """Log-odds that this person stays with this video now: person, mood, quality, interest, match."""
     return p.stay + user.person + user.mood + video.quality + affinity(p, key, user, taste, video_id, video)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def watch_time_us(p, logit, duration_us, u_stay, u_time, u_loop, u_rest):
     """How long a person plays a video before swiping on, if nothing stalls: microseconds of content, >= the dead time.
 
@@ -52,7 +52,7 @@ def watch_time_us(p, logit, duration_us, u_stay, u_time, u_loop, u_rest):
     return max(duration_us + np.int64(duration_us * min(-np.log(u_rest) * LOOP_MEAN, 20.0)), p.dead_time_us)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def draw_watch_us(p, key, user, video_id, duration_us, meeting, logit):
     """`watch_time_us` of this person's nth meeting with this video."""
     u_stay, u_time = uniform2(key, WATCH, user.user, video_id, meeting)
@@ -60,7 +60,7 @@ def draw_watch_us(p, key, user, video_id, duration_us, meeting, logit):
     return watch_time_us(p, logit, duration_us, u_stay, u_time, u_loop, u_rest)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def outcome_of(play_us, duration_us):
     """Bits VALID, LONG, COMPLETE, SKIP of a play time: the KuaiRand thresholds."""
     bits = 0

@@ -51,7 +51,7 @@ def check_time(outcome):
         assert end == s["close_us"] if ended_here else end <= s["close_us"]
         assert ended_here or s["dry"] or s["cut"]
     assert (log["outcome"][:-1][follows] & (LAST | CUT) == 0).all()
-    assert np.unique(log["user"] * 2**32 + log["impression"]).size == len(log)
+    assert np.unique(log["user"].astype(np.int64) * 2**32 + log["impression"]).size == len(log)
     counted = {(u, s): 0 for u, s in session}
     for row in log:
         counted[row["user"], row["session"]] += 1
