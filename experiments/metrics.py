@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import numpy as np
+
 from nextone.sim.config import FEEDBACK, Scenario
 from nextone.sim.event_run import ServerLedger
 from nextone.sim.records import Records

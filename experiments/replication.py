@@ -4,9 +4,9 @@ A pure function of scenario, policy, seed, replication and window. Called by `ex
 its own when there are several workers.
 """
 
-from typing import NamedTuple
 
 import numpy as np
+
 from nextone.policies.base import PolicyLike
 from nextone.sim.batch_run import log_parts, run_batch
 from nextone.sim.config import Scenario

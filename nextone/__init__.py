@@ -6,6 +6,8 @@ The public names are loaded on first use, so that `import nextone` and `nextone 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from . import sim as sim  # says where compiled kernels are kept, before numba is imported
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:

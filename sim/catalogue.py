@@ -14,8 +14,8 @@ from numba import njit
 from .chance import RESAMPLE, VIDEO, normal2, uniform
 from .config import Catalogue, Server
 from .data import open_data
-from .state import LISTED, VIDEO as VIDEO_ROW
-from .state import Array
+from .state import LISTED, Array, blank
+from .state import VIDEO as VIDEO_ROW
 
 
 class Videos(NamedTuple):
@@ -30,7 +30,7 @@ class Videos(NamedTuple):
 def make_catalogue(catalogue: Catalogue, server: Server) -> Videos:
     """The videos of a scenario; the arrays are shared and read-only."""
     key = np.array([catalogue.catalogue_seed, 0x766964], dtype=np.uint32)
-    videos = np.zeros(catalogue.videos, VIDEO_ROW)
+    videos = blank(catalogue.videos, VIDEO_ROW)
     if catalogue.kind == "kuairand":
         with open_data("kuairand/catalogue.parquet") as file:
             real = pq.read_table(file)
@@ -46,7 +46,7 @@ def make_catalogue(catalogue: Catalogue, server: Server) -> Videos:
         _synthesize(key, videos, tags, catalogue.duration_log_mean, catalogue.duration_log_sd)
     _give_quality(key, videos, catalogue.quality_sd, catalogue.appeal_sd, server.quality_correlation)
     order = np.argsort(videos["tag"], kind="stable")
-    listed = np.zeros(len(videos), LISTED)
+    listed = blank(len(videos), LISTED)
     listed["video"] = order
     listed["cloud_quality"] = videos["cloud_quality"][order]
     listed["tag"], listed["tag2"] = videos["tag"][order], videos["tag2"][order]

@@ -16,37 +16,56 @@ One turn of its loop is one event:
 import numpy as np
 from numba import njit
 
-from .chance import LIFE, normal_quantile, uniform, uniform2
-from .chance import REQUEST as REQUEST_STREAM
-from .cloud import learn_outcomes, rank_page, report_outcome
+from .clock import (
+    ENOUGH_HELD,
+    EXPIRES,
+    GIVES_UP,
+    OUTAGE_TURNS,
+    PHASE_ENDS,
+    RANKING_DONE,
+    RESPONSE_HERE,
+    RETRIES,
+    RUNS_DRY,
+    TRANSFER_DONE,
+    WINDOW_ENDS,
+    next_event,
+    note_moment,
+    pass_time,
+)
+from .cloud import learn_outcomes, report_outcome
 from .config import NEVER_US
 from .feedback import HATE, draw_feedback
 from .interest import affinity, learn_taste, settle
-from .network import delivered_bytes, draw_outage, finish_us, offline, rtt_us, saturated, segment
+from .network import draw_outage, saturated
+from .next_one import ask_policy, take_scores
 from .player import (
-    REFETCH_BELOW,
     break_off,
     bytes_for,
     choose_bitrate,
     choose_fetch,
-    content_us,
     held_us,
     measure,
     plan_preload,
-    receive,
-    still_to_fetch,
 )
 from .pool import (
     apply_ranking,
     empty_slot,
     empty_waiting,
-    expire,
     forget_rankings,
     live_slots,
     next_slots,
     past_ttl,
-    rank_pool,
-    take_over,
+)
+from .records import clear_screen, log_has_room, log_impression, log_request
+from .request import (
+    REFUSED_QUEUE_US,
+    answer,
+    expire_slots,
+    page_lands,
+    response_arrives,
+    send_request,
+    use_page_if_due,
+    wants_page,
 )
 from .session import (
     away_time_us,
@@ -60,15 +79,12 @@ from .session import (
 )
 from .state import (
     ARRIVING,
-    ASKED,
     AWAY,
-    BACKOFF,
     BROWSING,
     CLOSED,
     CUT,
     DEAD,
     DECODING,
-    FROM_WAITING,
     GONE,
     IDLE,
     LAST,
@@ -96,254 +112,6 @@ from .watching import draw_watch_us, outcome_of, stay_logit
 # Why `advance` came back.
 DONE, DECIDE, ASK, PAUSED = range(4)
 """Person is gone / a decision is wanted at `now_us` / a request reaches the server at `arrived_us` / budget used up."""
-
-REFUSED_QUEUE_US = -1  # what a driver puts in `queue_us` for a full queue; NEVER_US: no turn before the phone gave up
-
-# Events, in the order in which they happen when they fall on the same microsecond.
-(
-    OUTAGE_TURNS,
-    TRANSFER_DONE,
-    RESPONSE_HERE,
-    GIVES_UP,
-    RETRIES,
-    RANKING_DONE,
-    EXPIRES,
-    ENOUGH_HELD,
-    RUNS_DRY,
-    GETS_HUNGRY,
-    PHASE_ENDS,
-    WINDOW_ENDS,
-) = range(12)
-
-
-# -- 2. the next event ------------------------------------------------------------------------------------------------
-
-
-@njit(cache=True, error_model="numpy")
-def underrun_us(user, knots, screen, video, until_us):
-    """When the playhead catches up with what is fetched, the link working for the screen; NEVER_US if not by `until`.
-
-    Content held grows with the link, play at one second per second; both are checked knot by knot, then to the
-    microsecond."""
-    ahead = held_us(screen, video) - screen.play_us
-    if ahead >= until_us - user.now_us:
-        return NEVER_US
-    start = user.now_us
-    low = start
-    while low < until_us:
-        high = min(until_us, user.link_ready_us if low < user.link_ready_us else next_knot_us(user, knots, low))
-        if runs_dry_by(user, knots, screen, video, start, high):
-            while high - low > 1:
-                middle = (low + high) // 2
-                if runs_dry_by(user, knots, screen, video, start, middle):
-                    high = middle
-                else:
-                    low = middle
-            return low
-        low = high
-    return NEVER_US
-
-
-@njit(cache=True, error_model="numpy")
-def runs_dry_by(user, knots, screen, video, start, at_us):
-    """Whether the content fetched by `at_us` is less than what would have been played."""
-    size = min(screen.bytes + delivered_bytes(user, knots, start, at_us), screen.total_bytes)
-    if size >= screen.total_bytes:
-        return False
-    return content_us(size, screen.bitrate_bps) < screen.play_us + (at_us - start)
-
-
-@njit(cache=True, error_model="numpy")
-def next_knot_us(user, knots, t_us):
-    """The first time after t at which the link's capacity may change."""
-    offset_us = (t_us - user.loop_us) % knots[user.last_knot].t_us
-    return t_us + knots[segment(user, knots, offset_us) + 1].t_us - offset_us
-
-
-@njit(cache=True, error_model="numpy")
-def content_needed_us(p, screen, video):
-    """Content that must be held to start (or go on after a stall)."""
-    more = p.startup_us if screen.stalls == 0 else p.rebuffer_us
-    return min(video.duration_us, screen.play_us + more)
-
-
-@njit(cache=True, error_model="numpy")
-def next_event(p, user, screen, pool, waiting, videos, knots, end_us):
-    """(when, which) comes next for this person. Ties: the order of the constants above."""
-    now = user.now_us
-    when, which = NEVER_US, WINDOW_ENDS
-    turn = user.outage_end_us if offline(user, now) else user.outage_start_us
-    if turn < when:
-        when, which = turn, OUTAGE_TURNS
-    if user.fetching != NOBODY:
-        remaining = still_to_fetch(p, user, screen, pool, waiting, videos)
-        done = max(now, finish_us(user, knots, now, remaining))
-        if done < when:
-            when, which = done, TRANSFER_DONE
-    if user.request_state == TURNED and user.response_us < when:
-        when, which = user.response_us, RESPONSE_HERE
-    if (user.request_state == LOST or user.request_state == TURNED) and user.give_up_us < when:
-        when, which = user.give_up_us, GIVES_UP
-    if user.request_state == BACKOFF and user.retry_us < when:
-        when, which = user.retry_us, RETRIES
-    if user.ranking and user.ready_us < when:
-        when, which = user.ready_us, RANKING_DONE
-    if user.ttl_at_us < when:
-        expiry = user.ttl_at_us
-        if p.serve_expired and user.outage_start_us <= expiry < user.outage_end_us:
-            expiry = user.outage_end_us
-        if expiry < when:
-            when, which = expiry, EXPIRES
-    if user.phase == STARTING or user.phase == STALLED:
-        video = videos[screen.video]
-        need = min(screen.total_bytes, bytes_for(content_needed_us(p, screen, video), screen.bitrate_bps))
-        enough = NEVER_US
-        if screen.bytes >= need:
-            enough = now
-        elif user.fetching == SCREEN:
-            enough = max(now, finish_us(user, knots, now, need - screen.bytes))
-        if enough < when:
-            when, which = enough, ENOUGH_HELD
-    elif user.phase == PLAYING and screen.bytes < screen.total_bytes:
-        video = videos[screen.video]
-        ahead = held_us(screen, video) - screen.play_us
-        if user.fetching == SCREEN:
-            dry = underrun_us(user, knots, screen, video, min(when, user.phase_end_us))
-            if dry < when:
-                when, which = dry, RUNS_DRY
-        else:
-            if now + ahead < min(when, user.phase_end_us):
-                when, which = now + ahead, RUNS_DRY
-            low = now + max(ahead - p.buffer_us // REFETCH_BELOW + 1, 1)
-            if low < when and ahead >= p.buffer_us // REFETCH_BELOW:
-                when, which = low, GETS_HUNGRY
-    if user.phase_end_us < when:
-        when, which = user.phase_end_us, PHASE_ENDS
-    if end_us < when or when == NEVER_US:
-        when, which = end_us, WINDOW_ENDS
-    return max(when, now), which
-
-
-# -- 3. time passes ---------------------------------------------------------------------------------------------------
-
-
-@njit(cache=True, error_model="numpy")
-def pass_time(p, user, screen, pool, waiting, videos, knots, until_us, event):
-    """Let time and bytes pass until the next event."""
-    took = until_us - user.now_us
-    if user.fetching != NOBODY:
-        size = still_to_fetch(p, user, screen, pool, waiting, videos)
-        if event != TRANSFER_DONE:
-            size = min(size, delivered_bytes(user, knots, user.now_us, until_us))
-        receive(user, screen, pool, waiting, size)
-        user.link_used_us = until_us
-    phase = user.phase
-    if phase == PLAYING:
-        screen.play_us += took
-    elif phase == STARTING or phase == DECODING:
-        screen.startup_us += took
-        phase = STARTING
-    elif phase == PICKING:
-        screen.pick_us += took
-        phase = STARTING
-    elif phase == SWIPING:
-        screen.swipe_us += took
-    elif phase == WAITING:
-        screen.wait_us += took
-    elif phase == STALLED:
-        screen.stall_us += took
-    elif phase == BROWSING:
-        screen.browse_us += took
-    elif phase == AWAY:
-        screen.away_us += took
-    if phase < PICKING:
-        user.ledger_us[phase] += took
-    user.now_us = until_us
-
-
-# -- 4. what happens --------------------------------------------------------------------------------------------------
-
-
-@njit(cache=True, error_model="numpy")
-def wants_page(p, user, pool):
-    """Whether a request should go out now."""
-    if user.request_state != IDLE or user.phase >= CLOSED:
-        return False
-    return user.left <= p.refill_at or live_slots(pool) == 0
-
-
-@njit(cache=True, error_model="numpy")
-def send_request(p, key, user, rtt, queue_waits):
-    """A request for a page leaves the phone (first attempt or a retry). Draws what it will meet on the way.
-
-    Returns whether it will reach the server and must be answered by the driver."""
-    if offline(user, user.now_us):
-        user.request_state = BACKOFF
-        user.retry_us = user.outage_end_us
-        return False
-    wake = 0
-    if p.radio_wake_us > 0 and user.link >= 3 and user.now_us - user.link_used_us > p.radio_idle_us:
-        wake = p.radio_wake_us
-        user.link_used_us = user.now_us
-    user.sent_us = user.now_us
-    user.give_up_us = user.now_us + p.timeout_us
-    there_us = wake + rtt_us(p, key, rtt, user, user.request, (1 << 20) + 2 * user.attempt) // 2
-    user.arrived_us = user.now_us + there_us
-    user.queue_us = NEVER_US
-    user.response_us = NEVER_US
-    u_lost, u_service = uniform2(key, REQUEST_STREAM, user.user, user.request, user.attempt)
-    shipped = p.candidates if p.edge else p.page_size
-    mean_us = p.service_us + p.service_per_candidate_us * shipped
-    variance = np.log(1.0 + p.service_cv * p.service_cv)
-    user.service_us = np.int64(mean_us * np.exp(np.sqrt(variance) * normal_quantile(u_service) - 0.5 * variance))
-    if u_lost < p.loss or user.arrived_us >= user.give_up_us:
-        user.request_state = LOST
-        return False
-    user.request_state = SENT
-    if len(queue_waits) == 0:
-        return True
-    u = uniform(key, REQUEST_STREAM, user.user, user.request, user.attempt + (1 << 16))
-    user.queue_us = queue_waits[min(np.int64(u * len(queue_waits)), len(queue_waits) - 1)]
-    answer(p, key, user, rtt)
-    return False
-
-
-@njit(cache=True, error_model="numpy")
-def answer(p, key, user, rtt):
-    """The server's side is known (`queue_us` is set by the driver): when the response's first byte is back."""
-    back_us = rtt_us(p, key, rtt, user, user.request, (1 << 20) + 2 * user.attempt + 1) // 2
-    user.request_state = TURNED
-    if user.queue_us == REFUSED_QUEUE_US:
-        user.response_us = user.arrived_us + back_us
-        return
-    if user.queue_us == NEVER_US:
-        user.response_us = NEVER_US
-        return
-    user.response_us = user.arrived_us + user.queue_us + user.service_us + p.chain_us + back_us
-
-
-@njit(cache=True, error_model="numpy")
-def log_request(user, requests, logged, part, outcome):
-    """One line of the request log: an attempt ended."""
-    if requests.shape[1] == 0:
-        return
-    row = requests[part, logged[part, 1]]
-    row.user, row.session, row.request, row.attempt = user.user, user.session, user.request, user.attempt
-    row.outcome, row.refresh = outcome, user.refresh
-    row.sent_us, row.arrived_us, row.queue_us = user.sent_us, user.arrived_us, user.queue_us
-    row.service_us, row.response_us, row.ended_us = user.service_us, user.response_us, user.now_us
-    logged[part, 1] += 1
-
-
-@njit(cache=True, error_model="numpy")
-def response_arrives(p, key, user, taste, behaviours, listed, tag_start, waiting):
-    """First byte of the response: the cloud had ranked a page at its turn, from what it could see then."""
-    turn_us = user.arrived_us + user.queue_us
-    learn_outcomes(p, user, behaviours, taste, turn_us - p.feature_lag_us)
-    shipped = p.candidates if p.edge else p.page_size
-    user.waiting = rank_page(p, key, user, taste, listed, tag_start, waiting, shipped)
-    per_video = p.item_bytes + (p.embedding_bytes if p.edge else 0)
-    user.payload_left = np.int32(min(per_video * user.waiting, 2_000_000_000))
 
 
 @njit(cache=True, error_model="numpy")
@@ -435,27 +203,6 @@ def finish_impression(p, key, user, screen, history, behaviours, taste, videos):
 
 
 @njit(cache=True, error_model="numpy")
-def log_impression(screen, impressions, logged, part):
-    """One line of the impression log; then nothing is on screen, and what is counted from here on is the next one's."""
-    if impressions.shape[1] > 0:
-        impressions[part, logged[part, 0]] = screen
-        logged[part, 0] += 1
-    clear_screen(screen)
-
-
-@njit(cache=True, error_model="numpy")
-def clear_screen(screen):
-    """Nothing on screen; what is counted from here on belongs to the next impression."""
-    screen.video = -1
-    screen.outcome = 0
-    screen.feedback = 0
-    screen.stalls = 0
-    screen.wait_us = screen.pick_us = screen.swipe_us = screen.startup_us = 0
-    screen.play_us = screen.stall_us = screen.browse_us = screen.away_us = 0
-    screen.bytes = screen.total_bytes = 0
-
-
-@njit(cache=True, error_model="numpy")
 def end_session(p, key, user, pool, waiting, activity, requests, sessions, logged, part, cut, dry, comes_back):
     """The app closes: what was not seen is thrown away (at the window's end it counts as still buffered)."""
     if user.request_state in (LOST, TURNED, ARRIVING, SENT):
@@ -481,141 +228,12 @@ def end_session(p, key, user, pool, waiting, activity, requests, sessions, logge
 
 
 @njit(cache=True, error_model="numpy")
-def in_flight(p, user, screen, pool, waiting, videos):
-    """Before the pool changes: (bytes still to come for the slot the link works for, which candidate that is)."""
-    if user.fetching < 0 or user.fetching >= FROM_WAITING:
-        return np.int64(0), np.int64(-1)
-    return np.int64(still_to_fetch(p, user, screen, pool, waiting, videos)), candidate_in(pool[user.fetching])
-
-
-@njit(cache=True, error_model="numpy")
-def candidate_in(slot):
-    """Which candidate a slot holds, -1 if none."""
-    if slot.rank == DEAD:
-        return np.int64(-1)
-    return (np.int64(slot.request) << 40) | (np.int64(slot.video) << 8) | np.int64(slot.rank)
-
-
-@njit(cache=True, error_model="numpy")
-def break_off_if_gone(user, knots, pool, owed, what):
-    """After the pool changed: a transfer for a candidate that left it is broken off."""
-    if 0 <= user.fetching < FROM_WAITING and candidate_in(pool[user.fetching]) != what:
-        break_off(user, knots, owed)
-
-
-@njit(cache=True, error_model="numpy")
-def inference_us(p, key, user):
-    """How long this decision takes on this phone: lognormal by tier, with a floor."""
-    mean = p.inference_us[user.tier]
-    if mean == 0:
-        return 0
-    z = normal_quantile(uniform(key, LIFE, user.user, user.impression, 6 + user.phase))
-    sd = p.inference_log_sd
-    return max(min(p.inference_min_us, mean), np.int64(mean * np.exp(sd * z - 0.5 * sd * sd)))
-
-
-@njit(cache=True, error_model="numpy")
-def take_scores(p, key, user, pool, scores):
-    """The policy has answered: its ranking will be ready after the inference. A last column above all asks for a page."""
-    rank_pool(pool, scores)
-    user.page_wanted = 0
-    if len(scores) > len(pool) and user.request_state == IDLE:
-        user.page_wanted = 1
-        for k in range(len(pool)):
-            if pool[k].rank != DEAD and scores[k] >= scores[len(pool)]:
-                user.page_wanted = 0
-    user.inferences += 1
-    user.ready_us = user.now_us + inference_us(p, key, user)
-
-
-@njit(cache=True, error_model="numpy")
-def ask_policy(user, screen):
-    """A decision is wanted now; `advance` comes back and is called again with scores."""
-    user.ranking = 1
-    user.ready_us = NEVER_US
-    screen.outcome |= ASKED
-
-
-@njit(cache=True, error_model="numpy")
-def page_lands(p, key, user, knots, screen, pool, waiting, videos):
-    """The whole response is here: it waits beside the pool, or takes over, or joins. Whether the person waited for it."""
-    user.response_us = user.now_us
-    user.served += user.waiting
-    user.request_state = READY
-    if p.merge or user.refresh:
-        use_page(p, key, user, knots, screen, pool, waiting, videos)
-    else:
-        use_page_if_due(p, key, user, knots, screen, pool, waiting, videos)
-    return user.phase == WAITING and live_slots(pool) > 0
-
-
-@njit(cache=True, error_model="numpy")
-def use_page(p, key, user, knots, screen, pool, waiting, videos):
-    """The waiting page takes over the pool or joins it."""
-    owed, what = in_flight(p, user, screen, pool, waiting, videos)
-    take_over(p, key, user, pool, waiting, videos)
-    user.request_state = IDLE
-    if user.fetching >= FROM_WAITING:
-        user.fetching = NOBODY  # its bytes moved to a slot; who comes first is looked up anew
-    break_off_if_gone(user, knots, pool, owed, what)
-
-
-@njit(cache=True, error_model="numpy")
-def use_page_if_due(p, key, user, knots, screen, pool, waiting, videos):
-    """A page that waits takes over once the present one is used up or the pool is dry."""
-    if user.request_state == READY and (user.left == 0 or live_slots(pool) == 0):
-        use_page(p, key, user, knots, screen, pool, waiting, videos)
-
-
-@njit(cache=True, error_model="numpy")
-def expire_slots(p, key, user, knots, screen, pool, waiting, videos):
-    """The TTL fires: what is past it leaves; if that empties the pool, the page is over."""
-    if p.serve_expired and offline(user, user.now_us):
-        return
-    owed, what = in_flight(p, user, screen, pool, waiting, videos)
-    if expire(p, user, pool):
-        break_off_if_gone(user, knots, pool, owed, what)
-        if live_slots(pool) == 0:
-            user.left = 0
-    use_page_if_due(p, key, user, knots, screen, pool, waiting, videos)
-
-
-@njit(cache=True, error_model="numpy")
 def show_next(p, key, user, knots, screen, pool, waiting, history, taste, videos):
     """The next video takes the screen, and what that does to page and pool."""
     start_impression(p, key, user, screen, pool, history, taste, videos)
     if p.ttl_impressions < NEVER_US:
         expire_slots(p, key, user, knots, screen, pool, waiting, videos)
     use_page_if_due(p, key, user, knots, screen, pool, waiting, videos)
-
-
-@njit(cache=True, error_model="numpy")
-def log_has_room(impressions, requests, sessions, logged, part):
-    """Whether an event's lines fit into each log (a log of no rows is off)."""
-    return (
-        (impressions.shape[1] == 0 or logged[part, 0] + 2 <= impressions.shape[1])
-        and (requests.shape[1] == 0 or logged[part, 1] + 3 <= requests.shape[1])
-        and (sessions.shape[1] == 0 or logged[part, 2] + 2 <= sessions.shape[1])
-    )
-
-
-@njit(cache=True, error_model="numpy")
-def note_moment(user, screen, pool, waiting, moments, traced, until_us):
-    """A line of the traced person's timeline: what was going on from now until the next event."""
-    if until_us == user.now_us or traced[1] >= len(moments) or user.phase >= CLOSED:
-        return
-    row = moments[traced[1]]
-    row.start_us, row.end_us = user.now_us, until_us
-    row.phase, row.fetching, row.screen = user.phase, user.fetching, screen.video
-    row.live, row.ranking, row.request_state = live_slots(pool), user.ranking, user.request_state
-    row.video, row.bytes, row.delivered = -1, screen.bytes, user.delivered
-    if user.fetching == SCREEN:
-        row.video = screen.video
-    elif user.fetching >= FROM_WAITING:
-        row.video = waiting[user.fetching - FROM_WAITING].video
-    elif user.fetching >= 0:
-        row.video = pool[user.fetching].video
-    traced[1] += 1
 
 
 @njit(cache=True, error_model="numpy")
@@ -639,7 +257,7 @@ def advance(w, i, scores, answered, end_us, comes_back, budget, part):
     while True:
         if user.phase == GONE:
             return DONE
-        if page_check and (
+        if page_check and not page_asked and (
             user.impression >= stop_at or not log_has_room(w.impressions, w.requests, w.sessions, w.logged, part)
         ):
             return PAUSED

@@ -9,7 +9,20 @@ from numba import njit
 
 from .network import delivered_bytes, offline, rtt_us, wind_on
 from .pool import next_slots
-from .state import ARRIVING, AWAY, CLOSED, DECODING, FROM_WAITING, NOBODY, PAYLOAD, PLAYING, READY, SCREEN, STALLED, STARTING
+from .state import (
+    ARRIVING,
+    AWAY,
+    CLOSED,
+    DECODING,
+    FROM_WAITING,
+    NOBODY,
+    PAYLOAD,
+    PLAYING,
+    READY,
+    SCREEN,
+    STALLED,
+    STARTING,
+)
 
 REFETCH_BELOW = 4  # refetch when less than buffer_s / 4 is ahead of the playhead (Assumed)
 RATE_MEMORY = 0.7  # weight of the past in the measured throughput (Assumed)

@@ -23,9 +23,15 @@ def live_slots(pool):
 
 @njit(cache=True, error_model="numpy")
 def place(user, slot):
-    """Sort key of a live slot, lowest first: ranking, then page (oldest first), then server rank."""
+    """Sort key of a live slot, lowest first: the last finished ranking, then the server's order."""
+    return (np.int64(slot.order) << 32) | server_place(user, slot)
+
+
+@njit(cache=True, error_model="numpy")
+def server_place(user, slot):
+    """Sort key of a live slot in the server's order: page (oldest first), then rank."""
     age = (user.request - np.int64(slot.request)) & 0xFFFF
-    return (np.int64(slot.order) << 32) | ((0xFFFF - age) << 8) | slot.rank
+    return ((0xFFFF - age) << 8) | np.int64(slot.rank)
 
 
 @njit(cache=True, error_model="numpy")
@@ -134,8 +140,8 @@ def past_ttl(p, user, slot):
 
 
 @njit(cache=True, error_model="numpy")
-def rank_pool(pool, scores):
-    """A ranking is asked for: place every live slot by score, ties by server rank, into `next_order`."""
+def rank_pool(user, pool, scores):
+    """A ranking is asked for: place every live slot by score into `next_order`; ties by page, then server rank."""
     for k in range(len(pool)):
         if pool[k].rank == DEAD:
             continue
@@ -144,7 +150,7 @@ def rank_pool(pool, scores):
             if pool[j].rank != DEAD and j != k:
                 better = scores[j] > scores[k]
                 if scores[j] == scores[k]:
-                    better = pool[j].rank < pool[k].rank or (pool[j].rank == pool[k].rank and j < k)
+                    better = server_place(user, pool[j]) < server_place(user, pool[k])
                 above += better
         pool[k].next_order = np.uint8(above)
 

@@ -7,6 +7,7 @@ that a log does not depend on the order in which people were moved.
 from typing import NamedTuple
 
 import numpy as np
+from numba import njit
 
 from .state import Array, World
 
@@ -51,3 +52,47 @@ class Logs:
             table = np.concatenate([buffer[0, :0], *chunks])
             tables.append(table[np.lexsort([table[name] for name in reversed(order)])])
         return Records(*tables)
+
+
+@njit(cache=True, error_model="numpy")
+def log_request(user, requests, logged, part, outcome):
+    """One line of the request log: an attempt ended."""
+    if requests.shape[1] == 0:
+        return
+    row = requests[part, logged[part, 1]]
+    row.user, row.session, row.request, row.attempt = user.user, user.session, user.request, user.attempt
+    row.outcome, row.refresh = outcome, user.refresh
+    row.sent_us, row.arrived_us, row.queue_us = user.sent_us, user.arrived_us, user.queue_us
+    row.service_us, row.response_us, row.ended_us = user.service_us, user.response_us, user.now_us
+    logged[part, 1] += 1
+
+
+@njit(cache=True, error_model="numpy")
+def log_impression(screen, impressions, logged, part):
+    """One line of the impression log; then nothing is on screen, and what is counted from here on is the next one's."""
+    if impressions.shape[1] > 0:
+        impressions[part, logged[part, 0]] = screen
+        logged[part, 0] += 1
+    clear_screen(screen)
+
+
+@njit(cache=True, error_model="numpy")
+def clear_screen(screen):
+    """Nothing on screen; what is counted from here on belongs to the next impression."""
+    screen.video = -1
+    screen.outcome = 0
+    screen.feedback = 0
+    screen.stalls = 0
+    screen.wait_us = screen.pick_us = screen.swipe_us = screen.startup_us = 0
+    screen.play_us = screen.stall_us = screen.browse_us = screen.away_us = 0
+    screen.bytes = screen.total_bytes = 0
+
+
+@njit(cache=True, error_model="numpy")
+def log_has_room(impressions, requests, sessions, logged, part):
+    """Whether an event's lines fit into each log (a log of no rows is off)."""
+    return (
+        (impressions.shape[1] == 0 or logged[part, 0] + 3 <= impressions.shape[1])
+        and (requests.shape[1] == 0 or logged[part, 1] + 6 <= requests.shape[1])
+        and (sessions.shape[1] == 0 or logged[part, 2] + 3 <= sessions.shape[1])
+    )

@@ -6,6 +6,7 @@ of a compiled type: one compiled signature serves any of them. Kernels take rows
 
 from typing import Any, NamedTuple
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -85,7 +86,7 @@ USER = np.dtype(
         ("ttl_at_us", "i8"),  # next expiry
         # request
         ("request", "i4"),  # number in this life; of the outstanding one or the last one
-        ("attempt", "i2"),
+        ("attempt", "i4"),
         ("request_state", "i1"),
         ("refresh", "i1"),  # the policy asked for it: it takes over on arrival
         ("sent_us", "i8"),
@@ -220,7 +221,7 @@ REQUEST = np.dtype(
         ("user", "i4"),
         ("session", "i4"),
         ("request", "i4"),
-        ("attempt", "i2"),
+        ("attempt", "i4"),
         ("outcome", "i1"),
         ("refresh", "i1"),
         ("sent_us", "i8"),
@@ -266,6 +267,12 @@ MOMENT = np.dtype(
 """Between two events of the person that is traced (for `nextone timeline`)."""
 
 Array = NDArray[Any]
+
+
+def blank(shape: int | tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Zeroed rows. Without compilation rows must have attributes too: then they are record arrays."""
+    rows = np.zeros(shape, dtype)
+    return rows.view(np.recarray) if numba.config.DISABLE_JIT else rows
 
 
 class World(NamedTuple):

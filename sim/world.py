@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 
 from .catalogue import make_catalogue
 from .chance import tailed_table, world_key
-from .config import LINK_CLASSES, Scenario
+from .config import LINK_CLASSES, PARAMS_DTYPE, Scenario
 from .data import open_data
 from .population import draw_people, propensity_tables
 from .state import (
@@ -24,6 +24,7 @@ from .state import (
     WAITING_VIDEO,
     Array,
     World,
+    blank,
 )
 from .traces import Traces, bts_levels, constant_trace, read_traces, rtt_tables, shipped_traces, synthetic_traces
 
@@ -69,7 +70,7 @@ def make_links(scenario: Scenario) -> Links:
         for k, name in enumerate(LINK_CLASSES):
             if name in LEVELS:
                 levels[k] = np.maximum(measured[LEVELS[name]], 0.1) * 1e6
-    knots = np.zeros(len(traces.t_us), KNOT)
+    knots = blank(len(traces.t_us), KNOT)
     knots["t_us"], knots["bytes"] = traces.t_us, traces.cum_bytes
     tables = rtt_tables()
     rtt = np.stack([tailed_table(tables.probability, x) for x in (tables.level_ms * 1e3, tables.jitter)])
@@ -111,7 +112,8 @@ def build_world(
     n, server = scenario.population.users, scenario.server
     videos = make_catalogue(scenario.catalogue, server)
     links = make_links(scenario)
-    params = scenario.params()
+    params = blank(1, PARAMS_DTYPE)
+    params[:] = scenario.params()
     params["edge"] = edge and server.candidates > 1
     params["merge"] = scenario.client.on_refill == "merge"
     params["decide_at_start"] = scenario.client.decide_at == "start"
@@ -122,13 +124,13 @@ def build_world(
     world = World(
         params=params,
         key=world_key(seed, replication),
-        users=np.zeros(n, USER),
-        screen=np.zeros(n, IMPRESSION),
-        pool=np.zeros((n, slots), SLOT),
-        waiting=np.zeros((n, shipped), WAITING_VIDEO),
-        history=np.zeros((n, scenario.client.history), PAST),
-        behaviours=np.zeros((n, scenario.behaviour_slots), BEHAVIOUR),
-        taste=np.zeros((n, tags), TASTE),
+        users=blank(n, USER),
+        screen=blank(n, IMPRESSION),
+        pool=blank((n, slots), SLOT),
+        waiting=blank((n, shipped), WAITING_VIDEO),
+        history=blank((n, scenario.client.history), PAST),
+        behaviours=blank((n, scenario.behaviour_slots), BEHAVIOUR),
+        taste=blank((n, tags), TASTE),
         videos=videos.videos,
         listed=videos.listed,
         tag_start=videos.tag_start,
@@ -141,11 +143,11 @@ def build_world(
         propensities=propensity_tables(scenario),
         activity=activity_shape(),
         queue_waits=np.zeros(0, np.int64) if queue_waits is None else queue_waits,
-        impressions=np.zeros((parts, log_rows), IMPRESSION),
-        requests=np.zeros((parts, log_rows), REQUEST),
-        sessions=np.zeros((parts, log_rows), SESSION),
+        impressions=blank((parts, log_rows), IMPRESSION),
+        requests=blank((parts, log_rows), REQUEST),
+        sessions=blank((parts, log_rows), SESSION),
         logged=np.zeros((parts, 3), np.int64),
-        moments=np.zeros(200_000 if traced >= 0 else 0, MOMENT),
+        moments=blank(200_000 if traced >= 0 else 0, MOMENT),
         traced=np.array([traced, 0], dtype=np.int64),
     )
     world.users["user"] = np.arange(n)

@@ -52,7 +52,7 @@ def check_time(outcome):
         assert ended_here or s["dry"] or s["cut"]
     assert (log["outcome"][:-1][follows] & (LAST | CUT) == 0).all()
     assert np.unique(log["user"].astype(np.int64) * 2**32 + log["impression"]).size == len(log)
-    counted = {(u, s): 0 for u, s in session}
+    counted = dict.fromkeys(session, 0)
     for row in log:
         counted[row["user"], row["session"]] += 1
     assert all(session[key]["impressions"] == count for key, count in counted.items())

@@ -1,0 +1,42 @@
+"""NextOne: a policy is asked, and its ranking is ready after the phone's inference. Step 6 of the journey."""
+
+import numpy as np
+from numba import njit
+
+from .chance import LIFE, normal_quantile, uniform
+from .config import NEVER_US
+from .pool import rank_pool
+from .state import ASKED, DEAD, IDLE
+
+
+@njit(cache=True, error_model="numpy")
+def inference_us(p, key, user):
+    """How long this decision takes on this phone: lognormal by tier, with a floor."""
+    mean = p.inference_us[user.tier]
+    if mean == 0:
+        return 0
+    z = normal_quantile(uniform(key, LIFE, user.user, user.impression, 6 + user.phase))
+    sd = p.inference_log_sd
+    return max(min(p.inference_min_us, mean), np.int64(mean * np.exp(sd * z - 0.5 * sd * sd)))
+
+
+@njit(cache=True, error_model="numpy")
+def take_scores(p, key, user, pool, scores):
+    """The policy has answered: its ranking will be ready after the inference. A last column above all asks for a page."""
+    rank_pool(user, pool, scores)
+    user.page_wanted = 0
+    if len(scores) > len(pool) and user.request_state == IDLE:
+        user.page_wanted = 1
+        for k in range(len(pool)):
+            if pool[k].rank != DEAD and scores[k] >= scores[len(pool)]:
+                user.page_wanted = 0
+    user.inferences += 1
+    user.ready_us = user.now_us + inference_us(p, key, user)
+
+
+@njit(cache=True, error_model="numpy")
+def ask_policy(user, screen):
+    """A decision is wanted now; `advance` comes back and is called again with scores."""
+    user.ranking = 1
+    user.ready_us = NEVER_US
+    screen.outcome |= ASKED

@@ -1,0 +1,153 @@
+"""Requests and pages: when one is asked for, what it meets on the way, what it does when it lands. Steps 2 to 5.
+
+The wait in the server's queue is the only thing a driver decides: it puts it into `users.queue_us`.
+"""
+
+import numpy as np
+from numba import njit
+
+from .chance import REQUEST, normal_quantile, uniform, uniform2
+from .cloud import learn_outcomes, rank_page
+from .config import NEVER_US
+from .network import offline, rtt_us
+from .player import break_off, still_to_fetch
+from .pool import expire, live_slots, take_over
+from .state import BACKOFF, CLOSED, DEAD, FROM_WAITING, IDLE, LOST, NOBODY, READY, SENT, TURNED, WAITING
+
+REFUSED_QUEUE_US = -1  # what a driver puts in `queue_us` for a full queue; NEVER_US: no turn before the phone gave up
+
+
+@njit(cache=True, error_model="numpy")
+def wants_page(p, user, pool):
+    """Whether a request should go out now."""
+    if user.request_state != IDLE or user.phase >= CLOSED:
+        return False
+    return user.left <= p.refill_at or live_slots(pool) == 0
+
+
+@njit(cache=True, error_model="numpy")
+def send_request(p, key, user, rtt, queue_waits):
+    """A request for a page leaves the phone (first attempt or a retry). Draws what it will meet on the way.
+
+    Returns whether it will reach the server and must be answered by the driver."""
+    if offline(user, user.now_us):
+        user.request_state = BACKOFF
+        user.retry_us = user.outage_end_us
+        return False
+    wake = 0
+    if p.radio_wake_us > 0 and user.link >= 3 and user.now_us - user.link_used_us > p.radio_idle_us:
+        wake = p.radio_wake_us
+        user.link_used_us = user.now_us
+    user.sent_us = user.now_us
+    user.give_up_us = user.now_us + p.timeout_us
+    there_us = wake + rtt_us(p, key, rtt, user, user.request, (1 << 20) + 2 * user.attempt) // 2
+    user.arrived_us = user.now_us + there_us
+    user.queue_us = NEVER_US
+    user.response_us = NEVER_US
+    u_lost, u_service = uniform2(key, REQUEST, user.user, user.request, user.attempt)
+    shipped = p.candidates if p.edge else p.page_size
+    mean_us = p.service_us + p.service_per_candidate_us * shipped
+    variance = np.log(1.0 + p.service_cv * p.service_cv)
+    user.service_us = np.int64(mean_us * np.exp(np.sqrt(variance) * normal_quantile(u_service) - 0.5 * variance))
+    if u_lost < p.loss or user.arrived_us >= user.give_up_us:
+        user.request_state = LOST
+        return False
+    user.request_state = SENT
+    if len(queue_waits) == 0:
+        return True
+    u = uniform(key, REQUEST, user.user, user.request, user.attempt + (1 << 16))
+    user.queue_us = queue_waits[min(np.int64(u * len(queue_waits)), len(queue_waits) - 1)]
+    answer(p, key, user, rtt)
+    return False
+
+
+@njit(cache=True, error_model="numpy")
+def answer(p, key, user, rtt):
+    """The server's side is known (`queue_us` is set by the driver): when the response's first byte is back."""
+    back_us = rtt_us(p, key, rtt, user, user.request, (1 << 20) + 2 * user.attempt + 1) // 2
+    user.request_state = TURNED
+    if user.queue_us == REFUSED_QUEUE_US:
+        user.response_us = user.arrived_us + back_us
+        return
+    if user.queue_us == NEVER_US:
+        user.response_us = NEVER_US
+        return
+    user.response_us = user.arrived_us + user.queue_us + user.service_us + p.chain_us + back_us
+
+
+@njit(cache=True, error_model="numpy")
+def response_arrives(p, key, user, taste, behaviours, listed, tag_start, waiting):
+    """First byte of the response: the cloud had ranked a page at its turn, from what it could see then."""
+    turn_us = user.arrived_us + user.queue_us
+    learn_outcomes(p, user, behaviours, taste, turn_us - p.feature_lag_us)
+    shipped = p.candidates if p.edge else p.page_size
+    user.waiting = rank_page(p, key, user, taste, listed, tag_start, waiting, shipped)
+    per_video = p.item_bytes + (p.embedding_bytes if p.edge else 0)
+    user.payload_left = np.int32(min(per_video * user.waiting, 2_000_000_000))
+
+
+@njit(cache=True, error_model="numpy")
+def page_lands(p, key, user, knots, screen, pool, waiting, videos):
+    """The whole response is here: it waits beside the pool, or takes over, or joins. Whether the person waited for it."""
+    user.response_us = user.now_us
+    user.served += user.waiting
+    user.request_state = READY
+    if p.merge or user.refresh:
+        use_page(p, key, user, knots, screen, pool, waiting, videos)
+    else:
+        use_page_if_due(p, key, user, knots, screen, pool, waiting, videos)
+    return user.phase == WAITING and live_slots(pool) > 0
+
+
+@njit(cache=True, error_model="numpy")
+def use_page(p, key, user, knots, screen, pool, waiting, videos):
+    """The waiting page takes over the pool or joins it."""
+    owed, what = in_flight(p, user, screen, pool, waiting, videos)
+    take_over(p, key, user, pool, waiting, videos)
+    user.request_state = IDLE
+    if user.fetching >= FROM_WAITING:
+        user.fetching = NOBODY  # its bytes moved to a slot; who comes first is looked up anew
+    break_off_if_gone(user, knots, pool, owed, what)
+
+
+@njit(cache=True, error_model="numpy")
+def use_page_if_due(p, key, user, knots, screen, pool, waiting, videos):
+    """A page that waits takes over once the present one is used up or the pool is dry."""
+    if user.request_state == READY and (user.left == 0 or live_slots(pool) == 0):
+        use_page(p, key, user, knots, screen, pool, waiting, videos)
+
+
+@njit(cache=True, error_model="numpy")
+def expire_slots(p, key, user, knots, screen, pool, waiting, videos):
+    """The TTL fires: what is past it leaves; if that empties the pool, the page is over."""
+    if p.serve_expired and offline(user, user.now_us):
+        return
+    owed, what = in_flight(p, user, screen, pool, waiting, videos)
+    if expire(p, user, pool):
+        break_off_if_gone(user, knots, pool, owed, what)
+        if live_slots(pool) == 0:
+            user.left = 0
+    use_page_if_due(p, key, user, knots, screen, pool, waiting, videos)
+
+
+@njit(cache=True, error_model="numpy")
+def in_flight(p, user, screen, pool, waiting, videos):
+    """Before the pool changes: (bytes still to come for the slot the link works for, which candidate that is)."""
+    if user.fetching < 0 or user.fetching >= FROM_WAITING:
+        return np.int64(0), np.int64(-1)
+    return np.int64(still_to_fetch(p, user, screen, pool, waiting, videos)), candidate_in(pool[user.fetching])
+
+
+@njit(cache=True, error_model="numpy")
+def candidate_in(slot):
+    """Which candidate a slot holds, -1 if none."""
+    if slot.rank == DEAD:
+        return np.int64(-1)
+    return (np.int64(slot.request) << 40) | (np.int64(slot.video) << 8) | np.int64(slot.rank)
+
+
+@njit(cache=True, error_model="numpy")
+def break_off_if_gone(user, knots, pool, owed, what):
+    """After the pool changed: a transfer for a candidate that left it is broken off."""
+    if 0 <= user.fetching < FROM_WAITING and candidate_in(pool[user.fetching]) != what:
+        break_off(user, knots, owed)
