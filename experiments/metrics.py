@@ -96,7 +96,7 @@ def _queue_p95(run: Run) -> float:
 
 
 def _ended(outcome: int) -> Callable[[Run], float]:
-    return lambda run: _per_person(np.count_nonzero(run.records.requests["outcome"] == outcome), run)
+    return lambda run: _per_person(int(np.count_nonzero(run.records.requests["outcome"] == outcome)), run)
 
 
 def _stale(run: Run) -> float:
@@ -122,7 +122,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("hate", "share", "feedback", "fewer", "marked 'not interested'", _feedback("hate")),
     Metric("tags", "/session", "diversity", "neither", "distinct tags shown in a session", lambda r: _mean(
         (_tags_of_sessions(r) > 0).sum(axis=1))),
-    Metric("tag_entropy", "bits/session", "diversity", "neither", "entropy of the tags shown in a session", _tag_entropy),
+    Metric("tag_entropy", "bits/session", "diversity", "neither", "entropy of its tags", _tag_entropy),
     Metric("startup_p50_ms", "ms", "phone", "fewer", "wait for the first frame, median", lambda r: _quantile(
         r.records.impressions["startup_us"], 0.5) / 1e3),
     Metric("startup_p95_ms", "ms", "phone", "fewer", "wait for the first frame, 95th percentile", lambda r: _quantile(
@@ -159,4 +159,5 @@ def measure(run: Run) -> dict[str, float]:
 
 def whole_impressions(records: Records) -> Array:
     """Impressions that were not cut off by the window's end."""
-    return records.impressions[(records.impressions["outcome"] & CUT) == 0]
+    whole: Array = records.impressions[(records.impressions["outcome"] & CUT) == 0]
+    return whole

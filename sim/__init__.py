@@ -28,4 +28,4 @@ def _kernel_cache() -> str:
 
 os.environ.setdefault("NUMBA_CACHE_DIR", _kernel_cache())  # numba reads it when it is imported
 if "numba" in sys.modules:
-    sys.modules["numba"].config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"]  # type: ignore[attr-defined]
+    sys.modules["numba"].config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"]

@@ -172,7 +172,7 @@ def even_quantile(table, u):
 
 @njit(cache=True, error_model="numpy")
 def tailed_quantile(u, table):
-    """The same from (2, K) quantiles: the first row over [0, 0.98], the second over [0.98, 1], where tails are heavy."""
+    """The same from (2, K) quantiles: the first row over [0, TAIL], the second over the rest, where tails are heavy."""
     return even_quantile(table[0], u / TAIL) if u < TAIL else even_quantile(table[1], (u - TAIL) / (1.0 - TAIL))
 
 

@@ -179,7 +179,7 @@ def predict_rates(p, key, user, video_id, video, estimate, pxtr):
     unknown = p.person_sd**2 * (1 - p.quality_correlation**2) + p.quality_sd**2 * (1 - p.quality_correlation**2)
     unknown += p.mood_sd**2 + p.match_sd**2 * (1 - p.match_correlation**2)
     unknown += 0.5 * user.taste_sd**2 * (1 - p.taste_correlation**2)
-    stays = sigmoid((p.stay + user.cloud_person + estimate) / np.sqrt(1.0 + unknown / SEEN_AS_NOISE))  # mean over the unknown
+    stays = sigmoid((p.stay + user.cloud_person + estimate) / np.sqrt(1.0 + unknown / SEEN_AS_NOISE))
     valid_us, long_us = min(VALID_US, video.duration_us), min(LONG_US, video.duration_us)
     dead = p.dead_time_us
     skip_valid = tail(valid_us, dead, p.skip_log_mean, p.skip_log_sd)

@@ -42,7 +42,7 @@ class Section(BaseModel):
     @classmethod
     def _numbers(cls, value: Any, info: ValidationInfo) -> Any:
         extra = cls.model_fields[str(info.field_name)].json_schema_extra
-        bounds = extra.get("bounds", {}) if isinstance(extra, dict) else {}
+        bounds: Any = extra.get("bounds", {}) if isinstance(extra, dict) else {}
         for x in value if isinstance(value, (tuple, list)) else (value,):
             if isinstance(x, float) and math.isnan(x):
                 raise ValueError("must be a number, not NaN")

@@ -18,8 +18,9 @@ import simpy
 
 from .batch_run import NO_SCORES, Decide, advance_rows
 from .config import NEVER_US
-from .impression import ASK, DECIDE, DONE, PAUSED, REFUSED_QUEUE_US
+from .impression import ASK, DECIDE, DONE, PAUSED
 from .records import Logs, Records
+from .request import REFUSED_QUEUE_US
 from .state import Array, World
 
 NO_BUDGET = 2**40
@@ -54,8 +55,11 @@ def run_events(
     moved = _Moving(users["now_us"])
     ledger = _Counting()
 
+    def now_us() -> int:
+        return int(env.now) // n
+
     def until(t_us: int, i: int) -> simpy.Event:
-        return env.timeout(t_us * n + i - env.now)
+        return env.timeout(t_us * n + i - int(env.now))
 
     def phone(i: int, answered: bool, not_before_us: int) -> simpy.Event:
         """Move phone i until it needs the world; it will not ask the server before `not_before_us`."""
@@ -69,7 +73,7 @@ def run_events(
         while reason == ASK:
             yield until(arrived.item(i), i)
             yield from queue(i)
-            back_us = env.now // n + (0 if waited.item(i) == REFUSED_QUEUE_US else service.item(i))
+            back_us = now_us() + (0 if waited.item(i) == REFUSED_QUEUE_US else service.item(i))
             reason = yield phone(i, True, min(back_us, gives_up.item(i)))
 
     def queue(i: int) -> Generator[simpy.Event, object, None]:
@@ -82,22 +86,22 @@ def run_events(
             return
         turn = servers.request()
         if not turn.triggered:
-            ledger.queued(env.now // n, 1)
-            yield turn | until(max(gives_up.item(i), env.now // n + 1), i)
-            ledger.queued(env.now // n, -1)
-            ledger.waited_us += env.now // n - arrived.item(i)
+            ledger.queued(now_us(), 1)
+            yield turn | until(max(gives_up.item(i), now_us() + 1), i)
+            ledger.queued(now_us(), -1)
+            ledger.waited_us += now_us() - arrived.item(i)
         if not turn.triggered:
             turn.cancel()
             ledger.reneged += 1
             return
-        waited[i] = env.now // n - arrived.item(i)
+        waited[i] = now_us() - arrived.item(i)
         env.process(serve(turn, i, service.item(i)))
 
     def serve(turn: simpy.resources.resource.Request, i: int, service_us: int) -> Generator[simpy.Event, object, None]:
         """A worker is held, whether or not the phone still wants the page."""
         ledger.turned += 1
         ledger.busy_us += service_us
-        yield until(env.now // n + service_us, i)
+        yield until(now_us() + service_us, i)
         servers.release(turn)
 
     for i in range(n):

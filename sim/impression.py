@@ -109,6 +109,8 @@ from .state import (
 )
 from .watching import draw_watch_us, outcome_of, stay_logit
 
+STAYS, LEFT_APP, LEFT_DRY, CUT_OFF = range(4)
+
 # Why `advance` came back.
 DONE, DECIDE, ASK, PAUSED = range(4)
 """Person is gone / a decision is wanted at `now_us` / a request reaches the server at `arrived_us` / budget used up."""
@@ -203,8 +205,11 @@ def finish_impression(p, key, user, screen, history, behaviours, taste, videos):
 
 
 @njit(cache=True, error_model="numpy")
-def end_session(p, key, user, pool, waiting, activity, requests, sessions, logged, part, cut, dry, comes_back):
-    """The app closes: what was not seen is thrown away (at the window's end it counts as still buffered)."""
+def end_session(p, key, user, pool, waiting, activity, requests, sessions, logged, part, how, comes_back):
+    """The app closes: what was not seen is thrown away (at the window's end it counts as still buffered).
+
+    how: LEFT_APP, LEFT_DRY (no page came) or CUT_OFF (by the window)."""
+    cut = how == CUT_OFF
     if user.request_state in (LOST, TURNED, ARRIVING, SENT):
         log_request(user, requests, logged, part, LEFT)
     if user.request_state == READY:
@@ -219,12 +224,12 @@ def end_session(p, key, user, pool, waiting, activity, requests, sessions, logge
     if sessions.shape[1] > 0:
         row = sessions[part, logged[part, 2]]
         row.user, row.session, row.impressions = user.user, user.session, user.impression - user.impressions_before
-        row.cut, row.dry, row.satisfaction = cut, dry, user.satisfaction
+        row.cut, row.dry, row.satisfaction = cut, how == LEFT_DRY, user.satisfaction
         row.open_us, row.close_us = user.opened_us, user.now_us
         logged[part, 2] += 1
     user.impressions_before = user.impression
     user.cut = cut
-    close_session(p, key, user, activity, comes_back)
+    close_session(p, key, user, activity, comes_back and not cut)
 
 
 @njit(cache=True, error_model="numpy")
@@ -281,7 +286,7 @@ def advance(w, i, scores, answered, end_us, comes_back, budget, part):
         pass_time(p, user, screen, pool, waiting, videos, knots, when, event)
 
         # 4: what happens
-        shows, asks, lifts, browsed = False, False, False, False
+        shows, asks, lifts, browsed, closing = False, False, False, False, STAYS
         if event == TRANSFER_DONE:
             measure(p, user)
             if user.fetching == PAYLOAD:
@@ -335,7 +340,8 @@ def advance(w, i, scores, answered, end_us, comes_back, budget, part):
         elif event == ENOUGH_HELD:
             if user.phase == STARTING:
                 user.phase = DECODING
-                user.phase_end_us = user.now_us + (p.software_start_us if user.software_decoder else p.hardware_start_us)
+                delay_us = p.software_start_us if user.software_decoder else p.hardware_start_us
+                user.phase_end_us = user.now_us + delay_us
             else:
                 start_playing(user, screen)
         elif event == RUNS_DRY:
@@ -362,7 +368,7 @@ def advance(w, i, scores, answered, end_us, comes_back, budget, part):
                 lifts = True
             elif user.phase == WAITING:
                 page_check = True
-                end_session(p, key, user, pool, waiting, w.activity, w.requests, w.sessions, w.logged, part, 0, 1, comes_back)
+                closing = LEFT_DRY
             else:  # CLOSED: the app opens
                 clear_screen(screen)
                 open_session(
@@ -377,7 +383,7 @@ def advance(w, i, scores, answered, end_us, comes_back, budget, part):
                 screen.outcome |= CUT
                 finish_impression(p, key, user, screen, history, behaviours, taste, videos)
                 log_impression(screen, w.impressions, w.logged, part)
-            end_session(p, key, user, pool, waiting, w.activity, w.requests, w.sessions, w.logged, part, 1, 0, False)
+            closing = CUT_OFF
 
         if browsed:
             user.phase = AWAY
@@ -400,11 +406,15 @@ def advance(w, i, scores, answered, end_us, comes_back, budget, part):
                 screen.outcome |= LAST
             log_impression(screen, w.impressions, w.logged, part)
             if leaving:
-                end_session(p, key, user, pool, waiting, w.activity, w.requests, w.sessions, w.logged, part, 0, 0, comes_back)
-                continue
-            user.phase = SWIPING
-            user.phase_end_us = user.now_us + p.swipe_us
-            asks = p.decide_at_start == 0
+                closing = LEFT_APP
+            else:
+                user.phase = SWIPING
+                user.phase_end_us = user.now_us + p.swipe_us
+                asks = p.decide_at_start == 0
+        if closing != STAYS:
+            end_session(
+                p, key, user, pool, waiting, w.activity, w.requests, w.sessions, w.logged, part, closing, comes_back
+            )
         if asks and p.edge and live_slots(pool) > 0:
             ask_policy(user, screen)
             return DECIDE

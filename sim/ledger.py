@@ -4,17 +4,18 @@ import numpy as np
 
 from .config import NEVER_US
 from .records import Records
-from .state import DEAD, READY, World
+from .state import DEAD, READY, Array, World
 
 
 class LedgerError(AssertionError):
     """The world lost or invented time, bytes or videos: a defect of ours, never of the input."""
 
 
-def still_buffered(world: World) -> np.ndarray:
+def still_buffered(world: World) -> Array:
     """Bytes held for candidates at the window's end, (N,)."""
     held = np.where(world.pool["rank"] != DEAD, world.pool["buffered"], 0).sum(axis=1, dtype=np.int64)
-    return held + world.waiting["buffered"].sum(axis=1, dtype=np.int64)
+    total: Array = held + world.waiting["buffered"].sum(axis=1, dtype=np.int64)
+    return total
 
 
 def check_ledgers(world: World, records: Records) -> None:
@@ -45,13 +46,13 @@ def check_ledgers(world: World, records: Records) -> None:
         raise LedgerError("somebody is not finished")
 
 
-def _sums(index: np.ndarray, value: np.ndarray, n: int) -> np.ndarray:
+def _sums(index: Array, value: Array, n: int) -> Array:
     total = np.zeros(n, np.int64)
     np.add.at(total, index, value)
     return total
 
 
-def _require(what: str, users: np.ndarray, left: np.ndarray, right: np.ndarray) -> None:
+def _require(what: str, users: Array, left: Array, right: Array) -> None:
     wrong = np.flatnonzero(left != right)
     if len(wrong):
         k = wrong[0]

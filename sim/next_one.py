@@ -22,7 +22,7 @@ def inference_us(p, key, user):
 
 @njit(cache=True, error_model="numpy")
 def take_scores(p, key, user, pool, scores):
-    """The policy has answered: its ranking will be ready after the inference. A last column above all asks for a page."""
+    """The policy has answered: its ranking is ready after the inference. A last column above all asks for a page."""
     rank_pool(user, pool, scores)
     user.page_wanted = 0
     if len(scores) > len(pool) and user.request_state == IDLE:

@@ -100,7 +100,7 @@ def choose_fetch(p, key, rtt, user, screen, pool, waiting, videos, knots):
     if not offline(user, user.now_us):
         if user.request_state == ARRIVING:
             wanted = PAYLOAD
-        elif user.phase in (STARTING, DECODING, PLAYING, STALLED) and screen.bytes < screen.total_bytes and hungry(p, user, screen, videos):
+        elif user.phase in (STARTING, DECODING, PLAYING, STALLED) and hungry(p, user, screen, videos):
             wanted = SCREEN
         elif user.phase != AWAY and user.phase != CLOSED:
             wanted = user.preload
@@ -134,6 +134,8 @@ def choose_fetch(p, key, rtt, user, screen, pool, waiting, videos, knots):
 @njit(cache=True, error_model="numpy")
 def hungry(p, user, screen, videos):
     """Whether the video on screen wants bytes: always until its goal is held, and again when little of that is left."""
+    if screen.bytes >= screen.total_bytes:
+        return False
     if screen.bytes < user.goal:
         return True
     video = videos[screen.video]

@@ -88,7 +88,7 @@ def response_arrives(p, key, user, taste, behaviours, listed, tag_start, waiting
 
 @njit(cache=True, error_model="numpy")
 def page_lands(p, key, user, knots, screen, pool, waiting, videos):
-    """The whole response is here: it waits beside the pool, or takes over, or joins. Whether the person waited for it."""
+    """The whole response is here: it waits beside the pool, takes over, or joins. Whether the person waited for it."""
     user.response_us = user.now_us
     user.served += user.waiting
     user.request_state = READY

@@ -21,7 +21,7 @@ PHASES = ("play", "stall", "startup", "swipe", "wait", "browse", "away", "pick",
 
 # Where the outstanding request is.
 IDLE, SENT, LOST, TURNED, ARRIVING, BACKOFF, READY = range(7)
-"""No request / on its way or queued / never arrives / service known / payload on the link / to be retried / page waits."""
+"""No request / on its way or queued / never arrives / service known / payload flows / to be retried / page waits."""
 
 # Who the link works for; a pool slot k is k, the waiting page's k-th video is FROM_WAITING + k.
 NOBODY, PAYLOAD, SCREEN = -1, -2, -3
@@ -272,7 +272,7 @@ Array = NDArray[Any]
 def blank(shape: int | tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """Zeroed rows. Without compilation rows must have attributes too: then they are record arrays."""
     rows = np.zeros(shape, dtype)
-    return rows.view(np.recarray) if numba.config.DISABLE_JIT else rows
+    return rows.view(np.recarray) if numba.config.DISABLE_JIT else rows  # type: ignore[attr-defined]
 
 
 class World(NamedTuple):
