@@ -20,7 +20,7 @@ from rich.text import Text
 
 from nextone.sim.scenario import scenario_toml
 
-from .statistics import PairedDifference
+from .statistics import Interval, PairedDifference
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,8 +42,11 @@ def comparison_table(result: "Comparison") -> Table:
         table.add_section()
         table.add_row(Text(group, style="bold"))
         for m in indices:
-            cells = [_difference_cell(row[m], result.metrics[m]) for row in result.differences[1:]]
-            table.add_row(Text(f"  {_name_and_unit(result.metrics[m])}"), _baseline_cell(result, m), *cells)
+            cells = [
+                _difference_cell(row[m], result.metrics[m]) if row[m] or result.intervals[0][m] else _own_cell(own[m])
+                for row, own in zip(result.differences[1:], result.intervals[1:], strict=True)
+            ]
+            table.add_row(Text(f"  {_name_and_unit(result.metrics[m])}"), _own_cell(result.intervals[0][m]), *cells)
     return table
 
 
@@ -262,7 +265,7 @@ def _caption(result: "Comparison") -> str:
     return (
         f"{_subtitle(result)}\nArms: paired difference in % of the baseline's mean ± half its 95 % interval; "
         "* the interval excludes 0; ×n: the variance that shared luck saved (abs: in the metric's unit, where the "
-        f"baseline cannot be told from 0).\nMedian over metrics: {'; '.join(map(_luck, result.arms[1:], others))}."
+        f"baseline cannot be told from 0; without * or ×: the arm's own mean, where the baseline has none).\nMedian over metrics: {'; '.join(map(_luck, result.arms[1:], others))}."
     )
 
 
@@ -280,8 +283,8 @@ def _name_and_unit(metric: "Metric") -> str:
     return f"{metric.name}{f' [{metric.unit}]' if metric.unit else ''}{arrow}"
 
 
-def _baseline_cell(result: "Comparison", m: int) -> str:
-    interval = result.intervals[0][m]
+def _own_cell(interval: Interval | None) -> str:
+    """An arm's own mean: the baseline's, or another's where the baseline has nothing to compare with."""
     return MISSING if interval is None else _mean_and_half(interval.mean, interval.high - interval.mean)
 
 

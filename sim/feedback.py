@@ -20,7 +20,7 @@ LONG_SHARE = 0.353  # Source: KuaiRand-Pure tab 1, P(long view); keeps the rates
 
 @njit(cache=True, error_model="numpy")
 def feedback_chance(p, kind, propensity, appeal, suits, long_view):
-    """Chance in [0, 1] of one kind of feedback. appeal: log of a factor of mean 1; suits: logit of interest and match."""
+    """Chance in [0, 1] of one kind of feedback. appeal: log of a factor; suits: logit of interest, match."""
     sign = -1.0 if kind == HATE else 1.0
     ratio = p.long_ratio[kind]
     base = propensity / (1.0 - LONG_SHARE + LONG_SHARE * ratio)
