@@ -53,7 +53,7 @@ class Arm:
     scenario: Scenario
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """What came of it: values (arm, replication, metric), NaN where undefined, and all that is needed to repeat it."""
 
@@ -85,6 +85,17 @@ class Comparison:
         base = self.values[0].T  # (M, R)
         nothing: tuple[PairedDifference | None, ...] = (None,) * len(self.metrics)
         return nothing, *(tuple(map(paired, base, arm.T)) for arm in self.values[1:])
+
+    def __str__(self) -> str:
+        """The table, as `nextone compare` prints it."""
+        from rich.console import Console
+
+        from .present import comparison_table
+
+        console = Console(width=120, color_system=None)
+        with console.capture() as text:
+            console.print(comparison_table(self))
+        return text.get()
 
     def window(self) -> str:
         """`60 min` or `2 days`, for titles."""

@@ -1,5 +1,7 @@
 """What a policy sees: columns against values worked out by hand, bounds over random worlds, and nothing hidden."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -309,3 +311,9 @@ def test_one_compiled_signature_for_any_pool_and_history():
     for slots, past in ((6, 4), (20, 20), (100, 50)):
         seen(random_world(1, slots=slots, past=past))
     assert len(getattr(observe, "signatures", [0])) == 1
+
+
+def test_the_documentation_shows_the_table() -> None:
+    """Contract: docs/observation.md is what the one table says."""
+    page = (Path(__file__).parents[1] / "docs" / "observation.md").read_text()
+    assert page.endswith(feature_table_markdown() + "\n")

@@ -27,6 +27,7 @@ SLOW = "network.constant_mbps=0.7"
 CELLULAR = "network.shares=[0,0,0,1,0,0,0,0]"
 SYNTHETIC = "catalogue.kind=synthetic"
 NO_PRELOAD = "player.preload_videos=0"
+UNKNOWN_TASTE = ["server.taste_correlation=0", "population.taste_sd=2", "interests.drift=0.5", "server.quality_correlation=0"]
 COME_BACK = ["sessions.gap_hours=0.6", "sessions.gap_log_sd=0", "population.users=40"]
 
 
@@ -236,13 +237,13 @@ FIELDS: dict[str, Row] = {
     "player.buffer_s": Row("1", "60", "wasted_mb", "up", ["network.constant_mbps=20"]),
     "player.preload_videos": Row("0", "5", "startup_p50_ms", "down"),
     "player.preload_s": Row("0", "10", "startup_p50_ms", "down"),
-    "player.bitrates_mbps": Row("0.3", "5", "delivered_mb", "up"),
+    "player.bitrates_mbps": Row("[0.3,0.3,0.3]", "[5,5,5]", "delivered_mb", "up"),
     "player.rate_safety": Row("0.1", "1", "delivered_mb", "up", ["network.constant_mbps=4"]),
     # client
     "client.ttl_s": Row("10", "inf", "expired", "down"),
     "client.ttl_impressions": Row("2", "inf", "expired", "down"),
-    "client.refill_at": Row("0", "3", "waits", "down"),
-    "client.on_refill": Row("replace", "merge", "unseen", "down", policy="server_score"),
+    "client.refill_at": Row("0", "3", "waits", "down", ["server.chain_ms=4000"]),
+    "client.on_refill": Row("replace", "merge", mean_of("live"), "up", policy="server_score"),
     "client.decide_at": Row("swipe", "start", "stale_picks", "down", ["phone.inference_ms=500"], "server_score"),
     "client.expired_offline": Row("drop", "serve", "wait_s", "down",
                                   [CELLULAR, "network.outages_per_hour=100", "network.outage_s=100", "client.ttl_s=20"]),
@@ -258,13 +259,13 @@ FIELDS: dict[str, Row] = {
     "server.service_per_candidate_ms": Row("0", "300", "wait_s", "up"),
     "server.service_cv": Row("0", "1", longest_waits_s, "up"),
     "server.chain_ms": Row("0", "3000", "wait_s", "up"),
-    "server.feature_lag_s": Row("0", "3600", "valid_play", "down", ["server.learning=0.5", "server.taste_correlation=0"]),
+    "server.feature_lag_s": Row("0", "3600", "valid_play", "down", [*UNKNOWN_TASTE, "server.learning=0.5"]),
     "server.retrieved_per_impression": Row("1", "100", "valid_play", "up"),
     "server.retrieval_focus": Row("0", "5", "tag_entropy", "down"),
     "server.quality_correlation": Row("0", "1", "valid_play", "up"),
     "server.taste_correlation": Row("0", "1", "valid_play", "up", ["population.taste_sd=2"]),
     "server.match_correlation": Row("0", "1", "valid_play", "up"),
-    "server.learning": Row("0", "0.5", "valid_play", "up", ["server.taste_correlation=0", "population.taste_sd=2"]),
+    "server.learning": Row("0", "0.5", "valid_play", "up", UNKNOWN_TASTE),
     "server.pxtr_noise": Row("0", "5", "valid_play", "down", policy="server_score"),
     "server.pxtr_bias": Row("-2", "2", noted, "up", policy=predicted),
     "server.item_bytes": Row("0", "100000", "wait_s", "up", ["network.constant_mbps=4"]),
