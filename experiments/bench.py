@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -83,6 +84,7 @@ class _Timed(NamedTuple):
 def run_bench(sizes: Sizes | None = None) -> dict[str, Any]:
     """Every number of `ASKED` (None where not measured), further rates, what the parts cost, and growth with people."""
     sizes = sizes or Sizes()
+    many_min, memory_min = sizes.event_many[1], sizes.memory[1]
     with _threads(1):
         _batch(10, 1), _event(10, 1)  # kernels are compiled or loaded
         event = _best(sizes.repeats, lambda: _event(*sizes.event))
@@ -92,11 +94,11 @@ def run_bench(sizes: Sizes | None = None) -> dict[str, Any]:
         logged = _best(sizes.repeats, lambda: _batch(*sizes.batch, log_rows=1 << 14))
         parts = _parts(batch, sizes)
         growth = {
-            "event_ns": {n: _ns(_best(sizes.repeats, lambda n=n: _event(n, sizes.event_many[1]))) for n in sizes.event_growth},
-            "batch_ns": {n: _ns(_best(sizes.repeats, lambda n=n: _batch(n, sizes.memory[1]))) for n in sizes.batch_growth},
+            "event_ns": {n: _ns(_best(sizes.repeats, partial(_event, n, many_min))) for n in sizes.event_growth},
+            "batch_ns": {n: _ns(_best(sizes.repeats, partial(_batch, n, memory_min))) for n in sizes.batch_growth},
         }
         draws = _draw_ns(sizes)
-    two = min(2, numba.config.NUMBA_NUM_THREADS)
+    two = min(2, numba.get_num_threads())
     with _threads(two):
         parallel = _best(sizes.repeats, lambda: _batch(*sizes.batch, threads=two))
     memory = _in_process(_MEMORY.format(*sizes.memory))
@@ -201,7 +203,8 @@ def _ns(timed: _Timed) -> float:
 
 def _life_share(people: int, minutes: float) -> float:
     """Share of an event run spent in `advance_rows`: the compiled life, a call's overhead included."""
-    inside, advance_rows = 0.0, event_run.advance_rows
+    inside, names = 0.0, vars(event_run)
+    advance_rows = names["advance_rows"]
 
     def timed(*args: Any) -> None:
         nonlocal inside
@@ -209,11 +212,11 @@ def _life_share(people: int, minutes: float) -> float:
         advance_rows(*args)
         inside += perf_counter() - start
 
-    event_run.advance_rows = timed
+    names["advance_rows"] = timed
     try:
         whole = _event(people, minutes)
     finally:
-        event_run.advance_rows = advance_rows
+        names["advance_rows"] = advance_rows
     return inside / whole.seconds
 
 
@@ -226,9 +229,10 @@ def _parts(batch: _Timed, sizes: Sizes) -> dict[str, dict[str, float | None]]:
     rank = _call_ns(pages_to_time, sizes, lambda n: _rank_pages(world, n))
     rates = _call_ns(sizes.calls, sizes, lambda n: _predict_rates(world, n))
     edge = build_world(_scenario(people), edge=True, seed=0, window_us=MINUTE_US)
-    edge.pool["rank"] = np.arange(edge.pool.shape[1]) % DEAD
-    rows, seen = np.arange(min(people, 256)), empty_observation(min(people, 256), edge.pool.shape[1], edge.history.shape[1])
-    rounds = max(sizes.calls // 20 // len(rows), 1)
+    slots, past = edge.pool.shape[1], edge.history.shape[1]
+    edge.pool["rank"] = np.arange(slots) % DEAD
+    rows = np.arange(min(people, 256))
+    seen, rounds = empty_observation(len(rows), slots, past), max(sizes.calls // 20 // len(rows), 1)
 
     def observe_all(n: int) -> None:
         for _ in range(n // len(rows)):
@@ -364,7 +368,8 @@ def _threads(count: int) -> Iterator[None]:
 
 def _machine() -> dict[str, Any]:
     cpu = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in cpu.read_text().splitlines() if line.startswith("model name")] if cpu.exists() else []
+    lines = cpu.read_text().splitlines() if cpu.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     return {
         "nextone": __version__,
         "cpu": names[0] if names else platform.processor(),

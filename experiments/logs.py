@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from nextone import __version__
 from nextone.sim.config import LINK_CLASSES, NEVER_US, TIERS, Scenario
 from nextone.sim.records import ORDER, Records
-from nextone.sim.scenario import SettingError, scenario_toml
+from nextone.sim.scenario import MAX_LINE, SettingError, scenario_toml
 from nextone.sim.state import (
     ASKED,
     COMPLETE,
@@ -150,7 +150,7 @@ def read_log(path: Path) -> tuple[pa.Table, dict[str, Any]]:
         raise
     except OSError as error:
         raise SettingError(f"{str(path)[:200]!r} cannot be read: {error.strerror or error}; {_REMEDY}") from None
-    except (pa.ArrowException, ArithmeticError, LookupError, TypeError, ValueError, RecursionError, MemoryError) as error:
+    except _DAMAGE as error:
         raise SettingError(f"{str(path)[:200]!r} is damaged or no log of nextone: {error}; {_REMEDY}") from None
 
 
@@ -174,6 +174,7 @@ def replay(path: Path) -> Replay:
 
 
 _REMEDY = "give a log written by nextone run"
+_DAMAGE = (pa.ArrowException, ArithmeticError, LookupError, TypeError, ValueError, RecursionError, MemoryError)
 
 
 def _same(name: str, meaning: str, source: str = "") -> _Column:
@@ -331,9 +332,12 @@ def _checked_record(file: pq.ParquetFile) -> dict[str, Any]:
 
 
 def _scenario(path: Path, record: dict[str, Any]) -> Scenario:
+    text = record.get("scenario")
     try:
-        return Scenario.model_validate(tomllib.loads(record["scenario"]))
-    except (ValidationError, ValueError, TypeError, KeyError) as error:
+        if not isinstance(text, str) or max(map(len, text.splitlines()), default=0) > MAX_LINE:
+            raise ValueError("it is not TOML as this program writes it")
+        return Scenario.model_validate(tomllib.loads(text))
+    except (ValidationError, ValueError, TypeError, RecursionError) as error:
         raise SettingError(f"{str(path)[:200]!r}: its scenario does not suit nextone {__version__}: {error}") from None
 
 
@@ -341,7 +345,7 @@ def _recipe(path: Path, record: dict[str, Any]) -> Recipe:
     try:
         recipe = Recipe(*(record[name] for name in Recipe._fields))
         if recipe.policy not in decider_names():
-            raise ValueError(f"policy {recipe.policy!r:.60} is not one of nextone's; replay it from Python, where it is")
+            raise ValueError(f"policy {recipe.policy!r:.60} is not one of nextone's")
         if recipe.engine not in ("event", "batch"):
             raise ValueError(f"engine {recipe.engine!r:.60} is not event or batch")
         for name, most in (("seed", 2**63), ("replication", 2**32)):

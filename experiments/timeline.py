@@ -208,11 +208,12 @@ def _session_of(run: Run, user: int, session: int) -> _Session:
     moments, delivered = moments[inside], delivered[inside]
     if np.sum(moments["end_us"] - moments["start_us"]) != row["close_us"] - row["open_us"]:
         raise SettingError(
-            f"user {user} has more than {len(world.moments):,} moments until session {session} ends, too many to trace; "
-            "choose an earlier session or a shorter window"
+            f"user {user} has more than {len(world.moments):,} moments until session {session} ends, too many to "
+            "trace; choose an earlier session or a shorter window"
         )
     impressions, requests = (
-        table[(table["user"] == user) & (table["session"] == session)] for table in (records.impressions, records.requests)
+        table[(table["user"] == user) & (table["session"] == session)]
+        for table in (records.impressions, records.requests)
     )
     link = world.users[user : user + 1].copy()
     link["session"], link["now_us"] = session, row["open_us"]
@@ -324,7 +325,12 @@ def _page_at(s: _Session, a: int) -> int:
 def _payload_bytes(s: _Session) -> int:
     """Bytes of a whole response."""
     p = s.run.world.params[0]
-    return int((p["item_bytes"] + p["embedding_bytes"] * p["edge"]) * (p["candidates"] if p["edge"] else p["page_size"]))
+    return int((p["item_bytes"] + p["embedding_bytes"] * p["edge"]) * _shipped(p))
+
+
+def _shipped(p: Array) -> int:
+    """Videos of a whole response."""
+    return int(p["candidates"] if p["edge"] else p["page_size"])
 
 
 def _pool(s: _Session) -> Iterator[Event]:
@@ -353,7 +359,7 @@ def _pool(s: _Session) -> Iterator[Event]:
             continue
         lands = start == row["ended_us"]  # then it takes over before the next video is shown, else after
         if p["merge"] and not row["refresh"]:
-            gone = max(gone + int(p["candidates"] if p["edge"] else p["page_size"]), 0)
+            gone = max(gone + _shipped(p), 0)
         else:
             gone = live[k] - (0 if lands else shown)
         why = "expired or dropped" if p["ttl_impressions"] < 2**62 else "dropped"
@@ -401,7 +407,7 @@ def _parts(row: Array, queue_us: int, chain_us: int) -> list[tuple[str, int, int
 
 
 def _policy(s: _Session) -> Iterator[Event]:
-    """From asked to ready. A pick is stale if its video starts before that; decisions that take no time are instants."""
+    """From asked to ready. A pick is stale if its video starts before that; what takes no time is an instant."""
     m, start_us = s.moments, s.impressions["start_us"]
     busy = m["ranking"] != 0
     before = np.concatenate([[-1], m["phase"][:-1]])

@@ -38,6 +38,12 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="Change a field, e.g. server.page_size=8. Repeatable."),
 ]
+Users = Annotated[int | None, typer.Option(help="People simulated.  [default: 1000]")]
+Minutes = Annotated[float | None, typer.Option(help="Window in which everyone opens once.  [default: 60]")]
+Days = Annotated[float | None, typer.Option(help="Instead: whole days, with people coming back.")]
+Engine = Annotated[
+    Literal["event", "batch"], typer.Option(help="SimPy with server queues, or people in parallel without.")
+]
 Seed = Annotated[int, typer.Option(help="Fixes people and luck; replications and arms derive theirs from it.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on standard output.")]
 
@@ -94,16 +100,14 @@ def compare(
         list[str] | None,
         typer.Option(metavar="'LABEL=POLICY FIELD=VALUE ...'", help="An arm with settings of its own. Repeatable."),
     ] = None,
-    users: Annotated[int | None, typer.Option(help="People simulated.  [default: 1000]")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Window in which everyone opens once.  [default: 60]")] = None,
-    days: Annotated[float | None, typer.Option(help="Instead: whole days, with people coming back.")] = None,
+    users: Users = None,
+    minutes: Minutes = None,
+    days: Days = None,
     replications: Annotated[int, typer.Option(help="Independent worlds, at least 10.")] = 10,
     seed: Seed = 0,
     settings: Settings = None,
     scenario: ScenarioFile = None,
-    engine: Annotated[
-        Literal["event", "batch"], typer.Option(help="SimPy with server queues, or people in parallel without.")
-    ] = "event",
+    engine: Engine = "event",
     workers: Annotated[int | None, typer.Option(help="Processes.  [default: one per core]")] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Save Parquet tables and a figure there.")] = None,
     as_json: Json = False,
@@ -148,6 +152,52 @@ def compare(
             console.print("Saved " + ", ".join(map(str, files)), highlight=False, soft_wrap=True)
 
 
+@app.command("run")
+def run_once(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Save impressions, requests and sessions there.")],
+    policy: Annotated[str, typer.Option(help="Who chooses the next video.")] = "cloud_only",
+    users: Users = None,
+    minutes: Minutes = None,
+    days: Days = None,
+    replication: Annotated[int, typer.Option(help="Which of the worlds that `compare` runs.", min=0)] = 0,
+    seed: Seed = 0,
+    settings: Settings = None,
+    scenario: ScenarioFile = None,
+    engine: Engine = "event",
+) -> None:
+    """Run one policy once and save its logs, as Parquet files that explain and can replay themselves."""
+    from nextone.experiments.compare import check_run, resolve_policy
+
+    minutes = 60.0 if minutes is None and days is None else minutes
+    check_run(minutes=minutes, days=days, seed=seed)
+    world = _scenario(scenario, settings, users)
+    resolve_policy(policy)
+    prepare_folder(out)
+    from nextone.experiments.logs import Recipe, save_logs
+    from nextone.experiments.replication import run_arm
+
+    recipe = Recipe(policy, seed, replication, engine, minutes, days, policy)
+    result = run_arm(
+        world, policy, seed=seed, replication=replication, minutes=minutes, days=days, engine=engine
+    )
+    files = save_logs(result, out, recipe)
+    counts = ", ".join(f"{len(table):,} {name}" for name, table in result.records._asdict().items())
+    print(f"{counts}. Saved {', '.join(map(str, files))}")
+
+
+@app.command()
+def replay(
+    file: Annotated[Path, typer.Argument(metavar="FILE.parquet", help="A log that `nextone run` saved.")],
+) -> None:
+    """Run a log's run again from what the file says, and compare every bit; exit code 1 if any differs."""
+    from nextone.experiments.logs import replay as run_again
+
+    result = run_again(file)
+    print("\n".join(result.differences) or f"identical: {result.rows:,} {result.table}, every bit of every column")
+    if result.differences:
+        raise typer.Exit(1)
+
+
 @app.command()
 def scenario(
     show: Annotated[bool, typer.Option("--show", help="Print all of it as TOML, with units and sources.")] = False,
@@ -188,11 +238,14 @@ def timeline(
 
 
 @app.command()
-def bench(as_json: Json = False) -> None:
-    """Measure speed and memory on this machine."""
-    from nextone.experiments.bench import print_bench, run_bench
+def bench(
+    compare: Annotated[bool, typer.Option("--compare", help="Time the default comparison too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure speed and memory on this machine; takes some minutes."""
+    from nextone.experiments.bench import Sizes, print_bench, run_bench
 
-    result = run_bench()
+    result = run_bench(Sizes(compare=compare))
     if as_json:
         print(json.dumps(result, allow_nan=False))
     else:

@@ -131,8 +131,8 @@ def underrun_us(user, knots, screen, video, until_us):
 def runs_dry_by(user, knots, screen, video, start, at_us):
     """Whether the content fetched by `at_us` is less than what would have been played."""
     size = min(screen.bytes + delivered_bytes(user, knots, start, at_us), screen.total_bytes)
-    if size >= screen.total_bytes:
-        return False
+    if size >= screen.total_bytes:  # the last byte comes at the end of the search: was the end of the video reached?
+        return screen.play_us + (at_us - start) > video.duration_us
     return content_us(size, screen.bitrate_bps) < screen.play_us + (at_us - start)
 
 

@@ -38,6 +38,69 @@ class ServerLedger(NamedTuple):
     waiting_area_us: int  # number in the queue, integrated over time
 
 
+class Servers:
+    """The recommender servers: so many workers, one queue in order of arrival, room for so many waiting requests.
+
+    The clock has `ticks` ticks a microsecond, one per person (see above)."""
+
+    def __init__(self, env: simpy.Environment, ticks: int, workers: int, queue_limit: int) -> None:
+        self._env, self._ticks = env, ticks
+        self._workers = simpy.Resource(env, workers)
+        self._queue_limit = queue_limit
+        self._arrived = self._turned = self._refused = self._reneged = 0
+        self._busy_us = self._waited_us = self._area_us = 0
+        self._waiting = self._since_us = 0
+
+    @property
+    def now_us(self) -> int:
+        return int(self._env.now) // self._ticks
+
+    def until(self, t_us: int, i: int) -> simpy.Event:
+        """Person i's tick of a microsecond to come."""
+        return self._env.timeout(t_us * self._ticks + i - self._env.now)
+
+    def turn(self, i: int, service_us: int, gives_up_us: int) -> Generator[simpy.Event, object, int]:
+        """Person i's request has arrived: its wait in the queue, us. REFUSED_QUEUE_US at once if the queue is full,
+        NEVER_US when it was given up. With its turn a worker is held for `service_us`."""
+        arrived_us = self.now_us
+        self._arrived += 1
+        if self._workers.count == self._workers.capacity and len(self._workers.queue) >= self._queue_limit:
+            self._refused += 1
+            return REFUSED_QUEUE_US
+        turn = self._workers.request()
+        if not turn.triggered:
+            self._queue_grows(1)
+            yield turn | self.until(max(gives_up_us, arrived_us + 1), i)
+            self._queue_grows(-1)
+            self._waited_us += self.now_us - arrived_us
+        if not turn.triggered:
+            turn.cancel()
+            self._reneged += 1
+            return NEVER_US
+        self._env.process(self._serve(turn, i, service_us))
+        return self.now_us - arrived_us
+
+    def _serve(
+        self, turn: simpy.resources.resource.Request, i: int, service_us: int
+    ) -> Generator[simpy.Event, object, None]:
+        """A worker is held, whether or not the phone still wants the page."""
+        self._turned += 1
+        self._busy_us += service_us
+        yield self.until(self.now_us + service_us, i)
+        self._workers.release(turn)
+
+    def _queue_grows(self, change: int) -> None:
+        self._area_us += self._waiting * (self.now_us - self._since_us)
+        self._waiting, self._since_us = self._waiting + change, self.now_us
+
+    def ledger(self) -> ServerLedger:
+        """What the servers did so far; Little's law is checked on the path, once nobody waits."""
+        assert self._waiting or self._waited_us == self._area_us, "Little's law on the path"
+        return ServerLedger(
+            self._arrived, self._turned, self._refused, self._reneged, self._busy_us, self._waited_us, self._area_us
+        )
+
+
 def run_events(
     world: World, decide: Decide | None, *, workers: int, queue_limit: int, end_us: int, days: bool = False
 ) -> tuple[Records, ServerLedger]:
@@ -49,17 +112,10 @@ def run_events(
     opens, arrived, gives_up = users["phase_end_us"], users["arrived_us"], users["give_up_us"]
     service, waited = users["service_us"], users["queue_us"]
     env = simpy.Environment(initial_time=0)
-    servers = simpy.Resource(env, workers)
+    servers = Servers(env, n, workers, queue_limit)
     logs = Logs(world)
     phones: dict[int, simpy.Event] = {}  # people whose phone is to be moved, until they need the world
     moved = _Moving(users["now_us"])
-    ledger = _Counting()
-
-    def now_us() -> int:
-        return int(env.now) // n
-
-    def until(t_us: int, i: int) -> simpy.Event:
-        return env.timeout(t_us * n + i - int(env.now))
 
     def phone(i: int, answered: bool, not_before_us: int) -> simpy.Event:
         """Move phone i until it needs the world; it will not ask the server before `not_before_us`."""
@@ -71,38 +127,10 @@ def run_events(
         """A life: the phone runs until it asks for a page, the request reaches the server, waits for its turn."""
         reason = yield phone(i, False, opens.item(i))
         while reason == ASK:
-            yield until(arrived.item(i), i)
-            yield from queue(i)
-            back_us = now_us() + (0 if waited.item(i) == REFUSED_QUEUE_US else service.item(i))
+            yield servers.until(arrived.item(i), i)
+            waited[i] = yield from servers.turn(i, service.item(i), gives_up.item(i))
+            back_us = servers.now_us + (0 if waited.item(i) == REFUSED_QUEUE_US else service.item(i))
             reason = yield phone(i, True, min(back_us, gives_up.item(i)))
-
-    def queue(i: int) -> Generator[simpy.Event, object, None]:
-        """At the server: refused if the queue is full, a turn in order of arrival, or given up."""
-        ledger.arrived += 1
-        waited[i] = NEVER_US
-        if servers.count == workers and len(servers.queue) >= queue_limit:
-            waited[i] = REFUSED_QUEUE_US
-            ledger.refused += 1
-            return
-        turn = servers.request()
-        if not turn.triggered:
-            ledger.queued(now_us(), 1)
-            yield turn | until(max(gives_up.item(i), now_us() + 1), i)
-            ledger.queued(now_us(), -1)
-            ledger.waited_us += now_us() - arrived.item(i)
-        if not turn.triggered:
-            turn.cancel()
-            ledger.reneged += 1
-            return
-        waited[i] = now_us() - arrived.item(i)
-        env.process(serve(turn, i, service.item(i)))
-
-    def serve(turn: simpy.resources.resource.Request, i: int, service_us: int) -> Generator[simpy.Event, object, None]:
-        """A worker is held, whether or not the phone still wants the page."""
-        ledger.turned += 1
-        ledger.busy_us += service_us
-        yield until(now_us() + service_us, i)
-        servers.release(turn)
 
     for i in range(n):
         env.process(person(i))
@@ -114,24 +142,7 @@ def run_events(
             break
         else:
             env.step()
-    assert ledger.waited_us == ledger.area_us, "Little's law on the path"
-    return logs.records(), ServerLedger(
-        ledger.arrived, ledger.turned, ledger.refused, ledger.reneged, ledger.busy_us, ledger.waited_us, ledger.area_us
-    )
-
-
-class _Counting:
-    """Running sums behind `ServerLedger`."""
-
-    def __init__(self) -> None:
-        self.arrived = self.turned = self.refused = self.reneged = 0
-        self.busy_us = self.waited_us = self.area_us = 0
-        self._waiting = self._since_us = 0
-
-    def queued(self, now_us: int, change: int) -> None:
-        """The number in the queue changes."""
-        self.area_us += self._waiting * (now_us - self._since_us)
-        self._waiting, self._since_us = self._waiting + change, now_us
+    return logs.records(), servers.ledger()
 
 
 class _Moving:

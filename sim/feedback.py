@@ -19,24 +19,25 @@ LONG_SHARE = 0.353  # Source: KuaiRand-Pure tab 1, P(long view); keeps the rates
 
 
 @njit(cache=True, error_model="numpy")
-def feedback_chance(p, kind, propensity, appeal, suits, long_view):
-    """Chance in [0, 1] of one kind of feedback. appeal: log of a factor; suits: logit of interest, match."""
-    sign = -1.0 if kind == HATE else 1.0
+def feedback_chance(p, kind, propensity, factor, long_view):
+    """Chance in [0, 1] of one kind of feedback: the person's propensity, the video's factor, and how it was watched."""
     ratio = p.long_ratio[kind]
     base = propensity / (1.0 - LONG_SHARE + LONG_SHARE * ratio)
-    factor = np.exp(sign * p.match_slope * suits + appeal - 0.5 * p.appeal_sd * p.appeal_sd)
     return min(1.0, base * (ratio if long_view else 1.0) * factor)
 
 
 @njit(cache=True, error_model="numpy")
 def draw_feedback(p, key, user, video_id, video, meeting, suits, outcome):
-    """(bits of feedback given, microseconds spent in comments or on a profile)."""
+    """(bits of feedback given, microseconds spent in comments or on a profile). suits: interest and match, logit."""
     first = philox(STREAM, user.user, video_id, meeting, key[0], key[1])
     second = philox(STREAM, user.user, video_id, meeting + SECOND_DRAW, key[0], key[1])
     draws = (first.w0, first.w1, first.w2, first.w3, second.w0, second.w1)
+    appeal = video.appeal - 0.5 * p.appeal_sd * p.appeal_sd  # its exp has mean one
+    suited, unsuited = np.exp(appeal + p.match_slope * suits), np.exp(appeal - p.match_slope * suits)
     bits = 0
     for kind in range(KINDS):
-        chance = feedback_chance(p, kind, user.propensity[kind], video.appeal, suits, outcome & LONG != 0)
+        factor = unsuited if kind == HATE else suited
+        chance = feedback_chance(p, kind, user.propensity[kind], factor, outcome & LONG != 0)
         if (np.float64(draws[kind]) + 0.5) / 4294967296.0 < chance:
             bits |= 1 << kind
     browse_us = 0

@@ -35,7 +35,7 @@ from .clock import (
 from .cloud import learn_outcomes, report_outcome
 from .config import NEVER_US
 from .feedback import HATE, draw_feedback
-from .interest import affinity, learn_taste, settle
+from .interest import learn_taste, settle
 from .network import draw_outage, saturated
 from .next_one import ask_policy, take_scores
 from .player import (
@@ -170,13 +170,13 @@ def start_playing(user, screen):
 
 
 @njit(cache=True, error_model="numpy")
-def stop_watching(p, key, user, screen, taste, videos):
+def stop_watching(p, key, user, screen, videos):
     """Play is over: feedback is given, comments may be read. Whether nothing is left to do with the video."""
     video = videos[screen.video]
     browse_us = 0
     if screen.play_us > 0:
         outcome = outcome_of(screen.play_us, video.duration_us)
-        suits = affinity(p, key, user, taste, screen.video, video)
+        suits = screen.stay_logit - (p.stay + user.person + user.mood + video.quality)
         bits, browse_us = draw_feedback(p, key, user, screen.video, video, screen.meeting, suits, outcome)
         screen.feedback = np.uint8(bits)
     user.phase = BROWSING
@@ -360,7 +360,7 @@ def advance(w, i, scores, answered, end_us, comes_back, budget, part):
                 start_playing(user, screen)
                 asks = p.decide_at_start != 0
             elif user.phase == PLAYING or user.phase == STARTING or user.phase == STALLED:
-                browsed = stop_watching(p, key, user, screen, taste, videos)
+                browsed = stop_watching(p, key, user, screen, videos)
             elif user.phase == BROWSING:
                 browsed = True
             elif user.phase == AWAY:

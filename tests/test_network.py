@@ -11,8 +11,8 @@ import pytest
 from numba import njit
 from worlds import run, scenario
 
+from nextone.sim.clock import underrun_us
 from nextone.sim.config import NEVER_US
-from nextone.sim.impression import underrun_us
 from nextone.sim.network import SCALE_ONE, delivered_bytes, finish_us, link_bytes, wind_on
 from nextone.sim.state import IMPRESSION, KNOT, SCREEN, USER, VIDEO
 from nextone.sim.traces import constant_trace
@@ -198,7 +198,7 @@ def brute_force_us(user, knots, have, total, bitrate_bps, play_us, now_us, until
 
 
 def dry(user, knots, *, have, total, bitrate_bps, play_us=0, until_us):
-    """(what underrun_us finds, the earliest and the latest a brute-force player allows: a byte is some us of content)."""
+    """(what underrun_us finds, the earliest and the latest of a brute-force player: a byte is some us of content)."""
     until_us = int(min(until_us, finish_us(user[0], knots, 0, total - have)))  # as next_event asks
     screen, video = np.zeros(1, IMPRESSION), np.zeros(1, VIDEO)
     screen["bytes"], screen["total_bytes"], screen["bitrate_bps"], screen["play_us"] = have, total, bitrate_bps, play_us

@@ -1,7 +1,8 @@
-"""The timeline of a session: contract of the format, and sums against the ledgers. Property tests over unlike worlds."""
+"""The timeline of a session over unlike worlds: the format's contract, sums against the ledgers, one golden session."""
 
 import json
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 
@@ -13,13 +14,14 @@ from nextone.sim.state import PHASES
 
 SMALL = with_settings(Scenario(), ["population.users=12", "catalogue.videos=7248"])
 MINUTES = 30
+CELLULAR = "network.shares=[0,0,0,0,0,1,0,0]"
 
 # label: (policy, settings, the person whose session it is)
 WORLDS = {
     "default": ("tag_momentum", [], 3),
     "cloud": ("cloud_only", [], 3),
     "slow link": ("tag_momentum", ["network.constant_mbps=0.7"], 5),
-    "outages": ("cloud_only", ["network.shares=[0,0,0,0,0,1,0,0]", "network.outages_per_hour=60", "network.loss=0.2"], 5),
+    "outages": ("cloud_only", [CELLULAR, "network.outages_per_hour=60", "network.loss=0.2"], 5),
     "short ttl": ("cloud_only", ["client.ttl_s=15"], 2),
     "ttl in impressions": ("server_score", ["client.ttl_impressions=3"], 2),
     "merge": ("tag_momentum", ["client.on_refill=merge", "client.ttl_s=60"], 2),
@@ -60,7 +62,7 @@ def test_nothing_overlaps_within_a_lane(made):
     for lane in LANES:
         spans = sorted((e.start_us, e.end_us) for e in timeline.events
                        if e.lane == lane and e.end_us > e.start_us and e.kind != "part")  # fmt: skip
-        assert all(a[1] <= b[0] for a, b in zip(spans, spans[1:], strict=False)), lane
+        assert all(a[1] <= b[0] for a, b in pairwise(spans)), lane
         assert all(timeline.open_us <= start and end <= timeline.close_us for start, end in spans), lane
     for whole in (e for e in timeline.events if e.kind == "request" and "lost" not in e.name):
         parts = [e for e in timeline.events if e.kind == "part" and whole.start_us <= e.start_us < whole.end_us]
@@ -156,7 +158,9 @@ def test_later_sessions_of_whole_days():
 
 
 def test_written_whole_and_the_same_every_time(tmp_path):
-    files = [write_timeline(SMALL, 3, 0, "cloud_only", tmp_path / name, minutes=MINUTES) for name in ("a.json", "b.json")]
+    files = [tmp_path / "a.json", tmp_path / "b.json"]
+    for file in files:
+        assert write_timeline(SMALL, 3, 0, "cloud_only", file, minutes=MINUTES) == file
     assert files[0].read_bytes() == files[1].read_bytes()
     assert json.loads(files[0].read_text())["metadata"]["policy"] == "cloud_only"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.json", "b.json"]
