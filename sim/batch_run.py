@@ -36,9 +36,9 @@ def advance_parallel(w, rows, scores, answered, end_us, comes_back, budget, reas
     """`advance_rows` on all cores: one block of rows and one part of the logs each."""
     parts = len(w.logged)
     block = (len(rows) + parts - 1) // parts
-    for part in prange(parts):
+    for part in prange(parts):  # unsigned; as int64 the same compiled life serves both drivers
         stop = min((part + 1) * block, len(rows))
-        advance_rows(w, rows, scores, answered, end_us, comes_back, budget, reason, part * block, stop, part)
+        advance_rows(w, rows, scores, answered, end_us, comes_back, budget, reason, part * block, stop, np.int64(part))
 
 
 def run_batch(world: World, decide: Decide | None, *, end_us: int, days: bool = False) -> Records:

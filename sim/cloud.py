@@ -47,7 +47,7 @@ def learn_outcomes(p, user, behaviours, taste, seen_us):
 def report_outcome(user, behaviours, video, predicted_milli, outcome, end_us):
     """The phone logs an impression; the cloud will see it when it is old enough.
 
-    The ring holds what can end within feature_lag and a request's timeout; were it full, the oldest would be lost."""
+    The ring holds one every two seconds over feature_lag and a request's timeout; were it full, the oldest is lost."""
     if user.behaviours == len(behaviours):
         user.oldest = (user.oldest + 1) % len(behaviours)
         user.behaviours -= 1

@@ -393,9 +393,9 @@ class Scenario(BaseModel):
 
     @property
     def behaviour_slots(self) -> int:
-        """Room for behaviours the cloud does not see yet: the most that can end within the lag, plus one."""
-        shortest_s = max(self.player.swipe_ms / 1e3 + self.watching.dead_time_s, 0.05)
-        return int((self.server.feature_lag_s + min(self.client.timeout_s, 60.0)) / shortest_s) + 2
+        """Room for behaviours the cloud does not see yet: one every two seconds (a fast skipper's pace) for as long as
+        the lag and a request take."""
+        return int((self.server.feature_lag_s + min(self.client.timeout_s, 60.0)) / 2.0) + 2
 
     def params(self) -> NDArray[np.void]:
         """The record the compiled model reads, shape (1,): one entry per field, in `PARAMS_DTYPE`'s units."""

@@ -30,7 +30,7 @@ def feedback_chance(p, kind, propensity, factor, long_view):
 def draw_feedback(p, key, user, video_id, video, meeting, suits, outcome):
     """(bits of feedback given, microseconds spent in comments or on a profile). suits: interest and match, logit."""
     first = philox(STREAM, user.user, video_id, meeting, key[0], key[1])
-    second = philox(STREAM, user.user, video_id, meeting + SECOND_DRAW, key[0], key[1])
+    second = philox(STREAM, user.user, video_id, np.int64(meeting) + SECOND_DRAW, key[0], key[1])
     draws = (first.w0, first.w1, first.w2, first.w3, second.w0, second.w1)
     appeal = video.appeal - 0.5 * p.appeal_sd * p.appeal_sd  # its exp has mean one
     suited, unsuited = np.exp(appeal + p.match_slope * suits), np.exp(appeal - p.match_slope * suits)

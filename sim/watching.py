@@ -56,7 +56,7 @@ def watch_time_us(p, logit, duration_us, u_stay, u_time, u_loop, u_rest):
 def draw_watch_us(p, key, user, video_id, duration_us, meeting, logit):
     """`watch_time_us` of this person's nth meeting with this video."""
     u_stay, u_time = uniform2(key, WATCH, user.user, video_id, meeting)
-    u_loop, u_rest = uniform2(key, WATCH, user.user, video_id, meeting + SECOND_DRAW)
+    u_loop, u_rest = uniform2(key, WATCH, user.user, video_id, np.int64(meeting) + SECOND_DRAW)
     return watch_time_us(p, logit, duration_us, u_stay, u_time, u_loop, u_rest)
 
 

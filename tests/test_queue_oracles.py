@@ -195,7 +195,7 @@ def check_oracle(name, load, n, most_relative_se, seed):
 
 
 SMALL_TWIN = {
-    "M/M/1": (0.5, 100_000), "M/M/2": (0.5, 140_000), "M/M/5": (0.7, 200_000), "M/D/1": (0.5, 50_000),
+    "M/M/1": (0.5, 100_000), "M/M/2": (0.5, 140_000), "M/M/5": (0.7, 450_000), "M/D/1": (0.5, 50_000),
     "M/G/1": (0.5, 120_000), "M/M/1/K": (0.7, 120_000),
 }  # fmt: skip
 """Load and customers: as few as a relative standard error of 1.5 % takes."""
