@@ -28,9 +28,13 @@ from nextone.sim.batch_run import run_batch
 from nextone.sim.chance import many_words, uniform
 from nextone.sim.cloud import predict_rates, rank_page
 from nextone.sim.config import Scenario
+from nextone.sim.interest import settle
 from nextone.sim.scenario import with_settings
 from nextone.sim.state import DEAD, Array, World
+from nextone.sim.watching import draw_watch_us, stay_logit
 from nextone.sim.world import build_world
+
+from .replication import run_arm
 
 MINUTE_US = 60_000_000
 
@@ -54,7 +58,7 @@ ASKED: dict[str, tuple[str, float, str]] = {
     "event_impressions_per_s": (">=", 40_000, "event driver, 2,000 people, one core"),
     "event_impressions_per_s_100k": (">=", 20_000, "event driver, 100,000 people, one core"),
     "batch_impressions_per_s": (">=", 300_000, "batch driver, one core, logs off"),
-    "bytes_per_user": ("<=", 3_072, "bytes of a person at 20 candidates and history 20"),
+    "bytes_per_user": ("<=", 3_000, "bytes of a person at 20 candidates and history 20"),
     "batch_1m_gb": ("<=", 4, "GB, peak of a batch run of 1,000,000 people"),
     "compile_s": ("<=", 60, "s, first start: all kernels compiled"),
     "startup_s": ("<=", 3, "s, later starts: a tiny run of both drivers"),
@@ -147,7 +151,7 @@ def print_bench(result: dict[str, Any]) -> None:
     for name in ("part", "ns an impression", "share", "ns a call", "calls an impression"):
         table.add_column(name, justify="left" if name == "part" else "right")
     for name, part in parts.items():
-        share = f"{part['share']:.0%}" if part["share"] is not None else "only where a policy ranks"
+        share = "" if part["share"] is None else f"{part['share']:.0%}"
         table.add_row(name, _short(part["per_impression"]), share, _short(part["call"]), f"{part['calls']:.2f}")
     console.print(table)
     console.print(
@@ -221,31 +225,53 @@ def _life_share(people: int, minutes: float) -> float:
 
 
 def _parts(batch: _Timed, sizes: Sizes) -> dict[str, dict[str, float | None]]:
-    """Nanoseconds of ranking a page, predicting a candidate's rates, observing for a decision, and all the rest."""
+    """What an impression's time goes to: parts timed alone, and the rest; and `observe`, where a policy ranks."""
     world, total = batch.world, _ns(batch)
-    people, shipped = len(world.users), world.waiting.shape[1]
     pages = float(world.users["request"].sum()) / batch.impressions  # nearly all are served
-    pages_to_time = max(sizes.calls // 20, 1)
-    rank = _call_ns(pages_to_time, sizes, lambda n: _rank_pages(world, n))
-    rates = _call_ns(sizes.calls, sizes, lambda n: _predict_rates(world, n))
-    edge = build_world(_scenario(people), edge=True, seed=0, window_us=MINUTE_US)
-    slots, past = edge.pool.shape[1], edge.history.shape[1]
-    edge.pool["rank"] = np.arange(slots) % DEAD
+    shipped = world.waiting.shape[1]
+    timed: tuple[tuple[str, float, int, Callable[[int], object]], ...] = (
+        ("retrieve and rank a page", pages, sizes.calls // 20, lambda n: _rank_pages(world, n)),
+        ("predict a candidate's rates", pages * shipped, sizes.calls, lambda n: _predict_rates(world, n)),
+        ("draw the watch time", 1.0, sizes.calls, lambda n: _watch(world, n)),
+        ("let interests settle", 1.0, sizes.calls, lambda n: _settle(world, n)),
+    )
+    parts = {name: _part(_call_ns(count, sizes, run), calls, total) for name, calls, count, run in timed}
+    rest, events = total - sum(part["per_impression"] or 0.0 for part in parts.values()), _events_an_impression()
+    parts["the rest, by event"] = _part(rest / events, events, total)
+    looks = _observe_ns(len(world.users), sizes)
+    parts["observe, where a policy ranks"] = {"call": looks, "calls": 1.0, "per_impression": looks, "share": None}
+    return parts
+
+
+def _part(call_ns: float, calls: float, total_ns: float) -> dict[str, float | None]:
+    return {"call": call_ns, "calls": calls, "per_impression": call_ns * calls, "share": call_ns * calls / total_ns}
+
+
+def _observe_ns(people: int, sizes: Sizes) -> float:
+    """Of one decision, asked in batches of up to 256 with full pools."""
+    world = build_world(_scenario(people), edge=True, seed=0, window_us=MINUTE_US)
+    slots, past = world.pool.shape[1], world.history.shape[1]
+    world.pool["rank"] = np.arange(slots) % DEAD
     rows = np.arange(min(people, 256))
     seen, rounds = empty_observation(len(rows), slots, past), max(sizes.calls // 20 // len(rows), 1)
 
     def observe_all(n: int) -> None:
         for _ in range(n // len(rows)):
-            observe(edge, rows, *seen)
+            observe(world, rows, *seen)
 
-    looks = _call_ns(rounds * len(rows), sizes, observe_all)
-    parts: dict[str, dict[str, float | None]] = {}
-    for name, call, calls in (("retrieve and rank a page", rank, pages), ("predict rates", rates, pages * shipped)):
-        parts[name] = {"call": call, "calls": calls, "per_impression": call * calls, "share": call * calls / total}
-    rest = total - rank * pages - rates * pages * shipped
-    parts["everything else"] = {"call": rest, "calls": 1.0, "per_impression": rest, "share": rest / total}
-    parts["observe"] = {"call": looks, "calls": 1.0, "per_impression": looks, "share": None}
-    return parts
+    return _call_ns(rounds * len(rows), sizes, observe_all)
+
+
+def _events_an_impression(people: int = 20, minutes: float = 30) -> float:
+    """Moments of a timeline per impression, by following one person after another."""
+    moments = impressions = 0
+    for user in range(people):
+        run = run_arm(
+            _scenario(people), "cloud_only", seed=0, replication=0, minutes=minutes, engine="batch", traced=user
+        )
+        moments += int(run.world.traced[1])
+        impressions += int(run.world.users["shown"][user])
+    return moments / impressions
 
 
 def _call_ns(calls: int, sizes: Sizes, run: Callable[[int], object]) -> float:
@@ -258,7 +284,7 @@ def _call_ns(calls: int, sizes: Sizes, run: Callable[[int], object]) -> float:
     return best / calls * 1e9
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _rank_pages(w: World, n: int) -> None:
     for k in range(n):
         i = k % len(w.users)
@@ -266,7 +292,7 @@ def _rank_pages(w: World, n: int) -> None:
         rank_page(w.params[0], w.key, w.users[i], w.taste[i], w.listed, w.tag_start, w.waiting[i], wanted)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _predict_rates(w: World, n: int) -> None:
     for k in range(n):
         i, video = k % len(w.users), k * 7919 % len(w.videos)
@@ -274,7 +300,24 @@ def _predict_rates(w: World, n: int) -> None:
         predict_rates(w.params[0], w.key, w.users[i], video, w.videos[video], np.float32(0.1), slot.pxtr)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
+def _watch(w: World, n: int) -> int:
+    total = 0
+    for k in range(n):
+        i, video = k % len(w.users), k * 7919 % len(w.videos)
+        logit = stay_logit(w.params[0], w.key, w.users[i], w.taste[i], video, w.videos[video])
+        total += draw_watch_us(w.params[0], w.key, w.users[i], video, w.videos[video].duration_us, 0, logit)
+    return total
+
+
+@njit(cache=True, error_model="numpy")
+def _settle(w: World, n: int) -> None:
+    for k in range(n):
+        i = k % len(w.users)
+        settle(w.params[0], w.users[i], w.taste[i], w.users[i].settled_us + 20_000_000)
+
+
+@njit(cache=True, error_model="numpy")
 def _draws(key: Array, n: int) -> float:
     total = 0.0
     for k in range(n):
@@ -310,6 +353,7 @@ import json, resource
 import numba
 from nextone.experiments.bench import _batch
 numba.set_num_threads(1)
+_batch(10, 1)  # kernels are loaded
 run = _batch({}, {})
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 print(json.dumps(dict(impressions=run.impressions, seconds=run.seconds, peak_bytes=peak)))

@@ -148,6 +148,7 @@ def make_timeline(
     open_us, close_us = int(s.row["open_us"]), int(s.row["close_us"])
     outages = _outages(s)
     events = [*_screen(s), *_link(s, outages), *_pool(s), *_server(s, outages), *_policy(s)]
+    events.sort(key=lambda e: (LANES.index(e.lane), e.start_us, -e.end_us))
     about = {
         "user": user,
         "session": session,
@@ -374,12 +375,11 @@ def _server(s: _Session, outages: list[tuple[int, int]]) -> Iterator[Event]:
     m, chain_us = s.moments, int(s.run.world.params["chain_us"][0])
     for row in s.requests:
         sent, ended, queue = int(row["sent_us"]), int(row["ended_us"]), int(row["queue_us"])
-        outcome = REQUEST_OUTCOMES[row["outcome"]].replace("_", " ")
         at = int(np.searchsorted(m["start_us"], sent))
         lost = at < len(m) and m["start_us"][at] == sent and m["request_state"][at] == LOST
+        outcome = "lost on its way" if lost else REQUEST_OUTCOMES[row["outcome"]].replace("_", " ")
         attempt = f", attempt {row['attempt'] + 1}" if row["attempt"] else ""
-        why = {"lost on its way" if lost else outcome: ""}
-        name = f"request {row['request']}{attempt}: {next(iter(why))}"
+        name = f"request {row['request']}{attempt}: {outcome}"
         parts = [] if lost else _parts(row, queue, chain_us)
         whole = {part: round((end - start) / 1e3, 3) for part, start, end in parts if end < 2**61}
         yield Event("server", sent, ended, "request", name, {f"{part}_ms": ms for part, ms in whole.items()})

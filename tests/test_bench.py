@@ -34,7 +34,7 @@ def test_parts_and_growth(result):
     parts = result["parts_ns"]
     shares = [part["share"] for part in parts.values() if part["share"] is not None]
     assert sum(shares) == pytest.approx(1)
-    assert {name for name, part in parts.items() if part["share"] is None} == {"observe"}
+    assert {name for name, part in parts.items() if part["share"] is None} == {"observe, where a policy ranks"}
     assert 0 < result["event_life_share"] < 1
     assert list(result["growth"]["event_ns"]) == [10, 30]
     assert list(result["growth"]["batch_ns"]) == [10, 20, 40]

@@ -279,7 +279,8 @@ def test_videos_of_one_second_are_over_at_once():
 def test_the_measured_rate_of_a_constant_link_is_its_rate():
     """10 Mbit/s, no outages: whatever was measured is 10 Mbit/s, but for the tick and whole bytes."""
     for policy in ("cloud_only", "random", page_asker):
-        users = run(scenario(network__constant_mbps=10.0, network__outages_per_hour=0.0), policy, minutes=20.0).world.users
+        world = run(scenario(network__constant_mbps=10.0, network__outages_per_hour=0.0), policy, minutes=20.0).world
+        users = world.users
         rate = users["rate_bps"][users["rate_bps"] > 0]
         assert len(rate) and np.abs(rate / 1e7 - 1).max() < 1e-3, policy
 

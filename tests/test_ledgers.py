@@ -124,7 +124,7 @@ def check_requests(outcome):
 
 
 def check_moments(outcome, world_of, who):
-    """One person's moments: they tile the sessions, rebuild the ledger, and hold within [0, cap] ahead of the playhead."""
+    """One person's moments: they tile the sessions, rebuild the ledger, and hold in [0, cap] ahead of the playhead."""
     world = outcome.world
     moments = world.moments[: world.traced[1]]
     assert len(moments) < len(world.moments)
@@ -143,7 +143,8 @@ def check_moments(outcome, world_of, who):
     for row in log[log["user"] == who]:
         start = row["start_us"]
         end = start - row["pick_us"] + sum(int(row[name]) for name in SCREEN_PHASES)
-        mine = moments[(moments["start_us"] >= start) & (moments["end_us"] <= end) & (moments["screen"] == row["video"])]
+        within = (moments["start_us"] >= start) & (moments["end_us"] <= end)
+        mine = moments[within & (moments["screen"] == row["video"])]
         plays = mine["phase"] == PLAYING
         played = np.cumsum(np.where(plays, mine["end_us"] - mine["start_us"], 0))
         assert played[-1] == row["play_us"] if len(mine) else row["play_us"] == 0

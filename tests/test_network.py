@@ -237,7 +237,7 @@ def test_play_runs_dry_before_the_end_of_a_video_that_loops():
     play catches up after 4 s and would then go on into the next round, so it must not be missed: dry at 4 s."""
     user, knots = link([0, 10_000_000], [0, 500_000])
     found, earliest, latest = dry(user, knots, have=200_000, total=400_010, bitrate_bps=800_000, until_us=10_000_000)
-    assert earliest == found <= latest and abs(found - 4_000_000) <= 20
+    assert earliest <= found <= latest and abs(found - 4_000_000) <= 20
 
 
 @pytest.mark.parametrize(("ready_us", "expected"), [(0, NEVER_US), (499_000, NEVER_US), (600_000, 500_000)])

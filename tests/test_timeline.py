@@ -18,32 +18,33 @@ MINUTES = 30
 GOLDEN = Path(__file__).parent / "golden_timeline.txt"
 CELLULAR = "network.shares=[0,0,0,0,0,1,0,0]"
 
-# label: (policy, settings, the person whose session it is)
+# label: (policy, settings); the session is that of person USER, a long one
+USER = 9
 WORLDS = {
-    "default": ("tag_momentum", [], 3),
-    "cloud": ("cloud_only", [], 3),
-    "slow link": ("tag_momentum", ["network.constant_mbps=0.7"], 5),
-    "outages": ("cloud_only", [CELLULAR, "network.outages_per_hour=60", "network.loss=0.5"], 5),
-    "short ttl": ("cloud_only", ["client.ttl_s=15"], 2),
-    "ttl in impressions": ("server_score", ["client.ttl_impressions=3"], 2),
-    "merge": ("tag_momentum", ["client.on_refill=merge", "client.ttl_s=60"], 2),
-    "asked at start": ("tag_momentum", ["client.decide_at=start"], 2),
-    "no latency": ("tag_momentum", ["phone.inference_ms=0"], 2),
-    "slow phone": ("tag_momentum", ["phone.inference_ms=900"], 2),
-    "one server": ("cloud_only", ["server.workers=1", "server.service_ms=4000", "server.queue_limit=2"], 1),
-    "one candidate": ("tag_momentum", ["server.candidates=1", "server.page_size=1", "client.refill_at=0"], 4),
+    "default": ("tag_momentum", []),
+    "cloud": ("cloud_only", []),
+    "slow link": ("tag_momentum", ["network.constant_mbps=0.7"]),
+    "outages": ("cloud_only", [CELLULAR, "network.outages_per_hour=60", "network.loss=0.5"]),
+    "short ttl": ("cloud_only", ["client.ttl_s=15"]),
+    "ttl in impressions": ("server_score", ["client.ttl_impressions=3"]),
+    "merge": ("tag_momentum", ["client.on_refill=merge", "client.ttl_s=60"]),
+    "asked at start": ("tag_momentum", ["client.decide_at=start"]),
+    "no latency": ("tag_momentum", ["phone.inference_ms=0"]),
+    "slow phone": ("tag_momentum", ["phone.inference_ms=900"]),
+    "one server": ("cloud_only", ["server.workers=1", "server.service_ms=4000", "server.queue_limit=2"]),
+    "one candidate": ("tag_momentum", ["server.candidates=1", "server.page_size=1", "client.refill_at=0"]),
 }
 
 
 @pytest.fixture(scope="module", params=WORLDS, ids=[name.replace(" ", "_") for name in WORLDS])
 def made(request):
     """A timeline and the run that it was made from."""
-    policy, settings, user = WORLDS[request.param]
+    policy, settings = WORLDS[request.param]
     runs, run_arm = [], module.run_arm
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "run_arm", lambda *a, **k: runs.append(run_arm(*a, **k)) or runs[0])
-        timeline = make_timeline(with_settings(SMALL, settings), user, 0, policy, minutes=MINUTES)
-    return timeline, runs[0], user
+        timeline = make_timeline(with_settings(SMALL, settings), USER, 0, policy, minutes=MINUTES)
+    return timeline, runs[0], USER
 
 
 def test_lanes_add_up_to_the_ledger(made):
@@ -134,8 +135,8 @@ def test_what_the_worlds_show():
     """Each unlike world shows what makes it unlike."""
 
     def kinds(label):
-        policy, settings, user = WORLDS[label]
-        events = make_timeline(with_settings(SMALL, settings), user, 0, policy, minutes=MINUTES).events
+        policy, settings = WORLDS[label]
+        events = make_timeline(with_settings(SMALL, settings), USER, 0, policy, minutes=MINUTES).events
         return {e.kind for e in events}, " ".join(e.name for e in events)
 
     assert "stall" in kinds("slow link")[0]
@@ -144,7 +145,7 @@ def test_what_the_worlds_show():
     assert "expired" in kinds("short ttl")[0]
     assert "stale" in kinds("slow phone")[1]
     found, names = kinds("one server")
-    assert "queue" in names and "timed out" in names
+    assert "queue" in names and "timed out" in names and "refused" in names
     assert "decision" not in kinds("cloud")[0] | kinds("one candidate")[0]
 
 

@@ -68,7 +68,7 @@ def run(
     log_rows=1 << 12,
     check=True,
 ) -> Outcome:
-    """Run a scenario. engine: "batch" (waits in the queue are given) or "event" (workers: the scenario's, or so many)."""
+    """Run a scenario. engine: "batch" (waits in the queue are given) or "event" (workers: the scenario's, or these)."""
     batch = engine == "batch"
     window_us = round(days * 24 * HOUR_US) if days is not None else round(minutes * MINUTE_US)
     world = build_world(

@@ -1,0 +1,214 @@
+"""The candidate pool by hand: who comes next, what a page does to it, what expires; random orders against sorting."""
+
+import numpy as np
+import pytest
+from worlds import scenario
+
+from nextone.sim.catalogue import make_catalogue
+from nextone.sim.chance import world_key
+from nextone.sim.config import NEVER_US
+from nextone.sim.pool import (
+    apply_ranking,
+    empty_slot,
+    empty_waiting,
+    expire,
+    forget_rankings,
+    live_slots,
+    next_expiry,
+    next_slots,
+    past_ttl,
+    rank_pool,
+    take_over,
+)
+from nextone.sim.state import DEAD, SLOT, UNRANKED, USER, WAITING_VIDEO
+
+S = 1_000_000
+
+
+@pytest.fixture
+def user():
+    row = np.zeros(1, USER)
+    row["request"], row["impression"] = 5, 40
+    return row
+
+
+def pool_of(ranks, requests=5, **fields):
+    pool = np.zeros(len(ranks), SLOT)
+    pool["rank"], pool["request"], pool["order"], pool["next_order"] = ranks, requests, UNRANKED, UNRANKED
+    pool["arrived_at"], pool["video"] = 40, np.arange(len(ranks))
+    for name, values in fields.items():
+        pool[name] = values
+    return pool
+
+
+def order_of(user, pool):
+    """Slots in the order in which they would be shown."""
+    slots, last = [], -1
+    while True:
+        slot, last = next_slots(user[0], pool, last)
+        if slot < 0:
+            return slots
+        slots.append(int(slot))
+
+
+def params(**fields):
+    p = scenario().params()
+    for name, value in fields.items():
+        p[name] = value
+    return p
+
+
+def test_without_a_ranking_the_page_then_the_rank_decides(user):
+    """Requests 4 and 5: the older page first; empty slots never."""
+    pool = pool_of([2, 0, DEAD, 1, 0], requests=[4, 5, 4, 4, 4])
+    assert order_of(user, pool) == [4, 3, 0, 1]
+    assert live_slots(pool) == 4
+    assert order_of(user, pool_of([DEAD, DEAD])) == []
+
+
+def test_page_numbers_wrap_without_confusion(user):
+    """Requests are kept modulo 65,536: 65,535 came before 65,536 (0) and 65,537 (1)."""
+    user["request"] = 65_537
+    pool = pool_of([0, 0, 0], requests=[1, 65_535, 0])
+    assert order_of(user, pool) == [1, 2, 0]
+
+
+def test_a_ranking_counts_once_it_is_finished(user):
+    pool = pool_of([0, 1, 2, DEAD])
+    rank_pool(user[0], pool, np.array([0.1, 0.9, 0.5, 7.0], np.float32))
+    assert order_of(user, pool) == [0, 1, 2]
+    apply_ranking(pool)
+    assert order_of(user, pool) == [1, 2, 0]
+    forget_rankings(pool)
+    assert order_of(user, pool) == [0, 1, 2]
+
+
+def test_ties_go_by_page_then_by_server_rank(user):
+    pool = pool_of([1, 0, 0, 1], requests=[5, 5, 4, 4])
+    rank_pool(user[0], pool, np.zeros(4, np.float32))
+    apply_ranking(pool)
+    assert order_of(user, pool) == [2, 3, 1, 0]
+
+
+def test_slots_that_no_ranking_has_seen_come_last(user):
+    pool = pool_of([0, 1, DEAD, DEAD])
+    rank_pool(user[0], pool, np.array([1, 2, 0, 0], np.float32))
+    pool["rank"][2:], pool["request"][2:] = [0, 1], 6  # joins while the decision is computed
+    user["request"] = 6
+    apply_ranking(pool)
+    assert order_of(user, pool) == [1, 0, 2, 3]
+
+
+def test_any_ranking_is_a_stable_sort(user):
+    """Property: 500 random pools with ties, by score downwards, then page, then rank."""
+    rng = np.random.default_rng(1)
+    for _ in range(500):
+        n = int(rng.integers(1, 30))
+        live = rng.random(n) < 0.7
+        pages = rng.integers(3, 6, n)
+        ranks = np.array([np.sum(pages[:k] == pages[k]) for k in range(n)])
+        pool = pool_of(np.where(live, ranks, DEAD), requests=pages)
+        scores = rng.integers(0, 4, n + 1).astype(np.float32)  # the extra column must not matter
+        rank_pool(user[0], pool, scores)
+        apply_ranking(pool)
+        expected = sorted(np.flatnonzero(live), key=lambda k: (-scores[k], pages[k], ranks[k]))
+        assert order_of(user, pool) == expected
+
+
+def test_what_leaves_unshown_is_wasted(user):
+    pool, waiting = pool_of([0, 1], buffered=[300, 50]), np.zeros(4, WAITING_VIDEO)
+    empty_slot(user[0], pool[0])
+    assert user["wasted"] == 300 and pool["buffered"][0] == 0 and pool["rank"][0] == DEAD
+    waiting["buffered"], user["waiting"] = [10, 20, 0, 999], 3  # the fourth is not in use
+    assert empty_waiting(user[0], waiting) == 3
+    assert user["wasted"] == 330 and user["waiting"] == 0
+
+
+# -- a page takes over -------------------------------------------------------------------------------------------------
+
+VIDEOS = make_catalogue(scenario().catalogue, scenario().server).videos.copy()
+VIDEOS["duration_us"] = 60 * S
+KEY = world_key(1, 1)
+
+
+def page_of(n, **fields):
+    waiting = np.zeros(n, WAITING_VIDEO)
+    waiting["video"], waiting["bitrate"] = 100 + np.arange(n), -1
+    for name, values in fields.items():
+        waiting[name] = values
+    return waiting
+
+
+def test_replace_drops_what_was_unseen_and_takes_the_bytes_along(user):
+    pool = pool_of([0, 1, DEAD, 3], buffered=[10, 20, 0, 30])
+    waiting = page_of(3, buffered=[7, 0, 0], estimate=[2.0, 1.0, 0.0], bitrate=[2, -1, -1])
+    user["waiting"], user["left"], user["response_us"], user["request"] = 3, 1, 9 * S, 6
+    take_over(params(page_size=2)[0], KEY, user[0], pool, waiting, VIDEOS)
+    assert (user["dropped"][0], user["wasted"][0], user["left"][0], user["waiting"][0]) == (3, 60, 2, 0)
+    assert live_slots(pool) == 3 and order_of(user, pool) == [0, 1, 2]
+    assert pool["video"][:3].tolist() == [100, 101, 102] and pool["buffered"][:3].tolist() == [7, 0, 0]
+    assert (pool["arrived_us"][:3] == 9 * S).all() and (pool["request"][:3] == 6).all()
+    assert pool["bitrate"][:3].tolist() == [2, -1, -1] and not waiting["buffered"].any()
+    assert user["ttl_at_us"] == 9 * S + 600 * S
+    assert pool["pxtr"][0, 0] > pool["pxtr"][1, 0] > pool["pxtr"][2, 0]  # predicted views fall with the estimate
+
+
+def test_merge_joins_and_each_slot_keeps_its_age(user):
+    pool = pool_of([0, 1, DEAD, DEAD, DEAD], arrived_us=3 * S)
+    user["waiting"], user["left"], user["response_us"], user["request"] = 2, 1, 9 * S, 6
+    take_over(params(page_size=2, merge=1)[0], KEY, user[0], pool, page_of(2), VIDEOS)
+    assert user["left"] == 3 and user["dropped"] == 0
+    assert order_of(user, pool) == [0, 1, 2, 3]
+    assert user["ttl_at_us"] == 603 * S
+
+
+def test_merge_without_room_drops_the_lowest_server_score(user):
+    pool = pool_of([0, 1, 2], buffered=[1, 2, 4])
+    pool["pxtr"][:, 0] = [300, -900, 20]
+    user["waiting"], user["request"] = 1, 6
+    take_over(params(merge=1)[0], KEY, user[0], pool, page_of(1, estimate=5.0), VIDEOS)
+    assert user["dropped"] == 1 and user["wasted"] == 2
+    assert pool["video"].tolist() == [0, 100, 2]
+
+
+def test_a_page_the_policy_asked_for_replaces_even_when_merging(user):
+    pool = pool_of([0, 1, DEAD])
+    user["waiting"], user["refresh"], user["left"] = 2, 1, 5
+    take_over(params(merge=1, page_size=2)[0], KEY, user[0], pool, page_of(2), VIDEOS)
+    assert user["dropped"] == 2 and live_slots(pool) == 2 and user["left"] == 2 and user["refresh"] == 0
+
+
+# -- expiry ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_candidate_leaves_at_its_ttl_not_a_microsecond_before(user):
+    p = params(ttl_us=5 * S)
+    pool = pool_of([0, 1], arrived_us=[10 * S, 12 * S], buffered=[100, 200])
+    next_expiry(p[0], user[0], pool)
+    assert user["ttl_at_us"] == 15 * S
+    user["now_us"] = 15 * S - 1
+    assert not past_ttl(p[0], user[0], pool[0]) and not expire(p[0], user[0], pool)
+    user["now_us"] = 15 * S
+    assert expire(p[0], user[0], pool)
+    assert user["expired"] == 1 and user["wasted"] == 100 and live_slots(pool) == 1 and user["ttl_at_us"] == 17 * S
+    user["now_us"] = 17 * S
+    assert expire(p[0], user[0], pool) and live_slots(pool) == 0 and user["ttl_at_us"] == NEVER_US
+
+
+def test_a_ttl_in_impressions_counts_from_arrival(user):
+    """Arrived at impression 40: with a TTL of 3 it is good for 41 and 42."""
+    p, pool = params(ttl_impressions=3), pool_of([0])
+    for impression, gone in ((40, False), (42, False), (43, True)):
+        user["impression"] = impression
+        assert past_ttl(p[0], user[0], pool[0]) == gone
+    user["impression"], pool["arrived_at"] = 65_538, 65_535  # kept modulo 65,536
+    assert past_ttl(p[0], user[0], pool[0])
+    user["impression"], pool["arrived_at"] = 1, 65_535  # the first page came at impression -1
+    assert not past_ttl(p[0], user[0], pool[0])
+
+
+def test_never_is_never(user):
+    p, pool = params(ttl_us=NEVER_US), pool_of([0], arrived_us=10**15)
+    user["now_us"] = 2 * 10**15
+    next_expiry(p[0], user[0], pool)
+    assert user["ttl_at_us"] == NEVER_US and not expire(p[0], user[0], pool)
