@@ -151,7 +151,8 @@ def read_log(path: Path) -> tuple[pa.Table, dict[str, Any]]:
     except OSError as error:
         raise SettingError(f"{str(path)[:200]!r} cannot be read: {error.strerror or error}; {_REMEDY}") from None
     except _DAMAGE as error:
-        raise SettingError(f"{str(path)[:200]!r} is damaged or no log of nextone: {error}; {_REMEDY}") from None
+        reason = str(error).rstrip(". ")[:200]
+        raise SettingError(f"{str(path)[:200]!r} is damaged or no log of nextone: {reason}; {_REMEDY}") from None
 
 
 def replay(path: Path) -> Replay:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
-from worlds import AMPLE, POLICIES, Outcome, page_asker, run, same_bits, same_run, scenario
+from worlds import AMPLE, POLICIES, Outcome, page_asker, policy_id, run, same_bits, same_run, scenario
 
 from nextone.experiments.deciding import is_edge, make_decider
 from nextone.sim.batch_run import NO_SCORES, advance_parallel, advance_rows
@@ -42,7 +42,7 @@ def twins(world_of, policy, **window):
 
 
 @pytest.mark.parametrize("odd", ODD)
-@pytest.mark.parametrize("policy", POLICIES, ids=str)
+@pytest.mark.parametrize("policy", POLICIES, ids=policy_id)
 def test_event_world_and_batch_world_log_the_same_bits(policy, odd):
     event, batch = twins(scenario(**ODD[odd]), policy, minutes=10.0)
     assert same_run(event, batch) == ""
@@ -50,7 +50,7 @@ def test_event_world_and_batch_world_log_the_same_bits(policy, odd):
     assert event.server.waited_us == 0
 
 
-@pytest.mark.parametrize("policy", ["cloud_only", "tag_momentum", page_asker], ids=str)
+@pytest.mark.parametrize("policy", ["cloud_only", "tag_momentum", page_asker], ids=policy_id)
 def test_event_world_and_batch_world_log_the_same_bits_over_days(policy):
     event, batch = twins(scenario(sessions__gap_hours=1.0, sessions__leave_per_min=0.3), policy, days=0.4)
     assert same_run(event, batch) == ""
@@ -77,17 +77,13 @@ def test_twins_would_notice():
     assert same_bits(nudged, batch.records.impressions).startswith("stay_logit differs in 1 of")
 
 
-@pytest.mark.parametrize("policy", ["cloud_only", "buffered_first", page_asker], ids=str)
+@pytest.mark.parametrize("policy", ["cloud_only", "buffered_first", page_asker], ids=policy_id)
 def test_same_bits_for_any_number_of_threads_and_parts(policy):
     one = run(scenario(), policy, minutes=10.0)
-    before = numba.get_num_threads()
-    try:
-        for threads in range(1, min(4, before) + 1):
-            numba.set_num_threads(threads)
-            for parts in (1, 2, 3, 12, 40):
-                assert same_run(one, run(scenario(), policy, minutes=10.0, parts=parts, log_rows=64)) == ""
-    finally:
-        numba.set_num_threads(before)
+    for threads in range(1, min(4, numba.config.NUMBA_NUM_THREADS) + 1):
+        for parts in (1, 2, 3, 12, 40):
+            other = run(scenario(), policy, minutes=10.0, parts=parts, threads=threads, log_rows=64)
+            assert same_run(one, other) == ""
 
 
 def run_in_any_order(world_of, policy, window_us, rng):
@@ -108,7 +104,7 @@ def run_in_any_order(world_of, policy, window_us, rng):
     return Outcome(world, logs.records(), None)
 
 
-@pytest.mark.parametrize("policy", ["cloud_only", "random", "tag_momentum", page_asker], ids=str)
+@pytest.mark.parametrize("policy", ["cloud_only", "random", "tag_momentum", page_asker], ids=policy_id)
 @pytest.mark.parametrize("odd", ["default", "merge"])
 def test_same_bits_for_any_order_of_people_and_any_batches(policy, odd):
     world_of = scenario(**ODD[odd])

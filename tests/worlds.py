@@ -6,6 +6,7 @@ Not a test module. `scenario()` is small on purpose (12 people, 300 synthetic vi
 import math
 from typing import NamedTuple
 
+import numba
 import numpy as np
 from hypothesis import strategies as st
 
@@ -62,6 +63,7 @@ def run(
     days=None,
     engine="batch",
     parts=1,
+    threads=1,
     workers=None,
     queue_waits=(0,),
     traced=-1,
@@ -86,6 +88,7 @@ def run(
     decide = make_decider(policy, world)
     server = None
     if batch:
+        numba.set_num_threads(threads)  # one: threads that wait for each other are slow while other tests run
         records = run_batch(world, decide, end_us=window_us, days=days is not None)
     else:
         records, server = run_events(
@@ -144,6 +147,11 @@ def page_asker(observation):
 def indifferent(observation):
     """The same score for everything: the server's order among what is live."""
     return np.zeros(observation.mask.shape, np.float32)
+
+
+def policy_id(policy):
+    """A policy's name: the same in every process that collects the tests."""
+    return policy if isinstance(policy, str) else policy.__name__
 
 
 POLICIES = (*decider_names(), page_asker)
