@@ -265,7 +265,8 @@ def _caption(result: "Comparison") -> str:
     return (
         f"{_subtitle(result)}\nArms: paired difference in % of the baseline's mean ± half its 95 % interval; "
         "* the interval excludes 0; ×n: the variance that shared luck saved (abs: in the metric's unit, where the "
-        f"baseline cannot be told from 0; without * or ×: the arm's own mean, where the baseline has none).\nMedian over metrics: {'; '.join(map(_luck, result.arms[1:], others))}."
+        f"baseline cannot be told from 0; without * or ×: the arm's own mean, where the baseline has none).\n"
+        f"Median over metrics: {'; '.join(map(_luck, result.arms[1:], others))}."
     )
 
 

@@ -15,7 +15,7 @@ def inference_us(p, key, user):
     mean = p.inference_us[user.tier]
     if mean == 0:
         return 0
-    z = normal_quantile(uniform(key, LIFE, user.user, user.impression + 1, 200 + user.phase))
+    z = normal_quantile(uniform(key, LIFE, user.user, user.impression + 1, 200 + np.int64(user.phase)))
     sd = p.inference_log_sd
     return max(min(p.inference_min_us, mean), np.int64(mean * np.exp(sd * z - 0.5 * sd * sd)))
 

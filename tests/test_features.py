@@ -308,9 +308,11 @@ def test_people_are_seen_alike_alone_and_together(seed, order):
 
 
 def test_one_compiled_signature_for_any_pool_and_history():
-    for slots, past in ((6, 4), (20, 20), (100, 50)):
+    seen(random_world(1, slots=6, past=4))
+    compiled = len(getattr(observe, "signatures", [0]))  # real worlds of other tests have read-only catalogues
+    for slots, past in ((20, 20), (100, 50)):
         seen(random_world(1, slots=slots, past=past))
-    assert len(getattr(observe, "signatures", [0])) == 1
+    assert len(getattr(observe, "signatures", [0])) == compiled
 
 
 def test_the_documentation_shows_the_table() -> None:

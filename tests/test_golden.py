@@ -22,8 +22,9 @@ HEAD = "{:>3} {:>7} {:>5} {:>7} {:>4} {:>4} {:>5} {:>6} {:>6} {:>6} {:>6} {:>7} 
 def story() -> str:
     """The first session of one person on a slow link with a short TTL: impressions and requests, ms and bytes."""
     world_of = scenario(
-        population__users=3, catalogue__videos=20_000, network__shares=(0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0), network__constant_mbps=1.5,
-        network__outages_per_hour=20.0, network__loss=0.1, client__ttl_s=45.0, server__candidates=9,
+        population__users=3, catalogue__videos=20_000, network__constant_mbps=1.5,
+        network__shares=(0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0), network__outages_per_hour=20.0,
+        network__loss=0.1, client__ttl_s=45.0, server__candidates=9,
         feedback__like=0.3, feedback__browse=0.3,
     )  # fmt: skip
     finished = run(world_of, "tag_momentum", seed=SEED, minutes=20.0, engine="event", workers=AMPLE)
