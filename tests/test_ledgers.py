@@ -4,11 +4,13 @@
 and from one person's moments, so that a sum kept wrongly twice would not pass.
 """
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from worlds import AMPLE, page_asker, policies, run, scenario, scenarios
+from worlds import AMPLE, POLICIES, page_asker, policies, run, scenario, scenarios
 
 from nextone.sim.ledger import LedgerError, check_ledgers, still_buffered
 from nextone.sim.state import CUT, DECODING, LAST, PICKING, PLAYING, SERVED, STALLED, STARTING
@@ -197,17 +199,45 @@ def test_ledgers_balance_over_days(world_of, policy, seed, engine):
     check_everything(outcome, world_of, policy, who)
 
 
-@pytest.mark.parametrize("policy", ["cloud_only", page_asker])
+HASTY = scenario(
+    population__users=3_000, sessions__leave_per_min=6.0, sessions__gap_hours=0.51, sessions__gap_log_sd=0.2,
+    network__outages_per_hour=20.0, network__loss=0.02, client__ttl_s=20.0, catalogue__videos=2_000,
+)  # fmt: skip
+"""Many short lives at once: 37 sessions a person and day, of 1.5 impressions each."""
+
+
+def check_hasty(policy, replication):
+    """How many sessions balanced."""
+    outcome = run(HASTY, policy, replication=replication, days=1.0, parts=2, threads=2, log_rows=1 << 16)
+    check_time(outcome)
+    check_bytes(outcome, HASTY)
+    check_videos(outcome, HASTY, policy)
+    check_requests(outcome)
+    return len(outcome.records.sessions)
+
+
+@pytest.mark.parametrize("policy", ["cloud_only", page_asker], ids=str)
 def test_a_hundred_thousand_sessions(policy):
-    """Goal 1: many short lives at once; what a fuzzed run of 30 people would meet once in a thousand."""
-    world_of = scenario(
-        population__users=3_000, sessions__leave_per_min=6.0, sessions__gap_hours=0.51, sessions__gap_log_sd=0.2,
-        network__outages_per_hour=20.0, network__loss=0.02, client__ttl_s=20.0, catalogue__videos=2_000,
-    )  # fmt: skip
-    outcome = run(world_of, policy, days=1.0, parts=2, log_rows=1 << 16)
-    assert len(outcome.records.sessions) > 50_000
-    check_bytes(outcome, world_of)
-    assert outcome.world.users["wall_us"].min() > 0
+    """Goal 1: what a fuzzed run of 30 people would meet once in a thousand."""
+    assert check_hasty(policy, 0) > 100_000
+
+
+@pytest.mark.long
+def test_ten_million_sessions():
+    """Goal 1 overnight."""
+    policy, sessions, replication = itertools.cycle(POLICIES), 0, 1
+    while sessions < 10_000_000:
+        sessions += check_hasty(next(policy), replication)
+        replication += 1
+
+
+@pytest.mark.long
+@settings(max_examples=3_000, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+@given(scenarios, policies, st.integers(0, 2**32), st.sampled_from([3.0, 20.0]), st.sampled_from(["batch", "event"]))
+def test_ledgers_balance_in_fresh_worlds(world_of, policy, seed, minutes, engine):
+    """Other examples each time; hypothesis prints the one that fails and how to repeat it."""
+    who = seed % world_of.population.users
+    check_everything(run(world_of, policy, seed=seed, minutes=minutes, traced=who, engine=engine), world_of, policy, who)
 
 
 def test_a_broken_ledger_is_found():
