@@ -23,9 +23,11 @@ SMALL = ["--users", "20", "--minutes", "5", "--policies", "cloud_only,random"]
 
 
 def nextone_process(*arguments, **options):
+    """The command as from a terminal: with Ctrl-C, even where the tests themselves run in the background of a shell."""
     return subprocess.Popen(
         [sys.executable, "-m", "nextone.cli", *arguments],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **options,
     )  # fmt: skip
 
 

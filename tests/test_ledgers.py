@@ -208,7 +208,7 @@ HASTY = scenario(
 
 def check_hasty(policy, replication):
     """How many sessions balanced."""
-    outcome = run(HASTY, policy, replication=replication, days=1.0, parts=2, threads=2, log_rows=1 << 16)
+    outcome = run(HASTY, policy, replication=replication, days=1.0, log_rows=1 << 16)
     check_time(outcome)
     check_bytes(outcome, HASTY)
     check_videos(outcome, HASTY, policy)

@@ -209,9 +209,9 @@ def dry(user, knots, *, have, total, bitrate_bps, play_us=0, until_us):
 
 
 def test_play_runs_dry_when_a_brute_force_player_does():
-    """2,000 random links, buffers and first bytes, within 300 ms each (so that brute force is cheap)."""
+    """800 random links, buffers and first bytes, within 300 ms each (so that brute force is cheap)."""
     rng, ran_dry = np.random.default_rng(5), 0
-    for case in range(2_000):
+    for case in range(800):
         n = int(rng.integers(1, 6))
         t_us = np.append(0, np.cumsum(rng.integers(1_000, 200_000, n)))
         bitrate = int(rng.integers(100_000, 3_000_000))
@@ -229,7 +229,7 @@ def test_play_runs_dry_when_a_brute_force_player_does():
                                       until_us=300_000)  # fmt: skip
         assert earliest <= found <= latest, case
         ran_dry += found < NEVER_US
-    assert 300 < ran_dry < 1_900
+    assert 120 < ran_dry < 760
 
 
 def test_play_runs_dry_before_the_end_of_a_video_that_loops():
