@@ -61,23 +61,25 @@ def report_outcome(user, behaviours, video, predicted_milli, outcome, end_us):
 
 
 @njit(cache=True, error_model="numpy")
-def retrieve(p, key, user, listed, tag_start, found, meeting):
-    """The person's next videos: rows of `listed` into `found`, nth meetings into `meeting`; how many.
+def retrieve(p, key, user, tag_start, found, meeting, ids, high, low):
+    """The person's next videos: rows of `listed` into `found`, nth meetings into `meeting`; how many. The last three
+    arguments are scratch.
 
     The next retrieved_per_impression x page_size of the person's stream, give or take the rounding of each tag's share.
     A tag's share is fixed by the lasting prior, so the stream is a pure function of the person: before n videos the
     walk through a tag has taken floor(share n + phase) steps, and none comes twice before the list is used up.
     """
     tags = len(tag_start) - 1
-    ids, weight = np.arange(tags), np.empty(tags)
-    high, low = np.empty(tags, np.uint64), np.empty(tags, np.uint64)
-    many_words(key, TASTE, user.user, ids, high, low)
+    weight = np.empty(tags)
+    for tag in range(tags):
+        ids[tag] = tag
+    many_words(key, TASTE, user.user, ids[:tags], high, low)
     total = 0.0
     for tag in range(tags):
         prior = belief(high[tag], low[tag], user.taste_sd, p.taste_correlation)
         weight[tag] = (tag_start[tag + 1] - tag_start[tag]) * np.exp(p.retrieval_focus * prior)
         total += weight[tag]
-    many_words(key, WALK, user.user, ids, high, low)
+    many_words(key, WALK, user.user, ids[:tags], high, low)
     before = user.stream
     after = before + p.retrieved_per_impression * p.page_size
     count = 0
@@ -119,7 +121,7 @@ def rank_page(p, key, user, taste, listed, tag_start, waiting, wanted):
     room = p.retrieved_per_impression * p.page_size + len(tag_start)
     found, meeting, videos = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
     high, low = np.empty(room, np.uint64), np.empty(room, np.uint64)
-    count = retrieve(p, key, user, listed, tag_start, found, meeting)
+    count = retrieve(p, key, user, tag_start, found, meeting, videos, high, low)
     for n in range(count):
         videos[n] = listed[found[n]].video
     many_words(key, MATCH, user.user, videos[:count], high, low)

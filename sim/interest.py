@@ -40,14 +40,20 @@ def lasting_match(key, user, video, sd, correlation):
 
 
 @njit(cache=True, error_model="numpy")
+def interest_now(p, key, user, taste, tag):
+    """Interest of a person in a tag as it is now: lasting, drifted, less fatigue; logit."""
+    interest, _ = lasting_interest(key, user.user, tag, user.taste_sd, p.taste_correlation)
+    return interest + taste[tag].drift - taste[tag].satiation
+
+
+@njit(cache=True, error_model="numpy")
 def affinity(p, key, user, taste, video_id, video):
     """What draws this person to this video now, over and above its quality, logit: interest less fatigue, and match.
 
     A video with two tags is met with the mean of both."""
-    total = 0.0
-    for tag in (video.tag, video.tag2):
-        interest, _ = lasting_interest(key, user.user, tag, user.taste_sd, p.taste_correlation)
-        total += 0.5 * (interest + taste[tag].drift - taste[tag].satiation)
+    total = interest_now(p, key, user, taste, video.tag)
+    if video.tag2 != video.tag:
+        total = 0.5 * (total + interest_now(p, key, user, taste, video.tag2))
     match, _ = lasting_match(key, user.user, video_id, p.match_sd, p.match_correlation)
     return total + match
 

@@ -38,15 +38,25 @@ def watch_time_us(p, logit, duration_us, u_stay, u_time, u_loop, u_rest):
     Non-decreasing in `logit` for given draws, each in (0, 1). Source: two lognormals with a dead time fitted to
     KuaiRand-Pure (calibration.md section 3); see experiments/calibrate for the fit of a later version.
     """
+    time_us = attention_us(p, logit, u_stay, u_time)
+    return time_us if time_us < duration_us else end_us(p, duration_us, u_loop, u_rest)
+
+
+@njit(cache=True, error_model="numpy")
+def attention_us(p, logit, u_stay, u_time):
+    """How long the person would watch a video without end."""
     z = normal_quantile(u_time)
     if u_stay < sigmoid(logit):
         seconds = np.exp(p.watch_log_mean + p.watch_log_slope * logit + p.watch_log_sd * z)
         seconds = max(seconds, np.exp(p.skip_log_mean + p.skip_log_sd * z))
     else:
         seconds = np.exp(p.skip_log_mean + p.skip_log_sd * z)
-    time_us = p.dead_time_us + np.int64(min(seconds, 1e6) * 1e6)
-    if time_us < duration_us:
-        return time_us
+    return p.dead_time_us + np.int64(min(seconds, 1e6) * 1e6)
+
+
+@njit(cache=True, error_model="numpy")
+def end_us(p, duration_us, u_loop, u_rest):
+    """How long it plays for who reached its end: to the end, or into another round."""
     if u_loop >= p.loop:
         return max(duration_us, p.dead_time_us)
     return max(duration_us + np.int64(duration_us * min(-np.log(u_rest) * LOOP_MEAN, 20.0)), p.dead_time_us)
@@ -56,8 +66,11 @@ def watch_time_us(p, logit, duration_us, u_stay, u_time, u_loop, u_rest):
 def draw_watch_us(p, key, user, video_id, duration_us, meeting, logit):
     """`watch_time_us` of this person's nth meeting with this video."""
     u_stay, u_time = uniform2(key, WATCH, user.user, video_id, meeting)
+    time_us = attention_us(p, logit, u_stay, u_time)
+    if time_us < duration_us:  # most leave before the end: the second pair is not drawn
+        return time_us
     u_loop, u_rest = uniform2(key, WATCH, user.user, video_id, np.int64(meeting) + SECOND_DRAW)
-    return watch_time_us(p, logit, duration_us, u_stay, u_time, u_loop, u_rest)
+    return end_us(p, duration_us, u_loop, u_rest)
 
 
 @njit(cache=True, error_model="numpy")

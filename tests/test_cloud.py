@@ -31,7 +31,8 @@ def pages(world, who, count):
     room = int(p["retrieved_per_impression"] * p["page_size"]) + len(world.tag_start)
     for _ in range(count):
         found, meeting = np.zeros(room, np.int64), np.zeros(room, np.int64)
-        n = retrieve(p, world.key, world.users[who], world.listed, world.tag_start, found, meeting)
+        scratch = np.zeros(len(found), np.int64), *np.zeros((2, len(found)), np.uint64)
+        n = retrieve(p, world.key, world.users[who], world.tag_start, found, meeting, *scratch)
         out.append((found[:n].copy(), meeting[:n].copy()))
     return out
 
