@@ -113,13 +113,14 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Compare policies: same people, phones, links and luck; paired differences with 95 % intervals."""
+    base = _scenario(scenario, settings, users)  # what is wrong with it is told before the compiled model is loaded
     from nextone.experiments.compare import check_run
     from nextone.experiments.compare import compare as run
 
     workers = _cores() if workers is None else workers
     minutes = 60.0 if minutes is None and days is None else minutes
     check_run(replications=replications, minutes=minutes, days=days, seed=seed, workers=workers)
-    arms = _arms(policies, arm or [], _scenario(scenario, settings, users).with_workers(minutes, days))
+    arms = _arms(policies, arm or [], base.with_workers(minutes, days))
     if out is not None:
         prepare_folder(out)
     with _progress(as_json) as progress:
@@ -265,7 +266,12 @@ def _scenario(file: Path | None, settings: Sequence[str] | None, users: int | No
         if any(text.split("=")[0].strip() == "population.users" for text in settings):
             raise SettingError("--users and --set population.users=... are both given; give one")
         settings.append(f"population.users={users}")
-    return with_settings(load_scenario(file) if file is not None else Scenario(), settings)
+    chosen = with_settings(load_scenario(file) if file is not None else Scenario(), settings)
+    if chosen.network.traces:  # bad traces are told at once, before the compiled model is loaded
+        from nextone.sim.traces import read_traces
+
+        read_traces(chosen.network.traces)
+    return chosen
 
 
 def _arms(policies: str, texts: Sequence[str], base: "Scenario") -> list["Arm"]:
