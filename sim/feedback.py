@@ -14,7 +14,6 @@ from .watching import SECOND_DRAW
 
 KINDS = 6
 HATE = 4  # index in config.FEEDBACK
-LIKE_BIT = 1
 LONG_SHARE = 0.353  # Source: KuaiRand-Pure tab 1, P(long view); keeps the rates at their stated means
 
 

@@ -19,7 +19,6 @@ from .state import (
 )
 
 HOUR_US = 3_600_000_000
-DAY_US = 24 * HOUR_US
 NEUTRAL = 0.5  # of impressions are valid plays: satisfaction zero (KuaiRand-Pure .498)
 LIKE_JOY, HATE_PAIN = 1.0, 2.0  # Assumed: in valid plays
 SESSION_GAP_US = HOUR_US // 2  # Source: KuaiRand-27K counts, a session ends after 30 min without a request
