@@ -268,6 +268,7 @@ _COLUMNS: dict[str, tuple[_Column, ...]] = {
         _flag("cut", "ended by the window, not by the person", "cut"),
         _flag("dry", "ended while waiting for a page", "dry"),
         _same("hidden_satisfaction", "at the end", "satisfaction"),
+        _same("hidden_mood", "of the session; no policy may see it", "mood"),
     ),
 }  # fmt: skip
 _DTYPES = {"impressions": IMPRESSION, "requests": REQUEST, "sessions": SESSION}

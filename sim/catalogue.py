@@ -12,10 +12,14 @@ import pyarrow.parquet as pq
 from numba import njit
 
 from .chance import RESAMPLE, VIDEO, normal2, uniform
-from .config import Catalogue, Server
+from .config import PARAMS_DTYPE, Catalogue, Scenario
 from .data import open_data
 from .state import LISTED, Array, blank
 from .state import VIDEO as VIDEO_ROW
+from .watching import length_logit
+
+
+REAL_VIDEOS = 7_248  # Source: KuaiRand-Pure, videos with a tag and a duration
 
 
 class Videos(NamedTuple):
@@ -26,9 +30,14 @@ class Videos(NamedTuple):
     tag_start: Array  # (D + 1,) int64
 
 
-@lru_cache(maxsize=4)
-def make_catalogue(catalogue: Catalogue, server: Server) -> Videos:
+def make_catalogue(scenario: Scenario) -> Videos:
     """The videos of a scenario; the arrays are shared and read-only."""
+    w = scenario.watching
+    return _make(scenario.catalogue, scenario.server.quality_correlation, w.stay_length, w.stay_length_bend)
+
+
+@lru_cache(maxsize=4)
+def _make(catalogue: Catalogue, correlation: float, length: float, bend: float) -> Videos:
     key = np.array([catalogue.catalogue_seed, 0x766964], dtype=np.uint32)
     videos = blank(catalogue.videos, VIDEO_ROW)
     if catalogue.kind == "kuairand":
@@ -44,7 +53,10 @@ def make_catalogue(catalogue: Catalogue, server: Server) -> Videos:
     else:
         tags = catalogue.tags
         _synthesize(key, videos, tags, catalogue.duration_log_mean, catalogue.duration_log_sd)
-    _give_quality(key, videos, catalogue.quality_sd, catalogue.appeal_sd, server.quality_correlation)
+    _give_quality(key, videos, catalogue.quality_sd, catalogue.appeal_sd, correlation)
+    effect = blank(1, PARAMS_DTYPE)
+    effect["stay_length"], effect["stay_length_bend"] = length, bend
+    _add_length(effect, videos)
     order = np.argsort(videos["tag"], kind="stable")
     listed = blank(len(videos), LISTED)
     listed["video"] = order
@@ -54,6 +66,14 @@ def make_catalogue(catalogue: Catalogue, server: Server) -> Videos:
     for array in (videos, listed, tag_start):
         array.setflags(write=False)
     return Videos(videos, listed, tag_start)
+
+
+@njit(cache=True, error_model="numpy")
+def _add_length(params, videos):
+    """Quality includes what length does to staying; the cloud ranks within lengths (D2Q, KDD 2022), so its estimate
+    does not."""
+    for v in range(len(videos)):
+        videos[v].quality += np.float32(length_logit(params[0], videos[v].duration_us))
 
 
 @njit(cache=True, error_model="numpy")

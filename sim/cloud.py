@@ -10,10 +10,10 @@ import numpy as np
 from numba import njit
 
 from .chance import MATCH, TASTE, VIDEO, WALK, many_words, philox, quick_normal
-from .feedback import HATE, LONG_SHARE
+from .feedback import COMPLETE_SHARE, HATE, LONG_SHARE, SHORT_SHARE, mean_level
 from .interest import belief
 from .state import VALID
-from .watching import LONG_US, VALID_US, sigmoid
+from .watching import LONG_US, VALID_US, length_logit, sigmoid
 
 STRIDES = np.array(
     [2147483647, 2147483629, 2147483587, 2147483579, 2147483563, 2147483549, 2147483543, 2147483497,
@@ -24,6 +24,7 @@ STRIDES = np.array(
 CLOCK_LOG = np.log(1e6)  # log seconds to log microseconds
 HEAD_KIND = np.array([-1, -1, 0, 1, 2, 3, HATE])  # PXTR's order to config.FEEDBACK's
 MOST = 0.9  # no rate of feedback is predicted higher
+VALID_SHARE = 0.485  # Source: KuaiRand-Pure tab 1, P(played 7 s or to the end)
 SEEN_AS_NOISE = 2.9  # (16 sqrt(3) / (15 pi))**-2: mean of sigmoid(normal), MacKay's approximation
 
 
@@ -181,7 +182,8 @@ def predict_rates(p, key, user, video_id, video, estimate, pxtr):
     unknown = p.person_sd**2 * (1 - p.quality_correlation**2) + p.quality_sd**2 * (1 - p.quality_correlation**2)
     unknown += p.mood_sd**2 + p.match_sd**2 * (1 - p.match_correlation**2)
     unknown += 0.5 * user.taste_sd**2 * (1 - p.taste_correlation**2)
-    stays = sigmoid((p.stay + user.cloud_person + estimate) / np.sqrt(1.0 + unknown / SEEN_AS_NOISE))
+    believed = p.stay + length_logit(p, video.duration_us) + user.cloud_person + estimate
+    stays = sigmoid(believed / np.sqrt(1.0 + unknown / SEEN_AS_NOISE))
     valid_us, long_us = min(VALID_US, video.duration_us), min(LONG_US, video.duration_us)
     dead = p.dead_time_us
     skip_valid = tail(valid_us, dead, p.skip_log_mean, p.skip_log_sd)
@@ -201,8 +203,9 @@ def predict_rates(p, key, user, video_id, video, estimate, pxtr):
         kind = HEAD_KIND[head]
         weight = 1.0 / p.user_icc - 1.0  # beta-binomial: prior worth so many impressions
         chance = (user.past[kind] + weight * population_rate(p, kind)) / (user.past_impressions + weight)
-        ratio = p.long_ratio[kind]
-        chance *= (1.0 + (ratio - 1.0) * long) / (1.0 + (ratio - 1.0) * LONG_SHARE)
+        short = (1.0 - max(valid, long)) * SHORT_SHARE / (1.0 - VALID_SHARE)
+        chance *= mean_level(p, kind, short, long, long * COMPLETE_SHARE / LONG_SHARE)
+        chance /= mean_level(p, kind, SHORT_SHARE, LONG_SHARE, COMPLETE_SHARE)
         chance *= np.exp(video.cloud_appeal - 0.5 * (p.appeal_sd * p.quality_correlation) ** 2)
         pxtr[head] = logit_milli(min(chance, MOST), error + p.pxtr_bias)
 

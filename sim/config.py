@@ -126,26 +126,41 @@ class Watching(Section):
     """How long a person stays with a video."""
 
     stay: float = number(
-        -1.65, "logit", "Source: KuaiRand-Pure main feed, valid play .498 under cloud_only",
+        -1.3, "logit", "Source: KuaiRand-Pure main feed, valid play .498 under cloud_only",
         "log-odds of staying for a random video, all else zero", ge=-20, le=20)  # fmt: skip
+    stay_length: float = number(
+        0.27, "logit per log", "Source: KuaiRand-Pure, long view by length", "readiness to stay by log(length / 1 min)",
+        ge=-5, le=5)  # fmt: skip
+    stay_length_bend: float = number(
+        -0.39, "logit per log^2", "Source: KuaiRand-Pure, long view by length", "the same by its square", ge=-5, le=5)  # fmt: skip
     dead_time_s: float = number(
-        0.5, "s", "Source: KuaiRand-Pure, P(play < .5 s) = .015", "nobody decides before", ge=0, le=10)  # fmt: skip
+        0.76, "s", "Source: KuaiRand-Pure, P(play < 1 s) = .054", "time before a decision, median", ge=0, le=10)  # fmt: skip
+    dead_time_log_sd: float = number(
+        0.3, "log", "Source: KuaiRand-Pure, P(play < .5, 1, 1.5 s) = .015, .054, .156", "log-sd of it", ge=0, le=3)  # fmt: skip
     skip_log_mean: float = number(
-        0.72, "log s", "Source: KuaiRand-Pure, two lognormals with a dead time", "log-mean time to an early leave",
+        0.93, "log s", "Source: KuaiRand-Pure, two lognormals with a dead time", "log-mean time to an early leave",
         ge=-5, le=5)  # fmt: skip
     skip_log_sd: float = number(
-        0.95, "log", "Source: KuaiRand-Pure, two lognormals with a dead time", "log-sd of it", ge=0.01, le=3)  # fmt: skip
+        1.67, "log", "Source: KuaiRand-Pure, two lognormals with a dead time", "log-sd of it", ge=0.01, le=3)  # fmt: skip
     watch_log_mean: float = number(
-        3.83, "log s", "Source: KuaiRand-Pure, videos of 60 s and more", "log-mean time of those who stay",
+        4.39, "log s", "Source: KuaiRand-Pure, videos of 60 s and more", "log-mean time of those who stay",
         ge=-5, le=10)  # fmt: skip
     watch_log_sd: float = number(
-        1.03, "log", "Source: KuaiRand-Pure, videos of 60 s and more", "log-sd of it", ge=0.01, le=3)  # fmt: skip
+        1.16, "log", "Source: KuaiRand-Pure, videos of 60 s and more", "log-sd of it", ge=0.01, le=3)  # fmt: skip
     watch_log_slope: float = number(
-        0.1, "log per logit", "Assumed: who likes it more stays longer", "lengthening by the logit of staying",
+        0.08, "log per logit", "Source: KuaiRand-Pure, weakly identified; who likes it more stays longer", "lengthening by the logit of staying",
         ge=0, le=1)  # fmt: skip
     loop: float = number(
-        0.32, "probability", "Source: KuaiRand-Pure, over 20 s: .049 beyond 1.05 of .154 at the end or beyond",
-        "chance to let a finished video play again", ge=0, le=0.95)  # fmt: skip
+        0.47, "probability", "Source: KuaiRand-Pure, time beyond the end", "chance to let a finished video play again",
+        ge=0, le=1)  # fmt: skip
+    loop_log_mean: float = number(
+        1.77, "log s", "Source: KuaiRand-Pure, time beyond the end", "log-mean time it then plays on", ge=-5, le=10)  # fmt: skip
+    loop_log_sd: float = number(
+        1.23, "log", "Source: KuaiRand-Pure, time beyond the end", "log-sd of it", ge=0, le=3)  # fmt: skip
+    react_log_mean: float = number(
+        -0.07, "log s", "Source: KuaiRand-Pure, time beyond the end", "log-mean time to swipe on otherwise", ge=-5, le=5)  # fmt: skip
+    react_log_sd: float = number(
+        0.65, "log", "Source: KuaiRand-Pure, time beyond the end", "log-sd of it", ge=0, le=3)  # fmt: skip
 
 
 class Feedback(Section):
@@ -157,8 +172,14 @@ class Feedback(Section):
     forward: float = number(0.0009, "per impression", "Source: KuaiRand-Pure tab 1", "forwards", ge=0, le=1)
     hate: float = number(0.0008, "per impression", "Source: KuaiRand-Pure tab 1", "'not interested'", ge=0, le=1)
     profile: float = number(0.0216, "per impression", "Source: KuaiRand-Pure tab 1", "author's profile opened", ge=0, le=1)
+    skip_ratio: Annotated[tuple[float, float, float, float, float, float], _spread(6)] = number(
+        (0.5, 0.4, 0.5, 0.7, 0.8, 0.56), "ratio", "Source: KuaiRand-Pure tab 1, rate on a play < 5 s / on a middling one",
+        "like, follow, comment, forward, hate, profile", ge=0)  # fmt: skip
     long_ratio: Annotated[tuple[float, float, float, float, float, float], _spread(6)] = number(
-        (3.06, 3.41, 13.6, 4.83, 0.72, 5.0), "ratio", "Source: KuaiRand-Pure tab 1, rate on a long view / otherwise",
+        (1.45, 1.4, 7.0, 3.5, 0.6, 2.5), "ratio", "Source: KuaiRand-Pure tab 1, rate on a long view / on a middling play",
+        "like, follow, comment, forward, hate, profile", ge=0)  # fmt: skip
+    complete_ratio: Annotated[tuple[float, float, float, float, float, float], _spread(6)] = number(
+        (1.73, 1.8, 1.5, 1.2, 0.9, 1.9), "ratio", "Source: KuaiRand-Pure tab 1, rate when completed / on other long views",
         "like, follow, comment, forward, hate, profile", ge=0)  # fmt: skip
     match_slope: float = number(
         0.15, "log per logit", "Assumed: people like what they like",

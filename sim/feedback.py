@@ -1,7 +1,7 @@
 """Feedback: like, follow, comment, forward, hate, profile, and time spent in the comments. Step 8 of the journey.
 
-A chance is the person's own propensity (most never like, a few like a lot), the video's appeal, whether it was watched
-long, and whether it suits the person. Called once per impression, after its play time is known.
+A chance is the person's own propensity (most never like, a few like a lot), the video's appeal, how long it was watched,
+and whether it suits the person. Called once per impression, after its play time is known.
 """
 
 import numpy as np
@@ -9,24 +9,39 @@ from numba import njit
 
 from .chance import FEEDBACK as STREAM
 from .chance import normal_quantile, philox, to_unit
-from .state import LONG
+from .state import COMPLETE, LONG
 from .watching import SECOND_DRAW
 
 KINDS = 6
 HATE = 4  # index in config.FEEDBACK
-LONG_SHARE = 0.353  # Source: KuaiRand-Pure tab 1, P(long view); keeps the rates at their stated means
+SHORT_US = 5_000_000  # Source: calibration.md section 3, feedback given a skip below 5 s
+# Source: KuaiRand-Pure tab 1, shares of plays below 5 s, of long views and of completed ones; they keep the rates at
+# their stated means.
+SHORT_SHARE, LONG_SHARE, COMPLETE_SHARE = 0.451, 0.353, 0.184
 
 
 @njit(cache=True, error_model="numpy")
-def feedback_chance(p, kind, propensity, factor, long_view):
+def mean_level(p, kind, short, long, complete):
+    """How likely feedback is against a play of middling length, given the shares of short, long and completed plays.
+
+    Completed plays are long views too."""
+    return (
+        max(1.0 - short - long, 0.0)
+        + short * p.skip_ratio[kind]
+        + p.long_ratio[kind] * (long - complete + complete * p.complete_ratio[kind])
+    )
+
+
+@njit(cache=True, error_model="numpy")
+def feedback_chance(p, kind, propensity, factor, play_us, outcome):
     """Chance in [0, 1] of one kind of feedback: the person's propensity, the video's factor, and how it was watched."""
-    ratio = p.long_ratio[kind]
-    base = propensity / (1.0 - LONG_SHARE + LONG_SHARE * ratio)
-    return min(1.0, base * (ratio if long_view else 1.0) * factor)
+    long, complete = outcome & LONG != 0, outcome & COMPLETE != 0
+    level = mean_level(p, kind, play_us < SHORT_US and not (long or complete), long or complete, complete)
+    return min(1.0, propensity * level / mean_level(p, kind, SHORT_SHARE, LONG_SHARE, COMPLETE_SHARE) * factor)
 
 
 @njit(cache=True, error_model="numpy")
-def draw_feedback(p, key, user, video_id, video, meeting, suits, outcome):
+def draw_feedback(p, key, user, video_id, video, meeting, suits, play_us, outcome):
     """(bits of feedback given, microseconds spent in comments or on a profile). suits: interest and match, logit."""
     first = philox(STREAM, user.user, video_id, meeting, key[0], key[1])
     second = philox(STREAM, user.user, video_id, np.int64(meeting) + SECOND_DRAW, key[0], key[1])
@@ -36,7 +51,7 @@ def draw_feedback(p, key, user, video_id, video, meeting, suits, outcome):
     bits = 0
     for kind in range(KINDS):
         factor = unsuited if kind == HATE else suited
-        chance = feedback_chance(p, kind, user.propensity[kind], factor, outcome & LONG != 0)
+        chance = feedback_chance(p, kind, user.propensity[kind], factor, play_us, outcome)
         if (np.float64(draws[kind]) + 0.5) / 4294967296.0 < chance:
             bits |= 1 << kind
     browse_us = 0

@@ -177,7 +177,9 @@ def stop_watching(p, key, user, screen, videos):
     if screen.play_us > 0:
         outcome = outcome_of(screen.play_us, video.duration_us)
         suits = screen.stay_logit - (p.stay + user.person + user.mood + video.quality)
-        bits, browse_us = draw_feedback(p, key, user, screen.video, video, screen.meeting, suits, outcome)
+        bits, browse_us = draw_feedback(
+            p, key, user, screen.video, video, screen.meeting, suits, screen.play_us, outcome
+        )
         screen.feedback = np.uint8(bits)
     user.phase = BROWSING
     user.phase_end_us = user.now_us + browse_us
@@ -224,7 +226,7 @@ def end_session(p, key, user, pool, waiting, activity, requests, sessions, logge
     if sessions.shape[1] > 0:
         row = sessions[part, logged[part, 2]]
         row.user, row.session, row.impressions = user.user, user.session, user.impression - user.impressions_before
-        row.cut, row.dry, row.satisfaction = cut, how == LEFT_DRY, user.satisfaction
+        row.cut, row.dry, row.satisfaction, row.mood = cut, how == LEFT_DRY, user.satisfaction, user.mood
         row.open_us, row.close_us = user.opened_us, user.now_us
         logged[part, 2] += 1
     user.impressions_before = user.impression

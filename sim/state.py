@@ -242,6 +242,7 @@ SESSION = np.dtype(
         ("cut", "i1"),  # ended by the window, not by the person
         ("dry", "i1"),  # ended while waiting for a page
         ("satisfaction", "f4"),
+        ("mood", "f4"),  # hidden from policies; logit
         ("open_us", "i8"),
         ("close_us", "i8"),
     ],

@@ -110,7 +110,7 @@ def build_world(
     traced: the person whose every moment is noted (-1: nobody).
     """
     n, server = scenario.population.users, scenario.server
-    videos = make_catalogue(scenario.catalogue, server)
+    videos = make_catalogue(scenario)
     links = make_links(scenario)
     params = blank(1, PARAMS_DTYPE)
     params[:] = scenario.params()
