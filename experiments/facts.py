@@ -95,13 +95,11 @@ def outcomes(log: UserLog) -> dict[str, Array]:
     return bits | {name: label for name, label in getattr(log, "labels", {}).items() if name in bits}
 
 
-def sum_up(log: UserLog) -> LogSums:
-    """The sums of a log."""
+def sum_up(log: UserLog, by_person: bool = True) -> LogSums:
+    """The sums of a log; by_person=False: of all people together, ten times as fast."""
     users, user = log.users, log.user
     table = ratios(log)
-    over, under = (
-        np.stack([np.bincount(user, pair[side], users) for pair in table.values()], axis=1) for side in (0, 1)
-    )
+    over, under = (_sums([pair[side] for pair in table.values()], user, users, by_person) for side in (0, 1))
     bits = outcomes(log) | {"like": log.feedback.get("like", np.zeros(len(user), bool))}
     rows = np.bincount(user, minlength=users).astype(float)
     enough = rows >= MIN_ROWS
@@ -128,7 +126,18 @@ def sum_up(log: UserLog) -> LogSums:
         sparse.csr_array((w.astype(float), (user, log.video)), shape=(users, log.videos))
         for w in (np.ones(len(user)), long, bits["like"])
     )
-    return LogSums(tuple(table), over, under, spread, lag, square, by_tag.reshape(users, tags, 2), by_video)
+    by_tag = by_tag.reshape(users, tags, 2)
+    if not by_person:
+        spread, lag, square, by_tag = (x.sum(axis=0, keepdims=True) for x in (spread, lag, square, by_tag))
+        by_video = tuple(x.sum(axis=0)[None] for x in by_video)
+    return LogSums(tuple(table), over, under, spread, lag, square, by_tag, by_video)
+
+
+def _sums(columns: list[Array], user: Array, users: int, by_person: bool) -> Array:
+    """(U, K), or (1, K) if not by person."""
+    if by_person:
+        return np.stack([np.bincount(user, column, users) for column in columns], axis=1)
+    return np.array([[np.count_nonzero(column) for column in columns]], float)
 
 
 @njit(cache=True)

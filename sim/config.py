@@ -142,14 +142,17 @@ class Watching(Section):
         ge=-5, le=5)  # fmt: skip
     skip_log_sd: float = number(
         1.67, "log", "Source: KuaiRand-Pure, two lognormals with a dead time", "log-sd of it", ge=0.01, le=3)  # fmt: skip
+    skip_log_slope: float = number(
+        0.15, "log per logit", "Source: KuaiRand-Pure, ICC of skips < 2 s between users .123", "lengthening of it by the logit of staying",
+        ge=0, le=2)  # fmt: skip
     watch_log_mean: float = number(
         4.39, "log s", "Source: KuaiRand-Pure, videos of 60 s and more", "log-mean time of those who stay",
         ge=-5, le=10)  # fmt: skip
     watch_log_sd: float = number(
         1.16, "log", "Source: KuaiRand-Pure, videos of 60 s and more", "log-sd of it", ge=0.01, le=3)  # fmt: skip
     watch_log_slope: float = number(
-        0.08, "log per logit", "Source: KuaiRand-Pure, weakly identified; who likes it more stays longer", "lengthening by the logit of staying",
-        ge=0, le=1)  # fmt: skip
+        0.08, "log per logit", "Source: KuaiRand-Pure, weakly identified; who likes it more stays longer", "lengthening of it by the logit of staying",
+        ge=0, le=2)  # fmt: skip
     loop: float = number(
         0.47, "probability", "Source: KuaiRand-Pure, time beyond the end", "chance to let a finished video play again",
         ge=0, le=1)  # fmt: skip

@@ -53,11 +53,9 @@ def watch_time_us(p, logit, duration_us, u_stay, z_time, z_dead, u_loop, z_end):
 @njit(cache=True, error_model="numpy")
 def attention_us(p, logit, u_stay, z, z_dead):
     """How long the person would watch a video without end: the dead time, then an early leave or a stay."""
+    seconds = np.exp(p.skip_log_mean + p.skip_log_slope * logit + p.skip_log_sd * z)
     if u_stay < sigmoid(logit):
-        seconds = np.exp(p.watch_log_mean + p.watch_log_slope * logit + p.watch_log_sd * z)
-        seconds = max(seconds, np.exp(p.skip_log_mean + p.skip_log_sd * z))
-    else:
-        seconds = np.exp(p.skip_log_mean + p.skip_log_sd * z)
+        seconds = max(seconds, np.exp(p.watch_log_mean + p.watch_log_slope * logit + p.watch_log_sd * z))
     return np.int64(p.dead_time_us * np.exp(p.dead_time_log_sd * z_dead) + min(seconds, 1e6) * 1e6)
 
 
