@@ -111,7 +111,7 @@ def check_units(values: Mapping[str, FloatArray], spelled: Mapping[str, str], au
 def _check_time_unit(time: FloatArray, name: str, audit: Audit) -> None:
     if len(time) > 1 and time.min() == time.max():
         audit.refuse(name, "is the same in every row", "give when each impression was delivered or shown")
-    first, middle = np.quantile(time, [0.01, 0.5])
+    first, middle = np.quantile(time, [MAX_DROPPED, 0.5])
     for factor, unit in ((1e-3, "seconds"), (1e3, "microseconds"), (1e6, "nanoseconds")):
         if YEAR_2000_MS * factor <= first and middle <= YEAR_2100_MS * factor:
             problem = f"as milliseconds it would be {middle:.4g}; {unit} given as milliseconds, or the like"
@@ -153,13 +153,14 @@ def check_flags(flags: Mapping[str, FloatArray], spelled: Mapping[str, str], aud
             audit.warn(spelled[name], f"is 1 in {kept.mean():.0%} of rows: is it feedback?")
 
 
-def check_whole(user: IntArray, video: IntArray, values: Mapping[str, FloatArray], spelled: Mapping[str, str],
-                audit: Audit) -> None:  # fmt: skip
+def check_whole(
+    user: IntArray, video: IntArray, values: Mapping[str, IntArray], spelled: Mapping[str, str], audit: Audit
+) -> None:
     """What the remaining rows, sorted by user and time, can tell; nothing is dropped here."""
     time, duration, play = (values[name] for name in ("time_ms", "duration_ms", "play_ms"))
     of_user = np.bincount(user)
     if len(of_user) == 1:
-        audit.refuse(spelled["user"], f"is {1} user", "give many: intervals are a bootstrap over users")
+        audit.refuse(spelled["user"], "is one user in every row", "give many: intervals are a bootstrap over users")
     if len(of_user) < FEW_USERS:
         audit.warn(spelled["user"], f"only {len(of_user)} users: intervals over users will be poor")
     if len(user) < FEW_ROWS:

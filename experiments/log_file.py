@@ -158,6 +158,8 @@ def _content(path: Path) -> bytes:
             file.seek(0)
             source: Any = gzip.GzipFile(fileobj=file) if packed else file
             data: bytes = source.read(MAX_FILE_BYTES + 1)
+    except UserLogError:
+        raise
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         fail(path, f"cannot be unpacked ({short(error)}); write it again")
     except (OSError, ValueError) as error:

@@ -286,7 +286,7 @@ def _check_tags(tag: IntArray, tags: int, name: str, audit: Audit) -> None:
         audit.warn(name, "is unknown", int((tag < 0).sum()))
 
 
-def _within(parents: tuple[IntArray, ...], code: IntArray) -> NDArray[np.int32]:
+def _within(parents: Sequence[NDArray[Any]], code: IntArray) -> NDArray[np.int32]:
     """Ids that mean something within their parents only (a session of a user), numbered across all; -1 stays."""
     key = np.zeros(len(code), np.int64)
     for part in (*parents, code):
