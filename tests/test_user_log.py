@@ -448,6 +448,7 @@ REFUSED: dict[str, tuple[bytes | Columns, str]] = {
     "garbage": (bytes(range(256)) * 40, "is binary"),
     "garbage text": (b"\xfe\xed\xfa\xce" * 100, "not UTF-8"),
     "latin-1 ids": (csv_text(changed(user=with_value("Zoë", 3))).encode("latin-1"), "UTF-8"),
+    "latin-1 ragged": (csv_text(columns()).replace("\n", ",Zoë\n", 9).encode("latin-1"), "not UTF-8 text here"),
     "UTF-16": (csv_text(columns()).encode("utf-16"), "is binary"),
     "zip": (b"PK\x03\x04" + bytes(200), "is binary"),
     "truncated gzip": (gzip.compress(csv_text(columns()).encode())[:-20], "cannot be unpacked"),
