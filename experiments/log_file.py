@@ -115,7 +115,8 @@ def codes(of: pa.DictionaryArray) -> tuple[IntArray, tuple[str, ...]]:
     Also what the codes stand for."""
     words = of.dictionary.to_pylist()
     index = of.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-    used = sorted(np.unique(index[index >= 0]).tolist(), key=lambda k: (len(words[k]), words[k]))
+    there = np.flatnonzero(np.bincount(index[index >= 0], minlength=len(words)))
+    used = sorted(there.tolist(), key=lambda k: (len(words[k]), words[k]))
     code = np.full(len(words) + 1, -1)
     code[used] = np.arange(len(used))
     return code[index], tuple(words[k] for k in used)
