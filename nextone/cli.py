@@ -267,10 +267,12 @@ def _scenario(file: Path | None, settings: Sequence[str] | None, users: int | No
             raise SettingError("--users and --set population.users=... are both given; give one")
         settings.append(f"population.users={users}")
     chosen = with_settings(load_scenario(file) if file is not None else Scenario(), settings)
-    if chosen.network.traces:  # bad traces are told at once, before the compiled model is loaded
-        from nextone.sim.traces import read_traces
+    from nextone.sim.trace_files import read_pings, read_traces
 
+    if chosen.network.traces:  # bad files are told at once, before the compiled model is loaded
         read_traces(chosen.network.traces)
+    if chosen.network.rtt:
+        read_pings(chosen.network.rtt)
     return chosen
 
 

@@ -176,10 +176,10 @@ def tailed_quantile(u, table):
     return even_quantile(table[0], u / TAIL) if u < TAIL else even_quantile(table[1], (u - TAIL) / (1.0 - TAIL))
 
 
-def tailed_table(probability: np.ndarray, value: np.ndarray, size: int = 1025) -> np.ndarray:
-    """Quantiles at any probabilities as `tailed_quantile` reads them, (2, size)."""
+def tailed_table(sample: np.ndarray, size: int = 1025) -> np.ndarray:
+    """The quantiles of a sample as `tailed_quantile` reads them, (2, size)."""
     body, tail = np.linspace(0, TAIL, size), np.linspace(TAIL, 1, size)
-    return np.stack([np.interp(body, probability, value), np.interp(tail, probability, value)])
+    return np.stack([np.quantile(sample, body), np.quantile(sample, tail)])
 
 
 def world_key(seed: int, replication: int) -> np.ndarray:

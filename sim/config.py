@@ -240,6 +240,7 @@ class Network(Section):
         "Assumed: no public mix; mostly WiFi and static cellular, some on the move",
         "people on " + ", ".join(LINK_CLASSES), ge=0)  # fmt: skip
     traces: str = number("", "path", "Assumed: none", "a folder or file of traces that replaces the shipped links")
+    rtt: str = number("", "path", "Assumed: none", "a folder or file of round-trip logs that replaces the shipped ones")
     constant_mbps: float = number(
         0.0, "Mbit/s", "Assumed: off", "if positive, every link has this capacity (inf allowed)", ge=0)  # fmt: skip
     synthetic_traces: int = number(
@@ -476,7 +477,7 @@ def _conversions() -> tuple[list[tuple[str, str, str, float | None]], np.dtype[n
         model = info.annotation
         assert isinstance(model, type) and issubclass(model, Section)
         for name, field in model.model_fields.items():
-            if name in ("traces", "kind") or name in choices:
+            if name in ("traces", "rtt", "kind") or name in choices:
                 continue
             extra = field.json_schema_extra
             assert isinstance(extra, dict)

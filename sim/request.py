@@ -40,7 +40,7 @@ def send_request(p, key, user, rtt, queue_waits):
         user.link_used_us = user.now_us
     user.sent_us = user.now_us
     user.give_up_us = user.now_us + p.timeout_us
-    there_us = wake + rtt_us(p, key, rtt, user, user.request, (1 << 20) + 2 * user.attempt) // 2
+    there_us = wake + rtt_us(p, key, rtt, user, user.sent_us, user.request, (1 << 20) + 2 * user.attempt) // 2
     user.arrived_us = user.now_us + there_us
     user.queue_us = NEVER_US
     user.response_us = NEVER_US
@@ -64,7 +64,7 @@ def send_request(p, key, user, rtt, queue_waits):
 @njit(cache=True, error_model="numpy")
 def answer(p, key, user, rtt):
     """The server's side is known (`queue_us` is set by the driver): when the response's first byte is back."""
-    back_us = rtt_us(p, key, rtt, user, user.request, (1 << 20) + 2 * user.attempt + 1) // 2
+    back_us = rtt_us(p, key, rtt, user, user.sent_us, user.request, (1 << 20) + 2 * user.attempt + 1) // 2
     user.request_state = TURNED
     if user.queue_us == REFUSED_QUEUE_US:
         user.response_us = user.arrived_us + back_us

@@ -10,6 +10,7 @@ from .chance import tailed_table, world_key
 from .config import LINK_CLASSES, PARAMS_DTYPE, Scenario
 from .data import open_data
 from .population import draw_people, propensity_tables
+from .round_trips import level_and_jitter, shipped_pings
 from .state import (
     BEHAVIOUR,
     IMPRESSION,
@@ -26,7 +27,8 @@ from .state import (
     World,
     blank,
 )
-from .traces import Traces, bts_levels, constant_trace, read_traces, rtt_tables, shipped_traces, synthetic_traces
+from .trace_files import read_pings, read_traces
+from .traces import Traces, bandwidth_tests, constant_trace, shipped_traces, synthetic_traces
 
 LEVELS = {"wifi4": "wifi4", "wifi5": "wifi5", "wifi6": "wifi6", "4g": "4G", "5g": "5G"}  # class: bts level
 SYNTHETIC_S = 600  # length of a generated trace
@@ -66,14 +68,14 @@ def make_links(scenario: Scenario) -> Links:
     else:
         traces, groups = shipped_traces()
         spans = [groups["steady" if name in LEVELS else name] for name in LINK_CLASSES]
-        measured = bts_levels()
+        tests = bandwidth_tests()
         for k, name in enumerate(LINK_CLASSES):
             if name in LEVELS:
-                levels[k] = np.maximum(measured[LEVELS[name]], 0.1) * 1e6
+                levels[k] = np.quantile(np.maximum(tests[LEVELS[name]], 0.1) * 1e6, np.linspace(0, 1, levels.shape[1]))
     knots = blank(len(traces.t_us), KNOT)
     knots["t_us"], knots["bytes"] = traces.t_us, traces.cum_bytes
-    tables = rtt_tables()
-    rtt = np.stack([tailed_table(tables.probability, x) for x in (tables.level_ms * 1e3, tables.jitter)])
+    pings = read_pings(network.rtt) if network.rtt else shipped_pings()
+    rtt = np.stack([tailed_table(sample) for sample in level_and_jitter(pings)])
     ends = np.array([[span.start, span.stop] for span in spans], dtype=np.int64)
     links = Links(knots, traces.first, traces.mean_bps, ends, levels, rtt)
     if len(_links) > 8:

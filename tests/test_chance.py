@@ -33,9 +33,9 @@ from nextone.sim.network import draw_outage, rtt_us
 from nextone.sim.next_one import inference_us
 from nextone.sim.population import propensity_tables, share_index
 from nextone.sim.request import send_request
+from nextone.sim.round_trips import level_and_jitter, shipped_pings
 from nextone.sim.session import away_time_us, first_open_us, next_open_us, stall_patience_us, start_waiting
 from nextone.sim.state import CLOSED, LONG, USER, VIDEO
-from nextone.sim.traces import rtt_tables
 from nextone.sim.watching import LOOP_MEAN, watch_time_us
 from nextone.sim.world import activity_shape, make_links
 
@@ -341,8 +341,9 @@ def test_service_is_lognormal_and_losses_are_as_stated():
 
 
 def test_round_trips_are_the_measured_ones():
-    """Level and jitter: quantiles of a million draws against pam2025's own table, dense in the tail."""
-    links, tables = make_links(scenario()), rtt_tables()
+    """Level and jitter: quantiles of a million draws against those of pam2025's own pings, dense in the tail."""
+    links = make_links(scenario())
+    level_us, ratio = level_and_jitter(shipped_pings())
 
     @njit
     def level(user, key, rtt):
@@ -350,18 +351,12 @@ def test_round_trips_are_the_measured_ones():
 
     @njit
     def jitter(user, p, key, rtt):
-        return rtt_us(p[0], key, rtt, user, 3, 4) / 1e9
+        return rtt_us(p[0], key, rtt, user, 0, 3, 4) / 1e9
 
-    for draws, values in ((many(level, KEY, links.rtt) / 1e3, tables.level_ms),
-                          (many(jitter, P, KEY, links.rtt, rtt_level_us=10**9), tables.jitter)):  # fmt: skip
-        inner = (tables.probability > 0.001) & (tables.probability < 0.999)
-        u = np.interp(draws, values, tables.probability)
-        edges = np.unique(np.round(np.linspace(0, 1, 51), 6))
-        flat = np.diff(np.interp(np.interp(edges, tables.probability, values), values, tables.probability))
-        if np.allclose(flat, np.diff(edges)):  # no ties in the data: the transform is uniform
-            counts_follow(np.histogram(u, bins=edges)[0], np.diff(edges))
-        found = np.quantile(draws, tables.probability[inner][:: max(1, inner.sum() // 200)])
-        np.testing.assert_allclose(found, values[inner][:: max(1, inner.sum() // 200)], rtol=0.05, atol=1e-3)
+    at = np.concatenate([np.linspace(0.001, 0.98, 150), 1 - np.geomspace(0.02, 0.001, 50)])
+    for draws, sample in ((many(level, KEY, links.rtt), level_us),
+                          (many(jitter, P, KEY, links.rtt, rtt_level_us=10**9), ratio)):  # fmt: skip
+        np.testing.assert_allclose(np.quantile(draws, at), np.quantile(sample, at), rtol=0.05, atol=1e-3)
 
 
 def test_outages_are_exponential():

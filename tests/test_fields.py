@@ -223,6 +223,7 @@ FIELDS: dict[str, Row] = {
     # network
     "network.shares": Row("[0,0,1,0,0,0,0,0]", "[0,0,0,0,0,0,0,1]", "stall_ratio", "up"),
     "network.traces": Row("FAST", "SLOW", "stall_ratio", "up"),
+    "network.rtt": Row("NEAR", "FAR", "wait_s", "up"),
     "network.constant_mbps": Row("0.6", "50", "stall_ratio", "down"),
     "network.synthetic_traces": Row("0", "5", "stall_ratio", "up", ["network.synthetic_mbps=0.5"]),
     "network.synthetic_mbps": Row("0.5", "50", "stall_ratio", "down", [SOME_TRACES]),
@@ -290,12 +291,13 @@ CLEAR = 0.05  # least mean movement, of the larger value
 
 
 @pytest.fixture(scope="module")
-def traces(tmp_path_factory):
-    """Two trace files, by the words that stand for them in the table."""
-    folder = tmp_path_factory.mktemp("traces")
-    for name, mbps in (("FAST", 30), ("SLOW", 0.5)):
-        (folder / f"{name}.csv").write_text("t_s,mbps\n" + "".join(f"{t},{mbps}\n" for t in range(10)))
-    return {name: f'"{folder / name}.csv"' for name in ("FAST", "SLOW")}
+def files(tmp_path_factory):
+    """Traces and logs of round trips, by the words that stand for them in the table."""
+    folder, words = tmp_path_factory.mktemp("links"), {"FAST": 30, "SLOW": 0.5, "NEAR": 20, "FAR": 2000}
+    for name, value in words.items():
+        column = "mbps" if name in ("FAST", "SLOW") else "rtt_ms"
+        (folder / f"{name}.csv").write_text(f"t_s,{column}\n" + "".join(f"{t},{value}\n" for t in range(10)))
+    return {name: f'"{folder / name}.csv"' for name in words}
 
 
 def measured(row: Row, field: str, value: str, replication: int) -> float:
@@ -316,9 +318,9 @@ def test_every_field_is_in_the_table():
 
 
 @pytest.mark.parametrize("field", ALL)
-def test_the_field_moves_its_quantity(field, traces):
+def test_the_field_moves_its_quantity(field, files):
     row = FIELDS[field]
-    values = [traces.get(value, value) for value in (row.low, row.high)]
+    values = [files.get(value, value) for value in (row.low, row.high)]
     lows, highs = np.array([[measured(row, field, v, r) for r in range(REPLICATIONS)] for v in values])
     assert np.isfinite(lows).all() and np.isfinite(highs).all()
     told = f"{lows} at {row.low}, {highs} at {row.high}"

@@ -26,10 +26,6 @@ PAM_MIN_SAMPLES = 60  # 30 s at 2 Hz: leaves 480 of the 490 traces, as targets.j
 MAIN_FEED_TAB = 1
 UTC_PLUS_8_MS = 8 * 3_600_000
 
-EVEN = np.arange(513) / 512  # probabilities, both ends included
-TAIL = 10.0 ** -np.linspace(2.75, 5.0, 46)  # 127,979 pings: one in 100,000 is the last quantile they support
-TAILED = np.unique(np.round(np.concatenate([EVEN, TAIL, 1 - TAIL]), 9))
-
 
 def derive(source: Path, target: Path) -> None:
     """Write the four data folders with their licence texts below target."""
@@ -38,10 +34,9 @@ def derive(source: Path, target: Path) -> None:
         "kuairand/tags.parquet": tags(source),
         "kuairand/hours.parquet": hours(source),
         "pam2025/throughput.parquet": driving_throughput(source),
-        "pam2025/rtt.parquet": rtt_quantiles(source),
-        "pam2025/loss.parquet": ping_loss(source),
+        "pam2025/pings.parquet": pings(source),
         "sabre/traces.parquet": sabre(source),
-        "bts/levels.parquet": bandwidth_levels(source),
+        "bts/tests.parquet": bandwidth_tests(source),
     }
     for folder, (origin, licence) in LICENCES.items():
         (target / folder).mkdir(parents=True, exist_ok=True)
@@ -112,29 +107,13 @@ def driving_throughput(source: Path) -> pd.DataFrame:
     return log[list(columns)].rename(columns=columns).sort_values(["trace", "t_ms"])
 
 
-def rtt_quantiles(source: Path) -> pd.DataFrame:
-    """Level: a run's median RTT, over runs. Jitter: RTT over its run's median, all pings pooled."""
-    pings = pd.read_parquet(source / "pam2025_cellular/rtt.parquet")
-    run = pings.rtt_ms.astype(np.float64).groupby(pings.trace_id)
-    jitter = pings.rtt_ms.astype(np.float64) / run.transform("median")
+def pings(source: Path) -> pd.DataFrame:
+    log = pd.read_parquet(source / "pam2025_cellular/rtt.parquet").sort_values(["trace_id", "seq"])
     return pd.DataFrame(
         {
-            "probability": TAILED,
-            "level_ms": np.quantile(run.median(), TAILED).astype(np.float32),
-            "jitter": np.quantile(jitter, TAILED).astype(np.float32),
-        }
-    )
-
-
-def ping_loss(source: Path) -> pd.DataFrame:
-    pings = pd.read_parquet(source / "pam2025_cellular/rtt.parquet")
-    runs = pings.groupby(["operator", "trace_id"]).agg(sent=("sent", "first"), replies=("seq", "size"))
-    count = runs.groupby("operator").sum().reset_index()
-    return pd.DataFrame(
-        {
-            "operator": count.operator,
-            "sent": count.sent.astype(np.int32),
-            "lost": (count.sent - count.replies).astype(np.int32),
+            "run": log.trace_id.factorize()[0].astype(np.int16),
+            "seq": log.seq.astype(np.int16),
+            "rtt_us": np.rint(log.rtt_ms.astype(np.float64) * 1e3).astype(np.int32),
         }
     )
 
@@ -153,15 +132,11 @@ def sabre(source: Path) -> pd.DataFrame:
     )
 
 
-def bandwidth_levels(source: Path) -> pd.DataFrame:
-    """One column of quantiles, Mbit/s, per access technology; the tests of 2021."""
-    tests = pd.read_parquet(source / "bts_bandwidth/tests.parquet")
-    by_tech = tests[tests.year == 2021].groupby("tech").bandwidth_mbps
-    levels = {
-        tech: np.quantile(by_tech.get_group(tech).astype(np.float64), EVEN).astype(np.float32)
-        for tech in ("4G", "5G", "wifi4", "wifi5", "wifi6")
-    }
-    return pd.DataFrame({"probability": EVEN, **levels})
+def bandwidth_tests(source: Path) -> pd.DataFrame:
+    """Technology and result of the tests of 2021, sorted, so that no row is anybody's."""
+    tests = pd.read_parquet(source / "bts_bandwidth/tests.parquet", columns=["year", "tech", "bandwidth_mbps"])
+    tests = tests[tests.year == 2021].sort_values(["tech", "bandwidth_mbps"])
+    return pd.DataFrame({"tech": tests.tech, "mbps": tests.bandwidth_mbps.astype(np.float32)})
 
 
 if __name__ == "__main__":
