@@ -92,7 +92,7 @@ def outcomes(log: UserLog) -> dict[str, Array]:
         "complete": play_us >= COMPLETE_RATIO * length_us,
         "skip < 2 s": play_us < SKIP_US,
     }
-    return bits | {name: label for name, label in getattr(log, "labels", {}).items() if name in bits}
+    return bits | log.labels
 
 
 def sum_up(log: UserLog, by_person: bool = True) -> LogSums:
@@ -155,19 +155,17 @@ def add_lags(start, time_ms, tag, residual, edges_ms, out):
                 out[u, k, other, 1] += 1
 
 
-def sequences(log: UserLog) -> Sequences:
-    """Facts of the tags people met one after the other; rows without a tag are left out."""
-    none = np.full(len(log.user), -1, np.int16)
-    tag = log.tag if log.tag is not None else none
-    user, tag = log.user[tag >= 0], tag[tag >= 0]
+def sequences(user: Array, tag: Array, users: int) -> Sequences:
+    """Facts of the tags (-1 unknown: left out) that people met one after the other; rows sorted by user and time."""
+    user, tag = user[tag >= 0], tag[tag >= 0]
     tags = int(tag.max(initial=0)) + 1
-    counts = np.bincount(user.astype(np.int64) * tags + tag, minlength=log.users * tags).reshape(log.users, tags)
+    counts = np.bincount(user.astype(np.int64) * tags + tag, minlength=users * tags).reshape(users, tags)
     rows = counts.sum(axis=1)
     p = counts / np.maximum(rows, 1)[:, None]
     entropy = -np.sum(p * np.log2(np.where(p > 0, p, 1.0)), axis=1)
     entropy[rows < MIN_SEQUENCE] = np.nan
-    alike = np.concatenate([[False], (user[1:] == user[:-1]) & (tag[1:] == tag[:-1])])[: len(user)]
-    return Sequences(entropy, np.bincount(user, alike, log.users), np.maximum(rows - 1, 0))
+    alike = (user[1:] == user[:-1]) & (tag[1:] == tag[:-1])
+    return Sequences(entropy, np.bincount(user[1:], alike, users), np.maximum(rows - 1, 0))
 
 
 def facts(sums: LogSums, weight: Array | None = None) -> dict[str, float]:

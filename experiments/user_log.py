@@ -5,7 +5,7 @@ Called by the fit and by `nextone calibrate` and `validate`; `simulated_log` mak
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -13,10 +13,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from rich.table import Table
 
 from nextone.sim.config import FEEDBACK, LINK_CLASSES
+from nextone.sim.data import open_data
 from nextone.sim.scenario import nearest
 
 from .log_checks import (
@@ -37,7 +39,7 @@ from .present import write_table, write_whole
 if TYPE_CHECKING:
     from nextone.sim.state import Array, World
 
-__all__ = ["Finding", "UserLog", "UserLogError", "read_user_log", "simulated_log", "write_generic"]
+__all__ = ["Finding", "UserLog", "UserLogError", "read_user_log", "shipped_log", "simulated_log", "write_generic"]
 
 Format = Literal["kuairand", "generic"]
 Int32Array = NDArray[np.int32]
@@ -56,12 +58,14 @@ KUAIRAND = {
     "user_id": "user", "video_id": "video", "time_ms": "time_ms", "duration_ms": "duration_ms",
     "play_time_ms": "play_ms", **{f"is_{kind}": kind for kind in FEEDBACK if kind != "profile"},
     "is_profile_enter": "profile", "is_rand": "randomised", "comment_stay_time": "comment_open_ms", "tab": "tab",
+    "is_click": "valid play", "long_view": "long view",
 }  # fmt: skip
 SPELLINGS = {"kuairand": KUAIRAND, "generic": GENERIC}
 NEEDED = ("user", "video", "time_ms", "duration_ms", "play_ms")
 TIMES = ("time_ms", "duration_ms", "play_ms", "stall_ms", "comment_open_ms")
 IDS = ("user", "video", "tag", "session", "request", "network")
-FLAGS = (*FEEDBACK, "randomised")
+LABELS = ("valid play", "long view")
+FLAGS = (*FEEDBACK, "randomised", *LABELS)
 MAIN_FEED_TAB = 1
 VIDEO_FILES = ("videos.parquet", "video_features_basic_*.csv*")  # what KuaiRand's log has beside it
 
@@ -90,6 +94,8 @@ class UserLog:
     stall_ms: IntArray | None = None
     network: Int16Array | None = None  # index into networks; -1 unknown
     networks: tuple[str, ...] = ()
+    labels: dict[str, BoolArray] = field(default_factory=dict)
+    """What the log itself says a play counts as, of LABELS; for the rest, thresholds of the play time."""
 
     def report(self) -> Table:
         """What was read, found and done, for people."""
@@ -254,6 +260,7 @@ def _assembled(
         stall_ms=kept.get("stall_ms"),
         network=None if network is None else network.astype(np.int16),
         networks=networks,
+        labels={name: flags[name][rows] == 1 for name in LABELS if name in flags},
     )
 
 
@@ -295,6 +302,28 @@ def _within(parents: Sequence[NDArray[Any]], code: IntArray) -> NDArray[np.int32
     known = code >= 0
     number[known] = np.unique(key[known], return_inverse=True)[1]
     return number
+
+
+def shipped_log() -> UserLog:
+    """The main feed of KuaiRand-Pure, 119,296 impressions, as `read_user_log` would read it."""
+    with open_data("kuairand/log.parquet") as file:
+        table = pq.read_table(file)
+    column = {name: table[name].to_numpy() for name in table.column_names}
+    video = np.unique(column["video_id"], return_inverse=True)[1]
+    flags = {name: column["flags"] & (1 << k) != 0 for k, name in enumerate((*FEEDBACK, *LABELS))}
+    return UserLog(
+        source="KuaiRand-Pure",
+        rows_read=len(video),
+        findings=(),
+        users=int(column["user"].max()) + 1,
+        videos=int(video.max()) + 1,
+        user=column["user"].astype(np.int32),
+        video=video.astype(np.int32),
+        feedback={kind: flags[kind] for kind in FEEDBACK},
+        tag=column["tag"].astype(np.int16),
+        labels={name: flags[name] for name in LABELS},
+        **{name: column[name].astype(np.int64) for name in ("time_ms", "duration_ms", "play_ms", "comment_open_ms")},
+    )
 
 
 def simulated_log(rows: "Array", world: "World") -> UserLog:

@@ -16,6 +16,8 @@ TABLES = (
     "kuairand/catalogue.parquet",
     "kuairand/tags.parquet",
     "kuairand/hours.parquet",
+    "kuairand/log.parquet",
+    "kuairand/histories.parquet",
     "pam2025/throughput.parquet",
     "pam2025/pings.parquet",
     "sabre/traces.parquet",
@@ -100,6 +102,34 @@ def test_hours() -> None:
     )
     assert list(share.round(4)) == [float(word) for word in target.split()]
     assert share.sum() == pytest.approx(1)
+
+
+def test_main_feed_log() -> None:
+    log, catalogue = shipped("kuairand/log.parquet"), shipped("kuairand/catalogue.parquet").set_index("video_id")
+    assert len(log) == 119_296  # targets.json n_tab1
+    assert log.user.is_monotonic_increasing
+    assert log.user.nunique() == log.user.max() + 1 == 16_308
+    assert (log.groupby("user").time_ms.diff().dropna() >= 0).all()
+    assert log.duration_ms.min() > 0
+    known = log[log.tag >= 0]
+    assert len(log) - len(known) == 1_051
+    assert (known.tag == catalogue.tag.loc[known.video_id].to_numpy()).all()
+    assert (known.duration_ms == catalogue.duration_ms.loc[known.video_id].to_numpy()).all()
+    assert (~log.video_id[log.tag < 0].isin(catalogue.index)).all()
+    # targets.json action_rates_tab1.all: like, follow, comment, forward, hate, profile, is_click, long_view
+    rates = [float((log["flags"].to_numpy() >> k & 1).mean()) for k in range(8)]
+    target = [0.01875, 0.00146, 0.00289, 0.00094, 0.00084, 0.02157, 0.49821, 0.35265]
+    assert [round(rate, 5) for rate in rates] == target
+    assert (log.comment_open_ms > 0).mean() == pytest.approx(0.0492, abs=1e-4)  # targets.json comment_stay_s.P_pos
+
+
+def test_histories() -> None:
+    tags = shipped("kuairand/histories.parquet").tags
+    assert len(tags) == 18_309  # calibration.md section 1
+    assert tags.str.len().between(1, 50).all()
+    every = np.concatenate(list(tags))
+    assert every.min() == -1
+    assert every.max() <= 42
 
 
 def test_driving_throughput() -> None:

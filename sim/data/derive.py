@@ -24,6 +24,9 @@ LICENCES = {
 }
 PAM_MIN_SAMPLES = 60  # 30 s at 2 Hz: leaves 480 of the 490 traces, as targets.json counts (241 atnt, 239 verizon)
 MAIN_FEED_TAB = 1
+LOG_FLAGS = (  # bits of `flags`, from the lowest
+    "is_like", "is_follow", "is_comment", "is_forward", "is_hate", "is_profile_enter", "is_click", "long_view",
+)  # fmt: skip
 UTC_PLUS_8_MS = 8 * 3_600_000
 
 
@@ -33,6 +36,8 @@ def derive(source: Path, target: Path) -> None:
         "kuairand/catalogue.parquet": catalogue(source),
         "kuairand/tags.parquet": tags(source),
         "kuairand/hours.parquet": hours(source),
+        "kuairand/log.parquet": main_feed(source),
+        "kuairand/histories.parquet": histories(source),
         "pam2025/throughput.parquet": driving_throughput(source),
         "pam2025/pings.parquet": pings(source),
         "sabre/traces.parquet": sabre(source),
@@ -94,6 +99,43 @@ def hours(source: Path) -> pd.DataFrame:
     log = log[(log.tab == MAIN_FEED_TAB) & (log.duration_ms > 0)]
     count = np.bincount((log.time_ms + UTC_PLUS_8_MS) // 3_600_000 % 24, minlength=24)
     return pd.DataFrame({"hour": np.arange(24, dtype=np.int8), "share": count / count.sum()})
+
+
+def main_feed(source: Path) -> pd.DataFrame:
+    """The main feed's impressions of videos whose length is known, by user and time of delivery."""
+    log = pd.read_parquet(source / "kuairand_pure/interactions.parquet")
+    log = log[(log.tab == MAIN_FEED_TAB) & (log.duration_ms > 0)]
+    log = log.sort_values(["user_id", "time_ms"], kind="stable")
+    assert len(log) == 119_296, len(log)
+    return pd.DataFrame(
+        {
+            "user": np.unique(log.user_id, return_inverse=True)[1].astype(np.int16),
+            "video_id": log.video_id.astype(np.int16),
+            "tag": first_tags(source).reindex(log.video_id).to_numpy(),
+            "time_ms": log.time_ms,
+            "duration_ms": log.duration_ms,
+            "play_ms": log.play_time_ms,
+            "comment_open_ms": log.comment_stay_time,
+            "flags": np.packbits(log[list(LOG_FLAGS)], axis=1, bitorder="little")[:, 0],
+        }
+    )
+
+
+def histories(source: Path) -> pd.DataFrame:
+    """The first tags of the last videos, 50 at most, that each user was shown before the log, in that order."""
+    watched = pd.read_parquet(source / "kuairand_pure/user_histories.parquet", columns=["user_id", "watch_seq"])
+    watched = watched.sort_values("user_id").watch_seq
+    tag = first_tags(source)
+    tags = tag.reindex(np.concatenate(list(watched))).to_numpy()
+    return pd.DataFrame({"tags": np.split(tags, np.cumsum(watched.str.len())[:-1])})
+
+
+def first_tags(source: Path) -> "pd.Series[int]":
+    """The index of each video's first tag by video_id; -1 for videos without one."""
+    videos = pd.read_parquet(source / "kuairand_pure/videos.parquet", columns=["video_id"])
+    tagged = tagged_videos(source).set_index("video_id")
+    tag = pd.Series(np.searchsorted(tag_ids(source), tagged["first"]), tagged.index)
+    return tag.reindex(videos.video_id, fill_value=-1).astype(np.int8)
 
 
 def driving_throughput(source: Path) -> pd.DataFrame:
