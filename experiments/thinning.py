@@ -39,6 +39,7 @@ class Fortnight(NamedTuple):
     session_requests: Array  # (S,)
     open_day: Array  # (S,) day of the open
     person_of_session: Array
+    propensity: Array  # (people, 6): chance to give each kind of feedback
 
 
 def simulate_fortnight(
@@ -73,6 +74,7 @@ def _one_block(scenario: Scenario, first: int, seed: int, replication: int, days
         kept["user"] + first, kept["video"], delivered // 1000, kept["play_us"] // 1000, kept["feedback"],
         np.stack([person, mood, quality, rest], axis=1), kept["session"], ended["impressions"],
         _requests_of(records)[records.sessions["cut"] == 0], ended["open_us"] // 86_400_000_000, ended["user"] + first,
+        world.users["propensity"],
     )  # fmt: skip
 
 

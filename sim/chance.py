@@ -29,6 +29,7 @@ WALK = 11  # (user, tag): the person's walk through a tag's videos
 VIDEO = 12  # (video): quality and appeal; keyed by the catalogue's seed
 RESAMPLE = 13  # (video): which real row a further video copies; keyed by the catalogue's seed
 POLICY = 14  # (user, video, impression): a policy's own luck
+EXPOSURE = 15  # (user, impression): a random video tried on a person
 
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
