@@ -175,12 +175,7 @@ def facts(sums: LogSums, weight: Array | None = None) -> dict[str, float]:
         found = dict(zip(sums.names, (w @ sums.over) / (w @ sums.under), strict=True))
         for k, name in enumerate(SPREADS):
             found[f"spread between users: {name}"] = intra_class(*(w @ sums.spread[:, k]))
-        rows, long, like = (w @ counts for counts in sums.by_video)
-        enough = rows >= MIN_ROWS
-        for name, count in (("long view", long), ("like", like)):
-            n, k = rows[enough], count[enough]
-            parts = (n.sum(), k.sum(), (k**2 / n).sum(), (n**2).sum(), len(n))
-            found[f"spread between videos: {name}"] = intra_class(*parts)
+        found |= video_facts(*(w @ counts for counts in sums.by_video))
         total = np.tensordot(w, sums.lag, 1)
         square = w @ sums.square
         for k, lag in enumerate(LAGS):
@@ -192,6 +187,21 @@ def facts(sums: LogSums, weight: Array | None = None) -> dict[str, float]:
         rates = long_by_tag[shown] / by_tag[shown]
         found["spread of long view by tag"] = float(np.std(rates, ddof=1)) if shown.sum() > 1 else np.nan
     return {name: float(value) for name, value in found.items()}
+
+
+def video_facts(rows: Array, long: Array, like: Array, weight: Array | None = None) -> dict[str, float]:
+    """Spread between videos, from their rows, long views and likes, (V,). weight: how often each video counts.
+
+    A person drawn twice by a bootstrap is twice the same row of a video, which looks like spread between videos: a
+    sampling error of these facts is one over videos."""
+    enough = rows >= MIN_ROWS
+    n, w = rows[enough], np.ones(np.count_nonzero(enough)) if weight is None else weight[enough]
+    found = {}
+    for name, count in (("long view", long), ("like", like)):
+        k = count[enough]
+        parts = (w @ n, w @ k, w @ (k**2 / n), w @ n**2, w.sum())
+        found[f"spread between videos: {name}"] = intra_class(*parts)
+    return found
 
 
 def sequence_facts(of: Sequences, weight: Array | None = None) -> dict[str, float]:

@@ -84,27 +84,23 @@ class _Distance:
     """(KS, Wasserstein-1 / mean) of other play times from a sample's."""
 
     def __init__(self, sample: Array, user: Array, other: Array) -> None:
-        self._user = user
-        self._grid = np.unique(np.concatenate([sample, other]))
-        self._at, self._others = np.searchsorted(self._grid, sample), np.searchsorted(self._grid, other)
-        self._step = np.diff(self._grid)
-        self._mean = sample.mean() if len(sample) else np.nan
-        self._measured = self._distribution(self._at)
+        order = np.argsort(sample, kind="stable")
+        self._sample, self._user, self._other = sample[order], user[order], np.sort(other)
+        self._last = np.flatnonzero(np.append(np.diff(self._sample) > 0, True))[: len(sample)]  # of equal ones
 
     def simulated(self) -> tuple[float, float]:
-        return self._from(self._distribution(self._others))
+        grid = np.union1d(self._sample, self._other)
+        below = [np.searchsorted(x, grid, side="right") / max(len(x), 1) for x in (self._sample, self._other)]
+        return self._between(grid, *below)
 
     def resampled(self, weight: Array) -> tuple[float, float]:
-        return self._from(self._distribution(self._at, weight[self._user]))
+        grid, below = self._sample[self._last], (self._last + 1) / max(len(self._sample), 1)
+        count = np.cumsum(weight[self._user])
+        return self._between(grid, below, count[self._last] / count[-1:])
 
-    def _distribution(self, at: Array, weight: Array | None = None) -> Array:
-        """The distribution function on the grid; NaN if there is nothing."""
-        count = np.cumsum(np.bincount(at, weight, len(self._grid)))
-        with np.errstate(invalid="ignore"):
-            return count / count[-1] if len(count) else count
-
-    def _from(self, other: Array) -> tuple[float, float]:
-        if not len(other) or np.isnan(other[-1] + self._measured[-1]):
+    def _between(self, grid: Array, below: Array, other: Array) -> tuple[float, float]:
+        """From two distribution functions on a grid; NaN if one is of nothing."""
+        if not len(self._sample) or not len(self._other) or not other[-1] > 0:
             return np.nan, np.nan
-        gap = np.abs(other - self._measured)
-        return float(gap.max()), float(gap[:-1] @ self._step / self._mean)
+        gap = np.abs(other - below)
+        return float(gap.max()), float(gap[:-1] @ np.diff(grid) / self._sample.mean())
