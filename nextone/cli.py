@@ -73,6 +73,7 @@ def _message(error: Exception) -> str | None:
     expected = [
         (module("nextone.sim.scenario"), "SettingError"),
         (module("nextone.sim.traces"), "TraceError"),
+        (module("nextone.experiments.log_file"), "UserLogError"),
         (module("nextone.experiments.statistics"), "TooFewReplications"),
     ]
     known = tuple(getattr(home, name) for home, name in expected if home is not None)
@@ -239,6 +240,55 @@ def timeline(
 
 
 @app.command()
+def validate(
+    log: Annotated[
+        Path | None,
+        typer.Option(metavar="LOG", help="Your own log, CSV or Parquet.  [default: the shipped KuaiRand-Pure]"),
+    ] = None,
+    users: Annotated[int | None, typer.Option(help="People simulated.  [default: 3000]", min=10)] = None,
+    seed: Seed = 0,
+    settings: Settings = None,
+    scenario: ScenarioFile = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Save the scoreboard and figures there.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare simulated people and links with measured ones, number by number; takes some minutes."""
+    from nextone.experiments.compare import check_run
+
+    world = _scenario(scenario, settings, None)
+    check_run(seed=seed)
+    if out is not None:
+        prepare_folder(out)
+    from nextone.experiments import validation_report as report
+    from nextone.experiments.user_log import read_user_log
+    from nextone.experiments.validate import PEOPLE
+    from nextone.experiments.validate import validate as run
+
+    measured = None if log is None else read_user_log(log)
+    with _progress(as_json, "people") as progress:
+        result = run(world, measured, people=users or PEOPLE, seed=seed, progress=progress)
+    files: list[Path] = []
+    if out is not None:
+        from nextone.experiments.people_figures import save_figures
+
+        files = report.save_scoreboard(result, out) + save_figures(result, out)
+    if as_json:
+        print(json.dumps(report.scoreboard_json(result), allow_nan=False))
+    else:
+        from rich.console import Console
+
+        console = Console()
+        if not console.is_terminal:  # a pipe or a file has no width to fit
+            console.width = 120
+        if measured is not None:
+            console.print(measured.report())
+        console.print(report.scoreboard_table(result))
+        if files:
+            console.print("Saved " + ", ".join(map(str, files)), highlight=False, soft_wrap=True)
+        console.print(report.verdict(result))
+
+
+@app.command()
 def bench(
     compare: Annotated[bool, typer.Option("--compare", help="Time the default comparison too.")] = False,
     as_json: Json = False,
@@ -313,7 +363,7 @@ def prepare_file(path: Path) -> None:
 
 
 @contextmanager
-def _progress(quiet: bool) -> Iterator["Progress | None"]:
+def _progress(quiet: bool, what: str = "replications × arms") -> Iterator["Progress | None"]:
     """A bar on standard error while a person watches; it vanishes at the end."""
     from rich.console import Console
     from rich.progress import (
@@ -329,7 +379,7 @@ def _progress(quiet: bool) -> Iterator["Progress | None"]:
     if quiet or not console.is_terminal:
         yield None
         return
-    columns = (TextColumn("replications × arms"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, transient=True) as bar:
         task = bar.add_task("run", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
