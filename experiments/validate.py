@@ -139,7 +139,7 @@ def validate(
     if len(fortnight.person) < MIN_IMPRESSIONS:
         seen = f"{people} people saw {len(fortnight.person)} videos of the log's pool in {DAYS:g} days"
         raise SettingError(f"{seen}, must be >= {MIN_IMPRESSIONS} to compare; give more --users")
-    simulated, row_of = thin(fortnight, scenario, np.bincount(measured.user), seed, TIMES)
+    simulated, row_of = thin(fortnight, np.bincount(measured.user), seed, TIMES)
     tags = histories() if log is None else of_log(measured)
     distances = Distances(measured, simulated, scenario.sessions.start_hour)
     sums, sequence = sum_up(measured), sequences(*tags)
@@ -149,7 +149,7 @@ def validate(
     known |= bootstrap(lambda w: sequence_facts(sequence, w), tags[2])
     known |= bootstrap(distances.resampled, measured.users)
     found = facts(sum_up(simulated)) | distances.simulated()
-    found |= sequence_facts(simulated_sequences(fortnight, scenario, tags, seed))
+    found |= sequence_facts(simulated_sequences(fortnight, tags, seed))
     found = for_people_drawn(found, fortnight, row_of, scenario)
     sections = {
         title: [compare(name, known[name], found.get(name, np.nan), within) for name, within in of.items() if name in known]
@@ -201,9 +201,9 @@ def of_log(log: UserLog) -> tuple[Array, Array, int]:
     return log.user, tag, log.users
 
 
-def simulated_sequences(fortnight: Fortnight, scenario: Scenario, tags: tuple[Array, Array, int], seed: int) -> Sequences:
+def simulated_sequences(fortnight: Fortnight, tags: tuple[Array, Array, int], seed: int) -> Sequences:
     """Sequences of as many items as people have in `tags`, one of each simulated person."""
-    thinned, _ = thin(fortnight, scenario, np.bincount(tags[0]), seed + PROBE_SEED)
+    thinned, _ = thin(fortnight, np.bincount(tags[0]), seed + PROBE_SEED)
     return sequences(*of_log(thinned))
 
 

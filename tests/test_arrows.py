@@ -23,8 +23,9 @@ ONLY_IN = {
     "stable_baselines3": ("envs/", "experiments/train"),
     "sb3_contrib": ("envs/", "experiments/train"),
     "torch": ("policies/", "experiments/train"),
-    "matplotlib": ("experiments/present.py",),
-    "seaborn": ("experiments/present.py",),
+    # people_figures: figures of a log share nothing with those of a comparison of policies
+    "matplotlib": ("experiments/present.py", "experiments/people_figures.py"),
+    "seaborn": ("experiments/present.py", "experiments/people_figures.py"),
     "typer": ("nextone/cli.py",),
 }
 NEVER = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "imp"}
