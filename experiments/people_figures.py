@@ -1,4 +1,4 @@
-"""Figures of how well simulated people match a log: when they leave, how much they watch, how they differ, how it drifts.
+"""Figures of how well simulated people match a log: when they leave, what they watch, how they differ and drift.
 
 The log is drawn as a band, its own 95 % interval by a bootstrap over people; the simulation as a line. Called by the
 command line; the only file that plots beside `present.py`, since a comparison of policies and one with a log share
@@ -6,6 +6,8 @@ nothing but the style.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,14 +23,16 @@ from .validate import Validation
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
 
 CLASSES_S = ((7.0, 18.0), (18.0, 60.0), (60.0, 120.0), (120.0, np.inf))
 CLASS_NAMES = ("7 to 18 s", "18 to 60 s", "1 to 2 min", "over 2 min")
 HAZARD_TO_S = 40
 SURVIVAL_S = np.geomspace(0.5, 300, 120)
 RATIOS = np.arange(0, 2.05, 0.05)
-RATES = np.linspace(0, 1, 17)
-MIN_ROWS = 8  # of a person, to have a rate
+RATES = np.linspace(0, 1, 11)
+MIN_ROWS = 10  # of a person, to have a rate
 SAMPLES = 100
 GREY = "0.45"
 
@@ -49,11 +53,8 @@ def save_figures(of: Validation, out: Path) -> list[Path]:
     import matplotlib.pyplot as plt
     import seaborn as sns
 
-    drawn: dict[str, Callable[[Figure, Validation], None]] = {
-        "leaving": leaving, "watch_ratio": watch_ratio, "people": people, "drift": drift,
-    }  # fmt: skip
     paths = []
-    for name, draw in drawn.items():
+    for name, draw in (("leaving", leaving), ("watch_ratio", watch_ratio), ("people", people), ("drift", drift)):
         with sns.axes_style("ticks", {"axes.grid": True, "grid.color": "0.92"}), sns.plotting_context("notebook"):
             figure = plt.figure(figsize=(7.5 if name == "watch_ratio" else 12, 4.6), layout="constrained")
             draw(figure, of)
@@ -69,8 +70,8 @@ def leaving(figure: "Figure", of: Validation) -> None:
     left, right = figure.subplots(1, 2)
     for colour, name, (low, high) in zip(_colours(4), CLASS_NAMES, CLASSES_S, strict=True):
         logs = [_of_length(log, low, high) for log in (of.measured, of.simulated)]
-        seconds = np.arange(min(int(low), HAZARD_TO_S))  # before any of them ends
-        _both(left, seconds + 0.5, logs, lambda log, w, n=len(seconds): _hazard(log, w, n), colour, name)
+        seconds = min(int(low), HAZARD_TO_S)  # before any of them ends
+        _both(left, np.arange(seconds) + 0.5, logs, partial(_hazard, seconds), colour, name)
         _both(right, SURVIVAL_S, logs, _survival, colour, name)
     left.set(xscale="log", yscale="log", xlabel="second of the video", ylabel="chance to leave in this second")
     left.set_xticks([0.5, 1.5, 2.5, 4.5, 9.5, 19.5, 39.5], ["0", "1", "2", "4", "9", "19", "39"])
@@ -86,14 +87,14 @@ def leaving(figure: "Figure", of: Validation) -> None:
 def watch_ratio(figure: "Figure", of: Validation) -> None:
     """Share of plays by the ratio of play time and length."""
     axes = figure.subplots()
-    middle = (RATIOS[1:] + RATIOS[:-1]) / 2
+    bins = len(RATIOS) - 1
 
     def shares(log: UserLog, weight: Array) -> Array:
-        at = np.minimum((log.play_ms / log.duration_ms / RATIOS[1]).astype(int), len(middle))
-        count = np.bincount(at, weight[log.user], len(middle) + 1)
-        return count[:-1] / count.sum()
+        at = np.minimum((log.play_ms / log.duration_ms / RATIOS[1]).astype(int), bins)
+        count = np.bincount(at, weight[log.user], bins + 1)
+        return np.asarray(count[:-1] / count.sum())
 
-    _both(axes, middle, [of.measured, of.simulated], shares, _colours(1)[0], "", step=True)
+    _both(axes, RATIOS, [of.measured, of.simulated], shares, _colours(1)[0], "", step=True)
     axes.set(yscale="log", xlabel="play time / length of the video", ylabel="share of plays per 0.05", xlim=(0, 2))
     axes.set_yticks([0.001, 0.003, 0.01, 0.03, 0.1, 0.3], ["0.1 %", "0.3 %", "1 %", "3 %", "10 %", "30 %"])
     axes.minorticks_off()
@@ -103,23 +104,27 @@ def watch_ratio(figure: "Figure", of: Validation) -> None:
 
 def people(figure: "Figure", of: Validation) -> None:
     """Rates of single people: of long views and of skips; and were all people alike."""
-    middle = (RATES[1:] + RATES[:-1]) / 2
+    from matplotlib.lines import Line2D
+    from matplotlib.ticker import MultipleLocator
+
     panels = figure.subplots(1, 2, sharey=True)
     for axes, name in zip(panels, ("long view", "skip < 2 s"), strict=True):
 
         def shares(log: UserLog, weight: Array, name: str = name) -> Array:
             return _rates(log, outcomes(log)[name], weight)
 
-        _both(axes, middle, [of.measured, of.simulated], shares, _colours(1)[0], "", step=True)
+        _both(axes, RATES, [of.measured, of.simulated], shares, _colours(1)[0], "", step=True)
         alike = np.random.Generator(np.random.Philox(key=0)).permutation(outcomes(of.measured)[name])
         same = _rates(of.measured, alike, np.ones(of.measured.users))
-        axes.plot(middle, same, color=GREY, linestyle=":", drawstyle="steps-mid", label="were all people alike")
-        axes.set(xlabel=f"a person's rate of {name}s".replace("2 ss", "2 s"), xlim=(0, 1), ylim=(0, None))
+        axes.stairs(same, RATES, baseline=None, color=GREY, linestyle=":", linewidth=1.5)
+        axes.set(xlabel=f"share of a person's plays: {name}", xlim=(0, 1))
         axes.xaxis.set_major_formatter(lambda x, _: f"{100 * x:.0f} %")
         axes.yaxis.set_major_formatter(lambda x, _: f"{100 * x:.0f} %")
-    panels[0].set_ylabel(f"share of people with {MIN_ROWS} plays or more")
+        axes.yaxis.set_major_locator(MultipleLocator(0.05))
+    panels[0].set(ylabel=f"share of people with {MIN_ROWS} plays or more", ylim=(0, None))
     _titles(*panels, names=("Long views of single people", "Quick skips of single people"))
-    _legend(panels[1], panels[1], of)
+    alike = Line2D([], [], color=GREY, linestyle=":", label="were all people alike")
+    panels[1].legend(handles=[*_kinds(of), alike], frameon=False)
 
 
 def drift(figure: "Figure", of: Validation) -> None:
@@ -135,7 +140,7 @@ def drift(figure: "Figure", of: Validation) -> None:
             axes.fill_between(at, low, high, color=colour, alpha=0.25, linewidth=0, label=_log_name(of))
             axes.plot(at, value, ".", color=colour, alpha=0.6)
             axes.plot(at, simulated, "o-", color=colour, label="simulation")
-        axes.set_xticks(range(len(LAGS)), [lag.replace(" to ", "–") for lag in LAGS])
+        axes.set_xticks(range(len(LAGS)), ["\n".join(lag.replace(" to ", "–").rsplit(" ", 1)) for lag in LAGS])
         axes.set(xlabel="time between two plays of a person", ylim=(0, None))
     panels[0].set_ylabel("correlation of long views,\nvideo's own rate taken off")
     _titles(*panels, names=("Two videos of one tag", "Two videos of different tags"))
@@ -154,12 +159,15 @@ def _both(
 ) -> None:
     """The measured log as a band, the simulated one as a line."""
     measured, simulated = logs
-    band = _band(measured, curve)
-    kind = "mid" if step else None
-    axes.fill_between(x, band.low, band.high, color=colour, alpha=0.3, linewidth=0, step=kind)
-    axes.plot(x, band.value, color=colour, alpha=0.45, linewidth=1, drawstyle="steps-mid" if step else "default")
-    once = curve(simulated, np.ones(simulated.users))
-    axes.plot(x, once, color=colour, linewidth=1.8, drawstyle="steps-mid" if step else "default", label=name or None)
+    band, once = _band(measured, curve), curve(simulated, np.ones(simulated.users))
+    if step:
+        axes.stairs(band.high, x, baseline=band.low, fill=True, color=colour, alpha=0.3, linewidth=0)
+        axes.stairs(band.value, x, baseline=None, color=colour, alpha=0.35, linewidth=3)
+        axes.stairs(once, x, baseline=None, color=colour, linewidth=1.8)
+    else:
+        axes.fill_between(x, band.low, band.high, color=colour, alpha=0.3, linewidth=0)
+        axes.plot(x, band.value, color=colour, alpha=0.3, linewidth=4)
+        axes.plot(x, once, color=colour, linewidth=1.6, label=name)
 
 
 def _band(log: UserLog, curve: Callable[[UserLog, Array], Array]) -> Band:
@@ -173,14 +181,12 @@ def _band(log: UserLog, curve: Callable[[UserLog, Array], Array]) -> Band:
 
 def _of_length(log: UserLog, low: float, high: float) -> UserLog:
     """The rows of a log whose videos are that long, s; people keep their numbers."""
-    from dataclasses import replace
-
     rows = (log.duration_ms > low * 1e3) & (log.duration_ms <= high * 1e3)
     names = ("user", "video", "time_ms", "duration_ms", "play_ms")
     return replace(log, feedback={}, labels={}, tag=None, **{name: getattr(log, name)[rows] for name in names})
 
 
-def _hazard(log: UserLog, weight: Array, seconds: int) -> Array:
+def _hazard(seconds: int, log: UserLog, weight: Array) -> Array:
     count = np.bincount(np.minimum(log.play_ms // 1000, seconds), weight[log.user], seconds + 1)
     at_risk = np.cumsum(count[::-1])[::-1]
     with np.errstate(invalid="ignore"):
@@ -188,7 +194,8 @@ def _hazard(log: UserLog, weight: Array, seconds: int) -> Array:
 
 
 def _survival(log: UserLog, weight: Array) -> Array:
-    count = np.bincount(np.searchsorted(SURVIVAL_S, log.play_ms / 1e3, side="right"), weight[log.user], len(SURVIVAL_S) + 1)
+    at = np.searchsorted(SURVIVAL_S, log.play_ms / 1e3, side="right")
+    count = np.bincount(at, weight[log.user], len(SURVIVAL_S) + 1)
     return np.asarray(np.cumsum(count[::-1])[::-1][1:] / max(count.sum(), 1))
 
 
@@ -218,11 +225,14 @@ def _log_name(of: Validation) -> str:
 
 def _legend(colours: "Axes", styles: "Axes", of: Validation, title: str | None = None) -> None:
     """Colours, if they mean something, in one panel; band and line in the other."""
+    if title:
+        colours.legend(title=title, frameon=False)
+    styles.legend(handles=_kinds(of), frameon=False)
+
+
+def _kinds(of: Validation) -> list["Patch | Line2D"]:
+    """What band and line stand for."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    if title:
-        colours.legend(title=title, frameon=False)
-    kinds = [Patch(color=GREY, alpha=0.4, label=_log_name(of)), Line2D([], [], color="0.2", label="simulation")]
-    more = [line for line in styles.get_lines() if str(line.get_label()).startswith("were")]
-    styles.legend(handles=kinds + more, frameon=False)
+    return [Patch(color=GREY, alpha=0.4, label=_log_name(of)), Line2D([], [], color="0.2", label="simulation")]

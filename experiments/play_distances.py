@@ -42,7 +42,8 @@ def parts(measured: UserLog, simulated: UserLog, start_hour: float) -> dict[str,
         "activity": _split(*(np.searchsorted(limits, n) for n in rows), 3),
     }
     whole = Part(*(np.ones(len(log.user), bool) for log in both))
-    return {"whole": [whole], "length": classes} | {by: [a.also(b) for a in classes for b in thirds[by]] for by in thirds}
+    crossed = {by: [one.also(other) for one in classes for other in others] for by, others in thirds.items()}
+    return {"whole": [whole], "length": classes, **crossed}
 
 
 def _split(rows: Array, others: Array, n: int) -> list[Part]:

@@ -51,10 +51,9 @@ def random_exposure(scenario: Scenario, seed: int, people: int, days: float = DA
 
     shown = run_batch(world, decide, end_us=window_us, days=True).impressions
     outcome = shown["outcome"][shown["outcome"] & CUT == 0]
-    tries, valid, long = found
-    return Exposure(
-        float(valid / tries), float(long / tries), float(np.mean(outcome & VALID != 0)), float(np.mean(outcome & LONG != 0))
-    )
+    tries, valid, long = found.tolist()
+    recommended = (float(np.mean(outcome & bit != 0)) for bit in (VALID, LONG))
+    return Exposure(valid / tries, long / tries, *recommended)
 
 
 @njit(cache=True, error_model="numpy")

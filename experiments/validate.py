@@ -1,7 +1,7 @@
 """How well simulated people match a log, number by number: the scoreboard of `nextone validate`.
 
-The log keeps few of a person's impressions, so the simulation is thinned alike (`experiments/thinning.py`), and the same
-functions (`experiments/facts.py`) run on both. Beside each number of the log stands its own sampling interval: a
+The log keeps few of a person's impressions, so the simulation is thinned alike (`experiments/thinning.py`), and the
+same functions (`experiments/facts.py`) run on both. Beside each number of the log stands its own sampling interval: a
 bootstrap over people. Called by the command line.
 """
 
@@ -19,7 +19,19 @@ from nextone.sim.population import propensity_tables
 from nextone.sim.scenario import SettingError
 from nextone.sim.state import Array
 
-from .facts import CLASSES, HAZARD_S, LAGS, PLAY_S, SPREADS, Sequences, facts, sequence_facts, sequences, sum_up, video_facts
+from .facts import (
+    CLASSES,
+    HAZARD_S,
+    LAGS,
+    PLAY_S,
+    SPREADS,
+    Sequences,
+    facts,
+    sequence_facts,
+    sequences,
+    sum_up,
+    video_facts,
+)
 from .play_distances import Distances
 from .random_exposure import at_level, random_exposure
 from .scoreboard import Row, row
@@ -33,7 +45,8 @@ BOOTSTRAPS = 200
 TRIED = 400  # people on whom random videos are tried, at most
 PROBE_SEED = 1  # added to the seed: people tried with random videos are not those of the fortnight
 SESSION_REQUESTS = 13.6  # Source: KuaiRand-27K, pages a session
-RANDOM_VALID, RANDOM_LONG = 0.205, 0.098  # Source: calibration.md section 4, odds ratios .26 and .20 of the full Pure log
+# Source: tallies of the full KuaiRand-Pure log (Aylayan/KuaiRand_Pure), odds ratios .26 and .20, at the main feed's level
+RANDOM_VALID, RANDOM_LONG = 0.205, 0.098
 MEANS_ONLY = "sessions: published means of KuaiRand-27K; means only, no distribution is public"
 PUBLISHED = "random videos: published tallies of the full KuaiRand-Pure log, as odds ratios at the main feed's level"
 
@@ -54,11 +67,11 @@ WANTED: dict[str, dict[str, Within]] = {
         **{f"{name}: KS distance": Within(0.05) for name in CLASSES},
         **{f"P(play < {t} s)": Within(0.015) for t in PLAY_S},
         **{f"hazard in second {t}": Within(0.012) for t in HAZARD_S},
-        **{name: RELATIVE_2 for name in ("valid play", "long view", "complete")},
+        **dict.fromkeys(("valid play", "long view", "complete"), RELATIVE_2),
         **{f"segments by length and {by} that fit": Within(0.1) for by in ("hour", "activity")},
     },
     "feedback": {
-        **{kind: INTERVAL for kind in FEEDBACK},
+        **dict.fromkeys(FEEDBACK, INTERVAL),
         **{f"like given {what}": RELATIVE_15 for what in ("long view", "completion", "skip < 5 s")},
         **{f"profile given {what}": RELATIVE_15 for what in ("long view", "no long view")},
     },
@@ -151,12 +164,11 @@ def validate(
     found = facts(sum_up(simulated)) | distances.simulated()
     found |= sequence_facts(simulated_sequences(fortnight, tags, seed))
     found = for_people_drawn(found, fortnight, row_of, scenario)
+    unknown = [name for of in WANTED.values() for name in of if name not in known or np.isnan(known[name].value)]
     sections = {
-        title: [compare(name, known[name], found.get(name, np.nan), within) for name, within in of.items() if name in known]
+        title: [compare(name, known[name], found[name], within) for name, within in of.items() if name not in unknown]
         for title, of in WANTED.items()
     }
-    unknown = [row.quantity for rows in sections.values() for row in rows if np.isnan(row.target)]
-    sections = {title: [row for row in rows if not np.isnan(row.target)] for title, rows in sections.items()}
     sections["random against recommended"] = random_rows(scenario, min(people, TRIED), seed, known)
     sections["sessions"] = session_rows(fortnight, people)
     return Validation(sections, unknown, measured, simulated, scenario, people, seed)

@@ -1,4 +1,7 @@
-"""The scoreboard shown: a table for the terminal, JSON, Markdown for the documentation, files. Called by the command line."""
+"""The scoreboard shown: a table for the terminal, JSON, Markdown for the documentation, files.
+
+Called by the command line.
+"""
 
 import json
 import math
