@@ -224,7 +224,7 @@ def _explained(error: ValidationError) -> _Located:
     if field is None:  # a rule across fields says itself what it is about
         return _Located(text, *re.findall(r"\b[a-z]+\.[a-z]\w*", text), *place)
     full = f"{section}.{name}"
-    rule = f"must be {_bounds(field)}" if first["type"] in _BOUND_ERRORS else text
+    rule = f"must be {bounds(field)}" if first["type"] in _BOUND_ERRORS else text
     meaning = f"{full}={_shown(first['input'])} {rule} ({_meaning(field)})"
     return _Located(f"{meaning}; the default is {_toml(field.get_default())}", full, section)
 
@@ -263,7 +263,7 @@ def _meaning(field: FieldInfo) -> str:
     return f"{field.description or ''}{f' [{unit}]' if unit else ''}".strip()
 
 
-def _bounds(field: FieldInfo) -> str:
+def bounds(field: FieldInfo) -> str:
     """`>= 1 and <= 100`, of the number or of each entry of a list; empty without bounds."""
     extra = field.json_schema_extra
     of_entries = extra.get("bounds") if isinstance(extra, dict) else None
@@ -287,7 +287,7 @@ def _extra(field: FieldInfo, key: str) -> str:
 
 def _about(field: FieldInfo) -> str:
     kind = field.annotation
-    rule = f"one of {', '.join(map(str, get_args(kind)))}" if get_origin(kind) is Literal else _bounds(field)
+    rule = f"one of {', '.join(map(str, get_args(kind)))}" if get_origin(kind) is Literal else bounds(field)
     return ". ".join(part for part in (_meaning(field), rule, _extra(field, "source")) if part)
 
 
