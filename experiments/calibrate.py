@@ -1,163 +1,175 @@
 """Fitting people to a log: the scenario under which simulated people show the facts that the log shows.
 
-What people are like (their lasting effect, mood, a video's quality, interest) is taken from a simulated fortnight; given
-those, play times are drawn again and again under other parameters, with the same luck, until the facts agree (method of
-simulated moments). Then the fortnight is simulated anew, since other play times change moods, sessions and pages.
-Called by `nextone calibrate`.
+Play times are fitted on the people of a simulated fortnight (`experiments/play_fit.py`), which is then simulated anew, since
+other play times change moods, sessions and pages; feedback follows from rates by how long was watched. Intervals are a
+bootstrap over people, of the log and of the simulation. Called by `nextone calibrate`.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
-from scipy.optimize import least_squares
-from scipy.special import ndtri
 
-from nextone.sim.config import Scenario
+from nextone.sim.catalogue import REAL_VIDEOS
+from nextone.sim.config import FEEDBACK, Scenario
+from nextone.sim.feedback import COMPLETE_SHARE, HATE, LONG_SHARE, SHORT_SHARE
 from nextone.sim.scenario import with_settings
 from nextone.sim.state import Array
-from nextone.sim.watching import length_logit, watch_time_us
 
-from .facts import CLASSES, HAZARD_S, LAGS, PLAY_S, LogSums, facts, sum_up
-from .thinning import Fortnight
-from .user_log import UserLog
+from .facts import facts, outcomes, sum_up
+from .play_fit import MATCH, PLAY, RANDOM, Fit, Moments, PlayModel, fit_plays, fitted_facts, from_scale, get
+from .thinning import BLOCK, Fortnight, simulate_fortnight, thin
+from .user_log import UserLog, UserLogError
+
+PEOPLE, ROUNDS, DRAWS = 1_000, 3, 200
+CATALOGUES = 4
+MIN_USERS, MIN_IMPRESSIONS = 50, 2_000  # fewer cannot tell people from luck
+DENSE_ROWS = 80  # of each simulated person: all facts of plays are fitted on many rows of few people
+FEWEST = 30  # times a kind of feedback must have been given to say when it is given
+KUAIRAND = {
+    "random: valid play": 0.205, "random: long view": 0.098, "impressions a session": 78.7, "sessions a day": 4.8,
+}  # fmt: skip
+"""Source: calibration.md sections 4 and 5, published figures on KuaiRand that its public log does not show."""
+PUBLISHED_ERROR = {"random: valid play": 0.003, "random: long view": 0.003}  # Assumed: of full-log tallies
 
 
-class Parameter(NamedTuple):
-    """A number that a log of plays can identify. latent: which column of `Fortnight.latent` it stretches, or -1."""
+class Estimate(NamedTuple):
+    """One fitted parameter with its 95 % interval (bootstrap over people, of the log and of the simulation)."""
 
     name: str
-    scale: str  # "", "log" or "logit": the scale on which it is fitted, and its interval is symmetric
-    latent: int = -1
+    value: float
+    low: float
+    high: float
+    before: float
 
 
-PLAY = (
-    Parameter("watching.stay", ""),
-    Parameter("watching.stay_length", ""),
-    Parameter("watching.stay_length_bend", ""),
-    Parameter("watching.dead_time_s", "log"),
-    Parameter("watching.dead_time_log_sd", "log"),
-    Parameter("watching.skip_log_mean", ""),
-    Parameter("watching.skip_log_sd", "log"),
-    Parameter("watching.skip_log_slope", ""),
-    Parameter("watching.watch_log_mean", ""),
-    Parameter("watching.watch_log_sd", "log"),
-    Parameter("watching.watch_log_slope", ""),
-    Parameter("watching.loop", "logit"),
-    Parameter("watching.loop_log_mean", ""),
-    Parameter("watching.loop_log_sd", "log"),
-    Parameter("watching.react_log_mean", ""),
-    Parameter("watching.react_log_sd", "log"),
-    Parameter("population.person_sd", "log", 0),
-    Parameter("interests.mood_sd", "log", 1),
-    Parameter("catalogue.quality_sd", "log", 2),
-)
-"""The parameters of play time; at most 20 may be fitted to a log's plays."""
-STEP = 0.03  # of a finite difference, on a parameter's own scale
+class Calibration(NamedTuple):
+    """What a log says about people."""
+
+    scenario: Scenario
+    estimates: tuple[Estimate, ...]
+    draws: tuple[dict[str, float], ...]  # parameter sets that agree with the log about as well
+    missed: tuple[str, ...]  # why a parameter was left at its default, one line each
+    cost: float  # half the sum of squared residuals, in errors
 
 
-class Moments(NamedTuple):
-    """The facts fitted to, and how closely each is to be met: its sampling error and the scoreboard's tolerance."""
+def calibrate(
+    log: UserLog, scenario: Scenario | None = None, *, published: dict[str, float] | None = None, people: int = PEOPLE,
+    rounds: int = ROUNDS, seed: int = 0, progress: Callable[[int, int], None] | None = None,
+) -> Calibration:  # fmt: skip
+    """Fit the scenario's people to a log. published: facts from elsewhere, by name (see KUAIRAND).
 
-    names: tuple[str, ...]
-    value: Array
-    error: Array
+    A pure function of its arguments. Raises UserLogError if the log cannot identify the play times."""
+    scenario, known = with_settings(scenario or Scenario(), catalogue_settings(log)), published or {}
+    random, log = split_randomised(log)
+    known = random | known
+    sums = sum_up(log)
+    if log.users < 2 * MIN_USERS or len(log.user) < MIN_IMPRESSIONS:
+        raise UserLogError(
+            f"{log.source}: {len(log.user):,} impressions of {log.users:,} users are too few to fit people to; "
+            f"at least {MIN_IMPRESSIONS:,} of {2 * MIN_USERS} are needed"
+        )
+    rng = np.random.Generator(np.random.Philox(key=[seed, 0x626F6F74]))
+    told = facts(sums) | known
+    resampled = [facts(sums, weight) | known for weight in resamples(rng, log.users, DRAWS)]
+    for name, error in PUBLISHED_ERROR.items():
+        if name in known:
+            for one, z in zip(resampled, rng.standard_normal(DRAWS), strict=True):
+                one[name] += error * z
+    parameters = (*PLAY, MATCH) if RANDOM[0] in known else PLAY
+    moments, missing = moments_of(told, resampled)
+    pool = REAL_VIDEOS if scenario.catalogue.kind == "kuairand" else min(log.videos, scenario.catalogue.videos, 20_000)
+    steps = rounds * (people // BLOCK + 1) + 1
+    done = 0
 
+    def step(_: int = 0) -> None:
+        nonlocal done
+        done += 1
+        if progress:
+            progress(min(done, steps), steps)
 
-def fitted_facts() -> dict[str, float]:
-    """Every fact that play times are fitted to, with the tolerance of the scoreboard."""
-    from .facts import CLASS_PLAY_S, CLASS_RATIO
-
-    chosen = {f"P(play < {t} s)": 0.015 for t in PLAY_S} | {f"hazard in second {t}": 0.012 for t in HAZARD_S}
-    chosen |= {"valid play": 0.01, "long view": 0.007, "complete": 0.0037}
-    for name in CLASSES:
-        chosen |= {f"{name}: P(play < {t:g} s)": 0.05 for t in CLASS_PLAY_S}
-        chosen |= {f"{name}: P(ratio < {r:g})": 0.05 for r in CLASS_RATIO}
-    chosen |= {f"spread between users: {name}": 0.02 for name in ("long view", "skip < 2 s", "valid play")}
-    chosen |= {"spread between videos: long view": 0.02}
-    return chosen | {f"residual correlation, {lag}, other tag": 0.03 for lag in LAGS}
-
-
-@njit(cache=True, error_model="numpy")
-def play_times_ms(params, latent, stretch, duration_us, draws, out):
-    """Play times of impressions whose circumstances are known. draws: (n, 5) a uniform, three normals (see
-    `watch_time_us`); stretch: (4,) factors of the latent columns."""
-    p = params[0]
-    for k in range(len(out)):
-        logit = p.stay + length_logit(p, duration_us[k])
-        for j in range(latent.shape[1]):
-            logit += stretch[j] * latent[k, j]
-        u_stay, z_time, z_dead, u_loop, z_end = draws[k, 0], draws[k, 1], draws[k, 2], draws[k, 3], draws[k, 4]
-        out[k] = watch_time_us(p, logit, duration_us[k], u_stay, z_time, z_dead, u_loop, z_end) // 1000
-
-
-def to_scale(value: float, scale: str) -> float:
-    """A parameter on the scale on which it is fitted."""
-    if scale == "log":
-        return math.log(max(value, 1e-6))
-    return math.log(value / (1.0 - value)) if scale == "logit" else value
-
-
-def from_scale(x: float, scale: str) -> float:
-    """Back again."""
-    if scale == "log":
-        return math.exp(x)
-    return 1.0 / (1.0 + math.exp(-x)) if scale == "logit" else x
-
-
-def get(scenario: Scenario, name: str) -> float:
-    """The value of `section.field`."""
-    section, field = name.split(".")
-    return float(getattr(getattr(scenario, section), field))
+    for _ in range(rounds):
+        lived = simulate_fortnight(scenario, people, seed, catalogues=CATALOGUES, pool=pool, progress=step)
+        dense, row = thin(lived, np.full(1, DENSE_ROWS), seed)
+        model = PlayModel(scenario, dense, lived.latent[row], parameters, seed)
+        fit = fit_plays(model, moments, model.start())
+        settings = model.settings(fit.x) | feedback_settings(told, model, fit.x) | session_settings(known, lived, scenario)
+        before, scenario = scenario, with_settings(scenario, [setting(*pair) for pair in settings.items()])
+        step()
+    draws = spread_of_fit(model, fit, moments, told, resampled, rng)
+    step()
+    estimates = tuple(
+        Estimate(name, value, *(float(q) for q in np.quantile([d[name] for d in draws], (0.025, 0.975))), get(Scenario(), name))
+        for name, value in settings.items() if name in draws[0]
+    )
+    cost = 0.5 * float(np.sum(((fit.simulated - moments.value) / moments.error) ** 2))
+    return Calibration(scenario, estimates, draws, (*missing, *unidentified(log, known)), cost)
 
 
-class PlayModel:
-    """Facts of play times as a function of the parameters, everything else as in one simulated fortnight."""
-
-    def __init__(self, scenario: Scenario, log: UserLog, latent: Array, parameters: tuple[Parameter, ...] = PLAY, seed: int = 0):
-        self.scenario, self.parameters = scenario, parameters
-        self._log, self._duration_us = log, log.duration_ms * 1000
-        self._latent = latent.copy()
-        params = scenario.params()
-        self._latent[:, 2] -= _lengths(params, self._duration_us)  # quality without the effect of length
-        rng = np.random.Generator(np.random.Philox(key=[seed, 0x706C6179]))
-        draws = rng.random((len(log.user), 5))
-        draws[:, [1, 2, 4]] = ndtri(draws[:, [1, 2, 4]])
-        self._draws = draws
-        self._out = np.empty(len(log.user), np.int64)
-
-    def start(self) -> Array:
-        """The scenario's own values, on their scales."""
-        return np.array([to_scale(get(self.scenario, p.name), p.scale) for p in self.parameters])
-
-    def settings(self, x: Array) -> dict[str, float]:
-        """Parameters by name."""
-        return {p.name: from_scale(float(v), p.scale) for p, v in zip(self.parameters, x, strict=True)}
-
-    def facts(self, x: Array) -> dict[str, float]:
-        """The facts under other parameters."""
-        params, stretch = self.scenario.params(), np.ones(self._latent.shape[1])
-        for p, value in zip(self.parameters, self.settings(x).values(), strict=True):
-            if p.latent >= 0:
-                stretch[p.latent] = value / get(self.scenario, p.name)
-            elif p.name.endswith("_s"):
-                params[p.name.split(".")[1].removesuffix("_s") + "_us"] = round(value * 1e6)
-            else:
-                params[p.name.split(".")[1]] = value
-        play_times_ms(params, self._latent, stretch, self._duration_us, self._draws, self._out)
-        return facts(sum_up(replace(self._log, play_ms=self._out), by_person=False))
+def resamples(rng: np.random.Generator, users: int, draws: int) -> Iterator[Array]:
+    """How often each person counts in each bootstrap draw."""
+    for _ in range(draws):
+        yield np.bincount(rng.integers(0, users, users), minlength=users).astype(float)
 
 
-@njit(cache=True)
-def _each_length(params, duration_us, out):
-    for k in range(len(out)):
-        out[k] = length_logit(params[0], duration_us[k])
+def split_randomised(log: UserLog) -> tuple[dict[str, float], UserLog]:
+    """(valid plays and long views of videos shown at random, the log without them)."""
+    if log.randomised is None or not log.randomised.any():
+        return {}, log
+    bits = outcomes(log)
+    shares = (float(bits[name][log.randomised].mean()) for name in ("valid play", "long view"))
+    return dict(zip(RANDOM, shares, strict=True)), log.select(~log.randomised)
 
 
-def _lengths(params: Array, duration_us: Array) -> Array:
-    out = np.empty(len(duration_us))
-    _each_length(params, duration_us, out)
-    return out
+def catalogue_settings(log: UserLog) -> list[str]:
+    """The catalogue's lengths and tags: ours if the log's videos look like KuaiRand's, else a synthetic one like them."""
+    first = np.unique(log.video, return_index=True)[1]
+    length_s = log.duration_ms[first] / 1e3
+    if log.looks_like_kuairand(length_s):
+        return []
+    tags = 1 if log.tag is None else int(np.clip(log.tag.max() + 1, 1, 100))
+    mean, sd = float(np.mean(np.log(length_s))), float(np.std(np.log(length_s)))
+    return [
+        "catalogue.kind=synthetic", f"catalogue.tags={tags}", f"catalogue.duration_log_mean={np.clip(mean, 0, 8):.4g}",
+        f"catalogue.duration_log_sd={np.clip(sd, 0, 3):.4g}",
+    ]  # fmt: skip
+
+
+def moments_of(told: dict[str, float], resampled: list[dict[str, float]]) -> tuple[Moments, list[str]]:
+    """What to fit to, of what the log tells; and what it does not tell, in words."""
+    names, value, error = [], [], []
+    for name, tolerance in fitted_facts().items():
+        spread = float(np.std([one.get(name, np.nan) for one in resampled]))
+        if np.isfinite(told.get(name, np.nan)) and np.isfinite(spread):
+            names.append(name)
+            value.append(told[name])
+            error.append(math.hypot(spread, tolerance / 3))
+    missing = sorted({name.split(":")[0].split(",")[0] for name in fitted_facts()} - {n.split(":")[0].split(",")[0] for n in names})
+    return Moments(tuple(names), np.array(value), np.array(error)), [f"the log does not tell: {x}" for x in missing]
+
+
+def feedback_settings(told: dict[str, float], model: PlayModel, x: Array) -> dict[str, float]:
+    """Rates of feedback, and how they depend on the play time, for the kinds that the log has often enough.
+
+    In the model the chance is the person's propensity, times a level for how long was watched, times how well the video
+    suits. The mean of the last, by level, is taken from simulated plays; the levels follow."""
+    found: dict[str, float] = {}
+    suits = model.suits_by_level(x)
+    for k, kind in enumerate(FEEDBACK):
+        rates = [told.get(f"{kind} given {what}", np.nan) for what in LEVELS]
+        if not np.isfinite(told.get(kind, np.nan)):
+            continue
+        found[f"feedback.{kind}"] = told[kind]
+        if not np.isfinite(rates).all() or told[kind] * told["impressions"] < FEWEST or rates[1] <= 0:
+            continue
+        short, middling, long, complete = (r / s for r, s in zip(rates, suits[k == HATE], strict=True))
+        ratio = {"skip": short / middling, "long": long / middling, "complete": complete / max(long, 1e-9)}
+        level = (
+            1 - SHORT_SHARE - LONG_SHARE + SHORT_SHARE * ratio["skip"]
+            + ratio["long"] * (LONG_SHARE - COMPLETE_SHARE + COMPLETE_SHARE * ratio["complete"])
+        )  # fmt: skip
+        found[f"feedback.{kind}"] = min(middling * level, 1.0)
+        found |= {f"feedback.{what}_ratio.{kind}": value for what, value in ratio.items()}
+    return found

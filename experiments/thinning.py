@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nextone.sim.batch_run import log_parts, run_batch
-from nextone.sim.catalogue import REAL_VIDEOS, make_catalogue
+from nextone.sim.catalogue import REAL_VIDEOS
 from nextone.sim.config import FEEDBACK, Scenario
 from nextone.sim.records import Records
 from nextone.sim.scenario import with_settings
@@ -29,7 +29,9 @@ class Fortnight(NamedTuple):
     """Impressions of pool videos, sorted by person and time (n,), and what whole sessions were like."""
 
     person: Array
-    video: Array
+    video: Array  # numbered through all catalogues
+    duration_ms: Array
+    tag: Array
     delivered_ms: Array
     play_ms: Array
     feedback: Array  # bits
@@ -43,19 +45,25 @@ class Fortnight(NamedTuple):
 
 
 def simulate_fortnight(
-    scenario: Scenario, people: int, seed: int, days: float = DAYS, progress: Callable[[int], None] | None = None
-) -> Fortnight:
-    """Let `people` live that many days under cloud_only with ample servers."""
+    scenario: Scenario, people: int, seed: int, days: float = DAYS, catalogues: int = 1, pool: int = REAL_VIDEOS,
+    progress: Callable[[int], None] | None = None,
+) -> Fortnight:  # fmt: skip
+    """Let `people` live that many days under cloud_only with ample servers, and keep the first `pool` videos.
+
+    With several catalogues blocks of people take turns with them: a few popular videos' luck is not fitted to."""
     blocks = []
     for replication, first in enumerate(range(0, people, BLOCK)):
-        size = min(BLOCK, people - first)
-        blocks.append(_one_block(with_settings(scenario, [f"population.users={size}"]), first, seed, replication, days))
+        size, which = min(BLOCK, people - first), replication % catalogues
+        catalogue_seed = (scenario.catalogue.catalogue_seed + which) % 2**32
+        settings = [f"population.users={size}", f"catalogue.catalogue_seed={catalogue_seed}"]
+        block = _one_block(with_settings(scenario, settings), first, seed, replication, days, pool)
+        blocks.append(block._replace(video=block.video + which * pool))
         if progress:
             progress(size)
     return Fortnight(*(np.concatenate(column) for column in zip(*blocks, strict=True)))
 
 
-def _one_block(scenario: Scenario, first: int, seed: int, replication: int, days: float) -> Fortnight:
+def _one_block(scenario: Scenario, first: int, seed: int, replication: int, days: float, pool: int) -> Fortnight:
     window_us = round(days * 86_400e6)
     world = build_world(
         scenario, edge=False, seed=seed, replication=replication, window_us=window_us, days=True,
@@ -63,15 +71,16 @@ def _one_block(scenario: Scenario, first: int, seed: int, replication: int, days
     )  # fmt: skip
     records = run_batch(world, None, end_us=window_us, days=True)
     shown = records.impressions
-    kept = shown[(shown["video"] < REAL_VIDEOS) & (shown["outcome"] & CUT == 0)]
+    kept = shown[(shown["video"] < pool) & (shown["outcome"] & CUT == 0)]
     person, quality = world.users["person"][kept["user"]], world.videos["quality"][kept["video"]]
     mood = records.sessions["mood"][_row_of(records.sessions, ("user", "session"), kept)]
     rest = kept["stay_logit"] - scenario.watching.stay - person - mood - quality
     landed = records.requests[records.requests["outcome"] == SERVED]
     delivered = landed["ended_us"][_row_of(landed, ("user", "request"), kept)]
     ended = records.sessions[records.sessions["cut"] == 0]
+    of_video = world.videos[kept["video"]]
     return Fortnight(
-        kept["user"] + first, kept["video"], delivered // 1000, kept["play_us"] // 1000, kept["feedback"],
+        kept["user"] + first, kept["video"], of_video["duration_us"] // 1000, of_video["tag"], delivered // 1000, kept["play_us"] // 1000, kept["feedback"],
         np.stack([person, mood, quality, rest], axis=1), kept["session"], ended["impressions"],
         _requests_of(records)[records.sessions["cut"] == 0], ended["open_us"] // 86_400_000_000, ended["user"] + first,
         world.users["propensity"],
@@ -92,7 +101,7 @@ def _requests_of(records: Records) -> Array:
     return np.bincount(_row_of(records.sessions, ("user", "session"), landed), minlength=len(records.sessions))
 
 
-def thin(fortnight: Fortnight, scenario: Scenario, rows_of_users: Array, seed: int, times: int = 1) -> tuple[UserLog, Array]:
+def thin(fortnight: Fortnight, rows_of_users: Array, seed: int, times: int = 1) -> tuple[UserLog, Array]:
     """(the log, the rows of the fortnight in it): each simulated person stands for up to `times` people of the log, as
     long as impressions last, each with a number of rows drawn from `rows_of_users` and rows of their own drawn at
     random. Raises ValueError if nobody has an impression."""
@@ -114,14 +123,13 @@ def thin(fortnight: Fortnight, scenario: Scenario, rows_of_users: Array, seed: i
     row, code = np.concatenate(rows), np.unique(np.concatenate(user), return_inverse=True)[1]
     order = np.lexsort([row, fortnight.delivered_ms[row], code])
     row, code = row[order], code[order]
-    videos = make_catalogue(scenario).videos
     shown, video = np.unique(fortnight.video[row], return_inverse=True)
     feedback = fortnight.feedback[row]
     log = UserLog(
         source="simulated", rows_read=len(row), findings=(), users=int(code.max()) + 1, videos=len(shown),
         user=code.astype(np.int32), video=video.astype(np.int32), time_ms=fortnight.delivered_ms[row],
-        duration_ms=videos["duration_us"][fortnight.video[row]] // 1000, play_ms=fortnight.play_ms[row],
+        duration_ms=fortnight.duration_ms[row], play_ms=fortnight.play_ms[row],
         feedback={kind: feedback & (1 << k) != 0 for k, kind in enumerate(FEEDBACK)},
-        tag=videos["tag"][fortnight.video[row]].astype(np.int16),
+        tag=fortnight.tag[row].astype(np.int16),
     )  # fmt: skip
     return log, row

@@ -33,11 +33,11 @@ class Videos(NamedTuple):
 def make_catalogue(scenario: Scenario) -> Videos:
     """The videos of a scenario; the arrays are shared and read-only."""
     w = scenario.watching
-    return _make(scenario.catalogue, scenario.server.quality_correlation, w.stay_length, w.stay_length_bend)
+    return _make(scenario.catalogue, scenario.server.quality_correlation, w.stay_shorter, w.stay_longer)
 
 
 @lru_cache(maxsize=4)
-def _make(catalogue: Catalogue, correlation: float, length: float, bend: float) -> Videos:
+def _make(catalogue: Catalogue, correlation: float, shorter: float, longer: float) -> Videos:
     key = np.array([catalogue.catalogue_seed, 0x766964], dtype=np.uint32)
     videos = blank(catalogue.videos, VIDEO_ROW)
     if catalogue.kind == "kuairand":
@@ -55,7 +55,7 @@ def _make(catalogue: Catalogue, correlation: float, length: float, bend: float) 
         _synthesize(key, videos, tags, catalogue.duration_log_mean, catalogue.duration_log_sd)
     _give_quality(key, videos, catalogue.quality_sd, catalogue.appeal_sd, correlation)
     effect = blank(1, PARAMS_DTYPE)
-    effect["stay_length"], effect["stay_length_bend"] = length, bend
+    effect["stay_shorter"], effect["stay_longer"] = shorter, longer
     _add_length(effect, videos)
     order = np.argsort(videos["tag"], kind="stable")
     listed = blank(len(videos), LISTED)

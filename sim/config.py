@@ -128,11 +128,11 @@ class Watching(Section):
     stay: float = number(
         -1.3, "logit", "Source: KuaiRand-Pure main feed, valid play .498 under cloud_only",
         "log-odds of staying for a random video, all else zero", ge=-20, le=20)  # fmt: skip
-    stay_length: float = number(
-        0.27, "logit per log", "Source: KuaiRand-Pure, long view by length", "readiness to stay by log(length / 1 min)",
-        ge=-5, le=5)  # fmt: skip
-    stay_length_bend: float = number(
-        -0.39, "logit per log^2", "Source: KuaiRand-Pure, long view by length", "the same by its square", ge=-5, le=5)  # fmt: skip
+    stay_shorter: float = number(
+        0.2, "logit per log", "Source: KuaiRand-Pure, play times by length",
+        "readiness to stay by the log of length, below 80 s", ge=-5, le=5)  # fmt: skip
+    stay_longer: float = number(
+        -0.5, "logit per log", "Source: KuaiRand-Pure, play times by length", "the same above 80 s", ge=-5, le=5)  # fmt: skip
     dead_time_s: float = number(
         0.76, "s", "Source: KuaiRand-Pure, P(play < 1 s) = .054", "time before a decision, median", ge=0, le=10)  # fmt: skip
     dead_time_log_sd: float = number(
@@ -143,7 +143,7 @@ class Watching(Section):
     skip_log_sd: float = number(
         1.67, "log", "Source: KuaiRand-Pure, two lognormals with a dead time", "log-sd of it", ge=0.01, le=3)  # fmt: skip
     skip_log_slope: float = number(
-        0.15, "log per logit", "Source: KuaiRand-Pure, ICC of skips < 2 s between users .123", "lengthening of it by the logit of staying",
+        0.15, "log per logit", "Source: KuaiRand-Pure, ICC of skips < 2 s between users .123", "lengthening of it by a person's lasting readiness to stay",
         ge=0, le=2)  # fmt: skip
     watch_log_mean: float = number(
         4.39, "log s", "Source: KuaiRand-Pure, videos of 60 s and more", "log-mean time of those who stay",

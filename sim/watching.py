@@ -16,6 +16,7 @@ VALID_US = 7_000_000  # Source: KuaiRand is_click, played 7 s or to the end (cal
 LONG_US = 18_000_000  # Source: KuaiRand long_view, played 18 s or to the end
 SKIP_US = 2_000_000  # Source: calibration.md, skip below 2 s
 COMPLETE_RATIO = 0.95  # Source: calibration.md, share of the duration played
+PEAK_US = 80e6  # Source: KuaiRand-Pure, long views by length are most frequent at 60 to 120 s
 MOST_ROUNDS = 20  # Assumed: nobody lets a video play on for longer
 SECOND_DRAW = 1 << 16  # added to the meeting in a key: a second pair of draws
 
@@ -34,26 +35,28 @@ def stay_logit(p, key, user, taste, video_id, video):
 
 @njit(cache=True, error_model="numpy")
 def length_logit(p, duration_us):
-    """What its length does to the log-odds of staying with a video: least is stayed with the very short and the long."""
-    x = np.log(duration_us / 60e6)
-    return (p.stay_length + p.stay_length_bend * x) * x
+    """What its length does to the log-odds of staying with a video: most is stayed with those of about 80 s."""
+    x = np.log(duration_us / PEAK_US)
+    return p.stay_shorter * min(x, 0.0) + p.stay_longer * max(x, 0.0)
 
 
 @njit(cache=True, error_model="numpy")
-def watch_time_us(p, logit, duration_us, u_stay, z_time, z_dead, u_loop, z_end):
+def watch_time_us(p, logit, person, duration_us, u_stay, z_time, z_dead, u_loop, z_end):
     """How long a person plays a video before swiping on, if nothing stalls: microseconds of content.
 
-    Non-decreasing in `logit` for given draws, u uniform and z standard normal. Source: the form was chosen on
+    Non-decreasing in `logit` and in `person`, the lasting part of it, for given draws, u uniform and z standard normal. Source: the form was chosen on
     KuaiRand-Pure's play times by length of the video; `nextone calibrate` fits its numbers.
     """
-    time_us = attention_us(p, logit, u_stay, z_time, z_dead)
+    time_us = attention_us(p, logit, person, u_stay, z_time, z_dead)
     return time_us if time_us < duration_us else end_us(p, duration_us, u_loop, z_end)
 
 
 @njit(cache=True, error_model="numpy")
-def attention_us(p, logit, u_stay, z, z_dead):
-    """How long the person would watch a video without end: the dead time, then an early leave or a stay."""
-    seconds = np.exp(p.skip_log_mean + p.skip_log_slope * logit + p.skip_log_sd * z)
+def attention_us(p, logit, person, u_stay, z, z_dead):
+    """How long the person would watch a video without end: the dead time, then an early leave or a stay.
+
+    Who stays more often also leaves later: an early leave hardly depends on the video, but on the person."""
+    seconds = np.exp(p.skip_log_mean + p.skip_log_slope * person + p.skip_log_sd * z)
     if u_stay < sigmoid(logit):
         seconds = max(seconds, np.exp(p.watch_log_mean + p.watch_log_slope * logit + p.watch_log_sd * z))
     return np.int64(p.dead_time_us * np.exp(p.dead_time_log_sd * z_dead) + min(seconds, 1e6) * 1e6)
@@ -74,7 +77,7 @@ def draw_watch_us(p, key, user, video_id, duration_us, meeting, logit):
     """`watch_time_us` of this person's nth meeting with this video."""
     words = philox(WATCH, user.user, video_id, meeting, key[0], key[1])
     u_stay, z_time = (np.float64(words.w0) + 0.5) / 4294967296.0, normal_quantile(to_unit(words.w1, words.w2))
-    time_us = attention_us(p, logit, u_stay, z_time, quick_normal(words.w3, words.w0))
+    time_us = attention_us(p, logit, user.person, u_stay, z_time, quick_normal(words.w3, words.w0))
     if time_us < duration_us:  # most leave before the end: the second pair is not drawn
         return time_us
     u_loop, u_end = uniform2(key, WATCH, user.user, video_id, np.int64(meeting) + SECOND_DRAW)
