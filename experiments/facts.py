@@ -71,6 +71,7 @@ def ratios(log: UserLog) -> dict[str, tuple[Array, Array]]:
     given = {"long view": bits["long view"], "completion": bits["complete"], "skip < 5 s": short}
     for kind, flag in log.feedback.items():
         rows[kind] = (flag, every)
+        given["a long view, not completed"] = bits["long view"] & ~bits["complete"]
         for what, condition in given.items():
             rows[f"{kind} given {what}"] = (flag & condition, condition)
         otherwise = ~(short | bits["long view"])
@@ -200,7 +201,8 @@ def video_facts(rows: Array, long: Array, like: Array, weight: Array | None = No
     for name, count in (("long view", long), ("like", like)):
         k = count[enough]
         parts = (w @ n, w @ k, w @ (k**2 / n), w @ n**2, w.sum())
-        found[f"spread between videos: {name}"] = intra_class(*parts)
+        with np.errstate(invalid="ignore"):
+            found[f"spread between videos: {name}"] = intra_class(*parts)
     return found
 
 

@@ -140,12 +140,11 @@ def drift(figure: "Figure", of: Validation) -> None:
             axes.fill_between(at, low, high, color=colour, alpha=0.25, linewidth=0, label=_log_name(of))
             axes.plot(at, value, ".", color=colour, alpha=0.6)
             axes.plot(at, simulated, "o-", color=colour, label="simulation")
+            axes.legend(frameon=False)
         axes.set_xticks(range(len(LAGS)), ["\n".join(lag.replace(" to ", "–").rsplit(" ", 1)) for lag in LAGS])
         axes.set(xlabel="time between two plays of a person", ylim=(0, None))
     panels[0].set_ylabel("correlation of long views,\nvideo's own rate taken off")
     _titles(*panels, names=("Two videos of one tag", "Two videos of different tags"))
-    for axes in panels:
-        axes.legend(frameon=False)
 
 
 def _both(
