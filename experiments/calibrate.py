@@ -11,15 +11,16 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import ks_2samp
 
-from nextone.sim.catalogue import REAL_VIDEOS
+from nextone.sim.catalogue import REAL_VIDEOS, make_catalogue
 from nextone.sim.config import FEEDBACK, Scenario
 from nextone.sim.feedback import COMPLETE_SHARE, HATE, LONG_SHARE, SHORT_SHARE
 from nextone.sim.scenario import with_settings
 from nextone.sim.state import Array
 
 from .facts import facts, outcomes, sum_up
-from .play_fit import MATCH, PLAY, RANDOM, Fit, Moments, PlayModel, fit_plays, fitted_facts, from_scale, get
+from .play_fit import MATCH, PLAY, RANDOM, Fit, Moments, PlayModel, fit_plays, fitted_facts, get, limits
 from .thinning import BLOCK, Fortnight, simulate_fortnight, thin
 from .user_log import UserLog, UserLogError
 
@@ -27,6 +28,9 @@ PEOPLE, ROUNDS, DRAWS = 1_000, 3, 200
 CATALOGUES = 4
 MIN_USERS, MIN_IMPRESSIONS = 50, 2_000  # fewer cannot tell people from luck
 DENSE_ROWS = 80  # of each simulated person: all facts of plays are fitted on many rows of few people
+SAME_LENGTHS = 0.08  # Assumed: KS distance of video lengths within which they are taken for KuaiRand's
+LEVELS = ("skip < 5 s", "a middling play", "a long view, not completed", "completion")
+RIDGE = 1.0  # prior precision of a fitted parameter on its own scale, against the data's
 FEWEST = 30  # times a kind of feedback must have been given to say when it is given
 KUAIRAND = {
     "random: valid play": 0.205, "random: long view": 0.098, "impressions a session": 78.7, "sessions a day": 4.8,
@@ -64,7 +68,7 @@ def calibrate(
     A pure function of its arguments. Raises UserLogError if the log cannot identify the play times."""
     scenario, known = with_settings(scenario or Scenario(), catalogue_settings(log)), published or {}
     random, log = split_randomised(log)
-    known = random | known
+    known = random | session_facts(log) | known
     sums = sum_up(log)
     if log.users < 2 * MIN_USERS or len(log.user) < MIN_IMPRESSIONS:
         raise UserLogError(
@@ -72,8 +76,8 @@ def calibrate(
             f"at least {MIN_IMPRESSIONS:,} of {2 * MIN_USERS} are needed"
         )
     rng = np.random.Generator(np.random.Philox(key=[seed, 0x626F6F74]))
-    told = facts(sums) | known
-    resampled = [facts(sums, weight) | known for weight in resamples(rng, log.users, DRAWS)]
+    told = facts(sums) | known | {"impressions": float(len(log.user))}
+    resampled = [told | facts(sums, weight) | known for weight in resamples(rng, log.users, DRAWS)]
     for name, error in PUBLISHED_ERROR.items():
         if name in known:
             for one, z in zip(resampled, rng.standard_normal(DRAWS), strict=True):
@@ -95,14 +99,17 @@ def calibrate(
         dense, row = thin(lived, np.full(1, DENSE_ROWS), seed)
         model = PlayModel(scenario, dense, lived.latent[row], parameters, seed)
         fit = fit_plays(model, moments, model.start())
-        settings = model.settings(fit.x) | feedback_settings(told, model, fit.x) | session_settings(known, lived, scenario)
-        before, scenario = scenario, with_settings(scenario, [setting(*pair) for pair in settings.items()])
+        rest = session_settings(known, lived, scenario)
+        settings = model.settings(fit.x) | feedback_settings(told, model.suits(fit.x)) | person_settings(told) | rest
+        scenario = with_settings(scenario, settings_of(scenario, settings))
         step()
-    draws = spread_of_fit(model, fit, moments, told, resampled, rng)
+    again = sum_up(replace(dense, play_ms=model.plays_ms(fit.x)))
+    simulated = [facts(again, weight) for weight in resamples(rng, dense.users, DRAWS)]
+    draws = spread_of_fit(model, fit, moments, told, resampled, simulated, rest)
     step()
     estimates = tuple(
         Estimate(name, value, *(float(q) for q in np.quantile([d[name] for d in draws], (0.025, 0.975))), get(Scenario(), name))
-        for name, value in settings.items() if name in draws[0]
+        for name, value in settings.items()
     )
     cost = 0.5 * float(np.sum(((fit.simulated - moments.value) / moments.error) ** 2))
     return Calibration(scenario, estimates, draws, (*missing, *unidentified(log, known)), cost)
@@ -123,11 +130,26 @@ def split_randomised(log: UserLog) -> tuple[dict[str, float], UserLog]:
     return dict(zip(RANDOM, shares, strict=True)), log.select(~log.randomised)
 
 
+def settings_of(scenario: Scenario, values: dict[str, float]) -> list[str]:
+    """`section.field=value` of parameters by name; `feedback.long_ratio.like` is one entry of a list."""
+    lists: dict[str, list[float]] = {}
+    for name, value in values.items():
+        section, field, *kind = name.split(".")
+        if kind:
+            whole = lists.setdefault(f"{section}.{field}", list(getattr(getattr(scenario, section), field)))
+            whole[FEEDBACK.index(kind[0])] = value
+    flat = {name: value for name, value in values.items() if name.count(".") == 1}
+    text = {name: repr(float(f"{value:.6g}")) for name, value in flat.items()}
+    text |= {name: str([float(f"{x:.6g}") for x in values]) for name, values in lists.items()}
+    return [f"{name}={value}" for name, value in text.items()]
+
+
 def catalogue_settings(log: UserLog) -> list[str]:
     """The catalogue's lengths and tags: ours if the log's videos look like KuaiRand's, else a synthetic one like them."""
     first = np.unique(log.video, return_index=True)[1]
     length_s = log.duration_ms[first] / 1e3
-    if log.looks_like_kuairand(length_s):
+    real_s = make_catalogue(Scenario()).videos["duration_us"][:REAL_VIDEOS] / 1e6
+    if ks_2samp(length_s, real_s).statistic < SAME_LENGTHS:
         return []
     tags = 1 if log.tag is None else int(np.clip(log.tag.max() + 1, 1, 100))
     mean, sd = float(np.mean(np.log(length_s))), float(np.std(np.log(length_s)))
@@ -150,13 +172,12 @@ def moments_of(told: dict[str, float], resampled: list[dict[str, float]]) -> tup
     return Moments(tuple(names), np.array(value), np.array(error)), [f"the log does not tell: {x}" for x in missing]
 
 
-def feedback_settings(told: dict[str, float], model: PlayModel, x: Array) -> dict[str, float]:
+def feedback_settings(told: dict[str, float], suits: Array) -> dict[str, float]:
     """Rates of feedback, and how they depend on the play time, for the kinds that the log has often enough.
 
     In the model the chance is the person's propensity, times a level for how long was watched, times how well the video
-    suits. The mean of the last, by level, is taken from simulated plays; the levels follow."""
+    suits. The mean of the last, by level, is taken from simulated plays (see `PlayModel.suits`); the levels follow."""
     found: dict[str, float] = {}
-    suits = model.suits_by_level(x)
     for k, kind in enumerate(FEEDBACK):
         rates = [told.get(f"{kind} given {what}", np.nan) for what in LEVELS]
         if not np.isfinite(told.get(kind, np.nan)):
@@ -164,7 +185,7 @@ def feedback_settings(told: dict[str, float], model: PlayModel, x: Array) -> dic
         found[f"feedback.{kind}"] = told[kind]
         if not np.isfinite(rates).all() or told[kind] * told["impressions"] < FEWEST or rates[1] <= 0:
             continue
-        short, middling, long, complete = (r / s for r, s in zip(rates, suits[k == HATE], strict=True))
+        short, middling, long, complete = (r / s for r, s in zip(rates, suits[int(k == HATE)], strict=True))
         ratio = {"skip": short / middling, "long": long / middling, "complete": complete / max(long, 1e-9)}
         level = (
             1 - SHORT_SHARE - LONG_SHARE + SHORT_SHARE * ratio["skip"]
@@ -173,3 +194,80 @@ def feedback_settings(told: dict[str, float], model: PlayModel, x: Array) -> dic
         found[f"feedback.{kind}"] = min(middling * level, 1.0)
         found |= {f"feedback.{what}_ratio.{kind}": value for what, value in ratio.items()}
     return found
+
+
+def person_settings(told: dict[str, float]) -> dict[str, float]:
+    """Spread of feedback between people and videos, in closed form: both are small against the mean's own variance."""
+    found = {}
+    rate, users, videos = (told.get(x, np.nan) for x in ("like", "spread between users: like", "spread between videos: like"))
+    if np.isfinite(users):
+        found["feedback.user_icc"] = float(np.clip(users, 0.002, 0.99))
+    if np.isfinite(videos) and rate > 0:
+        found["catalogue.appeal_sd"] = math.sqrt(math.log1p(max(videos, 0.0) * (1 - rate) / rate))
+    return found
+
+
+def session_settings(known: dict[str, float], lived: Fortnight, scenario: Scenario) -> dict[str, float]:
+    """Leaving and coming back, so that sessions have the stated means."""
+    found, s = {}, scenario.sessions
+    if "impressions a session" in known:
+        found["sessions.leave_per_min"] = s.leave_per_min * lived.session_impressions.mean() / known["impressions a session"]
+    if "sessions a day" in known:
+        people, days = int(lived.person_of_session.max()) + 1, float(lived.open_day.max()) + 1
+        cycle_h = 24 / (len(lived.open_day) / people / days)
+        open_h = float(np.mean(lived.session_s)) / 3600
+        wanted_h = max(24 / known["sessions a day"] - open_h, 0.5)
+        found["sessions.gap_hours"] = max(s.gap_hours * wanted_h / max(cycle_h - open_h, 0.5), 0.51)
+    return found
+
+
+def session_facts(log: UserLog) -> dict[str, float]:
+    """Means of sessions, of a log that has them: every impression of a session must then be in it."""
+    if log.session is None or not (log.session >= 0).any():
+        return {}
+    sessions = len(np.unique(log.session[log.session >= 0]))
+    days = max(float(log.time_ms.max() - log.time_ms.min()) / 86_400e3, 1.0)
+    return {
+        "impressions a session": float((log.session >= 0).sum()) / sessions,
+        "sessions a day": sessions / log.users / days,
+    }
+
+
+def spread_of_fit(
+    model: PlayModel, fit: Fit, moments: Moments, told: dict[str, float], resampled: list[dict[str, float]],
+    simulated: list[dict[str, float]], fixed: dict[str, float],
+) -> tuple[dict[str, float], ...]:  # fmt: skip
+    """Parameter sets as the fit would give them for other people: by its linear approximation at the solution, from
+    moments of resampled people of the log, less those of resampled people of the simulation."""
+    weighted = fit.jacobian / moments.error[:, None]
+    # Directions that the moments hardly tell apart are held: a parameter moves at most by about its own scale.
+    normal = weighted.T @ weighted + np.eye(weighted.shape[1]) * RIDGE
+    gain = np.linalg.solve(normal, weighted.T) / moments.error
+    low, high = limits(model.parameters)
+    suits = model.suits(fit.x)
+    draws = []
+    for of_log, of_simulation in zip(resampled, simulated, strict=True):
+        moved = np.array([
+            of_log[n] - told[n] - of_simulation.get(n, here) + here
+            for n, here in zip(moments.names, fit.simulated, strict=True)
+        ])  # fmt: skip
+        x = np.clip(fit.x + gain @ np.nan_to_num(moved), low + 1e-6, high - 1e-6)
+        draws.append(model.settings(x) | feedback_settings(of_log, suits) | person_settings(of_log) | fixed)
+    return tuple(draws)
+
+
+def unidentified(log: UserLog, known: dict[str, float]) -> list[str]:
+    """What the log cannot tell, one line each: these stay at their defaults."""
+    lines = ["network, player, client, server, phone: a log of impressions shows what was watched, not how it arrived"]
+    lines.append("interests.drift, satiation, new_interest; population.taste_sd, taste_spread: what was shown was chosen")
+    lines.append("feedback.match_slope; sessions: satisfaction, patience, time away: never observed")
+    if RANDOM[0] not in known:
+        lines.append("population.match_sd: needs videos shown at random (a column `randomised`)")
+    if "impressions a session" not in known:
+        lines.append("sessions.leave_per_min, gap_hours: needs whole sessions (a column `session`)")
+    for kind in FEEDBACK:
+        if kind not in log.feedback:
+            lines.append(f"feedback.{kind}: no such column")
+        elif log.feedback[kind].sum() < FEWEST:
+            lines.append(f"feedback ratios of {kind}: given fewer than {FEWEST} times")
+    return lines

@@ -45,8 +45,8 @@ def parameters() -> Iterator[Parameter]:
         for name, field in model.model_fields.items():
             extra = field.json_schema_extra
             assert isinstance(extra, dict)
-            source = str(extra["source"])
-            yield Parameter(f"{section}.{name}", _value(field), str(extra["unit"]), _range(field), basis(source), source)
+            unit, source = str(extra["unit"]), str(extra["source"])
+            yield Parameter(f"{section}.{name}", _value(field), unit, _range(field), basis(source), source)
 
 
 def basis(source: str) -> str:

@@ -5,13 +5,13 @@ minimum counts included. All are built from sums per person, so that a bootstrap
 Called by `experiments/calibrate.py` and `experiments/validate.py`.
 """
 
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 from scipy import sparse
 
-from nextone.sim.config import FEEDBACK
 from nextone.sim.feedback import SHORT_US
 from nextone.sim.state import Array
 from nextone.sim.watching import COMPLETE_RATIO, LONG_US, SKIP_US, VALID_US
@@ -23,7 +23,7 @@ HAZARD_S = range(10)
 HAZARD_FROM_S = 60  # hazards are of videos of at least this length, in which the end plays no part
 LENGTHS_S = (7, 12, 18, 30, 60, 90, 120, 180, 300, np.inf)
 """Edges of the nine classes of length, each (from, to]."""
-CLASSES = tuple(f"{a:g} to {b:g} s" if b < np.inf else f"over {a:g} s" for a, b in zip(LENGTHS_S, LENGTHS_S[1:]))
+CLASSES = tuple(f"{a:g} to {b:g} s" if b < np.inf else f"over {a:g} s" for a, b in pairwise(LENGTHS_S))
 CLASS_PLAY_S = (0.5, 1, 1.5, 2, 3, 4, 5, 7, 10, 15, 20, 30, 45, 60, 90, 120, 200, 300)
 CLASS_RATIO = (0.5, 0.95, 1.05, 1.5, 2.0)
 LAGS_MIN = (0, 15, 60, 360, 1440, 4320, 10080, 20160)
@@ -45,7 +45,7 @@ class LogSums(NamedTuple):
     lag: Array  # (U, 7, 2, 2): sum and number of products of residuals; same tag, other
     square: Array  # (U, 2): sum and number of squared residuals
     tag: Array  # (U, T, 2): long views and rows
-    by_video: tuple[sparse.csr_array, ...]  # (U, V) each: rows, long views, likes
+    by_video: tuple[Any, ...]  # sparse (U, V) each: rows, long views, likes
 
 
 class Sequences(NamedTuple):
@@ -123,7 +123,7 @@ def sum_up(log: UserLog, by_person: bool = True) -> LogSums:
     tags = max(int(tag.max(initial=-1)) + 1, 1)
     cell = user[known].astype(np.int64) * tags + tag[known]
     by_tag = np.stack([np.bincount(cell, w, users * tags) for w in (long[known], None)], axis=1)
-    by_video = tuple(
+    by_video: tuple[Any, ...] = tuple(
         sparse.csr_array((w.astype(float), (user, log.video)), shape=(users, log.videos))
         for w in (np.ones(len(user)), long, bits["like"])
     )
@@ -202,7 +202,7 @@ def video_facts(rows: Array, long: Array, like: Array, weight: Array | None = No
         k = count[enough]
         parts = (w @ n, w @ k, w @ (k**2 / n), w @ n**2, w.sum())
         with np.errstate(invalid="ignore"):
-            found[f"spread between videos: {name}"] = intra_class(*parts)
+            found[f"spread between videos: {name}"] = intra_class(*map(float, parts))
     return found
 
 

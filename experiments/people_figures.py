@@ -60,9 +60,13 @@ def save_figures(of: Validation, out: Path) -> list[Path]:
             draw(figure, of)
             sns.despine(figure)
             paths.append(out / f"{name}.png")
-            write_whole(paths[-1], lambda tmp, figure=figure: figure.savefig(tmp, dpi=150))
+            _save(figure, paths[-1])
             plt.close(figure)
     return paths
+
+
+def _save(figure: "Figure", path: Path) -> None:
+    write_whole(path, lambda tmp: figure.savefig(tmp, dpi=150))
 
 
 def leaving(figure: "Figure", of: Validation) -> None:
@@ -123,8 +127,8 @@ def people(figure: "Figure", of: Validation) -> None:
         axes.yaxis.set_major_locator(MultipleLocator(0.05))
     panels[0].set(ylabel=f"share of people with {MIN_ROWS} plays or more", ylim=(0, None))
     _titles(*panels, names=("Long views of single people", "Quick skips of single people"))
-    alike = Line2D([], [], color=GREY, linestyle=":", label="were all people alike")
-    panels[1].legend(handles=[*_kinds(of), alike], frameon=False)
+    dotted = Line2D([], [], color=GREY, linestyle=":", label="were all people alike")
+    panels[1].legend(handles=[*_kinds(of), dotted], frameon=False)
 
 
 def drift(figure: "Figure", of: Validation) -> None:

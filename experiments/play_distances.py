@@ -4,6 +4,7 @@ Measured against the log itself, resampled people show how far apart two such lo
 `experiments/validate.py`.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -33,20 +34,21 @@ def parts(measured: UserLog, simulated: UserLog, start_hour: float) -> dict[str,
 
     start_hour: of the day in UTC+8 at the simulated log's time 0; a measured log's time is unix."""
     both = (measured, simulated)
-    classes = _split(*(np.searchsorted(LENGTHS_S, log.duration_ms / 1e3) - 1 for log in both), len(CLASSES))
+    classes = _split([np.searchsorted(LENGTHS_S, log.duration_ms / 1e3) - 1 for log in both], len(CLASSES))
     hours = ((log.time_ms / 3.6e6 + start) % 24 for log, start in zip(both, (UTC_PLUS_8, start_hour), strict=True))
     rows = [np.bincount(log.user)[log.user] for log in both]
     limits = np.quantile(rows[0], [1 / 3, 2 / 3])
     thirds = {
-        "hour": _split(*(hour.astype(int) // 8 for hour in hours), 3),
-        "activity": _split(*(np.searchsorted(limits, n) for n in rows), 3),
+        "hour": _split([hour.astype(int) // 8 for hour in hours], 3),
+        "activity": _split([np.searchsorted(limits, n) for n in rows], 3),
     }
     whole = Part(*(np.ones(len(log.user), bool) for log in both))
     crossed = {by: [one.also(other) for one in classes for other in others] for by, others in thirds.items()}
     return {"whole": [whole], "length": classes, **crossed}
 
 
-def _split(rows: Array, others: Array, n: int) -> list[Part]:
+def _split(labels: Sequence[Array], n: int) -> list[Part]:
+    rows, others = labels
     return [Part(rows == k, others == k) for k in range(n)]
 
 

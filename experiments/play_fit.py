@@ -15,11 +15,12 @@ from scipy.optimize import least_squares
 from scipy.special import ndtri
 
 from nextone.sim.catalogue import REAL_VIDEOS, make_catalogue
-from nextone.sim.config import Scenario
+from nextone.sim.config import FEEDBACK, Scenario
+from nextone.sim.feedback import SHORT_US
 from nextone.sim.state import Array
 from nextone.sim.watching import LONG_US, VALID_US, length_logit, watch_time_us
 
-from .facts import CLASS_PLAY_S, CLASS_RATIO, CLASSES, HAZARD_S, LAGS, PLAY_S, facts, sum_up
+from .facts import CLASS_PLAY_S, CLASS_RATIO, CLASSES, HAZARD_S, LAGS, PLAY_S, facts, outcomes, sum_up
 from .user_log import UserLog
 
 
@@ -108,9 +109,10 @@ def from_scale(x: float, scale: str) -> float:
 
 
 def get(scenario: Scenario, name: str) -> float:
-    """The value of `section.field`."""
-    section, field = name.split(".")
-    return float(getattr(getattr(scenario, section), field))
+    """The value of `section.field`, or of `section.field.like`, one entry of a list by kind of feedback."""
+    section, field, *kind = name.split(".")
+    value = getattr(getattr(scenario, section), field)
+    return float(value[FEEDBACK.index(kind[0])] if kind else value)
 
 
 class PlayModel:
@@ -126,7 +128,6 @@ class PlayModel:
         draws = rng.random((len(log.user), 5))
         draws[:, [1, 2, 4]] = ndtri(draws[:, [1, 2, 4]])
         self._draws = draws
-        self._out = np.empty(len(log.user), np.int64)
         self._random_latent, self._random_us = self._random_videos(rng)
 
     def _random_videos(self, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -150,6 +151,29 @@ class PlayModel:
 
     def facts(self, x: Array) -> dict[str, float]:
         """The facts under other parameters."""
+        random_ms = self._plays_ms(x, self._random_latent, self._random_us)
+        random = [float(np.mean(random_ms >= np.minimum(us, self._random_us) // 1000)) for us in (VALID_US, LONG_US)]
+        found = facts(sum_up(replace(self._log, play_ms=self.plays_ms(x)), by_person=False))
+        return found | dict(zip(RANDOM, random, strict=True))
+
+    def plays_ms(self, x: Array) -> Array:
+        """Play times under other parameters, (n,)."""
+        return self._plays_ms(x, self._latent, self._duration_us)
+
+    def suits(self, x: Array) -> Array:
+        """Mean factor of feedback by how well the video suits, (2, 4): of the likes (hates) by level of play time: short,
+        middling, long, completed."""
+        log = replace(self._log, play_ms=self.plays_ms(x))
+        bits = outcomes(log)
+        level = np.where(log.play_ms * 1000 < SHORT_US, 0, 1)
+        level[bits["long view"] | bits["complete"]] = 2
+        level[bits["complete"]] = 3
+        stretch = self.settings(x).get(MATCH.name, get(self.scenario, MATCH.name)) / get(self.scenario, MATCH.name)
+        slope = self.scenario.feedback.match_slope * stretch * self._latent[:, 3]
+        rows = np.maximum(np.bincount(level, minlength=4), 1)
+        return np.stack([np.bincount(level, np.exp(sign * slope), 4) / rows for sign in (1.0, -1.0)])
+
+    def _plays_ms(self, x: Array, latent: Array, duration_us: Array) -> Array:
         params, stretch = self.scenario.params(), np.ones(self._latent.shape[1])
         for p, value in zip(self.parameters, self.settings(x).values(), strict=True):
             if p.latent >= 0:
@@ -158,11 +182,9 @@ class PlayModel:
                 params[p.name.split(".")[1].removesuffix("_s") + "_us"] = round(value * 1e6)
             else:
                 params[p.name.split(".")[1]] = value
-        play_times_ms(params, self._random_latent, stretch, self._random_us, self._draws, self._out)
-        random = [float(np.mean(self._out >= np.minimum(us, self._random_us) // 1000)) for us in (VALID_US, LONG_US)]
-        play_times_ms(params, self._latent, stretch, self._duration_us, self._draws, self._out)
-        found = facts(sum_up(replace(self._log, play_ms=self._out), by_person=False))
-        return found | dict(zip(RANDOM, random, strict=True))
+        out = np.empty(len(latent), np.int64)
+        play_times_ms(params, latent, stretch, duration_us, self._draws, out)
+        return out
 
 
 @njit(cache=True)
@@ -201,12 +223,18 @@ def fit_plays(model: PlayModel, moments: Moments, start: Array, evaluations: int
             columns.append((simulated(y) - here) / (y[j] - x[j]))
         return np.stack(columns, axis=1)
 
-    low, high = (np.array(side) for side in zip(*(bounds(p) for p in model.parameters), strict=True))
+    low, high = limits(model.parameters)
     found = least_squares(
         lambda x: (simulated(x) - moments.value) / moments.error, np.clip(start, low + 1e-6, high - 1e-6),
         jac=lambda x: jacobian(x) / moments.error[:, None], bounds=(low, high), x_scale=0.3, max_nfev=evaluations,
     )  # fmt: skip
     return Fit(found.x, found.fun * moments.error + moments.value, found.jac * moments.error[:, None])
+
+
+def limits(parameters: tuple[Parameter, ...]) -> tuple[Array, Array]:
+    """Lowest and highest values on the parameters' scales."""
+    low, high = zip(*(bounds(p) for p in parameters), strict=True)
+    return np.array(low), np.array(high)
 
 
 def bounds(parameter: Parameter) -> tuple[float, float]:

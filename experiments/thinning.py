@@ -39,6 +39,7 @@ class Fortnight(NamedTuple):
     session: Array  # (n,): number of the session in the person's life
     session_impressions: Array  # (S,) of sessions that ended by themselves
     session_requests: Array  # (S,)
+    session_s: Array  # (S,) length
     open_day: Array  # (S,) day of the open
     person_of_session: Array
     propensity: Array  # (people, 6): chance to give each kind of feedback
@@ -82,7 +83,7 @@ def _one_block(scenario: Scenario, first: int, seed: int, replication: int, days
     return Fortnight(
         kept["user"] + first, kept["video"], of_video["duration_us"] // 1000, of_video["tag"], delivered // 1000, kept["play_us"] // 1000, kept["feedback"],
         np.stack([person, mood, quality, rest], axis=1), kept["session"], ended["impressions"],
-        _requests_of(records)[records.sessions["cut"] == 0], ended["open_us"] // 86_400_000_000, ended["user"] + first,
+        _requests_of(records)[records.sessions["cut"] == 0], (ended["close_us"] - ended["open_us"]) / 1e6, ended["open_us"] // 86_400_000_000, ended["user"] + first,
         world.users["propensity"],
     )  # fmt: skip
 

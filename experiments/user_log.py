@@ -5,7 +5,7 @@ Called by the fit and by `nextone calibrate` and `validate`; `simulated_log` mak
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -66,6 +66,10 @@ TIMES = ("time_ms", "duration_ms", "play_ms", "stall_ms", "comment_open_ms")
 IDS = ("user", "video", "tag", "session", "request", "network")
 LABELS = ("valid play", "long view")
 FLAGS = (*FEEDBACK, "randomised", *LABELS)
+COLUMNS = (
+    "user", "video", "time_ms", "duration_ms", "play_ms", "comment_open_ms", "randomised", "tag", "session", "request",
+    "stall_ms", "network",
+)  # fmt: skip
 MAIN_FEED_TAB = 1
 VIDEO_FILES = ("videos.parquet", "video_features_basic_*.csv*")  # what KuaiRand's log has beside it
 
@@ -110,6 +114,17 @@ class UserLog:
         for f in self.findings:
             table.add_row(f"{f.rows:,}", f.action, f.column, f.problem, "" if f.row is None else f"{f.row:,}")
         return table
+
+    def select(self, keep: BoolArray) -> "UserLog":
+        """The rows of `keep` (n,), with people and videos numbered anew."""
+        parts = {name: getattr(self, name) for name in COLUMNS}
+        chosen: dict[str, Any] = {name: column[keep] for name, column in parts.items() if column is not None}
+        for name in ("user", "video"):
+            codes, chosen[name] = np.unique(chosen[name], return_inverse=True)
+            chosen[name] = chosen[name].astype(np.int32)
+            chosen[f"{name}s"] = len(codes)
+        groups = {name: {k: v[keep] for k, v in getattr(self, name).items()} for name in ("feedback", "labels")}
+        return replace(self, **chosen, **groups)
 
     @property
     def absent(self) -> list[str]:

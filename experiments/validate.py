@@ -45,7 +45,7 @@ BOOTSTRAPS = 200
 TRIED = 400  # people on whom random videos are tried, at most
 PROBE_SEED = 1  # added to the seed: people tried with random videos are not those of the fortnight
 SESSION_REQUESTS = 13.6  # Source: KuaiRand-27K, pages a session
-# Source: tallies of the full KuaiRand-Pure log (Aylayan/KuaiRand_Pure), odds ratios .26 and .20, at the main feed's level
+# Source: tallies of the full KuaiRand-Pure log (Aylayan/KuaiRand_Pure): odds ratios .26 and .20, at the feed's level
 RANDOM_VALID, RANDOM_LONG = 0.205, 0.098
 MEANS_ONLY = "sessions: published means of KuaiRand-27K; means only, no distribution is public"
 PUBLISHED = "random videos: published tallies of the full KuaiRand-Pure log, as odds ratios at the main feed's level"
@@ -158,7 +158,7 @@ def validate(
     sums, sequence = sum_up(measured), sequences(*tags)
     known = bootstrap(lambda w: facts(sums, w), measured.users)
     of_videos = [counts.sum(axis=0) for counts in sums.by_video]
-    known |= bootstrap(lambda w: video_facts(*of_videos, w), measured.videos)
+    known |= bootstrap(lambda w: video_facts(*of_videos, weight=w), measured.videos)
     known |= bootstrap(lambda w: sequence_facts(sequence, w), tags[2])
     known |= bootstrap(distances.resampled, measured.users)
     found = facts(sum_up(simulated)) | distances.simulated()

@@ -76,9 +76,8 @@ def save_scoreboard(of: Validation, out: Path) -> list[Path]:
             **{name: [row[name] for row in found["rows"]] for name in Row._fields},
         }
     ).replace_schema_metadata({"nextone": json.dumps(of.about())})
-    text = {"scoreboard.json": json.dumps(found, indent=1, allow_nan=False), "scoreboard.md": scoreboard_markdown(of)}
-    for name, content in text.items():
-        write_whole(out / name, lambda tmp, content=content: tmp.write_text(content + "\n", encoding="utf-8"))
+    _write_text(out / "scoreboard.json", json.dumps(found, indent=1, allow_nan=False))
+    _write_text(out / "scoreboard.md", scoreboard_markdown(of))
     write_table(table, out / "scoreboard.parquet")
     write_whole(out / "scoreboard.csv", lambda tmp: pa_csv.write_csv(table, tmp))
     return [out / f"scoreboard.{kind}" for kind in ("json", "csv", "parquet", "md")]
@@ -92,6 +91,10 @@ def cells(row: Row) -> Iterator[str]:
     yield MISSING if math.isnan(row.low) else f"{_number(row.low, digits)} to {_number(row.high, digits)}"
     yield _number(row.simulated, digits)
     yield f"± {_number(row.tolerance, digits)}"
+
+
+def _write_text(path: Path, text: str) -> None:
+    write_whole(path, lambda tmp: tmp.write_text(text + "\n", encoding="utf-8"))
 
 
 def _number(x: float, digits: int) -> str:
