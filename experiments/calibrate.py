@@ -105,7 +105,7 @@ def calibrate(
         step()
     again = sum_up(replace(dense, play_ms=model.plays_ms(fit.x)))
     simulated = [facts(again, weight) for weight in resamples(rng, dense.users, DRAWS)]
-    draws = spread_of_fit(model, fit, moments, told, resampled, simulated, rest)
+    draws = spread_of_fit(model, fit, moments, resampled, simulated, rest)
     step()
     estimates = tuple(
         Estimate(name, value, *(float(q) for q in np.quantile([d[name] for d in draws], (0.025, 0.975))), get(Scenario(), name))
@@ -116,9 +116,11 @@ def calibrate(
 
 
 def resamples(rng: np.random.Generator, users: int, draws: int) -> Iterator[Array]:
-    """How often each person counts in each bootstrap draw."""
+    """Which people count in each draw: a random half.
+
+    As far from the whole as a bootstrap sample is, but nobody comes twice: that would inflate every fact about pairs."""
     for _ in range(draws):
-        yield np.bincount(rng.integers(0, users, users), minlength=users).astype(float)
+        yield (rng.permutation(users) < users / 2).astype(float)
 
 
 def split_randomised(log: UserLog) -> tuple[dict[str, float], UserLog]:
@@ -234,7 +236,7 @@ def session_facts(log: UserLog) -> dict[str, float]:
 
 
 def spread_of_fit(
-    model: PlayModel, fit: Fit, moments: Moments, told: dict[str, float], resampled: list[dict[str, float]],
+    model: PlayModel, fit: Fit, moments: Moments, resampled: list[dict[str, float]],
     simulated: list[dict[str, float]], fixed: dict[str, float],
 ) -> tuple[dict[str, float], ...]:  # fmt: skip
     """Parameter sets as the fit would give them for other people: by its linear approximation at the solution, from
@@ -245,12 +247,12 @@ def spread_of_fit(
     gain = np.linalg.solve(normal, weighted.T) / moments.error
     low, high = limits(model.parameters)
     suits = model.suits(fit.x)
+    log_moves, simulation_moves = (
+        np.array([[one.get(name, 0.0) for name in moments.names] for one in many]) for many in (resampled, simulated)
+    )
+    moves = (log_moves - log_moves.mean(axis=0)) - (simulation_moves - simulation_moves.mean(axis=0))
     draws = []
-    for of_log, of_simulation in zip(resampled, simulated, strict=True):
-        moved = np.array([
-            of_log[n] - told[n] - of_simulation.get(n, here) + here
-            for n, here in zip(moments.names, fit.simulated, strict=True)
-        ])  # fmt: skip
+    for of_log, moved in zip(resampled, moves, strict=True):
         x = np.clip(fit.x + gain @ np.nan_to_num(moved), low + 1e-6, high - 1e-6)
         draws.append(model.settings(x) | feedback_settings(of_log, suits) | person_settings(of_log) | fixed)
     return tuple(draws)

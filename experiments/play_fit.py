@@ -16,7 +16,7 @@ from scipy.special import ndtri
 
 from nextone.sim.catalogue import REAL_VIDEOS, make_catalogue
 from nextone.sim.config import FEEDBACK, Scenario
-from nextone.sim.feedback import SHORT_US
+from nextone.sim.feedback import SHORT_US, TYPICAL
 from nextone.sim.state import Array
 from nextone.sim.watching import LONG_US, VALID_US, length_logit, watch_time_us
 
@@ -169,7 +169,7 @@ class PlayModel:
         level[bits["long view"] | bits["complete"]] = 2
         level[bits["complete"]] = 3
         stretch = self.settings(x).get(MATCH.name, get(self.scenario, MATCH.name)) / get(self.scenario, MATCH.name)
-        slope = self.scenario.feedback.match_slope * stretch * self._latent[:, 3]
+        slope = self.scenario.feedback.match_slope * (stretch * self._latent[:, 3] - TYPICAL)
         rows = np.maximum(np.bincount(level, minlength=4), 1)
         return np.stack([np.bincount(level, np.exp(sign * slope), 4) / rows for sign in (1.0, -1.0)])
 

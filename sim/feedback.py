@@ -13,6 +13,7 @@ from .state import COMPLETE, LONG
 from .watching import SECOND_DRAW
 
 KINDS = 6
+TYPICAL = 2.4  # Source: nextone calibrate, mean interest and match of what the default cloud shows, logit
 HATE = 4  # index in config.FEEDBACK
 SHORT_US = 5_000_000  # Source: calibration.md section 3, feedback given a skip below 5 s
 # Source: KuaiRand-Pure tab 1, shares of plays below 5 s, of long views and of completed ones; they keep the rates at
@@ -47,7 +48,8 @@ def draw_feedback(p, key, user, video_id, video, meeting, suits, play_us, outcom
     second = philox(STREAM, user.user, video_id, np.int64(meeting) + SECOND_DRAW, key[0], key[1])
     draws = (first.w0, first.w1, first.w2, first.w3, second.w0, second.w1)
     appeal = video.appeal - 0.5 * p.appeal_sd * p.appeal_sd  # its exp has mean one
-    suited, unsuited = np.exp(appeal + p.match_slope * suits), np.exp(appeal - p.match_slope * suits)
+    more = p.match_slope * (suits - TYPICAL)
+    suited, unsuited = np.exp(appeal + more), np.exp(appeal - more)
     bits = 0
     for kind in range(KINDS):
         factor = unsuited if kind == HATE else suited

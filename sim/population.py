@@ -27,6 +27,7 @@ def propensity_tables(scenario: Scenario) -> Array:
         rate = getattr(scenario.feedback, kind)
         if 0.0 < rate < 1.0:
             tables[k] = betaincinv(rate * weight, (1.0 - rate) * weight, probability)
+            tables[k] *= rate / np.trapezoid(tables[k], probability)  # the mean is exact, however few give it
         else:
             tables[k] = rate
     return tables

@@ -123,8 +123,8 @@ def main_feed(source: Path) -> pd.DataFrame:
 
 def histories(source: Path) -> pd.DataFrame:
     """The first tags of the last videos, 50 at most, that each user was shown before the log, in that order."""
-    watched = pd.read_parquet(source / "kuairand_pure/user_histories.parquet", columns=["user_id", "watch_seq"])
-    watched = watched.sort_values("user_id").watch_seq
+    users = pd.read_parquet(source / "kuairand_pure/user_histories.parquet", columns=["user_id", "watch_seq"])
+    watched = users.sort_values("user_id").watch_seq
     tag = first_tags(source)
     tags = tag.reindex(np.concatenate(list(watched))).to_numpy()
     return pd.DataFrame({"tags": np.split(tags, np.cumsum(watched.str.len())[:-1])})
