@@ -4,7 +4,6 @@ The functions asked are those that transfers use. Outages are left out: they com
 experiments/network_facts.py.
 """
 
-import numpy as np
 from numba import njit
 
 from nextone.sim.network import delivered_bytes, join_link, rtt_us

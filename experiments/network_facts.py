@@ -1,7 +1,8 @@
 """Facts of links: the same functions of measured traces and pings, and of what the simulated links deliver.
 
 The simulator is asked, not its tables: people open the app on a link class, and their links say what they would carry
-and how long round trips would take (`experiments/link_probe.py`). Called by `nextone validate` and `calibrate --traces`.
+and how long round trips would take (`experiments/link_probe.py`). Called by `nextone validate`, and by
+experiments/calibrate_traces.py for a user's own measurements.
 
 Classes with traces are compared second by second. 4G, 5G and WiFi are known by ten-second tests alone, so only the
 spread of such tests is compared; how those links vary in time is Assumed: like the steadier Ghent 4G traces. WiFi round
@@ -78,9 +79,12 @@ def rows(c: Compared) -> list[Row]:
 
 def interval(fact: Fact, runs: int) -> tuple[float, float, float, float]:
     """A fact, its 95 % interval and its standard error: a bootstrap over runs, always the same draws."""
+    found = fact(np.ones(runs))
+    if not np.isfinite(found):
+        return found, np.nan, np.nan, np.nan
     again = [fact(weight) for weight in resamples(runs)]
     low, high = np.nanquantile(again, [0.025, 0.975])
-    return fact(np.ones(runs)), float(low), float(high), float(np.nanstd(again))
+    return found, float(low), float(high), float(np.nanstd(again))
 
 
 @lru_cache(maxsize=16)
@@ -109,6 +113,13 @@ def quantile(x: Series, p: float) -> Fact:
 def share_below(x: Series, limit: float) -> Fact:
     below, size = np.bincount(x.run, x.value < limit), np.diff(x.first)
     return lambda weight: float(weight @ below / (weight @ size))
+
+
+def below(x: Series, limits: FloatArray) -> FloatArray:
+    """How many values of each run are at or below each rising limit, (R, G + 1); the last column is all of them."""
+    runs, bins = len(x.first) - 1, len(limits) + 1
+    each = np.bincount(x.run * bins + np.searchsorted(limits, x.value), minlength=runs * bins)
+    return np.cumsum(each.reshape(runs, bins), axis=1).astype(np.float64)
 
 
 def variation(x: Series) -> Fact:

@@ -23,8 +23,8 @@ ONLY_IN = {
     "stable_baselines3": ("envs/", "experiments/train"),
     "sb3_contrib": ("envs/", "experiments/train"),
     "torch": ("policies/", "experiments/train"),
-    "matplotlib": ("experiments/present.py",),
-    "seaborn": ("experiments/present.py",),
+    "matplotlib": ("experiments/figures.py",),
+    "seaborn": ("experiments/figures.py",),
     "typer": ("nextone/cli.py",),
 }
 NEVER = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "imp"}
