@@ -19,9 +19,10 @@ import numpy as np
 
 from nextone.sim.config import LINK_CLASSES, Catalogue, Scenario
 from nextone.sim.round_trips import Pings, shipped_pings
+from nextone.sim.state import World
 from nextone.sim.trace_files import find_pings, find_traces
 from nextone.sim.traces import FloatArray, IntArray, Traces, bandwidth_tests, shipped_traces
-from nextone.sim.world import LEVELS, World, build_world
+from nextone.sim.world import LEVELS, build_world
 
 from .link_probe import capacity_mbps, round_trips_us, trace_seconds
 from .scoreboard import Row, row
