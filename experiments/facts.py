@@ -200,9 +200,9 @@ def video_facts(rows: Array, long: Array, like: Array, weight: Array | None = No
     found = {}
     for name, count in (("long view", long), ("like", like)):
         k = count[enough]
-        parts = (w @ n, w @ k, w @ (k**2 / n), w @ n**2, w.sum())
+        parts: tuple[Any, ...] = (w @ n, w @ k, w @ (k**2 / n), w @ n**2, w.sum())
         with np.errstate(invalid="ignore"):
-            found[f"spread between videos: {name}"] = intra_class(*map(float, parts))
+            found[f"spread between videos: {name}"] = intra_class(*parts)
     return found
 
 

@@ -1,6 +1,6 @@
-"""A comparison shown: a table for the terminal, JSON, Parquet tables, and a figure.
+"""A comparison shown: a table for the terminal, JSON and Parquet tables; experiments/figures.py draws it.
 
-The only file that plots. Every presentation carries its intervals, the number of replications and the seed. Files are
+Every presentation carries its intervals, the number of replications and the seed. Files are
 written beside their place and renamed into it, so that none is ever half there.
 """
 
@@ -23,8 +23,6 @@ from nextone.sim.scenario import scenario_toml
 from .statistics import Interval, PairedDifference
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
     from .compare import Arm, Comparison
     from .metrics import Metric
 
@@ -38,7 +36,7 @@ def comparison_table(result: "Comparison") -> Table:
     table.add_column(Text(result.baseline.label), justify="right", overflow="fold")
     for arm in result.arms[1:]:
         table.add_column(Text(f"{arm.label} %"), justify="right", overflow="fold")  # wraps at spaces if narrow
-    for group, indices in _groups(result):
+    for group, indices in groups(result):
         table.add_section()
         table.add_row(Text(group, style="bold"))
         for m in indices:
@@ -125,124 +123,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         tmp.unlink(missing_ok=True)
 
 
-def uplift_figure(result: "Comparison", path: Path) -> None:
-    """Uplift in percent of the baseline with 95 % intervals: a panel per group of metrics, a colour per arm.
-
-    The axis is linear within 1 % and logarithmic beyond, the same in all panels, so that +1 % and -60 % can both be
-    read; the numbers at the right are the uplifts. Filled points have intervals that exclude zero.
-    """
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-    import seaborn as sns
-
-    groups = [(name, [m for m in indices if _has_uplift(result, m)]) for name, indices in _groups(result)]
-    groups = [(name, indices) for name, indices in groups if indices]
-    if not groups:
-        groups = [("no metric has a percentage", [])]
-    columns = _balanced(groups)
-    colours = sns.color_palette("colorblind", len(result.arms))
-    rows = max(sum(len(indices) + 1.6 for _, indices in column) for column in columns)
-    body_height = max(3.0, rows * (0.19 + 0.105 * (len(result.arms) - 1)))
-    with sns.axes_style("whitegrid"), sns.plotting_context("notebook", font_scale=0.85):
-        figure = plt.figure(figsize=(14, body_height + 0.9), layout="constrained")
-        top, body = figure.subfigures(2, 1, squeeze=False, height_ratios=[0.9, body_height])[:, 0]
-        limit = _limit(result)
-        for column, part in zip(columns, body.subfigures(1, len(columns), squeeze=False)[0], strict=True):
-            axes = part.subplots(
-                len(column), 1, sharex=True, squeeze=False, height_ratios=[len(indices) + 0.6 for _, indices in column]
-            )[:, 0]
-            for axis, (group, indices) in zip(axes, column, strict=True):
-                _panel(axis, result, group, indices, colours, limit)
-            axes[-1].set_xlabel(f"paired difference from {result.baseline.label}, % of its mean")
-        _heading(top, result, colours)
-        try:
-            write_whole(path, lambda tmp: figure.savefig(tmp, dpi=150))
-        finally:
-            plt.close(figure)
-
-
-def _heading(part: Any, result: "Comparison", colours: Any) -> None:
-    from matplotlib.lines import Line2D
-
-    part.text(0.01, 0.93, f"Uplift over {result.baseline.label}", fontsize=16, weight="bold", va="top")
-    part.text(0.01, 0.55, _subtitle(result), fontsize=10, va="top", color="0.35")
-    handles = [
-        Line2D([], [], color=colours[a], marker="o", linestyle="-", label=arm.label)
-        for a, arm in enumerate(result.arms[1:], start=1)
-    ]
-    handles.append(Line2D([], [], color="0.4", marker="o", markerfacecolor="white", label="interval includes 0"))
-    columns = min(len(handles), 7)
-    part.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.0, -0.12), ncols=columns, frameon=False)
-
-
-def _panel(axis: "Axes", result: "Comparison", group: str, indices: list[int], colours: Any, limit: float) -> None:
-    arms = len(result.arms) - 1
-    for place, m in enumerate(indices):
-        for a in range(1, arms + 1):
-            d = result.differences[a][m]
-            if d is None or d.diff_pct is None or d.diff_pct_low is None or d.diff_pct_high is None:
-                continue
-            y = place + (a - (arms + 1) / 2) * 0.8 / max(arms, 2)
-            sure = d.diff_pct_low > 0 or d.diff_pct_high < 0
-            x = max(-limit, min(limit, d.diff_pct))
-            marker = "o" if x == d.diff_pct else ">" if x > 0 else "<"
-            axis.plot([d.diff_pct_low, d.diff_pct_high], [y, y], color=colours[a], linewidth=1.8, solid_capstyle="butt")
-            axis.plot(x, y, marker, color=colours[a], markersize=4.5, markerfacecolor=colours[a] if sure else "white",
-                      clip_on=False)  # fmt: skip
-            axis.annotate(
-                _signed(d.diff_pct), (1.0, y), xycoords=("axes fraction", "data"), xytext=(4, 0),
-                textcoords="offset points", color=colours[a], fontsize=7, va="center", annotation_clip=False,
-            )  # fmt: skip
-    axis.axvline(0, color="0.25", linewidth=1)
-    axis.set_xscale("symlog", linthresh=1, linscale=0.6)
-    axis.set_xlim(-limit, limit)
-    ticks = [t for t in (1, 3, 10, 30, 100) if t <= limit]
-    shown = [-t for t in reversed(ticks)] + [0] + ticks
-    axis.set_xticks(shown, [_signed(t) for t in shown])
-    axis.minorticks_off()
-    axis.set_yticks(range(len(indices)), [_figure_label(result.metrics[m]) for m in indices])
-    axis.set_ylim(len(indices) - 0.4, -0.6)
-    axis.set_title(group, loc="left", fontsize=11, weight="bold")
-    for place in range(1, len(indices)):
-        axis.axhline(place - 0.5, color="0.92", linewidth=0.8)
-    axis.grid(visible=False, axis="y")
-
-
-def _balanced(groups: list[tuple[str, list[int]]]) -> list[list[tuple[str, list[int]]]]:
-    """Two columns of like height, in order; one where there is little to show."""
-    total = sum(len(indices) + 1.6 for _, indices in groups)
-    if len(groups) < 2:
-        return [groups]
-    heights = [abs(total / 2 - sum(len(i) + 1.6 for _, i in groups[:cut])) for cut in range(1, len(groups))]
-    cut = heights.index(min(heights)) + 1
-    return [groups[:cut], groups[cut:]]
-
-
-def _limit(result: "Comparison") -> float:
-    """The axis's end, percent: what the widest interval needs, at most 150; points beyond are arrows at the edge."""
-    ends = [
-        abs(x)
-        for row in result.differences[1:]
-        for d in row
-        if d is not None
-        for x in (d.diff_pct_low, d.diff_pct_high)
-        if x is not None
-    ]
-    return min(150.0, max(5.0, 1.3 * max(ends, default=0.0)))
-
-
-def _has_uplift(result: "Comparison", m: int) -> bool:
-    return any(d is not None and d.diff_pct is not None for d in (row[m] for row in result.differences[1:]))
-
-
-def _figure_label(metric: "Metric") -> str:
-    arrow = {"more": " ↑", "fewer": " ↓"}.get(metric.better, "")
-    return metric.name.replace("_", " ") + arrow
-
-
-def _groups(result: "Comparison") -> Iterator[tuple[str, list[int]]]:
+def groups(result: "Comparison") -> Iterator[tuple[str, list[int]]]:
     """Metrics by group, both in the order in which they are defined."""
     for group in dict.fromkeys(metric.group for metric in result.metrics):
         yield group, [m for m, metric in enumerate(result.metrics) if metric.group == group]
@@ -252,7 +133,7 @@ def _title(result: "Comparison") -> str:
     return f"{result.baseline.label} against {', '.join(arm.label for arm in result.arms[1:])}"
 
 
-def _subtitle(result: "Comparison") -> str:
+def subtitle(result: "Comparison") -> str:
     people = result.baseline.scenario.population.users
     return (
         f"{people:,} people, {result.window()}, {result.replications} replications with shared luck, seed "
@@ -263,7 +144,7 @@ def _subtitle(result: "Comparison") -> str:
 def _caption(result: "Comparison") -> str:
     others = result.differences[1:]
     return (
-        f"{_subtitle(result)}\nArms: paired difference in % of the baseline's mean ± half its 95 % interval; "
+        f"{subtitle(result)}\nArms: paired difference in % of the baseline's mean ± half its 95 % interval; "
         "* the interval excludes 0; ×n: the variance that shared luck saved (abs: in the metric's unit, where the "
         f"baseline cannot be told from 0; without * or ×: the arm's own mean, where the baseline has none).\n"
         f"Median over metrics: {'; '.join(map(_luck, result.arms[1:], others))}."
@@ -304,7 +185,7 @@ def _difference_cell(d: PairedDifference | None, metric: "Metric") -> Text:
     if d.diff_pct is None or d.diff_pct_low is None or d.diff_pct_high is None:
         return Text(f"{'+' if d.diff >= 0 else ''}{_mean_and_half(d.diff, d.high - d.diff)} abs", style="dim")
     sure = d.diff_pct_low > 0 or d.diff_pct_high < 0
-    text = f"{_signed(d.diff_pct)} ±{_rounded(d.diff_pct_high - d.diff_pct)}{'*' if sure else ' '} {_saved(d)}"
+    text = f"{signed(d.diff_pct)} ±{_rounded(d.diff_pct_high - d.diff_pct)}{'*' if sure else ' '} {_saved(d)}"
     good = (d.diff > 0) == (metric.better == "more")
     style = "dim" if not sure else "" if metric.better == "neither" else "green" if good else "red"
     return Text(text, style=style)
@@ -317,7 +198,7 @@ def _saved(d: PairedDifference) -> str:
     return f"×{shown}".ljust(5) if d.variance_saved >= 1 else f"×{d.variance_saved:.1f}".ljust(5)
 
 
-def _signed(x: float) -> str:
+def signed(x: float) -> str:
     text = _rounded(abs(x))
     return text if not float(text.replace(",", "")) else f"{'+' if x > 0 else '−'}{text}"
 

@@ -157,8 +157,8 @@ def validate(
     distances = Distances(measured, simulated, scenario.sessions.start_hour)
     sums, sequence = sum_up(measured), sequences(*tags)
     known = bootstrap(lambda w: facts(sums, w), measured.users)
-    of_videos = [counts.sum(axis=0) for counts in sums.by_video]
-    known |= bootstrap(lambda w: video_facts(*of_videos, weight=w), measured.videos)
+    rows, long, like = (counts.sum(axis=0) for counts in sums.by_video)
+    known |= bootstrap(lambda w: video_facts(rows, long, like, w), measured.videos)
     known |= bootstrap(lambda w: sequence_facts(sequence, w), tags[2])
     known |= bootstrap(distances.resampled, measured.users)
     found = facts(sum_up(simulated)) | distances.simulated()

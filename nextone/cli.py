@@ -135,12 +135,12 @@ def compare(
             workers=workers,
             progress=progress,
         )
-    from nextone.experiments import present
+    from nextone.experiments import figures, present
 
     files: list[Path] = []
     if out is not None:
         files = present.save_tables(result, out) + [out / "uplift.png"]
-        present.uplift_figure(result, files[-1])
+        figures.uplift_figure(result, files[-1])
     if as_json:
         print(json.dumps(present.comparison_json(result), allow_nan=False))
     else:

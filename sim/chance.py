@@ -178,9 +178,9 @@ def tailed_quantile(u, table):
 
 
 def tailed_table(sample: np.ndarray, size: int = 1025) -> np.ndarray:
-    """The quantiles of a sample as `tailed_quantile` reads them, (2, size)."""
+    """Quantiles of a sample as `tailed_quantile` reads them, (2, size); in steps, so a small one keeps its spread."""
     body, tail = np.linspace(0, TAIL, size), np.linspace(TAIL, 1, size)
-    return np.stack([np.quantile(sample, body), np.quantile(sample, tail)])
+    return np.stack([np.quantile(sample, part, method="inverted_cdf") for part in (body, tail)])
 
 
 def world_key(seed: int, replication: int) -> np.ndarray:

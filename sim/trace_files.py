@@ -16,6 +16,7 @@ from .traces import MAX_MBPS, MIN_MBPS, FloatArray, IntArray, Traces, flatten, s
 MAX_SPAN_S = 7 * 86_400
 MAX_MEDIAN_MBPS = 20_000.0
 MIN_MEDIAN_RTT_MS, MAX_MEDIAN_RTT_MS, MAX_RTT_MS = 0.5, 5_000.0, 60_000.0
+NO_PINGS = "holds no log of round trips; put files with the columns t_s,rtt_ms directly into it"
 MAX_LOST = 1_000  # in a row
 TIME_US = {"t_s": 1e6, "time_s": 1e6, "t_ms": 1e3, "time_ms": 1e3}
 RATE_KBPS = {"mbps": 1e3, "kbps": 1.0, "bps": 1e-3}
@@ -31,21 +32,31 @@ def read_traces(path: str | os.PathLike[str]) -> Traces:
     Logs of round trips are passed over. Raises TraceError; a row's number is its line in a text file (the header is
     line 1), its position from 1 in Parquet.
     """
-    curves = [_curve(sheet) for sheet in read_sheets(path, _choose_trace)]
-    if not curves:
-        fail(Path(path), NO_TRACE)
-    return flatten(curves)
+    traces = find_traces(path)
+    return fail(Path(path), NO_TRACE) if traces is None else traces
 
 
 def read_pings(path: str | os.PathLike[str]) -> Pings:
-    """One run of pings from each file, as `read_traces`; a run is to a file what a session is to a person's network.
+    """One run of pings from each file, as `read_traces`: what a file is here, a session is to a person.
 
     Columns: a time as there (when the ping was sent), rtt_ms (> 0), and seq if there is one: numbers that rise by one
     a ping, so that one that is missing was lost. Throughput traces are passed over. Raises TraceError.
     """
+    pings = find_pings(path)
+    return fail(Path(path), NO_PINGS) if pings is None else pings
+
+
+def find_traces(path: str | os.PathLike[str]) -> Traces | None:
+    """`read_traces`, or None where there are logs of round trips alone."""
+    curves = [_curve(sheet) for sheet in read_sheets(path, _choose_trace)]
+    return flatten(curves) if curves else None
+
+
+def find_pings(path: str | os.PathLike[str]) -> Pings | None:
+    """`read_pings`, or None where there are throughput traces alone."""
     runs = [_run(sheet) for sheet in read_sheets(path, _choose_pings)]
     if not runs:
-        fail(Path(path), "holds no log of round trips; put files with the columns t_s,rtt_ms directly into it")
+        return None
     return Pings(
         first=np.cumsum([0] + [len(t_us) for t_us, _, _ in runs]),
         t_us=np.concatenate([t_us for t_us, _, _ in runs]),

@@ -24,8 +24,8 @@ ONLY_IN = {
     "sb3_contrib": ("envs/", "experiments/train"),
     "torch": ("policies/", "experiments/train"),
     # people_figures: figures of a log share nothing with those of a comparison of policies
-    "matplotlib": ("experiments/present.py", "experiments/people_figures.py"),
-    "seaborn": ("experiments/present.py", "experiments/people_figures.py"),
+    "matplotlib": ("experiments/figures.py", "experiments/people_figures.py"),
+    "seaborn": ("experiments/figures.py", "experiments/people_figures.py"),
     "typer": ("nextone/cli.py",),
 }
 NEVER = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "imp"}

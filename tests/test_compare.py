@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from nextone.experiments import compare as module
-from nextone.experiments import present
+from nextone.experiments import figures, present
 from nextone.experiments.compare import Arm, RunFailed, compare, compare_policies, parse_arm
 from nextone.experiments.metrics import METRICS
 from nextone.experiments.statistics import TooFewReplications
@@ -108,14 +108,14 @@ def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path):
 
 def test_figure_is_drawn_with_extreme_and_undefined_uplifts(fake, tmp_path):
     arms = {"cloud_only": "cloud_only", "random": "random", "huge": lambda: 1e4, "tiny": lambda: 1e-6}
-    present.uplift_figure(compare_policies(arms), tmp_path / "f.png")
+    figures.uplift_figure(compare_policies(arms), tmp_path / "f.png")
     assert (tmp_path / "f.png").read_bytes()[:4] == b"\x89PNG"
     assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_figure_without_any_uplift(monkeypatch, tmp_path):
     monkeypatch.setattr(module, "run_replication", lambda *a, **k: {m.name: math.nan for m in METRICS})
-    present.uplift_figure(compare_policies({"a": "cloud_only", "b": "random"}), tmp_path / "f.png")
+    figures.uplift_figure(compare_policies({"a": "cloud_only", "b": "random"}), tmp_path / "f.png")
     assert (tmp_path / "f.png").stat().st_size > 0
 
 
