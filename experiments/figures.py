@@ -1,4 +1,4 @@
-"""Figures: uplifts of a comparison, and links as measured and as simulated. The only file that plots.
+"""Figures: uplifts of a comparison, and links as measured and as simulated. People: people_figures.py.
 
 Tables of the same are in experiments/present.py. A figure is written whole or not at all.
 """

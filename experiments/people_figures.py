@@ -1,8 +1,7 @@
 """Figures of how well simulated people match a log: when they leave, what they watch, how they differ and drift.
 
 The log is drawn as a band, its own 95 % interval by a bootstrap over people; the simulation as a line. Called by the
-command line; the only file that plots beside `present.py`, since a comparison of policies and one with a log share
-nothing but the style.
+command line; links and comparisons of policies are drawn in `experiments/figures.py`.
 """
 
 from collections.abc import Callable
@@ -16,6 +15,7 @@ import numpy as np
 from nextone.sim.state import Array
 
 from .facts import LAGS, outcomes
+from .figures import network_figure
 from .present import write_whole
 from .user_log import UserLog
 from .validate import Validation
@@ -46,7 +46,7 @@ class Band(NamedTuple):
 
 
 def save_figures(of: Validation, out: Path) -> list[Path]:
-    """leaving.png, watch_ratio.png, people.png and drift.png."""
+    """leaving.png, watch_ratio.png, people.png, drift.png, and links.png, which is figures.py's."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -62,6 +62,9 @@ def save_figures(of: Validation, out: Path) -> list[Path]:
             paths.append(out / f"{name}.png")
             _save(figure, paths[-1])
             plt.close(figure)
+    if of.links:
+        paths.append(out / "links.png")
+        network_figure(of.links, paths[-1])
     return paths
 
 

@@ -1,4 +1,4 @@
-"""How well simulated people match a log, number by number: the scoreboard of `nextone validate`.
+"""How well simulated people match a log, and links traces, number by number: the scoreboard of `nextone validate`.
 
 The log keeps few of a person's impressions, so the simulation is thinned alike (`experiments/thinning.py`), and the
 same functions (`experiments/facts.py`) run on both. Beside each number of the log stands its own sampling interval: a
@@ -32,6 +32,8 @@ from .facts import (
     sum_up,
     video_facts,
 )
+from .network_facts import Compared, compare_network
+from .network_facts import rows as link_rows
 from .play_distances import Distances
 from .random_exposure import at_level, random_exposure
 from .scoreboard import Row, row
@@ -105,6 +107,7 @@ class Validation(NamedTuple):
     unknown: list[str]  # quantities about which the log says nothing
     measured: UserLog
     simulated: UserLog
+    links: list[Compared]
     scenario: Scenario
     people: int
     seed: int
@@ -171,7 +174,9 @@ def validate(
     }
     sections["random against recommended"] = random_rows(scenario, min(people, TRIED), seed, known)
     sections["sessions"] = session_rows(fortnight, people)
-    return Validation(sections, unknown, measured, simulated, scenario, people, seed)
+    links = compare_network(scenario)
+    sections["links"] = [each for compared in links for each in link_rows(compared)]
+    return Validation(sections, unknown, measured, simulated, links, scenario, people, seed)
 
 
 def compare(name: str, known: Measured, simulated: float, within: Within) -> Row:

@@ -110,6 +110,10 @@ def compare(
     scenario: ScenarioFile = None,
     engine: Engine = "event",
     workers: Annotated[int | None, typer.Option(help="Processes.  [default: one per core]")] = None,
+    robust: Annotated[
+        int | None,
+        typer.Option(metavar="K", help="Repeat it under K parameter sets that fit the log: which signs hold? 32 is usual."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Save Parquet tables and a figure there.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -122,6 +126,13 @@ def compare(
     minutes = 60.0 if minutes is None and days is None else minutes
     check_run(replications=replications, minutes=minutes, days=days, seed=seed, workers=workers)
     arms = _arms(policies, arm or [], base.with_workers(minutes, days))
+    fit = None
+    if robust is not None:
+        from nextone.experiments.fit_file import load_fit
+
+        fit = load_fit(scenario)
+        if not 2 <= robust <= len(fit.draws):
+            raise SettingError(f"--robust={robust} must be >= 2 and <= {len(fit.draws)}; 32 is usual")
     if out is not None:
         prepare_folder(out)
     with _progress(as_json) as progress:
@@ -135,6 +146,12 @@ def compare(
             workers=workers,
             progress=progress,
         )
+    verdicts = None
+    if fit is not None and robust is not None:
+        from nextone.experiments.robust import robust_table, robustness
+
+        with _progress(as_json, "parameter sets × replications × arms") as progress:
+            verdicts = robustness(result, fit, robust, workers=workers, progress=progress)
     from nextone.experiments import figures, present
 
     files: list[Path] = []
@@ -142,7 +159,10 @@ def compare(
         files = present.save_tables(result, out) + [out / "uplift.png"]
         figures.uplift_figure(result, files[-1])
     if as_json:
-        print(json.dumps(present.comparison_json(result), allow_nan=False))
+        told = present.comparison_json(result)
+        if verdicts is not None:
+            told |= {"parameter_sets": robust, "robust": [v._asdict() for v in verdicts]}
+        print(json.dumps(told, allow_nan=False))
     else:
         from rich.console import Console
 
@@ -150,6 +170,8 @@ def compare(
         if not console.is_terminal:  # a pipe or a file has no width to fit
             console.width = 160
         console.print(present.comparison_table(result))
+        if verdicts is not None and robust is not None:
+            console.print(robust_table(verdicts, robust))
         if files:
             console.print("Saved " + ", ".join(map(str, files)), highlight=False, soft_wrap=True)
 
@@ -237,6 +259,86 @@ def timeline(
 
     write_timeline(world, user, seed, policy, out)
     print(f"Saved {out}; open it in any viewer of Chrome trace events, for example ui.perfetto.dev")
+
+
+@app.command()
+def calibrate(
+    log: Annotated[
+        Path | None,
+        typer.Argument(metavar="[LOG]", help="Impressions, CSV or Parquet.  [default: the shipped KuaiRand-Pure]"),
+    ] = None,
+    format: Annotated[str | None, typer.Option(help="kuairand or generic.  [default: by the columns]")] = None,
+    videos: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="KuaiRand's video table: tags.  [default: beside the log]")
+    ] = None,
+    traces: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Throughput traces and RTT logs, instead of or beside a log.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the scenario there, TOML.")] = None,
+    users: Annotated[int | None, typer.Option(help="People simulated.  [default: 1000]", min=50)] = None,
+    seed: Seed = 0,
+    settings: Settings = None,
+    scenario: ScenarioFile = None,
+    as_json: Json = False,
+) -> None:
+    """Fit people to a log of impressions, or links to traces, and write the scenario; takes some minutes."""
+    from nextone.sim.scenario import SettingError, scenario_toml
+
+    world = _scenario(scenario, settings, None)
+    if out is not None:
+        prepare_file(out)
+    told: dict[str, object] = {}
+    shown: list[object] = []
+    fit, name = None, "the shipped KuaiRand-Pure"
+    if traces is not None:
+        from nextone.experiments.calibrate_traces import calibrate_traces
+
+        links = calibrate_traces(traces)
+        world = links.applied(world)
+        told["traces"] = links._asdict() | {
+            "facts": [x._asdict() for x in links.facts], "fitted": [x._asdict() for x in links.fitted]
+        }
+        shown += links.lines()
+    if log is not None or traces is None:
+        from nextone.experiments import calibrate as people
+        from nextone.experiments.fit_file import fit_json, fit_table
+        from nextone.experiments.user_log import read_user_log, shipped_log
+
+        if log is None and (format or videos):
+            raise SettingError("--format and --videos are about a LOG; give one")
+        measured = shipped_log() if log is None else read_user_log(log, format, videos)  # type: ignore[arg-type]
+        name = name if log is None else str(log)
+        published = people.KUAIRAND if log is None else None
+        with _progress(as_json, "fitting") as progress:
+            fit = people.calibrate(
+                measured, world, published=published, people=users or people.PEOPLE, seed=seed, progress=progress
+            )
+        world = fit.scenario
+        told |= fit_json(fit, name)
+        shown += [measured.report(), fit_table(fit, name)]
+    files: list[Path] = []
+    if out is not None:
+        from nextone.experiments.fit_file import save_fit
+        from nextone.experiments.present import write_whole
+
+        if fit is not None:
+            files = save_fit(fit, name, out)
+        else:
+            text = scenario_toml(world)
+            write_whole(out, lambda path: path.write_text(text, encoding="utf-8"))
+            files = [out]
+    if as_json:
+        print(json.dumps(told, allow_nan=False))
+        return
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:  # a pipe or a file has no width to fit
+        console.width = 120
+    for each in shown:
+        console.print(each, highlight=False)
+    if files:
+        console.print("Saved " + ", ".join(map(str, files)), highlight=False, soft_wrap=True)
 
 
 @app.command()

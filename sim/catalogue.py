@@ -18,7 +18,6 @@ from .state import LISTED, Array, blank
 from .state import VIDEO as VIDEO_ROW
 from .watching import length_logit
 
-
 REAL_VIDEOS = 7_248  # Source: KuaiRand-Pure, videos with a tag and a duration
 
 

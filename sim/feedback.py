@@ -13,7 +13,7 @@ from .state import COMPLETE, LONG
 from .watching import SECOND_DRAW
 
 KINDS = 6
-TYPICAL = 2.4  # Source: nextone calibrate, mean interest and match of what the default cloud shows, logit
+TYPICAL = 3.3  # Source: nextone calibrate, interest and match at which the mean rate under cloud_only is the stated one, logit
 HATE = 4  # index in config.FEEDBACK
 SHORT_US = 5_000_000  # Source: calibration.md section 3, feedback given a skip below 5 s
 # Source: KuaiRand-Pure tab 1, shares of plays below 5 s, of long views and of completed ones; they keep the rates at

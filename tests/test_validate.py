@@ -63,6 +63,7 @@ def quick(monkeypatch, fortnight):
     """The scoreboard from one small fortnight, with few bootstrap samples."""
     monkeypatch.setattr(module, "simulate_fortnight", lambda *_, **__: fortnight)
     monkeypatch.setattr(module, "random_exposure", lambda *_: Exposure(0.2, 0.1, 0.5, 0.35))
+    monkeypatch.setattr(module, "compare_network", lambda _: [])  # tests/test_network_facts.py
     monkeypatch.setattr(module, "BOOTSTRAPS", 8)
 
 
