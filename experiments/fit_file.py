@@ -69,6 +69,12 @@ def load_fit(scenario: Path | None) -> FitFile:
     return _parsed(text, str(path))
 
 
+def check_sets(fit: FitFile, sets: int) -> None:
+    """Raises SettingError unless the fit has so many parameter sets, at least two."""
+    if not 2 <= sets <= len(fit.draws):
+        raise SettingError(f"--robust={sets} must be >= 2 and <= {len(fit.draws)}, the sets of the fit; 32 is usual")
+
+
 def _parsed(text: str, name: str) -> FitFile:
     try:
         content = json.loads(text)

@@ -10,11 +10,11 @@ import numpy as np
 from rich.table import Table
 
 from nextone.sim.config import Scenario
-from nextone.sim.scenario import SettingError, with_settings
+from nextone.sim.scenario import with_settings
 
 from .calibrate import settings_of
 from .compare import Arm, Comparison, Progress, compare
-from .fit_file import FitFile
+from .fit_file import FitFile, check_sets
 from .play_fit import get
 
 ROBUST = 0.9  # share of the sets that must agree in sign; Source: reliability.md, goal 38
@@ -36,8 +36,7 @@ def robustness(
     """Repeat a comparison over the fit's first `sets` parameter sets, each with the same seed and replications.
 
     What the user set by hand stays: a parameter is varied only where the scenario has the fitted value. Raises SettingError."""
-    if not 2 <= sets <= len(fit.draws):
-        raise SettingError(f"--robust={sets} must be >= 2 and <= {len(fit.draws)}, the parameter sets of the fit; 32 is usual")
+    check_sets(fit, sets)
     arms = [
         Arm(f"{arm.label} #{k}", arm.policy, varied(arm.scenario, fit, k)) for k in range(sets) for arm in result.arms
     ]

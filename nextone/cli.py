@@ -112,7 +112,7 @@ def compare(
     workers: Annotated[int | None, typer.Option(help="Processes.  [default: one per core]")] = None,
     robust: Annotated[
         int | None,
-        typer.Option(metavar="K", help="Repeat it under K parameter sets that fit the log: which signs hold? 32 is usual."),
+        typer.Option(metavar="K", help="Repeat it under K parameter sets that fit the log: do signs hold? 32 is usual."),
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Save Parquet tables and a figure there.")] = None,
     as_json: Json = False,
@@ -128,11 +128,10 @@ def compare(
     arms = _arms(policies, arm or [], base.with_workers(minutes, days))
     fit = None
     if robust is not None:
-        from nextone.experiments.fit_file import load_fit
+        from nextone.experiments.fit_file import check_sets, load_fit
 
         fit = load_fit(scenario)
-        if not 2 <= robust <= len(fit.draws):
-            raise SettingError(f"--robust={robust} must be >= 2 and <= {len(fit.draws)}; 32 is usual")
+        check_sets(fit, robust)
     if out is not None:
         prepare_folder(out)
     with _progress(as_json) as progress:

@@ -1,7 +1,7 @@
 """Feedback: like, follow, comment, forward, hate, profile, and time spent in the comments. Step 8 of the journey.
 
-A chance is the person's own propensity (most never like, a few like a lot), the video's appeal, how long it was watched,
-and whether it suits the person. Called once per impression, after its play time is known.
+A chance is the person's own propensity (most never like, a few like a lot), the video's appeal, how long it was
+watched, and whether it suits the person. Called once per impression, after its play time is known.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from .state import COMPLETE, LONG
 from .watching import SECOND_DRAW
 
 KINDS = 6
-TYPICAL = 3.3  # Source: nextone calibrate, interest and match at which the mean rate under cloud_only is the stated one, logit
+TYPICAL = 3.3  # logit, Source: nextone calibrate: at this interest and match the rates are those under cloud_only
 HATE = 4  # index in config.FEEDBACK
 SHORT_US = 5_000_000  # Source: calibration.md section 3, feedback given a skip below 5 s
 # Source: KuaiRand-Pure tab 1, shares of plays below 5 s, of long views and of completed ones; they keep the rates at

@@ -44,8 +44,8 @@ def length_logit(p, duration_us):
 def watch_time_us(p, logit, person, duration_us, u_stay, z_time, z_dead, u_loop, z_end):
     """How long a person plays a video before swiping on, if nothing stalls: microseconds of content.
 
-    Non-decreasing in `logit` and in `person`, the lasting part of it, for given draws, u uniform and z standard normal. Source: the form was chosen on
-    KuaiRand-Pure's play times by length of the video; `nextone calibrate` fits its numbers.
+    Non-decreasing in `logit` and in `person`, the lasting part of it, for given draws, u uniform and z standard normal.
+    Source: the form was chosen on KuaiRand-Pure's play times by length of the video; `nextone calibrate` fits it.
     """
     time_us = attention_us(p, logit, person, u_stay, z_time, z_dead)
     return time_us if time_us < duration_us else end_us(p, duration_us, u_loop, z_end)
