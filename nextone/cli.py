@@ -74,6 +74,7 @@ def _message(error: Exception) -> str | None:
         (module("nextone.sim.scenario"), "SettingError"),
         (module("nextone.sim.traces"), "TraceError"),
         (module("nextone.experiments.statistics"), "TooFewReplications"),
+        (module("nextone.policies.checkpoint"), "CheckpointError"),
     ]
     known = tuple(getattr(home, name) for home, name in expected if home is not None)
     return " ".join(str(error).split()) if isinstance(error, known) else None
@@ -172,7 +173,7 @@ def run_once(
     minutes = 60.0 if minutes is None and days is None else minutes
     check_run(minutes=minutes, days=days, seed=seed)
     world = _scenario(scenario, settings, users)
-    resolve_policy(policy)
+    resolve_policy(policy, world)
     prepare_folder(out)
     from nextone.experiments.logs import Recipe, save_logs
     from nextone.experiments.replication import run_arm
@@ -230,7 +231,7 @@ def timeline(
     check_run(seed=seed)
     if not 0 <= user < world.population.users:
         raise SettingError(f"--user {user} must be >= 0 and < population.users={world.population.users}")
-    resolve_policy(policy)
+    resolve_policy(policy, world)
     prepare_file(out)
     from nextone.experiments.timeline import write_timeline
 
@@ -280,7 +281,7 @@ def _arms(policies: str, texts: Sequence[str], base: "Scenario") -> list["Arm"]:
 
     names = [name.strip() for name in policies.split(",") if name.strip()]
     names.sort(key=lambda name: name != BASELINE_POLICY)
-    return [Arm(name, resolve_policy(name), base) for name in names] + [parse_arm(text, base) for text in texts]
+    return [Arm(name, resolve_policy(name, base), base) for name in names] + [parse_arm(text, base) for text in texts]
 
 
 def prepare_folder(path: Path) -> None:
