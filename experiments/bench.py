@@ -289,7 +289,7 @@ def _rank_pages(w: World, n: int) -> None:
     for k in range(n):
         i = k % len(w.users)
         wanted = w.waiting.shape[1]
-        rank_page(w.params[0], w.key, w.users[i], w.taste[i], w.listed, w.tag_start, w.waiting[i], wanted)
+        rank_page(w.params[0], w.key[i], w.users[i], w.taste[i], w.listed, w.tag_start, w.waiting[i], wanted)
 
 
 @njit(cache=True, error_model="numpy")
@@ -297,7 +297,7 @@ def _predict_rates(w: World, n: int) -> None:
     for k in range(n):
         i, video = k % len(w.users), k * 7919 % len(w.videos)
         slot = w.pool[i, k % w.pool.shape[1]]
-        predict_rates(w.params[0], w.key, w.users[i], video, w.videos[video], np.float32(0.1), slot.pxtr)
+        predict_rates(w.params[0], w.key[i], w.users[i], video, w.videos[video], np.float32(0.1), slot.pxtr)
 
 
 @njit(cache=True, error_model="numpy")
@@ -305,8 +305,8 @@ def _watch(w: World, n: int) -> int:
     total = 0
     for k in range(n):
         i, video = k % len(w.users), k * 7919 % len(w.videos)
-        logit = stay_logit(w.params[0], w.key, w.users[i], w.taste[i], video, w.videos[video])
-        total += draw_watch_us(w.params[0], w.key, w.users[i], video, w.videos[video].duration_us, 0, logit)
+        logit = stay_logit(w.params[0], w.key[i], w.users[i], w.taste[i], video, w.videos[video])
+        total += draw_watch_us(w.params[0], w.key[i], w.users[i], video, w.videos[video].duration_us, 0, logit)
     return total
 
 

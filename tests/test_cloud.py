@@ -32,7 +32,7 @@ def pages(world, who, count):
     for _ in range(count):
         found, meeting = np.zeros(room, np.int64), np.zeros(room, np.int64)
         scratch = np.zeros(len(found), np.int64), *np.zeros((2, len(found)), np.uint64)
-        n = retrieve(p, world.key, world.users[who], world.tag_start, found, meeting, *scratch)
+        n = retrieve(p, world.key[who], world.users[who], world.tag_start, found, meeting, *scratch)
         out.append((found[:n].copy(), meeting[:n].copy()))
     return out
 
@@ -119,13 +119,13 @@ def test_ranking_returns_the_best_of_what_was_retrieved():
         found = pages(again, who, 1)[0][0]
         rows = world.listed[found]
         match = np.zeros(len(found))
-        match_beliefs(world.key, who, rows["video"], p["match_sd"], p["match_correlation"], match)
+        match_beliefs(world.key[who], who, rows["video"], p["match_sd"], p["match_correlation"], match)
         taste = world.taste["believed"][who]
         liked = 0.5 * (taste[rows["tag"]] + taste[rows["tag2"]])
         estimate = (rows["cloud_quality"] + liked + match).astype(np.float32)
         best = np.argsort(-estimate, kind="stable")[: settings["server__candidates"]]
         waiting = world.waiting[who]
-        n = rank_page(p, world.key, world.users[who], world.taste[who], world.listed, world.tag_start, waiting,
+        n = rank_page(p, world.key[who], world.users[who], world.taste[who], world.listed, world.tag_start, waiting,
                       settings["server__candidates"])  # fmt: skip
         assert n == settings["server__candidates"]
         np.testing.assert_allclose(waiting["estimate"][:n], estimate[best], rtol=1e-6)
@@ -144,7 +144,7 @@ def test_selection_per_impression_hardly_depends_on_the_page_size():
         for who in range(60):
             for _ in range(60 // page):
                 waiting = np.zeros(20, WAITING_VIDEO)
-                rank_page(world.params[0], world.key, world.users[who], world.taste[who], world.listed,
+                rank_page(world.params[0], world.key[who], world.users[who], world.taste[who], world.listed,
                           world.tag_start, waiting, page)  # fmt: skip
                 estimates.append(waiting["estimate"][:page].mean() - world.taste["believed"][who].mean())
         means.append(np.mean(estimates))

@@ -1,0 +1,205 @@
+"""Episodes: one session of a fresh person in each row of a world, paused at each decision. No dynamics.
+
+An episode is a function of (seed, number, person) alone. `step_rows` passes each row's action on as one-hot scores,
+lets `sim.impression.advance` live until the next decision, counts what happened from the world's own ledgers and logs,
+and observes. Called by `envs/vector.py`; compiled, sequential or on all cores.
+"""
+
+import numpy as np
+from numba import njit, prange
+
+from nextone.sim.chance import mix_key
+from nextone.sim.impression import DECIDE, PAUSED, advance
+from nextone.sim.population import replace_person
+from nextone.sim.request import candidate_in
+from nextone.sim.state import IDLE, LONG, PLAYING, STALLED, VALID, WAITING
+
+from .features import observe
+from .reward import COMPONENTS
+
+WINDOW_US = 24 * 3_600_000_000  # people open the app within a day
+END_US = 2 * WINDOW_US  # and are cut off at the end of the next one
+LOG_ROWS = 16  # of each part between two looks; a step writes one or two lines
+MANY_IMPRESSIONS = 64  # a step is one or two of them
+
+UNBORN, AT_DECISION, GONE_EARLY, OVER = range(4)
+"""Never reset / a decision is wanted / the person left before the first decision / ended, to be reset."""
+
+EPISODE = np.dtype(
+    [
+        ("seed", "u8"),
+        ("number", "i8"),  # of this row's episodes, from 0 at the last reset with a seed
+        ("counts", "i8", (len(COMPONENTS),)),  # happened and not yet paid out, in the order of reward.COMPONENTS
+        ("person", "i4"),
+        ("steps", "i4"),
+        ("asks", "i4"),  # pages the policy asked for
+        ("link", "i1"),  # index into config.LINK_CLASSES, -1: as drawn
+        ("state", "i1"),
+    ],
+    align=True,
+)
+
+assert tuple(COMPONENTS)[3:8] == ("like", "follow", "comment", "forward", "hate")
+(_VALID, _LONG, _WATCH, _LIKE, _STALL, _WAIT, _WASTED, _REQUESTS, _LEAVING) = (0, 1, 2, 3, 8, 9, 10, 11, 12)
+
+
+@njit(cache=True, error_model="numpy")
+def begin(w, row_bytes, episode, i, part):
+    """A fresh person opens the app in row i and lives to the first decision."""
+    mix_key(episode.seed, episode.number, w.key[i])
+    replace_person(w, row_bytes, i, episode.person, WINDOW_US)
+    if episode.link >= 0:
+        w.users[i].link = episode.link
+    episode.steps = 0
+    episode.asks = 0
+    episode.counts[:] = 0
+    none = np.empty(0, np.int64)
+    decides, _ = live(w, episode, i, np.empty(0, np.float32), none, part)
+    episode.state = AT_DECISION if decides else GONE_EARLY
+
+
+@njit(cache=True, error_model="numpy")
+def live(w, episode, i, scores, candidates, part):
+    """On to the next decision, counting: (whether there is one, slot of the first impression since).
+
+    candidates: (P,) `candidate_in` of each slot at the last decision; the slot is -1 if none of them was shown."""
+    user, screen, counts = w.users[i], w.screen[i], episode.counts
+    first, shown = user.impression + 1, -1
+    before_us = user.ledger_us[PLAYING], user.ledger_us[STALLED], user.ledger_us[WAITING]
+    wasted, requests = user.wasted, user.request
+    reason = PAUSED
+    while reason == PAUSED:
+        reason = advance(w, i, scores, False, END_US, False, MANY_IMPRESSIONS, part)
+        scores = scores[:0]
+        for n in range(w.logged[part, 0]):
+            line = w.impressions[part, n]
+            if line.impression == first:
+                shown = slot_of(line, candidates)
+            counts[_VALID] += line.outcome & VALID != 0
+            counts[_LONG] += line.outcome & LONG != 0
+            for kind in range(5):
+                counts[_LIKE + kind] += (line.feedback >> kind) & 1
+        for n in range(w.logged[part, 2]):
+            counts[_LEAVING] += w.sessions[part, n].cut == 0
+        w.logged[part, :] = 0
+    if screen.video >= 0 and screen.impression == first:
+        shown = slot_of(screen, candidates)
+    counts[_WATCH] += user.ledger_us[PLAYING] - before_us[0]
+    counts[_STALL] += user.ledger_us[STALLED] - before_us[1]
+    counts[_WAIT] += user.ledger_us[WAITING] - before_us[2]
+    counts[_WASTED] += user.wasted - wasted
+    counts[_REQUESTS] += user.request - requests
+    return reason == DECIDE, shown
+
+
+@njit(cache=True, error_model="numpy")
+def slot_of(line, candidates):
+    """Which of the candidates an impression was, -1 if none: (request, video, rank) as in `request.candidate_in`."""
+    what = (np.int64(line.request) << 40) | (np.int64(line.video) << 8) | np.int64(line.rank)
+    for k in range(len(candidates)):
+        if candidates[k] == what:
+            return k
+    return -1
+
+
+@njit(cache=True, error_model="numpy")
+def nearest_live(mask, action):
+    """The action itself if the mask (A,) allows it, else the nearest that it does; the lower of two."""
+    for far in range(len(mask)):
+        if action - far >= 0 and mask[action - far]:
+            return action - far
+        if action + far < len(mask) and mask[action + far]:
+            return action + far
+    return 0
+
+
+@njit(cache=True, error_model="numpy")
+def look(w, rows, i, episode, budget, candidates, history, context, mask):
+    """What the phone of row i knows, into row i of the arrays. mask: (N, P), or (N, P + 1) if pages may be asked for.
+
+    With nobody left to decide for, slot 0 is allowed: every mask has a 1."""
+    one = slice(i, i + 1)
+    observe(w, rows[one], candidates[one], history[one], context[one], mask[one])
+    slots = w.pool.shape[1]
+    if mask.shape[1] > slots:
+        asks = episode.state == AT_DECISION and w.users[i].request_state == IDLE
+        mask[i, slots] = asks and (budget < 0 or episode.asks < budget)
+    if not mask[i].any():
+        mask[i, 0] = True
+
+
+@njit(cache=True, error_model="numpy")
+def act(w, episode, i, action, scores, candidates, part):
+    """One step of row i: (whether it is at the next decision, slot shown, -1 if none)."""
+    slots = w.pool.shape[1]
+    scores[:] = 0.0
+    scores[action] = 1.0
+    episode.asks += action == slots
+    for k in range(slots):
+        candidates[k] = candidate_in(w.pool[i, k])
+    return live(w, episode, i, scores, candidates, part)
+
+
+@njit(cache=True, error_model="numpy")
+def step_block(
+    w, row_bytes, episodes, rows, start, stop, part, actions, units, weights, max_steps, budget,
+    candidates, history, context, mask, components, reward, terminated, truncated, shown,
+):  # fmt: skip
+    """`step_rows` for rows[start:stop], one after another."""
+    scores, was = np.empty(mask.shape[1], np.float32), np.empty(w.pool.shape[1], np.int64)
+    for i in range(start, stop):
+        episode = episodes[i]
+        shown[i] = -1
+        if episode.state == OVER:
+            episode.number += 1
+            begin(w, row_bytes, episode, i, part)
+            components[i] = 0.0
+            reward[i] = 0.0
+            terminated[i] = truncated[i] = False
+        else:
+            decides = False
+            if episode.state == AT_DECISION:
+                decides, shown[i] = act(w, episode, i, nearest_live(mask[i], actions[i]), scores, was, part)
+            episode.steps += 1
+            cut = w.users[i].cut != 0
+            terminated[i] = not decides and not cut
+            truncated[i] = cut or (decides and 0 < max_steps <= episode.steps)
+            reward[i] = 0.0
+            for k in range(len(units)):
+                components[i, k] = episode.counts[k] / units[k]
+                reward[i] += weights[k] * components[i, k]
+            episode.counts[:] = 0
+            if terminated[i] or truncated[i]:
+                episode.state = OVER
+        look(w, rows, i, episode, budget, candidates, history, context, mask)
+
+
+@njit(cache=True, parallel=True, error_model="numpy")
+def step_parallel(
+    w, row_bytes, episodes, rows, actions, units, weights, max_steps, budget,
+    candidates, history, context, mask, components, reward, terminated, truncated, shown,
+):  # fmt: skip
+    """One step of every row, on all cores: a part of the logs and a block of rows each."""
+    parts = len(w.logged)
+    block = (len(rows) + parts - 1) // parts
+    for part in prange(parts):
+        stop = min((part + 1) * block, len(rows))
+        step_block(
+            w, row_bytes, episodes, rows, part * block, stop, np.int64(part), actions, units, weights, max_steps,
+            budget, candidates, history, context, mask, components, reward, terminated, truncated, shown,
+        )  # fmt: skip
+
+
+@njit(cache=True, error_model="numpy")
+def begin_rows(w, row_bytes, episodes, rows, which, budget, candidates, history, context, mask):
+    """Fresh episodes, as `episodes` says, in the rows `which` (n,)."""
+    for i in which:
+        begin(w, row_bytes, episodes[i], i, 0)
+        look(w, rows, i, episodes[i], budget, candidates, history, context, mask)
+
+
+@njit(cache=True, error_model="numpy")
+def look_rows(w, episodes, rows, which, budget, candidates, history, context, mask):
+    """What the phones of the rows `which` know."""
+    for i in which:
+        look(w, rows, i, episodes[i], budget, candidates, history, context, mask)
