@@ -97,7 +97,7 @@ def step_of(episode: Episode, k: int) -> Step:
 
 def check_ends(lab: Lab) -> Findings:
     """Truncated at the time limit and only there; terminated when the world ends and only then."""
-    limit, at_limit = lab.limit, []
+    limit, ends, at_limit = lab.limit, lab.claims.terminated, []
     for episode in lab.episodes:
         end = episode.moments[-1]
         where = lab.at(episode, episode.steps)
@@ -109,8 +109,8 @@ def check_ends(lab: Lab) -> Findings:
             yield Finding("truncated-early", told, where)
         if limit and episode.steps == limit and end.done:
             at_limit.append(episode)
-        for k in range(1, episode.steps + 1) if lab.claims.terminated is not None else ():
-            right = bool(lab.claims.terminated(step_of(episode, k)))
+        for k in range(1, episode.steps + 1):
+            right = bool(episode.moments[k].terminated if ends is None else ends(step_of(episode, k)))
             if right != bool(episode.moments[k].terminated):
                 told = f"terminated is {not right}, the world says {right}"
                 yield Finding("terminated-wrong", told, lab.at(episode, k))

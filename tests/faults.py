@@ -18,6 +18,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.classic_control import CartPoleEnv, PendulumEnv
+from gymnasium.utils import RecordConstructorArgs
 from gymnasium.utils.env_checker import check_env as gymnasium_check
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import TimeLimit
@@ -53,13 +54,14 @@ class Fault(NamedTuple):
     listed: bool  # one of the sixteen kinds that the issue and reliability.md name
 
 
-class Twist(gymnasium.Wrapper):
+class Twist(gymnasium.Wrapper, RecordConstructorArgs):
     """An environment whose answers go through change(kept, said).
 
     kept: as long as the instance lives; kept.env is the sound environment. said: observation, reward, terminated,
     truncated, info and first (whether reset returned it). before(kept, how): the arguments of reset, changed."""
 
     def __init__(self, env, change, before=None, act=None):
+        RecordConstructorArgs.__init__(self, change=change, before=before, act=act)
         super().__init__(env)
         self.change, self.before, self.act = change, before, act
         self.kept = SimpleNamespace(env=env, calls=0, steps=0)
@@ -73,7 +75,8 @@ class Twist(gymnasium.Wrapper):
             self.change(self.kept, said)
         return said
 
-    def reset(self, **how):
+    def reset(self, *, seed=None, options=None):
+        how = {"seed": seed, "options": options}
         observation, info = self.env.reset(**(self.before(self.kept, how) if self.before else how))
         said = self.said(observation, 0.0, False, False, info, first=True)
         return said.observation, said.info
@@ -107,9 +110,8 @@ def _twisted(base, name, found_as, listed, role):
 
     def register(function):
         how = {"change": None} | {role: function}
-        FAULTS.append(
-            Fault(f"{base}: {name}", lambda: Twist(sound(), **how), claims, frozenset(found_as), sound, listed)
-        )
+        make = lambda: Twist(sound(), **how)  # noqa: E731
+        FAULTS.append(Fault(f"{base}: {name}", make, claims, frozenset(found_as), sound, listed))
         return function
 
     return register
@@ -236,7 +238,7 @@ class _(PendulumEnv):
         return super().step(used)
 
 
-# -- what survives, and where luck comes from ---------------------------------------------------------------------------
+# -- what survives, and where luck comes from --------------------------------------------------------------------------
 
 
 @overrides("shelf", "the history survives reset", "state-survives-reset", listed=True)
@@ -542,7 +544,7 @@ class _(CartPoleEnv):
 @answers("shelf", "the mask is the last step's", "mask-wrong", listed=True)
 def _(kept, said):
     now = said.observation["mask"].copy()
-    said.observation["mask"] = now if said.first or not hasattr(kept, "mask") else kept.mask
+    said.observation["mask"] = now.copy() if said.first else kept.mask
     kept.mask = now
 
 
@@ -750,10 +752,11 @@ def complaints(check: Callable[[Any], None], make: Callable[[], Any]) -> set[str
 
 
 def caught_by(check: Callable[[Any], None], fault: Fault) -> bool:
-    """Whether another checker raises, or warns of what it does not warn of in the sound environment."""
+    """Whether another checker raises, or warns of what it does not warn of in the sound environment, wrapped or not."""
     if fault.claims is None:
         return False
-    return bool(complaints(check, fault.make) - complaints(check, fault.sound))
+    usual = complaints(check, fault.sound) | complaints(check, lambda: Twist(fault.sound(), None))
+    return bool(complaints(check, fault.make) - usual)
 
 
 def main() -> None:
