@@ -125,6 +125,48 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         tmp.unlink(missing_ok=True)
 
 
+def training_text(result: dict[str, Any]) -> str:
+    """What a training ended with, for the terminal."""
+    lines = [
+        f"Best checkpoint {result['checkpoint']}, after {result['steps']:,} steps. Reward an episode on "
+        f"{result['episodes']:,} held-out episodes, paired, 95 % intervals:"
+    ]
+    for u in result["uplifts"]:
+        percent = 100 / u["rule_mean"] if u["rule_mean"] else math.nan
+        lines.append(
+            f"  over {u['rule']:15} {u['diff']:+8.3f} [{u['low']:+.3f}, {u['high']:+.3f}], "
+            f"{u['diff'] * percent:+.2f} % of {u['rule_mean']:.3f}"
+        )
+    return "\n".join(lines)
+
+
+def learning_figure(runs: Sequence[Sequence[dict[str, Any]]], path: Path) -> None:
+    """Uplift over each rule on the evaluation people by steps: a panel a rule, a line and its 95 % band a run."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+    import seaborn as sns
+
+    rules = [u["rule"] for u in runs[0][0]["uplifts"]]
+    with sns.axes_style("whitegrid"):
+        figure, axes = plt.subplots(1, len(rules), figsize=(5 * len(rules), 3.6), squeeze=False, layout="constrained")
+        for k, (axis, rule) in enumerate(zip(axes[0], rules, strict=True)):
+            for seed, (looks, colour) in enumerate(zip(runs, sns.color_palette("colorblind", len(runs)), strict=True)):
+                steps = [look["step"] / 1e6 for look in looks]
+                points = [look["uplifts"][k] for look in looks]
+                diff, low, high = ([p[name] for p in points] for name in ("diff", "low", "high"))
+                axis.plot(steps, diff, color=colour, marker="o", markersize=3, label=f"run {seed + 1}")
+                axis.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
+            axis.axhline(0, color="0.25", linewidth=1)
+            axis.set_title(f"over {rule} ({runs[0][0]['uplifts'][k]['rule_mean']:.1f})", loc="left")
+            axis.set_xlabel("steps, millions")
+        axes[0][0].set_ylabel("reward an episode")
+        axes[0][-1].legend(frameon=False)
+        write_whole(path, lambda tmp: figure.savefig(tmp, dpi=150))
+        plt.close(figure)
+
+
 def uplift_figure(result: "Comparison", path: Path) -> None:
     """Uplift in percent of the baseline with 95 % intervals: a panel per group of metrics, a colour per arm.
 

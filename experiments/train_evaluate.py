@@ -51,14 +51,16 @@ class Uplift(NamedTuple):
 
 
 def play(env: NextOneVectorEnv, act: Act, seed: int, episodes: int) -> Played:
-    """Every row plays so many episodes; env must reset itself at the next step (Gymnasium's default)."""
+    """Every row plays so many episodes; env must reset itself at the next step."""
     n = env.num_envs
     components, steps = np.zeros((n, episodes, len(COMPONENTS))), np.zeros((n, episodes), np.int64)
     done, resetting = np.zeros(n, np.int64), np.zeros(n, np.bool_)
     seen, _ = env.reset(seed=seed)
+    actions = np.zeros(n, np.int64)
     while (done < episodes).any():
-        moved = env.advance(act(seen))
         rows = np.flatnonzero(~resetting & (done < episodes))
+        actions[rows] = act({name: array[rows] for name, array in seen.items()})
+        moved = env.advance(actions)
         components[rows, done[rows]] += moved.components[rows]
         steps[rows, done[rows]] += 1
         resetting = moved.terminated | moved.truncated
@@ -68,7 +70,7 @@ def play(env: NextOneVectorEnv, act: Act, seed: int, episodes: int) -> Played:
 
 
 def chooser(policy: PolicyLike | str) -> Act:
-    """A policy without memory as `act`: the best allowed slot, ties by the server's order; `cloud_only` is that order."""
+    """A policy without memory as `act`: the best allowed slot, ties in server order; `cloud_only` is that order."""
     made = None if policy == CLOUD_ONLY else make_policy(policy) if isinstance(policy, str) else as_policy(policy)
 
     def act(seen: Mapping[str, Array]) -> Array:

@@ -107,7 +107,7 @@ def _flat(array: Any) -> Tensor:
 
 def make_ppo(env: Any, *, seed: int, width: int, **hyperparameters: Any) -> MaskablePPO:
     """MaskablePPO with a fresh pointer and luck of its own."""
-    model = MaskablePPO(
+    return MaskablePPO(
         PointerActorCritic,
         env,
         policy_kwargs={"width": width, "seed": seed},
@@ -116,4 +116,3 @@ def make_ppo(env: Any, *, seed: int, width: int, **hyperparameters: Any) -> Mask
         device="cpu",
         **hyperparameters,
     )
-    return model

@@ -44,8 +44,8 @@ def restore_training(model: Any, saved: Tensors, total_steps: int) -> None:
     model._last_episode_starts = np.ones(model.n_envs, np.bool_)
     for group in model.policy.optimizer.param_groups:
         for parameter in group["params"]:
-            zero = torch.zeros_like(parameter, requires_grad=False)
-            model.policy.optimizer.state[parameter] = {"step": torch.tensor(0.0), "exp_avg": zero, "exp_avg_sq": zero.clone()}
+            moments = {name: torch.zeros_like(parameter.data) for name in ("exp_avg", "exp_avg_sq")}
+            model.policy.optimizer.state[parameter] = {"step": torch.tensor(0.0)} | moments
     if isinstance(model, MaskedDQN):
         _begin_replay(model, saved)
     expected = training_state(model)

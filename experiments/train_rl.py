@@ -6,17 +6,16 @@ the same weights. The next reader of a checkpoint is `policies/rl.py`.
 """
 
 import contextlib
-import json
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat, configure
+from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 from tqdm import tqdm
 
 from nextone import __version__
@@ -28,13 +27,14 @@ from nextone.policies.checkpoint import (
     TRAINING,
     Checkpoint,
     CheckpointError,
+    best_checkpoint,
     has_checkpoints,
     newest_checkpoint,
     save_checkpoint,
 )
 from nextone.policies.names import CLOUD_ONLY
 from nextone.policies.pointer import WIDTH
-from nextone.policies.rl import KIND, RlPolicy, check_fits, features_hash
+from nextone.policies.rl import KIND, RlPolicy, check_fits, features_hash, load_rl
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, scenario_toml
 
@@ -47,14 +47,16 @@ Algorithm = Literal["maskable_ppo", "dqn"]
 RULES = (CLOUD_ONLY, "tag_momentum")  # what a policy in training is compared with
 EVALUATION_SEED = 1 << 40  # people nobody trains on: training's seeds are below
 HELD_OUT_SEED = 1 << 41  # nor picks the best checkpoint by
+HELD_OUT = (1024, 8)  # people at a time, episodes of each
 
 PPO: dict[str, Any] = {
-    "n_steps": 32, "batch_size": 8192, "n_epochs": 4, "gamma": 0.9, "gae_lambda": 0.9, "ent_coef": 0.003,
-    "max_grad_norm": 0.5, "vf_coef": 0.25,
+    "n_steps": 32, "batch_size": 8192, "n_epochs": 4, "gamma": 0.995, "gae_lambda": 0.95, "ent_coef": 0.003,
+    "max_grad_norm": 0.5, "vf_coef": 0.5, "reward_scale": 0.05,
 }  # fmt: skip
 DQN: dict[str, Any] = {
-    "buffer_size": 100_000, "learning_starts": 10_000, "batch_size": 2048, "gamma": 0.9, "train_freq": 1,
+    "buffer_size": 100_000, "learning_starts": 10_000, "batch_size": 2048, "gamma": 0.99, "train_freq": 1,
     "gradient_steps": 1, "target_update_interval": 20_000, "exploration_fraction": 0.3, "exploration_final_eps": 0.02,
+    "reward_scale": 0.1,
 }  # fmt: skip
 """What SB3 is told. Chosen on the default scenario's evaluation people; see docs/training.md."""
 LEARNING_RATE: dict[Algorithm, float] = {"maskable_ppo": 1e-3, "dqn": 5e-4}
@@ -76,8 +78,8 @@ class TrainSettings:
     width: int = WIDTH
     learning_rate: float | None = None  # at the start; it falls to 0 linearly
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)  # over PPO or DQN
-    checkpoints: int = 20  # and looks at the evaluation people
-    evaluation: tuple[int, int] = (512, 4)  # people at a time, episodes of each
+    checkpoints: int = 10  # and looks at the evaluation people
+    evaluation: tuple[int, int] = (512, 2)  # people at a time, episodes of each
     threads: int = 2  # of torch; another number may give other bits
     options: Mapping[str, Any] = field(default_factory=dict)  # further ones of NextOneVectorEnv
 
@@ -111,8 +113,9 @@ def train(
                 restore_training(model, resume.tensors[TRAINING], settings.steps)
             left = settings.steps - model.num_timesteps
             if left > 0:
-                masking = {"use_masking": False} if settings.algo == "maskable_ppo" else {}  # the pointer masks
-                model.learn(left, keeper, log_interval=1 if masking else 1000, reset_num_timesteps=resume is None, **masking)
+                # The pointer masks; DQN logs by episodes.
+                own = {"use_masking": False} if settings.algo == "maskable_ppo" else {"log_interval": 1000}
+                model.learn(left, keeper, reset_num_timesteps=resume is None, **own)
             keeper.finish(model)
         model.env.close()
     finally:
@@ -123,21 +126,34 @@ def train(
 def make_model(settings: TrainSettings) -> Any:
     """The algorithm with a fresh network, on fresh people."""
     inner = make_env(settings, settings.envs, autoreset_mode="SameStep")
-    env = NextOneVecEnv(inner)
-    env.seed((settings.seed << 8) * 65_536)  # row i plays this + i
-    rate = settings.learning_rate or LEARNING_RATE[settings.algo]
     make, usual = (make_ppo, PPO) if settings.algo == "maskable_ppo" else (make_dqn, DQN)
     chosen = usual | dict(settings.hyperparameters)
+    env = ScaledVecEnv(inner, chosen.pop("reward_scale"))
+    env.seed((settings.seed << 8) * 65_536)  # row i plays this + i
+    rate = settings.learning_rate or LEARNING_RATE[settings.algo]
     return make(env, seed=settings.seed, width=settings.width, learning_rate=lambda left: rate * left, **chosen)
 
 
-def make_env(settings: TrainSettings, people: int, **options: Any) -> NextOneVectorEnv:
+def make_env(settings: TrainSettings, people: int, autoreset_mode: str = "NextStep") -> NextOneVectorEnv:
     """The environment that is trained in."""
     asked = {"refresh": True, "request_budget": settings.request_budget} if settings.refresh else {}
     return NextOneVectorEnv(
         people, scenario=settings.scenario, reward=settings.reward, max_steps=settings.max_steps,
-        **asked, **settings.options, **options,
+        autoreset_mode=autoreset_mode, **asked, **settings.options,
     )  # fmt: skip
+
+
+class ScaledVecEnv(NextOneVecEnv):
+    """Rewards times a constant, so that values are of the size that networks like. What is reported is not scaled."""
+
+    def __init__(self, env: NextOneVectorEnv, scale: float) -> None:
+        super().__init__(env)
+        self.scale = scale
+
+    def step_wait(self) -> tuple[Any, Array, Array, list[dict[str, Any]]]:
+        """Observations, scaled rewards, dones, infos."""
+        observations, rewards, dones, infos = super().step_wait()
+        return observations, rewards * np.float32(self.scale), dones, infos
 
 
 class Keeper(BaseCallback):
@@ -167,9 +183,7 @@ class Keeper(BaseCallback):
         step = int(model.num_timesteps)
         uplifts = [uplift(rule, self.of_rules[rule], rewards) for rule in RULES]
         self.looks = [look for look in self.looks if look["step"] < step]
-        self.looks.append(
-            {"step": step, "reward": float(rewards.mean()), "uplifts": [u._asdict() for u in uplifts]}
-        )
+        self.looks.append({"step": step, "reward": float(rewards.mean()), "uplifts": [u._asdict() for u in uplifts]})
         for u in uplifts:
             model.logger.record(f"evaluation/over_{u.rule}", u.diff)
         model.logger.record("evaluation/reward", float(rewards.mean()))
@@ -227,8 +241,11 @@ def resume_from(run: Path) -> tuple[TrainSettings, Checkpoint]:
     return settings_of(checkpoint), checkpoint
 
 
-def held_out(settings: TrainSettings, policies: Mapping[str, Any], rows: int = 1024, episodes: int = 16) -> list[Uplift]:
+def held_out(
+    settings: TrainSettings, policies: Mapping[str, Any], rows: int | None = None, episodes: int | None = None
+) -> list[Uplift]:
     """The first policy's reward an episode against each other's, on people that no training and no choice has seen."""
+    rows, episodes = rows or HELD_OUT[0], episodes or HELD_OUT[1]
     env = make_env(settings, rows)
     rewards = {
         name: play(env, chooser(policy), HELD_OUT_SEED, episodes).reward(settings.reward)
@@ -236,6 +253,33 @@ def held_out(settings: TrainSettings, policies: Mapping[str, Any], rows: int = 1
     }
     first, *others = rewards
     return [uplift(other, rewards[other], rewards[first]) for other in others]
+
+
+def parse_reward(text: str) -> RewardWeights:
+    """Weights from a preset's name or `like=5,follow=10`: what is not mentioned is 0. Raises SettingError."""
+    if "=" not in text:
+        return reward_weights(text)
+    weights = {}
+    for part in text.split(","):
+        name, _, number = part.partition("=")
+        try:
+            weights[name.strip()] = float(number)
+        except ValueError:
+            raise SettingError(f"reward {part[:60]!r} must read component=number, for example like=5") from None
+    return reward_weights(weights)
+
+
+def final_result(settings: TrainSettings, out: Path) -> dict[str, Any]:
+    """The best checkpoint against every rule on held-out people, JSON."""
+    best = best_checkpoint(out)
+    rules = (CLOUD_ONLY, "tag_momentum", "server_score", "buffered_first")
+    uplifts = held_out(settings, {"rl": load_rl(best.path)} | {rule: rule for rule in rules})
+    return {
+        "checkpoint": str(best.path),
+        "steps": best.step,
+        "episodes": HELD_OUT[0] * HELD_OUT[1],
+        "uplifts": [u._asdict() for u in uplifts],
+    }
 
 
 @contextlib.contextmanager

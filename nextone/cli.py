@@ -31,6 +31,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+training = typer.Typer(help="Train policies for NextOne and look at them.", no_args_is_help=True)
+app.add_typer(training, name="train")
+
 ScenarioFile = Annotated[
     Path | None, typer.Option("--scenario", metavar="FILE.toml", help="Scenario file; what it omits keeps its default.")
 ]
@@ -237,6 +240,68 @@ def timeline(
 
     write_timeline(world, user, seed, policy, out)
     print(f"Saved {out}; open it in any viewer of Chrome trace events, for example ui.perfetto.dev")
+
+
+@training.command("rl")
+def train_rl(
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Save checkpoints there, for `rl:DIR`.")] = None,
+    algo: Annotated[Literal["maskable_ppo", "dqn"] | None, typer.Option(help="[default: maskable_ppo]")] = None,
+    steps: Annotated[int | None, typer.Option(help="Decisions to learn from.  [default: 5,000,000]", min=1)] = None,
+    envs: Annotated[int | None, typer.Option(help="People at a time.  [default: 512]", min=1)] = None,
+    reward: Annotated[
+        str | None, typer.Option(help="A preset (default, watch, retention), or like=5,follow=10,...: the rest is 0.")
+    ] = None,
+    refresh: Annotated[bool, typer.Option("--refresh", help="One more choice: ask for a page now.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Fixes people, luck and first weights.  [default: 0]")] = None,
+    resume: Annotated[Path | None, typer.Option(metavar="DIR", help="Go on with the training in this folder.")] = None,
+    settings: Settings = None,
+    scenario: ScenarioFile = None,
+    threads: Annotated[int | None, typer.Option(help="Of torch; fixed: bits repeat.  [default: 2]", min=1)] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a policy by reinforcement learning, then compare it with rules on people that it never met."""
+    from nextone.sim.scenario import SettingError
+
+    options: dict[str, object] = {"algo": algo, "envs": envs, "seed": seed, "threads": threads, "steps": steps}
+    given = {name: value for name, value in options.items() if value is not None}
+    fixed = options | {"scenario": scenario, "set": settings, "reward": reward, "refresh": refresh or None}
+    changed = [name for name, value in fixed.items() if value is not None and name != "steps"]
+    if resume is not None and changed:
+        raise SettingError(f"--{changed[0]} cannot be changed with --resume; only --steps can")
+    folder = out or resume
+    if folder is None:
+        raise SettingError("--out is missing; give a folder for the checkpoints")
+    world = _scenario(scenario, settings, None)
+    prepare_folder(folder)
+    from dataclasses import replace
+
+    from nextone.experiments import present
+    from nextone.experiments import train_rl as training_code
+
+    checkpoint = None
+    if resume is not None:
+        chosen, checkpoint = training_code.resume_from(resume)
+        chosen = replace(chosen, **given)  # type: ignore[arg-type]
+    else:
+        weights = training_code.parse_reward(reward or "default")
+        chosen = training_code.TrainSettings(scenario=world, reward=weights, refresh=refresh, **given)  # type: ignore[arg-type]
+    training_code.train(chosen, folder, resume=checkpoint, progress=not as_json and sys.stderr.isatty())
+    result = training_code.final_result(chosen, folder)
+    print(json.dumps(result, allow_nan=False) if as_json else present.training_text(result))
+
+
+@training.command("curves")
+def train_curves(
+    runs: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of trainings, one seed each.")],
+    out: Annotated[Path, typer.Option(metavar="FILE.png", help="Where to draw it.")] = Path("curves.png"),
+) -> None:
+    """Draw learning curves: reward over steps on the evaluation people, against the rules."""
+    prepare_file(out)
+    from nextone.experiments.present import learning_figure
+    from nextone.policies.checkpoint import newest_checkpoint
+
+    learning_figure([newest_checkpoint(run).about["looks"] for run in runs], out)
+    print(f"Saved {out}")
 
 
 @app.command()

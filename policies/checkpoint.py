@@ -86,7 +86,7 @@ def read_checkpoint(path: Path, files: tuple[str, ...] = (MODEL,)) -> Checkpoint
             tensors[name] = _parsed(data, name)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
-        raise CheckpointError(f"checkpoint {str(path)!r} cannot be used: {' '.join(reason.split())[:200]}") from None
+        raise CheckpointError(f"checkpoint {str(path)[:200]!r} cannot be used: {' '.join(reason.split())[:200]}") from None
     return Checkpoint(path, record["step"], record["about"], tensors)
 
 
@@ -99,7 +99,7 @@ def best_checkpoint(path: Path) -> Checkpoint:
     """The whole checkpoint of a run with the highest score, of equals the newest; or the one that `path` is.
 
     Raises CheckpointError."""
-    if (path / RECORD).exists():
+    if os.path.exists(path / RECORD):
         return read_checkpoint(path)
     return _first(path, sorted(_steps(path), key=lambda step: (_score(step), step), reverse=True), (MODEL,))
 
@@ -127,7 +127,7 @@ def load_into(expected: Tensors, given: Tensors) -> None:
 
 
 def _first(run: Path, paths: list[Path], files: tuple[str, ...]) -> Checkpoint:
-    problem = f"{str(run)!r} holds no checkpoint; give the --out folder of a training"
+    problem = f"{str(run)[:200]!r} holds no checkpoint; give the --out folder of a training"
     for path in paths:
         try:
             return read_checkpoint(path, files)

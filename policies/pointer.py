@@ -60,7 +60,7 @@ class Pointer(nn.Module):
         return scores.masked_fill(mask == 0, DEAD_SCORE), value
 
     def _from_same_tag(self, candidates: Tensor, history: Tensor, past: Tensor, present: Tensor) -> Tensor:
-        """What past impressions say to each candidate, by the share of tags they have in common, (N, P, CROSSED + 1)."""
+        """What past impressions say to each candidate, by the share of tags in common, (N, P, CROSSED + 1)."""
         tags = [candidates[..., column, None] for column in (C.tag, C.tag2)]  # (N, P, 1); equal tags are equal bits
         past_tags = [history[..., column][:, None] for column in (H.tag, H.tag2)]  # (N, 1, H)
         same = sum((tag == past_tag).to(past.dtype) for tag in tags for past_tag in past_tags) * 0.25
