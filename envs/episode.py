@@ -5,6 +5,8 @@ lets `sim.impression.advance` live until the next decision, counts what happened
 and observes. Called by `envs/vector.py`; compiled, sequential or on all cores.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit, prange
 
@@ -12,15 +14,27 @@ from nextone.sim.chance import mix_key
 from nextone.sim.impression import DECIDE, PAUSED, advance
 from nextone.sim.population import replace_person
 from nextone.sim.request import candidate_in
-from nextone.sim.state import IDLE, LONG, PLAYING, STALLED, VALID, WAITING
+from nextone.sim.state import IDLE, LONG, PLAYING, STALLED, VALID, WAITING, Array
 
-from .features import observe
+from .features import observe_again
 from .reward import COMPONENTS
 
 WINDOW_US = 24 * 3_600_000_000  # people open the app within a day
 END_US = 2 * WINDOW_US  # and are cut off at the end of the next one
 LOG_ROWS = 16  # of each part between two looks; a step writes one or two lines
 MANY_IMPRESSIONS = 64  # a step is one or two of them
+
+class Views(NamedTuple):
+    """What every row sees, and what of that need not be worked out anew at the next decision."""
+
+    candidates: Array  # (N, P, Fc) float32, and the next three: where observations go
+    history: Array  # (N, H, Fh)
+    context: Array  # (N, Fx)
+    mask: Array  # (N, A) bool
+    slots: Array  # (N, P, Fc) float32: kept for `features.observe_pool`, and (N, P) int64 of which candidates
+    slots_as: Array
+    past: Array  # (N, H, Fh) float32: kept for `features.observe_history`
+
 
 UNBORN, AT_DECISION, GONE_EARLY, OVER = range(4)
 """Never reset / a decision is wanted / the person left before the first decision / ended, to be reset."""
@@ -33,6 +47,7 @@ EPISODE = np.dtype(
         ("person", "i4"),
         ("steps", "i4"),
         ("asks", "i4"),  # pages the policy asked for
+        ("seen_to", "i4"),  # newest impression in Views.past
         ("link", "i1"),  # index into config.LINK_CLASSES, -1: as drawn
         ("state", "i1"),
     ],
@@ -44,7 +59,7 @@ assert tuple(COMPONENTS)[3:8] == ("like", "follow", "comment", "forward", "hate"
 
 
 @njit(cache=True, error_model="numpy")
-def begin(w, row_bytes, episode, i, part):
+def begin(w, row_bytes, episode, i, views, part):
     """A fresh person opens the app in row i and lives to the first decision."""
     mix_key(episode.seed, episode.number, w.key[i])
     replace_person(w, row_bytes, i, episode.person, WINDOW_US)
@@ -52,9 +67,10 @@ def begin(w, row_bytes, episode, i, part):
         w.users[i].link = episode.link
     episode.steps = 0
     episode.asks = 0
+    episode.seen_to = -1
+    views.slots_as[i, :] = -1
     episode.counts[:] = 0
-    none = np.empty(0, np.int64)
-    decides, _ = live(w, episode, i, np.empty(0, np.float32), none, part)
+    decides, _ = live(w, episode, i, np.empty(0, np.float32), np.empty(0, np.int64), part)
     episode.state = AT_DECISION if decides else GONE_EARLY
 
 
@@ -63,13 +79,14 @@ def live(w, episode, i, scores, candidates, part):
     """On to the next decision, counting: (whether there is one, slot of the first impression since).
 
     candidates: (P,) `candidate_in` of each slot at the last decision; the slot is -1 if none of them was shown."""
+    NOT = np.bool_(False)  # no literals: the drivers' compiled life serves here too
     user, screen, counts = w.users[i], w.screen[i], episode.counts
     first, shown = user.impression + 1, -1
     before_us = user.ledger_us[PLAYING], user.ledger_us[STALLED], user.ledger_us[WAITING]
     wasted, requests = user.wasted, user.request
     reason = PAUSED
     while reason == PAUSED:
-        reason = advance(w, i, scores, False, END_US, False, MANY_IMPRESSIONS, part)
+        reason = advance(w, i, scores, NOT, np.int64(END_US), NOT, np.int64(MANY_IMPRESSIONS), part)
         scores = scores[:0]
         for n in range(w.logged[part, 0]):
             line = w.impressions[part, n]
@@ -114,18 +131,20 @@ def nearest_live(mask, action):
 
 
 @njit(cache=True, error_model="numpy")
-def look(w, rows, i, episode, budget, candidates, history, context, mask):
-    """What the phone of row i knows, into row i of the arrays. mask: (N, P), or (N, P + 1) if pages may be asked for.
+def look(w, i, episode, budget, views):
+    """What the phone of row i knows. The mask has a column more if pages may be asked for.
 
     With nobody left to decide for, slot 0 is allowed: every mask has a 1."""
-    one = slice(i, i + 1)
-    observe(w, rows[one], candidates[one], history[one], context[one], mask[one])
-    slots = w.pool.shape[1]
-    if mask.shape[1] > slots:
+    mask, slots = views.mask[i], w.pool.shape[1]
+    episode.seen_to = observe_again(
+        w, i, views.slots[i], views.slots_as[i], views.past[i], episode.seen_to, views.candidates[i], views.history[i],
+        views.context[i], mask,
+    )  # fmt: skip
+    if len(mask) > slots:
         asks = episode.state == AT_DECISION and w.users[i].request_state == IDLE
-        mask[i, slots] = asks and (budget < 0 or episode.asks < budget)
-    if not mask[i].any():
-        mask[i, 0] = True
+        mask[slots] = asks and (budget < 0 or episode.asks < budget)
+    if not mask.any():
+        mask[0] = True
 
 
 @njit(cache=True, error_model="numpy")
@@ -142,24 +161,24 @@ def act(w, episode, i, action, scores, candidates, part):
 
 @njit(cache=True, error_model="numpy")
 def step_block(
-    w, row_bytes, episodes, rows, start, stop, part, actions, units, weights, max_steps, budget,
-    candidates, history, context, mask, components, reward, terminated, truncated, shown,
+    w, row_bytes, episodes, start, stop, part, actions, units, weights, max_steps, budget, views,
+    components, reward, terminated, truncated, shown,
 ):  # fmt: skip
-    """`step_rows` for rows[start:stop], one after another."""
-    scores, was = np.empty(mask.shape[1], np.float32), np.empty(w.pool.shape[1], np.int64)
+    """`step_parallel` for the rows start to stop, one after another."""
+    scores, was = np.empty(views.mask.shape[1], np.float32), np.empty(w.pool.shape[1], np.int64)
     for i in range(start, stop):
         episode = episodes[i]
         shown[i] = -1
         if episode.state == OVER:
             episode.number += 1
-            begin(w, row_bytes, episode, i, part)
+            begin(w, row_bytes, episode, i, views, part)
             components[i] = 0.0
             reward[i] = 0.0
             terminated[i] = truncated[i] = False
         else:
             decides = False
             if episode.state == AT_DECISION:
-                decides, shown[i] = act(w, episode, i, nearest_live(mask[i], actions[i]), scores, was, part)
+                decides, shown[i] = act(w, episode, i, nearest_live(views.mask[i], actions[i]), scores, was, part)
             episode.steps += 1
             cut = w.users[i].cut != 0
             terminated[i] = not decides and not cut
@@ -171,35 +190,35 @@ def step_block(
             episode.counts[:] = 0
             if terminated[i] or truncated[i]:
                 episode.state = OVER
-        look(w, rows, i, episode, budget, candidates, history, context, mask)
+        look(w, i, episode, budget, views)
 
 
 @njit(cache=True, parallel=True, error_model="numpy")
 def step_parallel(
-    w, row_bytes, episodes, rows, actions, units, weights, max_steps, budget,
-    candidates, history, context, mask, components, reward, terminated, truncated, shown,
+    w, row_bytes, episodes, actions, units, weights, max_steps, budget, views,
+    components, reward, terminated, truncated, shown,
 ):  # fmt: skip
     """One step of every row, on all cores: a part of the logs and a block of rows each."""
     parts = len(w.logged)
-    block = (len(rows) + parts - 1) // parts
+    block = (len(episodes) + parts - 1) // parts
     for part in prange(parts):
-        stop = min((part + 1) * block, len(rows))
+        stop = min((part + 1) * block, len(episodes))
         step_block(
-            w, row_bytes, episodes, rows, part * block, stop, np.int64(part), actions, units, weights, max_steps,
-            budget, candidates, history, context, mask, components, reward, terminated, truncated, shown,
+            w, row_bytes, episodes, part * block, stop, np.int64(part), actions, units, weights, max_steps, budget,
+            views, components, reward, terminated, truncated, shown,
         )  # fmt: skip
 
 
 @njit(cache=True, error_model="numpy")
-def begin_rows(w, row_bytes, episodes, rows, which, budget, candidates, history, context, mask):
+def begin_rows(w, row_bytes, episodes, which, budget, views):
     """Fresh episodes, as `episodes` says, in the rows `which` (n,)."""
     for i in which:
-        begin(w, row_bytes, episodes[i], i, 0)
-        look(w, rows, i, episodes[i], budget, candidates, history, context, mask)
+        begin(w, row_bytes, episodes[i], i, views, np.int64(0))
+        look(w, i, episodes[i], budget, views)
 
 
 @njit(cache=True, error_model="numpy")
-def look_rows(w, episodes, rows, which, budget, candidates, history, context, mask):
+def look_rows(w, episodes, which, budget, views):
     """What the phones of the rows `which` know."""
     for i in which:
-        look(w, rows, i, episodes[i], budget, candidates, history, context, mask)
+        look(w, i, episodes[i], budget, views)

@@ -6,6 +6,7 @@ stable-baselines3. All dynamics are `sim`'s; observations are `envs/features.py`
 """
 
 from collections.abc import Mapping, Sequence
+from sys import getrefcount
 from typing import Any, ClassVar, NamedTuple
 
 import numba
@@ -40,17 +41,19 @@ from .episode import (
     OVER,
     UNBORN,
     WINDOW_US,
+    Views,
     begin_rows,
     look_rows,
     step_block,
     step_parallel,
 )
-from .features import Observation, empty_observation
+from .features import CANDIDATE, CONTEXT, HISTORY
 from .reward import COMPONENTS, RewardWeights, reward_weights
 
 Observations = dict[str, NDArray[Any]]
 
 PARALLEL_FROM = 128  # rows; entering a parallel region costs about as much as moving a few of them
+UNHELD = 3  # references to an array that a list holds, seen from a loop over that list: list, loop, getrefcount's own
 UNITS = np.array([units for units, _ in COMPONENTS.values()], np.float64)
 
 
@@ -115,6 +118,12 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         self._use(self.scenario)
         slots, past = self.world.pool.shape[1], self.world.history.shape[1]
         self._masks = np.zeros((num_envs, slots + refresh), np.bool_)
+        self._known = (
+            np.zeros((num_envs, slots, len(CANDIDATE)), np.float32),
+            np.zeros((num_envs, slots), np.int64),
+            np.zeros((num_envs, past, len(HISTORY)), np.float32),
+        )
+        self._spare: list[NDArray[np.float32]] = []
         self._acted = np.full(num_envs, -1)
         self._seeded = np.zeros(num_envs, np.bool_)
         self.single_observation_space = observation_space(slots, past, slots + refresh)
@@ -191,7 +200,7 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         self._begun()
         acts = self._checked(actions)
         n, kinds = self.num_envs, len(UNITS)
-        seen = empty_observation(n, self.world.pool.shape[1], self.world.history.shape[1])
+        views = self._views()
         moved = Moved(
             {}, np.empty(n), np.empty(n, np.bool_), np.empty(n, np.bool_), np.empty((n, kinds)), np.empty(n, np.int64)
         )
@@ -201,17 +210,17 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
                 raise ResetNeeded(f"environment {int(np.argmax(over))} has ended; reset it before the next step")
             self._episodes["person"][over], self._episodes["link"][over] = 0, -1
         world, many = self.world, len(self.world.logged) > 1
-        head = (world, self._row_bytes, self._episodes, self._rows)
+        head = (world, self._row_bytes, self._episodes)
         tail = (
-            acts, UNITS, self._weights, self._max_steps, self._budget, seen.candidates, seen.history, seen.context,
-            self._masks, moved.components, moved.reward, moved.terminated, moved.truncated, moved.shown,
+            acts, UNITS, self._weights, self._max_steps, self._budget, views,
+            moved.components, moved.reward, moved.terminated, moved.truncated, moved.shown,
         )  # fmt: skip
         if many:
             step_parallel(*head, *tail)
         else:
             step_block(*head, 0, n, 0, *tail)
         self._acted = moved.shown
-        return moved._replace(observations=self._seen(seen))
+        return moved._replace(observations=self._seen(views))
 
     def restart(self, which: NDArray[np.int64], observations: Observations) -> Observations:
         """The next episodes of the rows `which`, seen in their rows of fresh observations."""
@@ -290,24 +299,39 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
 
     def _begin(self, which: NDArray[np.int64], onto: Observations | None = None) -> Observations:
         """Episodes begin in the rows `which`; everybody's observation, or theirs written onto fresh ones."""
-        n, world = self.num_envs, self.world
-        if onto is None:
-            seen = empty_observation(n, world.pool.shape[1], world.history.shape[1])
-        else:
-            seen = empty_observation(0, 0, 0)._replace(**{k: v for k, v in onto.items() if k != "mask"})
-        room = (self._budget, seen.candidates, seen.history, seen.context, self._masks)
-        begin_rows(world, self._row_bytes, self._episodes, self._rows, which, *room)
-        if onto is None and len(which) < n:
-            others = np.setdiff1d(self._rows, which)
-            look_rows(world, self._episodes, self._rows, others, *room)
+        views = self._views(onto)
+        begin_rows(self.world, self._row_bytes, self._episodes, which, self._budget, views)
+        if onto is None and len(which) < self.num_envs:
+            look_rows(self.world, self._episodes, np.setdiff1d(self._rows, which), self._budget, views)
         self._acted[which] = -1
-        return self._seen(seen)
+        return self._seen(views)
 
-    def _seen(self, seen: Observation) -> Observations:
+    def _views(self, onto: Observations | None = None) -> Views:
+        """Where the next observations go: memory that nobody else holds, or the fresh observations `onto`."""
+        if onto is not None:
+            return Views(onto["candidates"], onto["history"], onto["context"], self._masks, *self._known)
+        n, slots, past = self.num_envs, self.world.pool.shape[1], self.world.history.shape[1]
+        first, second = n * slots * len(CANDIDATE), n * past * len(HISTORY)
+        room = self._room(first + second + n * len(CONTEXT))
+        return Views(
+            room[:first].reshape(n, slots, -1), room[first : first + second].reshape(n, past, -1),
+            room[first + second :].reshape(n, -1), self._masks, *self._known,
+        )  # fmt: skip
+
+    def _room(self, size: int) -> NDArray[np.float32]:
+        """Memory of `size` numbers. Page faults would cost as much as the features: what no array looks at any more is
+        taken again; an observation that anybody still holds is never written to."""
+        for spare in self._spare:
+            if getrefcount(spare) == UNHELD:
+                return spare
+        self._spare = [*self._spare[-3:], np.empty(size, np.float32)]
+        return self._spare[-1]
+
+    def _seen(self, views: Views) -> Observations:
         return {
-            "candidates": seen.candidates,
-            "context": seen.context,
-            "history": seen.history,
+            "candidates": views.candidates,
+            "context": views.context,
+            "history": views.history,
             "mask": self._masks.copy().view(np.int8),
         }
 

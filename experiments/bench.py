@@ -26,7 +26,7 @@ from nextone.envs.features import empty_observation, observe
 from nextone.sim import event_run
 from nextone.sim.batch_run import run_batch
 from nextone.sim.chance import many_words, uniform
-from nextone.sim.cloud import predict_rates, rank_page
+from nextone.sim.cloud import predict_rates, rank_page, what_is_known
 from nextone.sim.config import Scenario
 from nextone.sim.interest import settle
 from nextone.sim.scenario import with_settings
@@ -294,10 +294,11 @@ def _rank_pages(w: World, n: int) -> None:
 
 @njit(cache=True, error_model="numpy")
 def _predict_rates(w: World, n: int) -> None:
+    known = what_is_known(w.params[0], w.users[0])
     for k in range(n):
         i, video = k % len(w.users), k * 7919 % len(w.videos)
         slot = w.pool[i, k % w.pool.shape[1]]
-        predict_rates(w.params[0], w.key[i], w.users[i], video, w.videos[video], np.float32(0.1), slot.pxtr)
+        predict_rates(w.params[0], w.users[i], video, w.videos[video], np.float32(0.1), known, slot.pxtr)
 
 
 @njit(cache=True, error_model="numpy")

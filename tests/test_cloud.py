@@ -11,7 +11,7 @@ from numba import njit
 from worlds import run, scenario
 
 from nextone.sim.chance import MATCH, PERSON, philox, world_key
-from nextone.sim.cloud import learn_outcomes, predict_rates, rank_page, report_outcome, retrieve
+from nextone.sim.cloud import learn_outcomes, predict_rates, rank_page, report_outcome, retrieve, what_is_known
 from nextone.sim.config import Scenario
 from nextone.sim.interest import belief, truth_and_belief
 from nextone.sim.state import BEHAVIOUR, PXTR, TASTE, USER, VALID, VIDEO, WAITING_VIDEO
@@ -233,7 +233,7 @@ def test_predicted_rates_rise_with_the_estimate_and_with_the_bias():
         p, user, out = Scenario().params(), np.zeros(1, USER), np.zeros(len(PXTR), np.int16)
         p["pxtr_bias"], p["edge"] = bias, 1
         user["taste_sd"] = 0.6
-        predict_rates(p[0], KEY, user[0], 4, row, np.float32(estimate), out)
+        predict_rates(p[0], user[0], 4, row, np.float32(estimate), what_is_known(p[0], user[0]), out)
         rates.append(out.copy())
     assert (rates[1][:2] > rates[0][:2]).all()
     assert (np.abs(rates[2].astype(int) - rates[1] - 500) <= 1).all()
