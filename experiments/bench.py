@@ -49,6 +49,7 @@ class Sizes(NamedTuple):
     event_growth: tuple[int, ...] = (1_000, 10_000)  # people, in event_many's window
     batch_growth: tuple[int, ...] = (1_000, 10_000, 100_000)  # people, in memory's window
     repeats: int = 3
+    training: int = 512  # people at a time
     calls: int = 200_000  # of a small kernel timed alone
     compile: bool = True
     compare: bool = False
@@ -64,6 +65,8 @@ ASKED: dict[str, tuple[str, float, str]] = {
     "startup_s": ("<=", 3, "s, later starts: a tiny run of both drivers"),
     "help_s": ("<=", 0.7, "s, nextone --help"),
     "draw_ns": ("<=", 5, "ns a keyed draw, of a thousand"),
+    "sb3_ppo_fps": (">=", 6_000, "decisions a second that PPO learns from, default configuration, two threads"),
+    "sb3_ppo_env_share": ("<=", 0.15, "share of that time spent in the environment"),
     "compare_default_s": ("<=", 60, "s, nextone compare with its defaults, all cores"),
 }
 """What issue 2 and reliability.md ask for: at least or at most how much, of what."""
@@ -105,6 +108,7 @@ def run_bench(sizes: Sizes | None = None) -> dict[str, Any]:
     two = min(2, numba.get_num_threads())
     with _threads(two):
         parallel = _best(sizes.repeats, lambda: _batch(*sizes.batch, threads=two))
+    speed = _in_process(_TRAINING.format(sizes.training))
     memory = _in_process(_MEMORY.format(*sizes.memory))
     growth["event_ns"][sizes.event_many[0]] = _ns(many)
     growth["batch_ns"][sizes.memory[0]] = memory["seconds"] / memory["impressions"] * 1e9
@@ -116,6 +120,8 @@ def run_bench(sizes: Sizes | None = None) -> dict[str, Any]:
         "batch_impressions_per_s_2_threads": parallel.per_s,
         "bytes_per_user": _bytes_per_user(),
         "batch_1m_gb": memory["peak_bytes"] / 1e9,
+        "sb3_ppo_fps": speed["fps"],
+        "sb3_ppo_env_share": speed["env_share"],
         **_starts(sizes),
         **draws,
         "compare_default_s": _seconds_of("-m", "nextone.cli", "compare", "--json") if sizes.compare else None,
@@ -358,6 +364,14 @@ _batch(10, 1)  # kernels are loaded
 run = _batch({}, {})
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 print(json.dumps(dict(impressions=run.impressions, seconds=run.seconds, peak_bytes=peak)))
+"""
+
+_TRAINING = """
+import json
+import numba
+from nextone.experiments.train_speed import ppo_speed
+numba.set_num_threads(min(2, numba.get_num_threads()))
+print(json.dumps(ppo_speed(envs={})._asdict()))
 """
 
 _TINY = """

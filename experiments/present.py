@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from .compare import Arm, Comparison
     from .metrics import Metric
+    from .train_frontier import FrontierPoint
 
 MISSING = "–"
 
@@ -163,6 +164,30 @@ def learning_figure(runs: Sequence[Sequence[dict[str, Any]]], path: Path) -> Non
             axis.set_xlabel("steps, millions")
         axes[0][0].set_ylabel("reward an episode")
         axes[0][-1].legend(frameon=False)
+        write_whole(path, lambda tmp: figure.savefig(tmp, dpi=150))
+        plt.close(figure)
+
+
+def frontier_figure(points: Sequence["FrontierPoint"], path: Path) -> None:
+    """Watch time against requests a session with 95 % intervals; fixed thresholds are joined by a line."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+    import seaborn as sns
+
+    with sns.axes_style("whitegrid"):
+        figure, axis = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
+        for trained, colour, style in ((False, "0.4", "o-"), (True, "C0", "D")):
+            shown = sorted((p for p in points if p.trained == trained), key=lambda p: p.requests.mean)
+            x, y = [p.requests.mean for p in shown], [p.watch_s.mean for p in shown]
+            half_x = [p.requests.high - p.requests.mean for p in shown]
+            half_y = [p.watch_s.high - p.watch_s.mean for p in shown]
+            axis.errorbar(x, y, half_y, half_x, fmt=style, color=colour, markersize=5, linewidth=1)
+            for p, place in zip(shown, zip(x, y, strict=True), strict=True):
+                axis.annotate(p.name, place, xytext=(5, 4), textcoords="offset points", fontsize=7)
+        axis.set_xlabel("requests a session")
+        axis.set_ylabel("seconds watched a session")
         write_whole(path, lambda tmp: figure.savefig(tmp, dpi=150))
         plt.close(figure)
 

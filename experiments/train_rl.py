@@ -38,6 +38,7 @@ from nextone.policies.rl import KIND, RlPolicy, check_fits, features_hash, load_
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, scenario_toml
 
+from .greedy import RewardGreedy
 from .train_dqn import make_dqn
 from .train_evaluate import Array, Uplift, chooser, play, uplift
 from .train_ppo import make_ppo
@@ -73,7 +74,8 @@ class TrainSettings:
     reward: RewardWeights = PRESETS["default"]
     refresh: bool = False
     request_budget: int | None = None
-    max_steps: int | None = None
+    max_steps: int | None = None  # an episode is cut there
+    cut_is_end: bool = False  # nothing is expected of what comes after the cut
     seed: int = 0
     width: int = WIDTH
     learning_rate: float | None = None  # at the start; it falls to 0 linearly
@@ -128,7 +130,7 @@ def make_model(settings: TrainSettings) -> Any:
     inner = make_env(settings, settings.envs, autoreset_mode="SameStep")
     make, usual = (make_ppo, PPO) if settings.algo == "maskable_ppo" else (make_dqn, DQN)
     chosen = usual | dict(settings.hyperparameters)
-    env = ScaledVecEnv(inner, chosen.pop("reward_scale"))
+    env = ScaledVecEnv(inner, chosen.pop("reward_scale"), settings.cut_is_end)
     env.seed((settings.seed << 8) * 65_536)  # row i plays this + i
     rate = settings.learning_rate or LEARNING_RATE[settings.algo]
     return make(env, seed=settings.seed, width=settings.width, learning_rate=lambda left: rate * left, **chosen)
@@ -144,15 +146,20 @@ def make_env(settings: TrainSettings, people: int, autoreset_mode: str = "NextSt
 
 
 class ScaledVecEnv(NextOneVecEnv):
-    """Rewards times a constant, so that values are of the size that networks like. What is reported is not scaled."""
+    """Rewards times a constant, so that values are of the size that networks like; what is reported is not scaled.
 
-    def __init__(self, env: NextOneVectorEnv, scale: float) -> None:
+    cut_is_end: a step limit ends an episode for good."""
+
+    def __init__(self, env: NextOneVectorEnv, scale: float, cut_is_end: bool) -> None:
         super().__init__(env)
-        self.scale = scale
+        self.scale, self.cut_is_end = scale, cut_is_end
 
     def step_wait(self) -> tuple[Any, Array, Array, list[dict[str, Any]]]:
         """Observations, scaled rewards, dones, infos."""
         observations, rewards, dones, infos = super().step_wait()
+        if self.cut_is_end:
+            for i in np.flatnonzero(dones):
+                infos[i]["TimeLimit.truncated"] = False
         return observations, rewards * np.float32(self.scale), dones, infos
 
 
@@ -272,8 +279,9 @@ def parse_reward(text: str) -> RewardWeights:
 def final_result(settings: TrainSettings, out: Path) -> dict[str, Any]:
     """The best checkpoint against every rule on held-out people, JSON."""
     best = best_checkpoint(out)
-    rules = (CLOUD_ONLY, "tag_momentum", "server_score", "buffered_first")
-    uplifts = held_out(settings, {"rl": load_rl(best.path)} | {rule: rule for rule in rules})
+    named = {rule: rule for rule in (CLOUD_ONLY, "tag_momentum", "server_score", "buffered_first")}
+    greedy = [RewardGreedy(settings.reward, per_second) for per_second in (False, True)]
+    uplifts = held_out(settings, {"rl": load_rl(best.path)} | named | {rule.__name__: rule for rule in greedy})
     return {
         "checkpoint": str(best.path),
         "steps": best.step,

@@ -304,6 +304,28 @@ def train_curves(
     print(f"Saved {out}")
 
 
+@training.command("frontier")
+def train_frontier(
+    runs: Annotated[list[str], typer.Argument(metavar="DIR...", help="Folders of trainings with --refresh.")],
+    out: Annotated[Path, typer.Option(metavar="FILE.png", help="Where to draw it.")] = Path("frontier.png"),
+    base: Annotated[str, typer.Option(help="What chooses where a fixed threshold asks.")] = "server_score",
+    settings: Settings = None,
+    scenario: ScenarioFile = None,
+) -> None:
+    """Draw watch time against requests: policies trained to ask for pages, and fixed thresholds."""
+    world = _scenario(scenario, settings, None)
+    prepare_file(out)
+    from nextone.experiments.present import frontier_figure
+    from nextone.experiments.train_frontier import frontier
+    from nextone.experiments.train_rl import TrainSettings
+
+    points = frontier(TrainSettings(scenario=world), runs, base)
+    for point in points:
+        print(f"{point.name:20} {point.requests.mean:7.2f} requests, {point.watch_s.mean:8.1f} s watched a session")
+    frontier_figure(points, out)
+    print(f"Saved {out}")
+
+
 @app.command()
 def bench(
     compare: Annotated[bool, typer.Option("--compare", help="Time the default comparison too.")] = False,

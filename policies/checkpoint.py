@@ -57,7 +57,7 @@ def save_checkpoint(run: Path, step: int, about: Mapping[str, Any], tensors: Map
     folder.chmod(0o755)
     files = {}
     for name, arrays in tensors.items():
-        data = safetensors.numpy.save({key: np.ascontiguousarray(array) for key, array in arrays.items()})
+        data = safetensors.numpy.save({key: np.asarray(array, order="C") for key, array in arrays.items()})
         _write(folder / f"{name}.safetensors", data)
         files[name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     record = {"format": FORMAT, "step": step, "about": dict(about), "files": files}

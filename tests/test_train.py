@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import numba
 import numpy as np
 import pytest
 import torch
@@ -17,6 +18,7 @@ from worlds import scenario
 
 from nextone.cli import main
 from nextone.envs.reward import PRESETS, RewardWeights
+from nextone.experiments import train_rl
 from nextone.experiments.train_dqn import MaskedDQN
 from nextone.experiments.train_evaluate import chooser, play
 from nextone.experiments.train_rl import (
@@ -58,6 +60,15 @@ def settings(algo="maskable_ppo", **changes):
 def contents(checkpoint):
     """The bytes of a checkpoint's tensors."""
     return [(checkpoint / f"{name}.safetensors").read_bytes() for name in (MODEL, TRAINING)]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Threads that wait for each other are slow while other tests run."""
+    before = torch.get_num_threads(), numba.get_num_threads()
+    torch.set_num_threads(1), numba.set_num_threads(1)
+    yield
+    torch.set_num_threads(before[0]), numba.set_num_threads(before[1])
 
 
 @pytest.fixture(scope="module", params=ALGORITHMS)
@@ -139,8 +150,6 @@ class Enough(Exception):
 
 def train_until(chosen, out, stop, start):
     """Train with a schedule made for more, and stop at a checkpoint."""
-    from nextone.experiments import train_rl
-
     usual = train_rl.save_checkpoint
 
     def save_and_stop(run, step, about, tensors):
@@ -214,7 +223,8 @@ def test_nothing_masked_is_ever_chosen(algo, refresh):
     assert (scores.detach().numpy()[dead] == DEAD_SCORE).all()
     if isinstance(model, MaskedDQN):
         assert (model.q_net_target(seen).detach().numpy()[dead] == DEAD_SCORE).all(), "targets know the mask too"
-        explored = [model._sample_action(10**9)[0] for model.num_timesteps in range(10**6, 10**6 + 300)]
+        model.exploration_rate = 1.0
+        explored = [model._sample_action(0)[0] for model.num_timesteps in range(10**6, 10**6 + 300)]
         rows = np.arange(8)
         assert all((model._last_obs["mask"][rows, actions] == 1).all() for actions in explored)
         for row in rows:
@@ -264,9 +274,10 @@ def test_reward_as_text():
 # -- the command -------------------------------------------------------------------------------------------------------
 
 
-def test_train_then_compare(tmp_path, capsys):
+def test_train_then_compare(tmp_path, capsys, monkeypatch):
     """`nextone train rl`, `--resume` and `compare --policies rl:DIR`, also with two processes."""
-    out, small = tmp_path / "rl", ["--set", "catalogue.kind=synthetic", "--set", "catalogue.videos=300"]
+    monkeypatch.setattr(train_rl, "HELD_OUT", (16, 1))
+    out, small = tmp_path / "rl", ["--set", "catalogue.kind=synthetic", "--set", "sessions.leave_per_min=9"]
     common = ["--envs", "16", "--threads", "1", "--json"]
     assert main(["train", "rl", "--out", str(out), "--steps", "512", "--reward", "watch", *small, *common]) == 0
     result = json.loads(capsys.readouterr().out)
