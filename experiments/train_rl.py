@@ -46,8 +46,8 @@ from .train_resume import restore_training, training_state, weights_of
 
 Algorithm = Literal["maskable_ppo", "dqn"]
 RULES = (CLOUD_ONLY, "tag_momentum")  # what a policy in training is compared with
-EVALUATION_SEED = 1 << 40  # people nobody trains on: training's seeds are below
-HELD_OUT_SEED = 1 << 41  # nor picks the best checkpoint by
+EVALUATION_SEED = 1 << 60  # people nobody trains on: training's seeds are below
+HELD_OUT_SEED = 1 << 61  # nor picks the best checkpoint by
 HELD_OUT = (1024, 8)  # people at a time, episodes of each
 
 PPO: dict[str, Any] = {
@@ -55,7 +55,7 @@ PPO: dict[str, Any] = {
     "max_grad_norm": 0.5, "vf_coef": 0.5, "reward_scale": 0.05,
 }  # fmt: skip
 DQN: dict[str, Any] = {
-    "buffer_size": 100_000, "learning_starts": 10_000, "batch_size": 2048, "gamma": 0.99, "train_freq": 1,
+    "buffer_size": 50_000, "learning_starts": 10_000, "batch_size": 2048, "gamma": 0.99, "train_freq": 1,
     "gradient_steps": 1, "target_update_interval": 20_000, "exploration_fraction": 0.3, "exploration_final_eps": 0.02,
     "reward_scale": 0.1,
 }  # fmt: skip
@@ -104,6 +104,7 @@ def train(
     already holds another training, CheckpointError if `resume` does not fit."""
     if resume is None and has_checkpoints(out):
         raise SettingError(f"--out {str(out)!r} already holds a training; go on with --resume, or give another folder")
+    out.mkdir(parents=True, exist_ok=True)
     before = torch.get_num_threads()
     torch.set_num_threads(settings.threads)
     try:
@@ -131,7 +132,7 @@ def make_model(settings: TrainSettings) -> Any:
     make, usual = (make_ppo, PPO) if settings.algo == "maskable_ppo" else (make_dqn, DQN)
     chosen = usual | dict(settings.hyperparameters)
     env = ScaledVecEnv(inner, chosen.pop("reward_scale"), settings.cut_is_end)
-    env.seed((settings.seed << 8) * 65_536)  # row i plays this + i
+    env.seed(settings.seed << 24)  # row i plays this + i
     rate = settings.learning_rate or LEARNING_RATE[settings.algo]
     return make(env, seed=settings.seed, width=settings.width, learning_rate=lambda left: rate * left, **chosen)
 

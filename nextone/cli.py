@@ -245,18 +245,18 @@ def timeline(
 @training.command("rl")
 def train_rl(
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Save checkpoints there, for `rl:DIR`.")] = None,
-    algo: Annotated[Literal["maskable_ppo", "dqn"] | None, typer.Option(help="[default: maskable_ppo]")] = None,
-    steps: Annotated[int | None, typer.Option(help="Decisions to learn from.  [default: 5,000,000]", min=1)] = None,
-    envs: Annotated[int | None, typer.Option(help="People at a time.  [default: 512]", min=1)] = None,
+    algo: Annotated[Literal["maskable_ppo", "dqn"] | None, typer.Option(help="Default maskable_ppo.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Decisions to learn from (default 5,000,000).", min=1)] = None,
+    envs: Annotated[int | None, typer.Option(help="People at a time (default 512).", min=1)] = None,
     reward: Annotated[
         str | None, typer.Option(help="A preset (default, watch, retention), or like=5,follow=10,...: the rest is 0.")
     ] = None,
     refresh: Annotated[bool, typer.Option("--refresh", help="One more choice: ask for a page now.")] = False,
-    seed: Annotated[int | None, typer.Option(help="Fixes people, luck and first weights.  [default: 0]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Fixes people, luck and first weights (default 0).")] = None,
     resume: Annotated[Path | None, typer.Option(metavar="DIR", help="Go on with the training in this folder.")] = None,
     settings: Settings = None,
     scenario: ScenarioFile = None,
-    threads: Annotated[int | None, typer.Option(help="Of torch; fixed: bits repeat.  [default: 2]", min=1)] = None,
+    threads: Annotated[int | None, typer.Option(help="Of torch; fixed: bits repeat (default 2).", min=1)] = None,
     as_json: Json = False,
 ) -> None:
     """Train a policy by reinforcement learning, then compare it with rules on people that it never met."""
