@@ -1,14 +1,14 @@
 """Episodes: one session of a fresh person in each row of a world, paused at each decision. No dynamics.
 
-An episode is a function of (seed, number, person) alone. `step_rows` passes each row's action on as one-hot scores,
+An episode is a function of (seed, number, person) alone. `move_rows` passes each row's action on as one-hot scores,
 lets `sim.impression.advance` live until the next decision, counts what happened from the world's own ledgers and logs,
-and observes. Called by `envs/vector.py`; compiled, sequential or on all cores.
+and observes. Called by `envs/vector.py`.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from nextone.sim.chance import mix_key
 from nextone.sim.impression import DECIDE, PAUSED, advance
@@ -37,7 +37,7 @@ class Views(NamedTuple):
 
 
 UNBORN, AT_DECISION, GONE_EARLY, OVER = range(4)
-"""Never reset / a decision is wanted / the person left before the first decision / ended, to be reset."""
+"""To begin / a decision is wanted / the person left before the first decision, which the next step tells / ended."""
 
 EPISODE = np.dtype(
     [
@@ -159,62 +159,47 @@ def act(w, episode, i, action, scores, candidates, part):
     return live(w, episode, i, scores, candidates, part)
 
 
-@njit(cache=True, error_model="numpy")
-def step_block(
-    w, row_bytes, episodes, start, stop, part, actions, units, weights, max_steps, budget, views,
+@njit(cache=True, error_model="numpy", nogil=True)
+def move_rows(
+    w, row_bytes, episodes, which, part, actions, units, weights, max_steps, budget, views,
     components, reward, terminated, truncated, shown,
 ):  # fmt: skip
-    """`step_parallel` for the rows start to stop, one after another."""
+    """One step of the rows `which` (n,), one after another; what is to begin begins instead. part: of the logs.
+
+    Several threads may do so at once, each with rows and a part of its own. One kernel for reset and step: most of its
+    compilation is the life inside."""
     scores, was = np.empty(views.mask.shape[1], np.float32), np.empty(w.pool.shape[1], np.int64)
-    for i in range(start, stop):
+    for i in which:
         episode = episodes[i]
         shown[i] = -1
-        if episode.state == OVER:
-            episode.number += 1
+        if episode.state == AT_DECISION or episode.state == GONE_EARLY:
+            decides = False
+            if episode.state == AT_DECISION:
+                decides, shown[i] = act(w, episode, i, nearest_live(views.mask[i], actions[i]), scores, was, part)
+            reward[i] = pay(episode, units, weights, components[i])
+            cut = w.users[i].cut != 0
+            terminated[i] = not decides and not cut
+            truncated[i] = cut or (decides and 0 < max_steps <= episode.steps)
+            if terminated[i] or truncated[i]:
+                episode.state = OVER
+        else:
             begin(w, row_bytes, episode, i, views, part)
             components[i] = 0.0
             reward[i] = 0.0
             terminated[i] = truncated[i] = False
-        else:
-            decides = False
-            if episode.state == AT_DECISION:
-                decides, shown[i] = act(w, episode, i, nearest_live(views.mask[i], actions[i]), scores, was, part)
-            episode.steps += 1
-            cut = w.users[i].cut != 0
-            terminated[i] = not decides and not cut
-            truncated[i] = cut or (decides and 0 < max_steps <= episode.steps)
-            reward[i] = 0.0
-            for k in range(len(units)):
-                components[i, k] = episode.counts[k] / units[k]
-                reward[i] += weights[k] * components[i, k]
-            episode.counts[:] = 0
-            if terminated[i] or truncated[i]:
-                episode.state = OVER
         look(w, i, episode, budget, views)
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
-def step_parallel(
-    w, row_bytes, episodes, actions, units, weights, max_steps, budget, views,
-    components, reward, terminated, truncated, shown,
-):  # fmt: skip
-    """One step of every row, on all cores: a part of the logs and a block of rows each."""
-    parts = len(w.logged)
-    block = (len(episodes) + parts - 1) // parts
-    for part in prange(parts):
-        stop = min((part + 1) * block, len(episodes))
-        step_block(
-            w, row_bytes, episodes, part * block, stop, np.int64(part), actions, units, weights, max_steps, budget,
-            views, components, reward, terminated, truncated, shown,
-        )  # fmt: skip
-
-
 @njit(cache=True, error_model="numpy")
-def begin_rows(w, row_bytes, episodes, which, budget, views):
-    """Fresh episodes, as `episodes` says, in the rows `which` (n,)."""
-    for i in which:
-        begin(w, row_bytes, episodes[i], i, views, np.int64(0))
-        look(w, i, episodes[i], budget, views)
+def pay(episode, units, weights, components):
+    """A step is over: what happened since the last one into components (K,); the reward."""
+    reward = 0.0
+    for k in range(len(units)):
+        components[k] = episode.counts[k] / units[k]
+        reward += weights[k] * components[k]
+    episode.counts[:] = 0
+    episode.steps += 1
+    return reward
 
 
 @njit(cache=True, error_model="numpy")

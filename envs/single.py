@@ -9,8 +9,9 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from .arguments import ScenarioLike
+from .batch import Observations
 from .reward import COMPONENTS, RewardWeights
-from .vector import NextOneVectorEnv, Observations
+from .vector import NextOneVectorEnv
 
 
 class NextOneEnv(gymnasium.Env[Observations, np.int64]):

@@ -34,6 +34,7 @@ from nextone.sim.state import DEAD, Array, World
 from nextone.sim.watching import draw_watch_us, stay_logit
 from nextone.sim.world import build_world
 
+from .env_speed import env_speed
 from .replication import run_arm
 
 MINUTE_US = 60_000_000
@@ -48,6 +49,7 @@ class Sizes(NamedTuple):
     memory: tuple[int, float] = (1_000_000, 2)
     event_growth: tuple[int, ...] = (1_000, 10_000)  # people, in event_many's window
     batch_growth: tuple[int, ...] = (1_000, 10_000, 100_000)  # people, in memory's window
+    env: tuple[int, int] = (1024, 100)  # people, steps
     repeats: int = 3
     training: int = 512  # people at a time
     calls: int = 200_000  # of a small kernel timed alone
@@ -65,6 +67,8 @@ ASKED: dict[str, tuple[str, float, str]] = {
     "startup_s": ("<=", 3, "s, later starts: a tiny run of both drivers"),
     "help_s": ("<=", 0.7, "s, nextone --help"),
     "draw_ns": ("<=", 5, "ns a keyed draw, of a thousand"),
+    "env_steps_per_s": (">=", 200_000, "native vector environment, 1,024 people, random masked actions, one core"),
+    "env_single_steps_per_s": (">=", 20_000, "one environment, resets included, one core"),
     "sb3_ppo_fps": (">=", 6_000, "decisions a second that PPO learns from, default configuration, two threads"),
     "sb3_ppo_env_share": ("<=", 0.15, "share of that time spent in the environment"),
     "compare_default_s": ("<=", 60, "s, nextone compare with its defaults, all cores"),
@@ -120,6 +124,7 @@ def run_bench(sizes: Sizes | None = None) -> dict[str, Any]:
         "batch_impressions_per_s_2_threads": parallel.per_s,
         "bytes_per_user": _bytes_per_user(),
         "batch_1m_gb": memory["peak_bytes"] / 1e9,
+        **env_speed(*sizes.env, sizes.repeats),
         "sb3_ppo_fps": speed["fps"],
         "sb3_ppo_env_share": speed["env_share"],
         **_starts(sizes),

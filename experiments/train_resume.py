@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from nextone.envs.sb3 import NextOneVecEnv
 from nextone.policies.checkpoint import CheckpointError, Tensors, load_into
-from nextone.sim.state import row_bytes
 
 from .train_dqn import KeyedReplayBuffer, MaskedDQN
 from .train_ppo import KeyedRolloutBuffer
@@ -80,13 +79,7 @@ def _optimiser(model: Any) -> Arrays:
 
 def _world(env: NextOneVecEnv) -> Arrays:
     """All that changes in an environment, as arrays with a row per person."""
-    inner = env.env
-    people = {f"people{k}": rows for k, rows in enumerate(row_bytes(inner.world))}
-    episodes = inner._episodes.view(np.uint8).reshape(inner.num_envs, -1)
-    return people | {
-        "key": inner.world.key, "episodes": episodes, "masks": inner._masks,
-        "totals": env._totals, "return": env._return, "steps": env._steps,
-    }  # fmt: skip
+    return env.env.state() | {"totals": env._totals, "return": env._return, "steps": env._steps}
 
 
 def _replay(model: Any) -> Arrays:

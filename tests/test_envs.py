@@ -169,12 +169,13 @@ def test_native_is_gymnasiums_own_asynchronous_vector(mode):
 
 
 def test_same_step_keeps_the_final_observation():
-    env = vector(5, autoreset_mode="SameStep", max_steps=3)
+    stays = scenario(sessions__leave_per_min=0.0)
+    env = vector(5, autoreset_mode="SameStep", max_steps=3, scenario=stays)
     before, _ = env.reset(seed=1)
     for _ in range(3):
         before, _, _, truncated, info = env.step(before["mask"].argmax(1))
     assert truncated.all() and info["_final_obs"].all() and (info["episode_number"] == 1).all()
-    other = vector(5, autoreset_mode="Disabled", max_steps=3)
+    other = vector(5, autoreset_mode="Disabled", max_steps=3, scenario=stays)
     observations, _ = other.reset(seed=1)
     for _ in range(3):
         observations, *_ = other.step(observations["mask"].argmax(1))
@@ -185,10 +186,10 @@ def test_same_step_keeps_the_final_observation():
 
 def test_parallel_is_sequential(monkeypatch):
     """The same bits on two threads."""
-    monkeypatch.setattr("nextone.envs.vector.numba.get_num_threads", lambda: 2)
+    monkeypatch.setattr("nextone.envs.batch.numba.get_num_threads", lambda: 2)
     two = vector(130, autoreset_mode="SameStep")
     assert len(two.world.logged) == 2
-    monkeypatch.setattr("nextone.envs.vector.numba.get_num_threads", lambda: 1)
+    monkeypatch.setattr("nextone.envs.batch.numba.get_num_threads", lambda: 1)
     one = vector(130, autoreset_mode="SameStep")
     assert len(one.world.logged) == 1
     a, b = one.reset(seed=8)[0], two.reset(seed=8)[0]
@@ -264,7 +265,7 @@ def test_a_million_random_steps_stay_in_the_space(env_id, odd):
 
 
 def test_the_mask_is_what_is_alive_and_a_dead_slot_takes_the_nearest():
-    env = single(max_steps=200).unwrapped
+    env = single(max_steps=200, scenario=scenario(sessions__leave_per_min=0.0)).unwrapped
     observation, _ = env.reset(seed=12)
     for _ in range(4):
         live = np.flatnonzero(env.batch.world.pool["rank"][0] != 255)
@@ -592,14 +593,14 @@ def test_picture_and_video(tmp_path):
     env.reset(seed=5)
     first = env.render()
     assert first.shape == (HEIGHT, WIDTH, 3) and first.dtype == np.uint8 and first.std() > 20
-    video = RecordVideo(env, str(tmp_path), disable_logger=True)
+    video = RecordVideo(env, str(tmp_path / "video"), disable_logger=True)
     observation, _ = video.reset(seed=5)
     over = False
     while not over:
         observation, _, terminated, truncated, _ = video.step(observation["mask"].argmax())
         over = terminated or truncated
     video.close()
-    files = list(tmp_path.glob("*.mp4"))
+    files = list(tmp_path.glob("video/*.mp4"))
     assert len(files) == 1 and files[0].stat().st_size > 5000
     many = vector(2, render_mode="rgb_array")
     many.reset(seed=0)
