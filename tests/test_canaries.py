@@ -2,11 +2,13 @@
 
 On the same people, paired. If one does, the reward pays for something nobody wants."""
 
+from dataclasses import replace
+
 import numba
 import numpy as np
 import pytest
 
-from nextone.envs.features import C, H
+from nextone.envs.features import C, H, empty_observation
 from nextone.envs.reward import PRESETS
 from nextone.experiments.greedy import RewardGreedy
 from nextone.experiments.train_evaluate import chooser, play, uplift
@@ -15,7 +17,7 @@ from nextone.experiments.train_rl import TrainSettings, make_env
 from nextone.policies.rules import at_random, longest_first, rates
 
 REWARD = PRESETS["default"]
-SEED, ROWS, EPISODES = 77, 96, 2
+SEED = 77
 
 
 def most(name, sign=1.0):
@@ -54,36 +56,42 @@ CANARIES = {
 }
 
 
-@pytest.fixture(scope="module")
-def informed():
-    """(environment, the greedy rule's reward of each episode)."""
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Threads that wait for each other are slow while other tests run."""
     before = numba.get_num_threads()
     numba.set_num_threads(1)
-    env = make_env(TrainSettings(), ROWS)
-    yield env, play(env, chooser(RewardGreedy(REWARD, per_second=True)), SEED, EPISODES).reward(REWARD)
+    yield
     numba.set_num_threads(before)
 
 
-@pytest.mark.parametrize("name", CANARIES)
-def test_a_degenerate_policy_earns_less_than_an_informed_one(name, informed):
-    env, baseline = informed
-    found = uplift("informed", baseline, play(env, chooser(CANARIES[name]), SEED, EPISODES).reward(REWARD))
-    assert found.diff < 0, f"{name}: {found}"
+def against_informed(people, episodes):
+    """What each canary earns more than the informed rule, on the same people."""
+    env = make_env(TrainSettings(), people)
+    informed = play(env, chooser(RewardGreedy(REWARD, per_second=True)), SEED, episodes).reward(REWARD)
+    for name, canary in CANARIES.items():
+        yield uplift(name, informed, play(env, chooser(canary), SEED, episodes).reward(REWARD))
 
 
-def test_ttl_thrash_earns_less_where_pages_cost_something():
-    """Asking for a page at every chance, against never asking, both choosing alike; a request costs .2 valid plays."""
-    settings = TrainSettings(refresh=True)
-    env = make_env(settings, 48)
-    for base in ("server_score", "random"):
-        thrash = play(env, chooser(asks_below(base, 6)), SEED, 1)
-        never = play(env, chooser(base), SEED, 1)
-        assert thrash.column("requests").mean() > 2 * never.column("requests").mean()
+def test_no_degenerate_policy_is_shown_to_earn_more_than_an_informed_one():
+    assert not [found for found in against_informed(48, 1) if found.low > 0]
+
+
+@pytest.mark.long
+def test_every_degenerate_policy_is_shown_to_earn_less_than_an_informed_one():
+    assert not [found for found in against_informed(512, 4) if found.high >= 0]
+
+
+def test_page_thrash_earns_less_where_pages_cost_something():
+    """Asking for a page at every chance, against never, both choosing alike; a request costs half a valid play."""
+    priced = replace(REWARD, requests=-0.5)
+    env = make_env(TrainSettings(refresh=True), 32)
+    always, never = (play(env, chooser(policy), SEED, 1) for policy in (asks_below("server_score", 6), "server_score"))
+    assert always.column("requests").sum() > 2 * never.column("requests").sum()
+    assert uplift("never", never.reward(priced), always.reward(priced)).high < 0
 
 
 def test_the_informed_rule_by_hand():
-    from nextone.envs.features import empty_observation
-
     seen = empty_observation(1, 2, 1)
     seen.candidates[0, :, C.duration] = np.log1p([10.0, 100.0]) / np.log1p(3600)
     plays = rates(seen.candidates, C.pevtr)
