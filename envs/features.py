@@ -20,6 +20,7 @@ from nextone.sim.config import FEEDBACK, TIERS
 from nextone.sim.network import offline
 from nextone.sim.player import bytes_for, content_us
 from nextone.sim.pool import live_slots
+from nextone.sim.request import candidate_in
 from nextone.sim.state import BACKOFF, COMPLETE, DEAD, IDLE, LONG, PXTR, READY, SKIP, VALID
 from nextone.sim.watching import outcome_of
 
@@ -196,69 +197,98 @@ def observe(w, rows, candidates, history, context, mask):
     """Fill in what the phones of the people in `rows` (n,) know.
 
     candidates (n, P, Fc), history (n, H, Fh), context (n, Fx): float32; mask (n, P): bool."""
-    p = w.params[0]
+    slots, past = np.empty((w.pool.shape[1], candidates.shape[2]), np.float32), np.empty(history.shape[1:], np.float32)
+    nobody = np.empty(len(slots), np.int64)
     for k in range(len(rows)):
-        i = rows[k]
-        user = w.users[i]
-        observe_pool(p, user, w.pool[i], w.videos, candidates[k], mask[k])
-        observe_history(user, w.screen[i].video >= 0, w.history[i], w.videos, history[k])
-        observe_context(p, user, w.pool[i], context[k])
+        nobody[:] = -1
+        slots[:] = 0.0
+        past[:] = 0.0
+        observe_again(w, rows[k], slots, nobody, past, -1, candidates[k], history[k], context[k], mask[k])
 
 
 @njit(cache=True)
-def observe_pool(p, user, pool, videos, candidates, mask):
-    """One person's candidates (P, Fc) and mask (P,)."""
+def observe_again(w, i, slots, slots_as, past, past_to, candidates, history, context, mask):
+    """`observe` of person i, into the arrays of one; the number of the newest impression. The same bits, sooner, for
+    who is observed at every decision: slots, slots_as, past and past_to keep what did not change, see `observe_pool`
+    and `observe_history`."""
+    p, user = w.params[0], w.users[i]
+    observe_pool(p, user, w.pool[i], w.videos, slots, slots_as, candidates, mask)
+    observe_context(p, user, w.pool[i], context)
+    return observe_history(user, w.screen[i].video >= 0, w.history[i], w.videos, past, past_to, history)
+
+
+@njit(cache=True)
+def observe_pool(p, user, pool, videos, known, known_as, candidates, mask):
+    """One person's candidates (P, Fc) and mask (P,).
+
+    What does not change while a video is in the pool is kept in known (P, Fc); known_as (P,): of which candidate, -1 of
+    none."""
     arrived_us, age = np.int64(-1), np.float32(0.0)
     for k in range(len(pool)):
         slot, row = pool[k], candidates[k]
-        row[:] = 0.0
         mask[k] = slot.rank != DEAD
         if slot.rank == DEAD:
+            row[:] = 0.0
             continue
-        video = videos[slot.video]
+        if known_as[k] != candidate_in(slot):
+            known_as[k] = candidate_in(slot)
+            observe_kind(videos[slot.video], slot.pxtr, known[k], C.pevtr, C.duration)
+            known[k, C.popularity] = LOG_POPULARITY[min(max(videos[slot.video].popularity, 0), MOST_POPULARITY)]
+            known[k, C.rank] = LOG_COUNT[min(slot.rank, COUNTS)]
+        row[:] = known[k]
         if slot.arrived_us != arrived_us:  # a page arrives as one: few logarithms
             arrived_us = slot.arrived_us
             age = log_seconds(user.now_us - arrived_us)
-        observe_kind(video, slot.pxtr, row, C.pevtr, C.duration)
-        row[C.popularity] = LOG_POPULARITY[min(max(video.popularity, 0), MOST_POPULARITY)]
-        row[C.rank] = LOG_COUNT[min(slot.rank, COUNTS)]
         row[C.page_age] = min(((user.request - np.int64(slot.request)) & 0xFFFF) / MOST_PAGES, 1.0)
         row[C.age] = age
         row[C.impressions_since] = LOG_COUNT[min((user.impression - np.int64(slot.arrived_at)) & 0xFFFF, COUNTS)]
         if slot.buffered > 0:
             bitrate_bps = p.bitrates_bps[slot.bitrate]
-            goal = bytes_for(min(p.preload_us, video.duration_us), bitrate_bps)
+            goal = bytes_for(min(p.preload_us, videos[slot.video].duration_us), bitrate_bps)
             row[C.preloaded] = min(slot.buffered / max(goal, 1), 1.0)
             row[C.buffered_s] = min(content_us(np.int64(slot.buffered), bitrate_bps) * 1e-6 / MOST_BUFFERED_S, 1.0)
 
 
 @njit(cache=True)
-def observe_history(user, on_screen, ring, videos, history):
-    """One person's past impressions (H, Fh), newest first. What is on screen, if anything, is not over: left out."""
+def observe_history(user, on_screen, ring, videos, known, known_to, history):
+    """One person's past impressions (H, Fh), newest first; the newest one's number. What is on screen, if anything, is
+    not over: left out.
+
+    What does not change any more is kept in known (H, Fh), a ring like theirs; known_to: up to which impression (-1).
+    """
     newest = np.int64(user.impression) - on_screen
     now_ms = user.now_us // 1000
     count = min(newest + 1, len(ring) - on_screen)  # it has taken the place of the oldest
+    for n in range(max(known_to, newest - count) + 1, newest + 1):
+        past = ring[n % len(ring)]
+        observe_past(past, videos[past.video], known[n % len(ring)])
+    at = newest % len(ring)
     for k in range(len(history)):
-        row = history[k]
-        row[:] = 0.0
         if k >= count:
+            history[k, :] = 0.0
             continue
-        past = ring[(newest - k) % len(ring)]
-        video = videos[past.video]
-        play_us, duration_us = np.int64(past.play_ms) * 1000, video.duration_us // 1000 * 1000
-        outcome = outcome_of(play_us, duration_us)  # both known to the millisecond
-        observe_kind(video, past.pxtr, row, H.pevtr, H.duration)
-        row[H.present] = 1.0
-        row[H.watch_ratio] = min(play_us / (MOST_RATIO * max(duration_us, 1)), 1.0)
-        row[H.play_time] = log_seconds(play_us)
-        row[H.valid_play] = outcome & VALID != 0
-        row[H.long_view] = outcome & LONG != 0
-        row[H.completion] = outcome & COMPLETE != 0
-        row[H.skip] = outcome & SKIP != 0
-        for kind in range(len(FEEDBACK)):
-            row[H.like + kind] = (past.feedback >> kind) & 1
-        row[H.since] = log_seconds(((now_ms - np.int64(past.start_ms)) & 0xFFFFFFFF) * 1000)
-        row[H.position] = LOG_COUNT[min(past.position, COUNTS)]
+        history[k, :] = known[at]
+        history[k, H.since] = log_seconds(((now_ms - np.int64(ring[at].start_ms)) & 0xFFFFFFFF) * 1000)
+        at = at - 1 if at > 0 else len(ring) - 1
+    return newest
+
+
+@njit(cache=True)
+def observe_past(past, video, row):
+    """One past impression (Fh,), but for how long ago it was."""
+    play_us, duration_us = np.int64(past.play_ms) * 1000, video.duration_us // 1000 * 1000
+    outcome = outcome_of(play_us, duration_us)  # both known to the millisecond
+    observe_kind(video, past.pxtr, row, H.pevtr, H.duration)
+    row[H.present] = 1.0
+    row[H.watch_ratio] = min(play_us / (MOST_RATIO * max(duration_us, 1)), 1.0)
+    row[H.play_time] = log_seconds(play_us)
+    row[H.valid_play] = outcome & VALID != 0
+    row[H.long_view] = outcome & LONG != 0
+    row[H.completion] = outcome & COMPLETE != 0
+    row[H.skip] = outcome & SKIP != 0
+    for kind in range(len(FEEDBACK)):
+        row[H.like + kind] = (past.feedback >> kind) & 1
+    row[H.position] = LOG_COUNT[min(past.position, COUNTS)]
 
 
 @njit(cache=True)

@@ -26,7 +26,7 @@ from nextone.envs.features import empty_observation, observe
 from nextone.sim import event_run
 from nextone.sim.batch_run import run_batch
 from nextone.sim.chance import many_words, uniform
-from nextone.sim.cloud import predict_rates, rank_page
+from nextone.sim.cloud import predict_rates, rank_page, what_is_known
 from nextone.sim.config import Scenario
 from nextone.sim.interest import settle
 from nextone.sim.scenario import with_settings
@@ -34,6 +34,7 @@ from nextone.sim.state import DEAD, Array, World
 from nextone.sim.watching import draw_watch_us, stay_logit
 from nextone.sim.world import build_world
 
+from .env_speed import env_speed
 from .replication import run_arm
 
 MINUTE_US = 60_000_000
@@ -48,7 +49,9 @@ class Sizes(NamedTuple):
     memory: tuple[int, float] = (1_000_000, 2)
     event_growth: tuple[int, ...] = (1_000, 10_000)  # people, in event_many's window
     batch_growth: tuple[int, ...] = (1_000, 10_000, 100_000)  # people, in memory's window
+    env: tuple[int, int] = (1024, 100)  # people, steps
     repeats: int = 3
+    training: int = 512  # people at a time
     calls: int = 200_000  # of a small kernel timed alone
     compile: bool = True
     compare: bool = False
@@ -64,6 +67,10 @@ ASKED: dict[str, tuple[str, float, str]] = {
     "startup_s": ("<=", 3, "s, later starts: a tiny run of both drivers"),
     "help_s": ("<=", 0.7, "s, nextone --help"),
     "draw_ns": ("<=", 5, "ns a keyed draw, of a thousand"),
+    "env_steps_per_s": (">=", 200_000, "native vector environment, 1,024 people, random masked actions, one core"),
+    "env_single_steps_per_s": (">=", 20_000, "one environment, resets included, one core"),
+    "sb3_ppo_fps": (">=", 6_000, "decisions a second that PPO learns from, default configuration, two threads"),
+    "sb3_ppo_env_share": ("<=", 0.15, "share of that time spent in the environment"),
     "compare_default_s": ("<=", 60, "s, nextone compare with its defaults, all cores"),
 }
 """What issue 2 and reliability.md ask for: at least or at most how much, of what."""
@@ -105,6 +112,7 @@ def run_bench(sizes: Sizes | None = None) -> dict[str, Any]:
     two = min(2, numba.get_num_threads())
     with _threads(two):
         parallel = _best(sizes.repeats, lambda: _batch(*sizes.batch, threads=two))
+    speed = _in_process(_TRAINING.format(sizes.training))
     memory = _in_process(_MEMORY.format(*sizes.memory))
     growth["event_ns"][sizes.event_many[0]] = _ns(many)
     growth["batch_ns"][sizes.memory[0]] = memory["seconds"] / memory["impressions"] * 1e9
@@ -116,6 +124,9 @@ def run_bench(sizes: Sizes | None = None) -> dict[str, Any]:
         "batch_impressions_per_s_2_threads": parallel.per_s,
         "bytes_per_user": _bytes_per_user(),
         "batch_1m_gb": memory["peak_bytes"] / 1e9,
+        **env_speed(*sizes.env, sizes.repeats),
+        "sb3_ppo_fps": speed["fps"],
+        "sb3_ppo_env_share": speed["env_share"],
         **_starts(sizes),
         **draws,
         "compare_default_s": _seconds_of("-m", "nextone.cli", "compare", "--json") if sizes.compare else None,
@@ -289,15 +300,16 @@ def _rank_pages(w: World, n: int) -> None:
     for k in range(n):
         i = k % len(w.users)
         wanted = w.waiting.shape[1]
-        rank_page(w.params[0], w.key, w.users[i], w.taste[i], w.listed, w.tag_start, w.waiting[i], wanted)
+        rank_page(w.params[0], w.key[i], w.users[i], w.taste[i], w.listed, w.tag_start, w.waiting[i], wanted)
 
 
 @njit(cache=True, error_model="numpy")
 def _predict_rates(w: World, n: int) -> None:
+    known = what_is_known(w.params[0], w.users[0])
     for k in range(n):
         i, video = k % len(w.users), k * 7919 % len(w.videos)
         slot = w.pool[i, k % w.pool.shape[1]]
-        predict_rates(w.params[0], w.key, w.users[i], video, w.videos[video], np.float32(0.1), slot.pxtr)
+        predict_rates(w.params[0], w.users[i], video, w.videos[video], np.float32(0.1), known, slot.pxtr)
 
 
 @njit(cache=True, error_model="numpy")
@@ -305,8 +317,8 @@ def _watch(w: World, n: int) -> int:
     total = 0
     for k in range(n):
         i, video = k % len(w.users), k * 7919 % len(w.videos)
-        logit = stay_logit(w.params[0], w.key, w.users[i], w.taste[i], video, w.videos[video])
-        total += draw_watch_us(w.params[0], w.key, w.users[i], video, w.videos[video].duration_us, 0, logit)
+        logit = stay_logit(w.params[0], w.key[i], w.users[i], w.taste[i], video, w.videos[video])
+        total += draw_watch_us(w.params[0], w.key[i], w.users[i], video, w.videos[video].duration_us, 0, logit)
     return total
 
 
@@ -357,6 +369,14 @@ _batch(10, 1)  # kernels are loaded
 run = _batch({}, {})
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 print(json.dumps(dict(impressions=run.impressions, seconds=run.seconds, peak_bytes=peak)))
+"""
+
+_TRAINING = """
+import json
+import numba
+from nextone.experiments.train_speed import ppo_speed
+numba.set_num_threads(min(2, numba.get_num_threads()))
+print(json.dumps(ppo_speed(envs={})._asdict()))
 """
 
 _TINY = """

@@ -25,11 +25,12 @@ from numpy.typing import NDArray
 
 from nextone import __version__
 from nextone.policies.base import PolicyLike
+from nextone.policies.names import TRAINED, make_policy
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, nearest, with_settings
 from nextone.sim.traces import TraceError
 
-from .deciding import decider_names
+from .deciding import decider_names, is_decider
 from .metrics import METRICS, Metric
 from .replication import run_replication
 from .statistics import Interval, PairedDifference, mean_interval, paired, require_replications
@@ -102,10 +103,14 @@ class Comparison:
         return f"{self.days:g} days" if self.days is not None else f"{self.minutes:g} min"
 
 
-def resolve_policy(name: str) -> str:
-    """The policy of that name; the one place where names are looked up. Raises SettingError with the nearest name."""
-    if name not in decider_names():
+def resolve_policy(name: str, scenario: Scenario) -> str:
+    """The policy of that name; the one place where names are looked up.
+
+    Raises SettingError with the nearest name, CheckpointError if `rl:DIR` holds none for this scenario."""
+    if not is_decider(name):
         raise SettingError(f"unknown policy {name[:60]!r}{nearest(name, decider_names())}")
+    if name.startswith(TRAINED):
+        make_policy(name, scenario)
     return name
 
 
@@ -119,7 +124,8 @@ def parse_arm(text: str, base: Scenario) -> Arm:
             "or . + - _; for example 'small=cloud_only server.page_size=2'"
         )
     try:
-        return Arm(label, resolve_policy(policy), with_settings(base, settings))
+        world = with_settings(base, settings)
+        return Arm(label, resolve_policy(policy, world), world)
     except SettingError as error:
         raise SettingError(f"arm {label!r}: {error}") from None
 
@@ -180,7 +186,7 @@ def compare_policies(
     """Compare policies in one scenario, the first being the baseline: `{"cloud_only": "cloud_only", "mine": mine}`."""
     world = scenario or Scenario()
     arms = [
-        Arm(label, resolve_policy(policy) if isinstance(policy, str) else policy, world)
+        Arm(label, resolve_policy(policy, world) if isinstance(policy, str) else policy, world)
         for label, policy in policies.items()
     ]
     return compare(

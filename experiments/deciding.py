@@ -6,7 +6,7 @@ import numpy as np
 
 from nextone.envs.features import Observation, empty_observation, observe
 from nextone.policies.base import PolicyLike, as_policy, name_of
-from nextone.policies.names import CLOUD_ONLY, UnknownPolicy, make_policy, policy_names, unknown_name
+from nextone.policies.names import CLOUD_ONLY, TRAINED, UnknownPolicy, make_policy, policy_names, unknown_name
 from nextone.sim.batch_run import Decide
 from nextone.sim.state import Array, World
 
@@ -19,6 +19,11 @@ AT_A_TIME = 256  # people a policy is asked about at once: 1 MB of observations 
 def decider_names() -> tuple[str, ...]:
     """Every name `make_decider` knows: the policies, and the oracle as a reference."""
     return (*policy_names(), ORACLE)
+
+
+def is_decider(name: str) -> bool:
+    """Whether `make_decider` may know it: one of the names, or `rl:` and a folder."""
+    return name in decider_names() or name.startswith(TRAINED)
 
 
 def is_edge(policy: str | PolicyLike) -> bool:
@@ -34,7 +39,7 @@ def make_decider(policy: str | PolicyLike, world: World, pad_to: int | None = No
         return make_decide(policy, world, pad_to)
     if policy == ORACLE:
         return oracle_greedy
-    if policy not in decider_names():
+    if not is_decider(policy):
         raise UnknownPolicy(unknown_name(policy, decider_names()))
     made = make_policy(policy)
     return None if made is None else make_decide(made, world, pad_to)
@@ -44,10 +49,12 @@ def make_decide(policy: PolicyLike, world: World, pad_to: int | None = None) -> 
     """decide(world, rows (n,)) -> scores (n, P) or (n, P + 1) float32, for this world and copies of it.
 
     Memory is kept per person for as long as the result lives. pad_to: ask about exactly so many people at a time,
-    the last batch filled up with copies of its first person; torch then computes the same bits for any batch.
+    the last batch filled up with copies of its first person; torch then computes the same bits for any batch. If not
+    given, the policy's own `pad_to`, if it has one.
     Raises FloatingPointError if a live slot's score is not finite, ValueError if scores have another shape.
     """
     asked, name = as_policy(policy), name_of(policy)
+    pad_to = pad_to or getattr(policy, "pad_to", None)
     memory = asked.start(len(world.users))
     slots, past = world.pool.shape[1], world.history.shape[1]
     most = pad_to or AT_A_TIME

@@ -1,8 +1,9 @@
-"""Figures: uplifts of a comparison, and links as measured and as simulated. People: people_figures.py.
+"""Figures: uplifts of a comparison, links as measured and as simulated, training. People: people_figures.py.
 
 Tables of the same are in experiments/present.py. A figure is written whole or not at all.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from .compare import Comparison
     from .metrics import Metric
     from .network_facts import Compared
+    from .train_frontier import FrontierPoint
 
 
 def uplift_figure(result: "Comparison", path: Path) -> None:
@@ -202,3 +204,54 @@ def _shares(weight: Any, counts: Any) -> Any:
 def _legend(figure: "Figure", axis: "Axes") -> None:
     handles, labels = axis.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
+
+
+def learning_figure(runs: Sequence[Sequence[dict[str, Any]]], path: Path) -> None:
+    """Uplift over each rule on the evaluation people by steps: a panel a rule, a line and its 95 % band a run."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+    import seaborn as sns
+
+    rules = [u["rule"] for u in runs[0][0]["uplifts"]]
+    with sns.axes_style("whitegrid"):
+        figure, axes = plt.subplots(1, len(rules), figsize=(5 * len(rules), 3.6), squeeze=False, layout="constrained")
+        for k, (axis, rule) in enumerate(zip(axes[0], rules, strict=True)):
+            for seed, (looks, colour) in enumerate(zip(runs, sns.color_palette("colorblind", len(runs)), strict=True)):
+                steps = [look["step"] / 1e6 for look in looks]
+                points = [look["uplifts"][k] for look in looks]
+                diff, low, high = ([p[name] for p in points] for name in ("diff", "low", "high"))
+                axis.plot(steps, diff, color=colour, marker="o", markersize=3, label=f"run {seed + 1}")
+                axis.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
+            axis.axhline(0, color="0.25", linewidth=1)
+            axis.set_title(f"over {rule} ({runs[0][0]['uplifts'][k]['rule_mean']:.1f})", loc="left")
+            axis.set_xlabel("steps, millions")
+        axes[0][0].set_ylabel("reward an episode")
+        axes[0][-1].legend(frameon=False)
+        write_whole(path, lambda tmp: figure.savefig(tmp, dpi=150))
+        plt.close(figure)
+
+
+def frontier_figure(points: Sequence["FrontierPoint"], path: Path) -> None:
+    """Watch time against requests a session with 95 % intervals; fixed thresholds are joined by a line."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+    import seaborn as sns
+
+    with sns.axes_style("whitegrid"):
+        figure, axis = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
+        for trained, colour, style in ((False, "0.4", "o-"), (True, "C0", "D")):
+            shown = sorted((p for p in points if p.trained == trained), key=lambda p: p.requests.mean)
+            x, y = [p.requests.mean for p in shown], [p.watch_s.mean for p in shown]
+            half_x = [p.requests.high - p.requests.mean for p in shown]
+            half_y = [p.watch_s.high - p.watch_s.mean for p in shown]
+            axis.errorbar(x, y, half_y, half_x, fmt=style, color=colour, markersize=5, linewidth=1)
+            for p, place in zip(shown, zip(x, y, strict=True), strict=True):
+                axis.annotate(p.name, place, xytext=(5, 4), textcoords="offset points", fontsize=7)
+        axis.set_xlabel("requests a session")
+        axis.set_ylabel("seconds watched a session")
+        write_whole(path, lambda tmp: figure.savefig(tmp, dpi=150))
+        plt.close(figure)

@@ -123,6 +123,21 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         tmp.unlink(missing_ok=True)
 
 
+def training_text(result: dict[str, Any]) -> str:
+    """What a training ended with, for the terminal."""
+    lines = [
+        f"Best checkpoint {result['checkpoint']}, after {result['steps']:,} steps. Reward an episode on "
+        f"{result['episodes']:,} held-out episodes, paired, 95 % intervals:"
+    ]
+    for u in result["uplifts"]:
+        percent = 100 / u["rule_mean"] if u["rule_mean"] else math.nan
+        lines.append(
+            f"  over {u['rule']:15} {u['diff']:+8.3f} [{u['low']:+.3f}, {u['high']:+.3f}], "
+            f"{u['diff'] * percent:+.2f} % of {u['rule_mean']:.3f}"
+        )
+    return "\n".join(lines)
+
+
 def groups(result: "Comparison") -> Iterator[tuple[str, list[int]]]:
     """Metrics by group, both in the order in which they are defined."""
     for group in dict.fromkeys(metric.group for metric in result.metrics):

@@ -219,8 +219,8 @@ def _session_of(run: Run, user: int, session: int) -> _Session:
     link = world.users[user : user + 1].copy()
     link["session"], link["now_us"] = session, row["open_us"]
     join_link(
-        world.params[0], world.key, link[0], world.knots, world.trace_first, world.trace_mean_bps, world.link_traces,
-        world.link_levels, world.rtt, int(row["open_us"]),
+        world.params[0], world.key[user], link[0], world.knots, world.trace_first, world.trace_mean_bps,
+        world.link_traces, world.link_levels, world.rtt, int(row["open_us"]),
     )  # fmt: skip
     return _Session(run, row, moments, delivered, impressions, requests, link)
 
@@ -231,7 +231,7 @@ def _outages(s: _Session) -> list[tuple[int, int]]:
     while person["outage_start_us"][0] < s.row["close_us"]:
         spells.append((int(person["outage_start_us"][0]), int(min(person["outage_end_us"][0], s.row["close_us"]))))
         person["outage"] += 1
-        draw_outage(s.run.world.params[0], s.run.world.key, person[0], int(person["outage_end_us"][0]))
+        draw_outage(s.run.world.params[0], s.run.world.key[s.row["user"]], person[0], int(person["outage_end_us"][0]))
     return spells
 
 

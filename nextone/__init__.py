@@ -6,6 +6,8 @@ The public names are loaded on first use, so that `import nextone` and `nextone 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from gymnasium.envs.registration import register
+
 from . import sim as sim  # says where compiled kernels are kept, before numba is imported
 
 __version__ = "0.1.0"
@@ -40,6 +42,14 @@ __all__ = [
     "scenario_toml",
     "with_settings",
 ]
+
+for _id, _refresh in (("nextone/NextOne-v0", False), ("nextone/NextOneRefresh-v0", True)):
+    register(
+        _id,
+        entry_point="nextone.envs.single:NextOneEnv",
+        vector_entry_point="nextone.envs.vector:NextOneVectorEnv",
+        kwargs={"refresh": _refresh},
+    )
 
 
 def __getattr__(name: str) -> object:

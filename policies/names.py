@@ -1,13 +1,18 @@
 """Policies by name: the one place where a name becomes a policy."""
 
 import difflib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from nextone.sim.config import Scenario
+
     from .base import Policy
 
 CLOUD_ONLY = "cloud_only"
 NAMES = (CLOUD_ONLY, "server_score", "tag_momentum", "buffered_first", "random", "longest_first")
+TRAINED = "rl:"
+"""Before the folder of a checkpoint: `rl:results/rl`."""
 
 
 class UnknownPolicy(ValueError):
@@ -19,8 +24,14 @@ def policy_names() -> tuple[str, ...]:
     return NAMES
 
 
-def make_policy(name: str) -> "Policy | None":
-    """The policy of that name; None for `cloud_only`, which is never asked. Raises UnknownPolicy."""
+def make_policy(name: str, scenario: "Scenario | None" = None) -> "Policy | None":
+    """The policy of that name, or `rl:DIR`; None for `cloud_only`, which is never asked.
+
+    scenario: the world it is for; what was trained in another is refused. Raises UnknownPolicy, CheckpointError."""
+    if name.startswith(TRAINED):
+        from .rl import load_rl  # late: only this needs torch
+
+        return load_rl(Path(name.removeprefix(TRAINED)), scenario)
     from . import rules  # late: names alone must not wait for numba
     from .base import as_policy
 

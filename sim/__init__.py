@@ -14,7 +14,9 @@ def _kernel_cache() -> str:
     here = Path(__file__).resolve().parent
     digest = hashlib.sha256()
     for file in sorted([*here.glob("*.py"), *here.parent.glob("envs/*.py")]):
-        digest.update(file.read_bytes())
+        source = file.read_bytes()
+        if file.parent == here or b"njit" in source:  # much of envs/ is not compiled
+            digest.update(source)
     name = f"kernels-{digest.hexdigest()[:16]}"
     for parent in (here / "__pycache__", Path.home() / ".cache" / "nextone"):
         try:

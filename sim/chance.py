@@ -183,9 +183,17 @@ def tailed_table(sample: np.ndarray, size: int = 1025) -> np.ndarray:
     return np.stack([np.quantile(sample, part, method="inverted_cdf") for part in (body, tail)])
 
 
+@njit(cache=True, error_model="numpy")
+def mix_key(seed, replication, key):
+    """The key of a run into `key`, uint32 (2,), mixed from seed, uint64, and replication in [0, 2**32)."""
+    words = philox(seed & _LOW, seed >> _SHIFT, replication, 0, 0x6E657874, 0x6F6E6500)
+    key[0], key[1] = words.w0, words.w1
+
+
 def world_key(seed: int, replication: int) -> np.ndarray:
     """The key of a run, uint32 (2,), mixed from seed in [0, 2**64) and replication in [0, 2**32)."""
     if not 0 <= seed < 2**64:
         raise ValueError(f"seed={seed} must be in [0, 2**64); use any whole number of that size")
-    words = philox(seed & 0xFFFFFFFF, seed >> 32, replication, 0, 0x6E657874, 0x6F6E6500)
-    return np.array([words.w0, words.w1], dtype=np.uint32)
+    key = np.zeros(2, np.uint32)
+    mix_key(np.uint64(seed), replication, key)
+    return key

@@ -23,6 +23,7 @@ STRIDES = np.array(
 
 CLOCK_LOG = np.log(1e6)  # log seconds to log microseconds
 HEAD_KIND = np.array([-1, -1, 0, 1, 2, 3, HATE])  # PXTR's order to config.FEEDBACK's
+TAIL_SLOPE = 1.702  # of the logistic nearest to a normal
 MOST = 0.9  # no rate of feedback is predicted higher
 VALID_SHARE = 0.485  # Source: KuaiRand-Pure tab 1, P(played 7 s or to the end)
 SEEN_AS_NOISE = 2.9  # (16 sqrt(3) / (15 pi))**-2: mean of sigmoid(normal), MacKay's approximation
@@ -156,12 +157,12 @@ def rank_page(p, key, user, taste, listed, tag_start, waiting, wanted):
 
 
 @njit(cache=True, error_model="numpy")
-def tail(threshold_us, dead_us, log_mean, log_sd):
-    """About P(dead time + lognormal >= threshold): the logistic approximation of the normal tail."""
+def tail_logit(threshold_us, dead_us, log_mean, log_sd):
+    """About the logit of P(dead time + lognormal >= threshold): the logistic approximation of the normal tail."""
     beyond = threshold_us - dead_us
     if beyond <= 0:
-        return 1.0
-    return sigmoid(-1.702 * (np.log(beyond) - CLOCK_LOG - log_mean) / log_sd)
+        return 30.0
+    return -TAIL_SLOPE * (np.log(beyond) - CLOCK_LOG - log_mean) / log_sd
 
 
 @njit(cache=True, error_model="numpy")
@@ -172,42 +173,60 @@ def logit_milli(chance, shift):
 
 
 @njit(cache=True, error_model="numpy")
-def predict_rates(p, key, user, video_id, video, estimate, pxtr):
+def what_is_known(p, user):
+    """What `predict_rates` needs whatever the video, once a page, (12,): the spread of what is unknown; `tails` at both
+    thresholds, which most videos outlast; and by rate, from the third on, the person's own chance at a middling play."""
+    unknown = p.person_sd**2 * (1 - p.quality_correlation**2) + p.quality_sd**2 * (1 - p.quality_correlation**2)
+    unknown += p.mood_sd**2 + p.match_sd**2 * (1 - p.match_correlation**2)
+    unknown += 0.5 * user.taste_sd**2 * (1 - p.taste_correlation**2)
+    known = np.empty(5 + len(HEAD_KIND))
+    known[0] = np.sqrt(1.0 + unknown / SEEN_AS_NOISE)
+    known[1], known[2] = tails(p, VALID_US)
+    known[3], known[4] = tails(p, LONG_US)
+    weight = 1.0 / p.user_icc - 1.0  # beta-binomial: prior worth so many impressions
+    for head in range(2, len(HEAD_KIND)):
+        kind = HEAD_KIND[head]
+        known[5 + head] = (user.past[kind] + weight * population_rate(p, kind)) / (user.past_impressions + weight)
+        known[5 + head] /= mean_level(p, kind, SHORT_SHARE, LONG_SHARE, COMPLETE_SHARE)
+    return known
+
+
+@njit(cache=True, error_model="numpy")
+def tails(p, threshold_us):
+    """P(play >= threshold) of those who leave early; and its logit of those who stay, at neutral odds of staying."""
+    skip = sigmoid(tail_logit(threshold_us, p.dead_time_us, p.skip_log_mean, p.skip_log_sd))
+    return skip, tail_logit(threshold_us, p.dead_time_us, p.watch_log_mean, p.watch_log_sd)
+
+
+@njit(cache=True, error_model="numpy")
+def predict_rates(p, user, video_id, video, estimate, known, pxtr):
     """The server's predicted rates of a video for a person into `pxtr` (7,), int16 in 1/1000 logit.
 
     Effective and long view are what its estimate means in rates. Rates of feedback use the person's past counts, shrunk
     to the population's rate, and carry a lasting error per video and rate; all share a bias. A phone that does not rank
-    is sent the first alone (the cloud needs it back, to learn from what happens).
+    is sent the first alone (the cloud needs it back, to learn from what happens). known: `what_is_known`.
     """
-    unknown = p.person_sd**2 * (1 - p.quality_correlation**2) + p.quality_sd**2 * (1 - p.quality_correlation**2)
-    unknown += p.mood_sd**2 + p.match_sd**2 * (1 - p.match_correlation**2)
-    unknown += 0.5 * user.taste_sd**2 * (1 - p.taste_correlation**2)
     believed = p.stay + length_logit(p, video.duration_us) + user.cloud_person + estimate
-    stays = sigmoid(believed / np.sqrt(1.0 + unknown / SEEN_AS_NOISE))
-    valid_us, long_us = min(VALID_US, video.duration_us), min(LONG_US, video.duration_us)
-    dead = p.dead_time_us
-    skip_valid = tail(valid_us, dead, p.skip_log_mean, p.skip_log_sd)
-    skip_long = tail(long_us, dead, p.skip_log_mean, p.skip_log_sd)
-    valid = stays * max(tail(valid_us, dead, p.watch_log_mean, p.watch_log_sd), skip_valid) + (1 - stays) * skip_valid
-    long = stays * max(tail(long_us, dead, p.watch_log_mean, p.watch_log_sd), skip_long) + (1 - stays) * skip_long
+    stays = sigmoid(believed / known[0])
+    skip_valid, watch_valid = (known[1], known[2]) if video.duration_us >= VALID_US else tails(p, video.duration_us)
+    skip_long, watch_long = (known[3], known[4]) if video.duration_us >= LONG_US else tails(p, video.duration_us)
+    longer = TAIL_SLOPE * p.watch_log_slope / p.watch_log_sd * believed  # who likes it more also stays longer
+    valid = stays * max(sigmoid(watch_valid + longer), skip_valid) + (1 - stays) * skip_valid
+    long = stays * max(sigmoid(watch_long + longer), skip_long) + (1 - stays) * skip_long
     pxtr[0] = logit_milli(valid, p.pxtr_bias)
     if not p.edge:
         return
     pxtr[1] = logit_milli(long, p.pxtr_bias)
     noise = philox(VIDEO, video_id, 1, 0, 7, 11)
     words = (noise.w0, noise.w1, noise.w2, noise.w3)
+    appeal = np.exp(video.cloud_appeal - 0.5 * (p.appeal_sd * p.quality_correlation) ** 2)
     for head in range(2, len(pxtr)):
         word = words[head // 2]
         half = (word >> np.uint64(16)) if head % 2 else (word & np.uint64(0xFFFF))
         error = p.pxtr_noise * quick_normal((half << np.uint64(16)) | np.uint64(0x8000), np.uint64(0))
-        kind = HEAD_KIND[head]
-        weight = 1.0 / p.user_icc - 1.0  # beta-binomial: prior worth so many impressions
-        chance = (user.past[kind] + weight * population_rate(p, kind)) / (user.past_impressions + weight)
         short = (1.0 - max(valid, long)) * SHORT_SHARE / (1.0 - VALID_SHARE)
-        chance *= mean_level(p, kind, short, long, long * COMPLETE_SHARE / LONG_SHARE)
-        chance /= mean_level(p, kind, SHORT_SHARE, LONG_SHARE, COMPLETE_SHARE)
-        chance *= np.exp(video.cloud_appeal - 0.5 * (p.appeal_sd * p.quality_correlation) ** 2)
-        pxtr[head] = logit_milli(min(chance, MOST), error + p.pxtr_bias)
+        chance = known[5 + head] * mean_level(p, HEAD_KIND[head], short, long, long * COMPLETE_SHARE / LONG_SHARE)
+        pxtr[head] = logit_milli(min(chance * appeal, MOST), error + p.pxtr_bias)
 
 
 @njit(cache=True, error_model="numpy")

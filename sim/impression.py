@@ -251,7 +251,7 @@ def advance(w, i, scores, answered, end_us, comes_back, budget, part):
     set for the request last asked for. end_us: end of the window. comes_back: whether people open the app again.
     budget: pause after so many impressions. part: which part of the logs to write to.
     """
-    p, key = w.params[0], w.key
+    p, key = w.params[0], w.key[i]
     user, screen = w.users[i], w.screen[i]
     pool, waiting, history, behaviours, taste = w.pool[i], w.waiting[i], w.history[i], w.behaviours[i], w.taste[i]
     videos, knots, rtt = w.videos, w.knots, w.rtt

@@ -8,11 +8,12 @@ import numpy as np
 from numba import njit
 
 from .network import delivered_bytes, offline, rtt_us, wind_on
-from .pool import next_slots
+from .pool import place
 from .state import (
     ARRIVING,
     AWAY,
     CLOSED,
+    DEAD,
     DECODING,
     FROM_WAITING,
     NOBODY,
@@ -71,20 +72,22 @@ def preload_size(p, video, bitrate_bps):
 def plan_preload(p, user, pool, waiting, videos):
     """Which of the next videos to preload now: a slot, FROM_WAITING + k, or NOBODY. Call when order or bytes change."""
     user.preload = NOBODY
-    left = p.preload_videos
-    if left == 0 or p.preload_us == 0:
+    if p.preload_videos == 0 or p.preload_us == 0:
         return
-    last = -1
-    while left > 0:
-        slot, last = next_slots(user, pool, last)
-        if slot < 0:
-            break
-        row = pool[slot]
-        bitrate = row.bitrate if row.bitrate >= 0 else choose_bitrate(p, user)
-        if row.buffered < preload_size(p, videos[row.video], p.bitrates_bps[bitrate]):
-            user.preload = slot
-            return
-        left -= 1
+    first, first_place = NOBODY, np.int64(2**62)  # the first in order that still wants bytes
+    for k in range(len(pool)):
+        row = pool[k]
+        if row.rank != DEAD and place(user, row) < first_place and (
+            row.buffered == 0 or row.buffered < preload_size(p, videos[row.video], p.bitrates_bps[row.bitrate])
+        ):
+            first, first_place = k, place(user, row)
+    ahead = 0
+    for k in range(len(pool)):
+        ahead += pool[k].rank != DEAD and place(user, pool[k]) < first_place
+    if first >= 0:
+        user.preload = first if ahead < p.preload_videos else NOBODY
+        return
+    left = p.preload_videos - ahead
     for k in range(min(left, user.waiting) if user.request_state == READY else 0):
         early = waiting[k]
         bitrate = early.bitrate if early.bitrate >= 0 else choose_bitrate(p, user)

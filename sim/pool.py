@@ -7,7 +7,7 @@ ranking has seen, the page, then the server's rank.
 import numpy as np
 from numba import njit
 
-from .cloud import predict_rates
+from .cloud import predict_rates, what_is_known
 from .config import NEVER_US
 from .state import DEAD, UNRANKED
 
@@ -74,8 +74,9 @@ def take_over(p, key, user, pool, waiting, videos):
                 user.dropped += 1
                 empty_slot(user, pool[k])
         user.left = 0
+    known = what_is_known(p, user)
     for k in range(user.waiting):
-        join(p, key, user, pool, waiting[k], k, videos)
+        join(p, key, user, pool, waiting[k], k, videos, known)
     user.waiting = 0
     user.left += p.page_size
     user.refresh = 0
@@ -83,8 +84,10 @@ def take_over(p, key, user, pool, waiting, videos):
 
 
 @njit(cache=True, error_model="numpy")
-def join(p, key, user, pool, early, rank, videos):
-    """One video enters the pool; if there is no room, the one with the lowest server score makes way."""
+def join(p, key, user, pool, early, rank, videos, known):
+    """One video enters the pool; if there is no room, the one with the lowest server score makes way.
+
+    known: what the cloud knows of the person, see `cloud.what_is_known`."""
     target, worst = -1, 2**15
     for k in range(len(pool)):
         if pool[k].rank == DEAD:
@@ -107,7 +110,7 @@ def join(p, key, user, pool, early, rank, videos):
     slot.rank = np.uint8(rank)
     slot.order = UNRANKED
     slot.next_order = UNRANKED
-    predict_rates(p, key, user, early.video, videos[early.video], early.estimate, slot.pxtr)
+    predict_rates(p, user, early.video, videos[early.video], early.estimate, known, slot.pxtr)
 
 
 @njit(cache=True, error_model="numpy")
@@ -142,16 +145,16 @@ def past_ttl(p, user, slot):
 @njit(cache=True, error_model="numpy")
 def rank_pool(user, pool, scores):
     """A ranking is asked for: place every live slot by score into `next_order`; ties by page, then server rank."""
+    places = np.empty(len(pool), np.int32)  # of a live slot; -1: empty. Compared without branches, on vectors
     for k in range(len(pool)):
-        if pool[k].rank == DEAD:
+        places[k] = server_place(user, pool[k]) if pool[k].rank != DEAD else -1
+    for k in range(len(pool)):
+        if places[k] < 0:
             continue
         above = 0
         for j in range(len(pool)):
-            if pool[j].rank != DEAD and j != k:
-                better = scores[j] > scores[k]
-                if scores[j] == scores[k]:
-                    better = server_place(user, pool[j]) < server_place(user, pool[k])
-                above += better
+            before = (scores[j] > scores[k]) | ((scores[j] == scores[k]) & (places[j] < places[k]))
+            above += before & (places[j] >= 0)
         pool[k].next_order = np.uint8(above)
 
 

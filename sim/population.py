@@ -91,13 +91,31 @@ def draw_person(p, key, user, taste, propensities, activity, window_us, days):
         user.phase_end_us = first_open_us(p, key, user, activity, window_us)
 
 
+@njit(cache=True, error_model="numpy")
+def new_person(p, key, user, screen, pool, taste, propensities, activity, window_us, days):
+    """A person who has not opened the app yet, in zeroed rows but for the person's number; keyed."""
+    screen.video = -1
+    for k in range(len(pool)):
+        pool[k].rank = DEAD
+        pool[k].order = UNRANKED
+        pool[k].next_order = UNRANKED
+    draw_person(p, key, user, taste, propensities, activity, window_us, days)
+
+
 @njit(cache=True, parallel=True, error_model="numpy")
 def draw_people(params, key, users, screen, pool, taste, propensities, activity, window_us, days):
-    """Everybody, each a function of the key and their own number."""
+    """Everybody, each a function of their key and their own number."""
     for i in prange(len(users)):
-        screen[i].video = -1
-        for k in range(pool.shape[1]):
-            pool[i, k].rank = DEAD
-            pool[i, k].order = UNRANKED
-            pool[i, k].next_order = UNRANKED
-        draw_person(params[0], key, users[i], taste[i], propensities, activity, window_us, days)
+        new_person(
+            params[0], key[i], users[i], screen[i], pool[i], taste[i], propensities, activity, window_us, days
+        )
+
+
+@njit(cache=True, error_model="numpy")
+def replace_person(w, row_bytes, i, person, window_us):
+    """Somebody else in row i, keyed by `w.key[i]`: nothing of the last one survives. row_bytes: `state.row_bytes`."""
+    for rows in row_bytes:
+        rows[i, :] = 0
+    w.users[i].user = person
+    p, key, user, screen, pool, taste = w.params[0], w.key[i], w.users[i], w.screen[i], w.pool[i], w.taste[i]
+    new_person(p, key, user, screen, pool, taste, w.propensities, w.activity, window_us, False)

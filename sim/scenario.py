@@ -46,12 +46,14 @@ def load_scenario(path: str | os.PathLike[str]) -> Scenario:
         raise SettingError(f"{where}{line}: {error}") from None
 
 
-def with_settings(scenario: Scenario, settings: Sequence[str]) -> Scenario:
-    """The scenario with `section.field=value` settings applied together, then checked. Raises SettingError."""
+def with_settings(scenario: Scenario, settings: Sequence[str] | Mapping[str, object]) -> Scenario:
+    """The scenario with `section.field=value` settings applied together, then checked. Raises SettingError.
+
+    settings: such texts, or the values by name, {"section.field": value}."""
     given: dict[tuple[str, str], object] = {}
+    by_name = isinstance(settings, Mapping)
     try:
-        for text in settings:
-            name, value = _setting(text)
+        for name, value in ((_name(k), v) for k, v in settings.items()) if by_name else map(_setting, settings):
             if name in given:
                 raise SettingError(f"{'.'.join(name)} is set twice; give it once")
             given[name] = value
@@ -140,8 +142,7 @@ def _given(table: Mapping[str, object]) -> dict[tuple[str, str], object]:
 def _setting(text: str) -> tuple[tuple[str, str], object]:
     """`section.field=value` taken apart; the value is a TOML number, array, string or a bare word."""
     name, equals, value = (part.strip() for part in text.partition("="))
-    section, dot, field = name.partition(".")
-    if not equals or not dot or not section or not field:
+    if not equals or not all(name.partition(".")):
         raise SettingError(f"setting {_shown(text)} must read section.field=value, for example server.page_size=8")
     if len(value) > MAX_LINE or not value.isprintable():
         raise SettingError(f"{name}={_shown(value)} must be one printable line of at most {MAX_LINE:,} characters")
@@ -151,7 +152,15 @@ def _setting(text: str) -> tuple[tuple[str, str], object]:
         if not value or value[0] in "\"'[{":
             raise SettingError(f"{name}={_shown(value)} is no TOML value; write a number, a word or [a, b]") from None
         parsed = {"value": value}
-    return (section, field), parsed["value"]
+    return _name(name), parsed["value"]
+
+
+def _name(text: object) -> tuple[str, str]:
+    """(section, field) of `section.field`."""
+    section, _, field = text.partition(".") if isinstance(text, str) else ("", "", "")
+    if not section or not field:
+        raise SettingError(f"setting {_shown(text)} must be named section.field, for example server.page_size")
+    return section, field
 
 
 def _validated(given: Mapping[tuple[str, str], object], base: Mapping[str, dict[str, object]]) -> Scenario:

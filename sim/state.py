@@ -280,7 +280,7 @@ class World(NamedTuple):
     """The arrays that the compiled model works on."""
 
     params: Array  # (1,) config.PARAMS_DTYPE
-    key: Array  # (2,) uint32
+    key: Array  # (N, 2) uint32: of each row, the same for all but in environments
     users: Array  # (N,) USER
     screen: Array  # (N,) IMPRESSION: the one on screen
     pool: Array  # (N, P) SLOT
@@ -306,3 +306,9 @@ class World(NamedTuple):
     logged: Array  # (T, 3) int64: rows used of the three
     moments: Array  # (M,) MOMENT
     traced: Array  # (2,) int64: the person traced (-1: nobody), rows used
+
+
+def row_bytes(world: World) -> tuple[Array, ...]:
+    """The same memory as bytes: one uint8 array (N, size) for each array of the world that has a row per person."""
+    rows = (world.users, world.screen, world.pool, world.waiting, world.history, world.behaviours, world.taste)
+    return tuple(np.asarray(array).view(np.ndarray).reshape(len(array), -1).view(np.uint8) for array in rows)

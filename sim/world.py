@@ -125,7 +125,7 @@ def build_world(
     slots = scenario.pool_slots - server.candidates + shipped
     world = World(
         params=params,
-        key=world_key(seed, replication),
+        key=np.tile(world_key(seed, replication), (n, 1)),
         users=blank(n, USER),
         screen=blank(n, IMPRESSION),
         pool=blank((n, slots), SLOT),

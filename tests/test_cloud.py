@@ -11,7 +11,7 @@ from numba import njit
 from worlds import run, scenario
 
 from nextone.sim.chance import MATCH, PERSON, philox, world_key
-from nextone.sim.cloud import learn_outcomes, predict_rates, rank_page, report_outcome, retrieve
+from nextone.sim.cloud import learn_outcomes, predict_rates, rank_page, report_outcome, retrieve, what_is_known
 from nextone.sim.config import Scenario
 from nextone.sim.interest import belief, truth_and_belief
 from nextone.sim.state import BEHAVIOUR, PXTR, TASTE, USER, VALID, VIDEO, WAITING_VIDEO
@@ -32,7 +32,7 @@ def pages(world, who, count):
     for _ in range(count):
         found, meeting = np.zeros(room, np.int64), np.zeros(room, np.int64)
         scratch = np.zeros(len(found), np.int64), *np.zeros((2, len(found)), np.uint64)
-        n = retrieve(p, world.key, world.users[who], world.tag_start, found, meeting, *scratch)
+        n = retrieve(p, world.key[who], world.users[who], world.tag_start, found, meeting, *scratch)
         out.append((found[:n].copy(), meeting[:n].copy()))
     return out
 
@@ -119,13 +119,13 @@ def test_ranking_returns_the_best_of_what_was_retrieved():
         found = pages(again, who, 1)[0][0]
         rows = world.listed[found]
         match = np.zeros(len(found))
-        match_beliefs(world.key, who, rows["video"], p["match_sd"], p["match_correlation"], match)
+        match_beliefs(world.key[who], who, rows["video"], p["match_sd"], p["match_correlation"], match)
         taste = world.taste["believed"][who]
         liked = 0.5 * (taste[rows["tag"]] + taste[rows["tag2"]])
         estimate = (rows["cloud_quality"] + liked + match).astype(np.float32)
         best = np.argsort(-estimate, kind="stable")[: settings["server__candidates"]]
         waiting = world.waiting[who]
-        n = rank_page(p, world.key, world.users[who], world.taste[who], world.listed, world.tag_start, waiting,
+        n = rank_page(p, world.key[who], world.users[who], world.taste[who], world.listed, world.tag_start, waiting,
                       settings["server__candidates"])  # fmt: skip
         assert n == settings["server__candidates"]
         np.testing.assert_allclose(waiting["estimate"][:n], estimate[best], rtol=1e-6)
@@ -144,7 +144,7 @@ def test_selection_per_impression_hardly_depends_on_the_page_size():
         for who in range(60):
             for _ in range(60 // page):
                 waiting = np.zeros(20, WAITING_VIDEO)
-                rank_page(world.params[0], world.key, world.users[who], world.taste[who], world.listed,
+                rank_page(world.params[0], world.key[who], world.users[who], world.taste[who], world.listed,
                           world.tag_start, waiting, page)  # fmt: skip
                 estimates.append(waiting["estimate"][:page].mean() - world.taste["believed"][who].mean())
         means.append(np.mean(estimates))
@@ -233,7 +233,7 @@ def test_predicted_rates_rise_with_the_estimate_and_with_the_bias():
         p, user, out = Scenario().params(), np.zeros(1, USER), np.zeros(len(PXTR), np.int16)
         p["pxtr_bias"], p["edge"] = bias, 1
         user["taste_sd"] = 0.6
-        predict_rates(p[0], KEY, user[0], 4, row, np.float32(estimate), out)
+        predict_rates(p[0], user[0], 4, row, np.float32(estimate), what_is_known(p[0], user[0]), out)
         rates.append(out.copy())
     assert (rates[1][:2] > rates[0][:2]).all()
     assert (np.abs(rates[2].astype(int) - rates[1] - 500) <= 1).all()

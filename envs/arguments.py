@@ -1,0 +1,111 @@
+"""What a user says to an environment, checked once: scenario, options, seeds; and the spaces they lead to.
+
+Called by `envs/vector.py`. Whatever is wrong becomes one SettingError (a ValueError) of one line.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from nextone.sim.config import LINK_CLASSES, Scenario
+from nextone.sim.scenario import SettingError, load_scenario, nearest, with_settings
+
+from .features import CANDIDATE, CONTEXT, HISTORY, Feature
+
+ScenarioLike = Scenario | str | Path | Mapping[str, object] | None
+OPTIONS = ("person", "network", "scenario", "reset_mask")
+
+
+def scenario_of(given: ScenarioLike) -> Scenario:
+    """The scenario meant by a Scenario, a TOML file, a dict of "section.field" settings, or None."""
+    if isinstance(given, Scenario):
+        return given
+    if isinstance(given, str | Path):
+        return load_scenario(given)
+    if given is None or isinstance(given, Mapping):
+        return with_settings(Scenario(), given or {})
+    raise SettingError(f"scenario={given!r} must be a Scenario, a TOML file, a dict of settings or None")
+
+
+def observation_space(slots: int, past: int, actions: int) -> spaces.Dict:
+    """The space of one phone's observation, bounds from the table of features."""
+    return spaces.Dict(
+        {
+            "candidates": _box(CANDIDATE, slots),
+            "context": _box(CONTEXT),
+            "history": _box(HISTORY, past),
+            "mask": spaces.MultiBinary(actions),
+        }
+    )
+
+
+def _box(features: tuple[Feature, ...], *rows: int) -> spaces.Box:
+    shape = (*rows, len(features))
+    low = np.broadcast_to(np.array([f.low for f in features], np.float32), shape)
+    high = np.broadcast_to(np.array([f.high for f in features], np.float32), shape)
+    return spaces.Box(low.copy(), high.copy(), dtype=np.float32)
+
+
+def known(complaint: str, names: Iterable[object], choices: tuple[str, ...]) -> None:
+    """Refuse a name that is none of the choices."""
+    for name in names:
+        if name not in choices:
+            raise SettingError(f"{complaint} {name!r}{nearest(str(name), choices)}")
+
+
+def one_of(name: str, value: object, choices: tuple[object, ...]) -> None:
+    """Refuse a value that is none of the choices."""
+    if value not in choices:
+        raise SettingError(f"{name}={value!r} must be one of {', '.join(map(str, choices))}")
+
+
+def whole(name: str, value: object, least: int) -> None:
+    """Refuse what is not a whole number, or too small a one."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
+        raise SettingError(f"{name}={value!r} must be a whole number >= {least}")
+
+
+def waits_of(given: Sequence[int] | None) -> NDArray[np.int64]:
+    """Waits in the server's queue, us, by rising probability; None: zero."""
+    waits = np.asarray([0] if given is None else given)
+    if waits.ndim != 1 or not len(waits) or waits.dtype.kind not in "iu" or (np.diff(waits, prepend=0) < 0).any():
+        raise SettingError("queue_waits must be whole microseconds >= 0 by rising probability, at least one")
+    return np.ascontiguousarray(waits, np.int64)
+
+
+def people_of(given: int | Sequence[int] | None, n: int) -> NDArray[np.int64]:
+    """The number of the person in each row, (n,); None: person 0."""
+    people = np.asarray(0 if given is None else given)
+    good = people.dtype.kind in "iu" and people.shape in ((), (n,))
+    if not good or (people < 0).any() or (people >= 2**31).any():
+        raise SettingError(f"option person={given!r} must be a whole number in [0, 2**31), or one for each of {n} rows")
+    return np.broadcast_to(people, n).astype(np.int64)
+
+
+def links_of(given: str | Sequence[str] | None, n: int) -> NDArray[np.int64]:
+    """The link class of each row, (n,); -1: as drawn."""
+    if given is None:
+        return np.full(n, -1)
+    names = [given] * n if isinstance(given, str) else list(given)
+    known("option network is no link class:", names, LINK_CLASSES)
+    if len(names) != n:
+        raise SettingError(f"option network has {len(names)} entries, must be one name or one for each of {n} rows")
+    return np.array([LINK_CLASSES.index(name) for name in names])
+
+
+def seeds_of(given: Any, n: int) -> list[int | None]:
+    """The seed of each row: s + i for a whole number s, None where none is given."""
+    if given is None or isinstance(given, int | np.integer):
+        seeds = [None if given is None else int(given) + i for i in range(n)]
+    else:
+        seeds = [None if seed is None else seed for seed in given]
+    if len(seeds) != n:
+        raise SettingError(f"seed has {len(seeds)} entries, must be one number or one for each of {n} environments")
+    for seed in seeds:
+        if seed is not None and (not isinstance(seed, int | np.integer) or not 0 <= seed < 2**64):
+            raise SettingError(f"seed={seed!r} must be a whole number in [0, 2**64)")
+    return [None if seed is None else int(seed) for seed in seeds]

@@ -1,0 +1,189 @@
+"""N rows of a world, each person at a decision of their own: what every environment here shares.
+
+No conventions of Gymnasium's; `envs/vector.py` adds those. Holds the world, the episodes and the memory for
+observations, and calls `envs/episode.py`'s kernel, on all cores if there are many rows.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from sys import getrefcount
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from nextone.sim.config import Scenario
+from nextone.sim.scenario import SettingError
+from nextone.sim.state import World, row_bytes
+from nextone.sim.world import build_world
+
+from .episode import EPISODE, LOG_ROWS, OVER, UNBORN, WINDOW_US, Views, look_rows, move_rows
+from .features import CANDIDATE, CONTEXT, HISTORY
+from .reward import COMPONENTS, RewardWeights
+
+Observations = dict[str, NDArray[Any]]
+Rows = NDArray[np.int64]
+
+PARALLEL_FROM = 128  # rows; handing over to threads costs about as much as moving a dozen of them
+UNHELD = 3  # references to an array that a list holds, seen from a loop over that list: list, loop, getrefcount's own
+UNITS = np.array([units for units, _ in COMPONENTS.values()], np.float64)
+
+
+class Moved(NamedTuple):
+    """What one step of every row brought; fresh arrays."""
+
+    observations: Observations
+    reward: NDArray[np.float64]  # (N,)
+    terminated: NDArray[np.bool_]  # (N,)
+    truncated: NDArray[np.bool_]  # (N,)
+    components: NDArray[np.float64]  # (N, K), in the order of reward.COMPONENTS
+    shown: NDArray[np.int64]  # (N,) slot whose video was shown, -1 if none of them
+
+
+class Batch:
+    """The world of n rows and what of it is seen.
+
+    max_steps: 0 for no limit. budget: pages that may be asked for in an episode, -1 for any number. refresh: whether
+    that is an action. inference: whether decisions take the phone's time. queue_waits: us, by rising probability.
+    """
+
+    def __init__(
+        self,
+        n: int,
+        scenario: Scenario,
+        weights: RewardWeights,
+        *,
+        max_steps: int,
+        budget: int,
+        refresh: bool,
+        inference: bool,
+        queue_waits: NDArray[np.int64],
+    ) -> None:
+        self.rows = np.arange(n)
+        self.episodes = np.zeros(n, EPISODE)
+        self._weights, self._max_steps, self._budget = weights.array(), max_steps, budget
+        self._inference, self._queue_waits = inference, queue_waits
+        self._threads: ThreadPoolExecutor | None = None
+        self.use(scenario)
+        self.slots, self.past = self.world.pool.shape[1], self.world.history.shape[1]
+        self.actions = self.slots + refresh
+        self.masks = np.zeros((n, self.actions), np.bool_)  # of the last observations
+        self.shown = np.full(n, -1)  # slot whose video was shown last
+        self._known = (
+            np.zeros((n, self.slots, len(CANDIDATE)), np.float32),
+            np.zeros((n, self.slots), np.int64),
+            np.zeros((n, self.past, len(HISTORY)), np.float32),
+        )
+        self._spare: list[NDArray[np.float32]] = []
+
+    def use(self, scenario: Scenario) -> None:
+        """Build the world of a scenario, but for its number of people; nobody has opened the app in it yet."""
+        if scenario.server.candidates < 2:
+            raise SettingError("server.candidates=1 leaves nothing to choose; an environment needs at least 2")
+        n = len(self.rows)
+        people = scenario.population.model_copy(update={"users": n})
+        self.world: World = build_world(
+            scenario.model_copy(update={"population": people}),
+            edge=True,
+            seed=0,
+            window_us=WINDOW_US,
+            log_rows=LOG_ROWS,
+            parts=numba.get_num_threads() if n >= PARALLEL_FROM else 1,
+            queue_waits=self._queue_waits,
+        )
+        if not self._inference:
+            self.world.params["inference_us"] = 0
+        self.scenario = scenario
+        self._row_bytes = row_bytes(self.world)
+        self.episodes["state"] = UNBORN
+        self.close()
+        self._threads = ThreadPoolExecutor(len(self.world.logged)) if len(self.world.logged) > 1 else None
+
+    def close(self) -> None:
+        """Threads end."""
+        if self._threads is not None:
+            self._threads.shutdown()
+
+    def begin(self, which: Rows) -> Observations:
+        """The episodes that `episodes` says begin in the rows `which`; what is seen of all rows."""
+        views = self._views()
+        if len(which) < len(self.rows):
+            look_rows(self.world, self.episodes, np.setdiff1d(self.rows, which), self._budget, views)
+        return self._begin(which, views)
+
+    def restart(self, which: Rows, observations: Observations) -> Observations:
+        """The next episodes of the rows `which`, seen in their rows of fresh observations."""
+        self._next(which)
+        room = (observations["candidates"], observations["history"], observations["context"])
+        return self._begin(which, Views(*room, self.masks, *self._known))
+
+    def step(self, actions: Rows) -> Moved:
+        """One step of every row; those that are over begin their next episode instead."""
+        over = self.over()
+        if over.any():
+            self._next(np.flatnonzero(over))
+        moved = self._move(self.rows, actions, self._views())
+        self.shown = moved.shown
+        return moved
+
+    def over(self) -> NDArray[np.bool_]:
+        """Which rows' episodes have ended, (N,)."""
+        ended: NDArray[np.bool_] = self.episodes["state"] == OVER
+        return ended
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """All that changes from step to step, as arrays with a row per person."""
+        people = {f"people{k}": rows for k, rows in enumerate(self._row_bytes)}
+        known = {f"known{k}": rows for k, rows in enumerate(self._known)}
+        episodes = self.episodes.view(np.uint8).reshape(len(self.rows), -1)
+        return people | known | {"key": self.world.key, "episodes": episodes, "masks": self.masks}
+
+    def _next(self, which: Rows) -> None:
+        """What begins by itself: the next episode, of person 0 on any link."""
+        episodes = self.episodes
+        episodes["number"][which] += 1
+        episodes["person"][which], episodes["link"][which], episodes["state"][which] = 0, -1, UNBORN
+
+    def _begin(self, which: Rows, views: Views) -> Observations:
+        self.episodes["state"][which] = UNBORN
+        self.shown[which] = -1
+        return self._move(which, np.zeros(len(self.rows), np.int64), views).observations
+
+    def _move(self, which: Rows, actions: Rows, views: Views) -> Moved:
+        """`move_rows` for the rows `which`. Only their rows of the result mean anything."""
+        n = len(self.rows)
+        ends = np.zeros((2, n), np.bool_)
+        moved = Moved({}, np.zeros(n), ends[0], ends[1], np.zeros((n, len(UNITS))), np.full(n, -1))
+        head = (self.world, self._row_bytes, self.episodes)
+        how = (actions, UNITS, self._weights, self._max_steps, self._budget, views)
+        out = (moved.components, moved.reward, moved.terminated, moved.truncated, moved.shown)
+        if self._threads is None or len(which) < PARALLEL_FROM:
+            move_rows(*head, which, 0, *how, *out)
+        else:
+            blocks = enumerate(np.array_split(which, len(self.world.logged)))
+            for done in [self._threads.submit(move_rows, *head, block, k, *how, *out) for k, block in blocks]:
+                done.result()
+        return moved._replace(observations=self._seen(views))
+
+    def _views(self) -> Views:
+        """Where the next observations go: memory that nobody else holds."""
+        n = len(self.rows)
+        first, second = n * self.slots * len(CANDIDATE), n * self.past * len(HISTORY)
+        room = self._room(first + second + n * len(CONTEXT))
+        return Views(
+            room[:first].reshape(n, self.slots, -1), room[first : first + second].reshape(n, self.past, -1),
+            room[first + second :].reshape(n, -1), self.masks, *self._known,
+        )  # fmt: skip
+
+    def _room(self, size: int) -> NDArray[np.float32]:
+        """Memory of `size` numbers. Page faults would cost as much as the features: what no array looks at any more is
+        taken again; an observation that anybody still holds is never written to."""
+        for spare in self._spare:
+            if getrefcount(spare) == UNHELD:
+                return spare
+        self._spare = [*self._spare[-3:], np.empty(size, np.float32)]
+        return self._spare[-1]
+
+    def _seen(self, views: Views) -> Observations:
+        mask = self.masks.copy().view(np.int8)
+        return {"candidates": views.candidates, "context": views.context, "history": views.history, "mask": mask}

@@ -1,0 +1,209 @@
+"""Episodes: one session of a fresh person in each row of a world, paused at each decision. No dynamics.
+
+An episode is a function of (seed, number, person) alone. `move_rows` passes each row's action on as one-hot scores,
+lets `sim.impression.advance` live until the next decision, counts what happened from the world's own ledgers and logs,
+and observes. Called by `envs/vector.py`.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from nextone.sim.chance import mix_key
+from nextone.sim.impression import DECIDE, PAUSED, advance
+from nextone.sim.population import replace_person
+from nextone.sim.request import candidate_in
+from nextone.sim.state import IDLE, LONG, PLAYING, STALLED, VALID, WAITING, Array
+
+from .features import observe_again
+from .reward import COMPONENTS
+
+WINDOW_US = 24 * 3_600_000_000  # people open the app within a day
+END_US = 2 * WINDOW_US  # and are cut off at the end of the next one
+LOG_ROWS = 16  # of each part between two looks; a step writes one or two lines
+MANY_IMPRESSIONS = 64  # a step is one or two of them
+
+class Views(NamedTuple):
+    """What every row sees, and what of that need not be worked out anew at the next decision."""
+
+    candidates: Array  # (N, P, Fc) float32, and the next three: where observations go
+    history: Array  # (N, H, Fh)
+    context: Array  # (N, Fx)
+    mask: Array  # (N, A) bool
+    slots: Array  # (N, P, Fc) float32: kept for `features.observe_pool`, and (N, P) int64 of which candidates
+    slots_as: Array
+    past: Array  # (N, H, Fh) float32: kept for `features.observe_history`
+
+
+UNBORN, AT_DECISION, GONE_EARLY, OVER = range(4)
+"""To begin / a decision is wanted / the person left before the first decision, which the next step tells / ended."""
+
+EPISODE = np.dtype(
+    [
+        ("seed", "u8"),
+        ("number", "i8"),  # of this row's episodes, from 0 at the last reset with a seed
+        ("counts", "i8", (len(COMPONENTS),)),  # happened and not yet paid out, in the order of reward.COMPONENTS
+        ("person", "i4"),
+        ("steps", "i4"),
+        ("asks", "i4"),  # pages the policy asked for
+        ("seen_to", "i4"),  # newest impression in Views.past
+        ("link", "i1"),  # index into config.LINK_CLASSES, -1: as drawn
+        ("state", "i1"),
+    ],
+    align=True,
+)
+
+assert tuple(COMPONENTS)[3:8] == ("like", "follow", "comment", "forward", "hate")
+(_VALID, _LONG, _WATCH, _LIKE, _STALL, _WAIT, _WASTED, _REQUESTS, _LEAVING) = (0, 1, 2, 3, 8, 9, 10, 11, 12)
+
+
+@njit(cache=True, error_model="numpy")
+def begin(w, row_bytes, episode, i, views, part):
+    """A fresh person opens the app in row i and lives to the first decision."""
+    mix_key(episode.seed, episode.number, w.key[i])
+    replace_person(w, row_bytes, i, episode.person, WINDOW_US)
+    if episode.link >= 0:
+        w.users[i].link = episode.link
+    episode.steps = 0
+    episode.asks = 0
+    episode.seen_to = -1
+    views.slots_as[i, :] = -1
+    episode.counts[:] = 0
+    decides, _ = live(w, episode, i, np.empty(0, np.float32), np.empty(0, np.int64), part)
+    episode.state = AT_DECISION if decides else GONE_EARLY
+
+
+@njit(cache=True, error_model="numpy")
+def live(w, episode, i, scores, candidates, part):
+    """On to the next decision, counting: (whether there is one, slot of the first impression since).
+
+    candidates: (P,) `candidate_in` of each slot at the last decision; the slot is -1 if none of them was shown."""
+    NOT = np.bool_(False)  # no literals: the drivers' compiled life serves here too
+    user, screen, counts = w.users[i], w.screen[i], episode.counts
+    first, shown = user.impression + 1, -1
+    before_us = user.ledger_us[PLAYING], user.ledger_us[STALLED], user.ledger_us[WAITING]
+    wasted, requests = user.wasted, user.request
+    reason = PAUSED
+    while reason == PAUSED:
+        reason = advance(w, i, scores, NOT, np.int64(END_US), NOT, np.int64(MANY_IMPRESSIONS), part)
+        scores = scores[:0]
+        for n in range(w.logged[part, 0]):
+            line = w.impressions[part, n]
+            if line.impression == first:
+                shown = slot_of(line, candidates)
+            counts[_VALID] += line.outcome & VALID != 0
+            counts[_LONG] += line.outcome & LONG != 0
+            for kind in range(5):
+                counts[_LIKE + kind] += (line.feedback >> kind) & 1
+        for n in range(w.logged[part, 2]):
+            counts[_LEAVING] += w.sessions[part, n].cut == 0
+        w.logged[part, :] = 0
+    if screen.video >= 0 and screen.impression == first:
+        shown = slot_of(screen, candidates)
+    counts[_WATCH] += user.ledger_us[PLAYING] - before_us[0]
+    counts[_STALL] += user.ledger_us[STALLED] - before_us[1]
+    counts[_WAIT] += user.ledger_us[WAITING] - before_us[2]
+    counts[_WASTED] += user.wasted - wasted
+    counts[_REQUESTS] += user.request - requests
+    return reason == DECIDE, shown
+
+
+@njit(cache=True, error_model="numpy")
+def slot_of(line, candidates):
+    """Which of the candidates an impression was, -1 if none: (request, video, rank) as in `request.candidate_in`."""
+    what = (np.int64(line.request) << 40) | (np.int64(line.video) << 8) | np.int64(line.rank)
+    for k in range(len(candidates)):
+        if candidates[k] == what:
+            return k
+    return -1
+
+
+@njit(cache=True, error_model="numpy")
+def nearest_live(mask, action):
+    """The action itself if the mask (A,) allows it, else the nearest that it does; the lower of two."""
+    for far in range(len(mask)):
+        if action - far >= 0 and mask[action - far]:
+            return action - far
+        if action + far < len(mask) and mask[action + far]:
+            return action + far
+    return 0
+
+
+@njit(cache=True, error_model="numpy")
+def look(w, i, episode, budget, views):
+    """What the phone of row i knows. The mask has a column more if pages may be asked for.
+
+    With nobody left to decide for, slot 0 is allowed: every mask has a 1."""
+    mask, slots = views.mask[i], w.pool.shape[1]
+    episode.seen_to = observe_again(
+        w, i, views.slots[i], views.slots_as[i], views.past[i], episode.seen_to, views.candidates[i], views.history[i],
+        views.context[i], mask,
+    )  # fmt: skip
+    if len(mask) > slots:
+        asks = episode.state == AT_DECISION and w.users[i].request_state == IDLE
+        mask[slots] = asks and (budget < 0 or episode.asks < budget)
+    if not mask.any():
+        mask[0] = True
+
+
+@njit(cache=True, error_model="numpy")
+def act(w, episode, i, action, scores, candidates, part):
+    """One step of row i: (whether it is at the next decision, slot shown, -1 if none)."""
+    slots = w.pool.shape[1]
+    scores[:] = 0.0
+    scores[action] = 1.0
+    episode.asks += action == slots
+    for k in range(slots):
+        candidates[k] = candidate_in(w.pool[i, k])
+    return live(w, episode, i, scores, candidates, part)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def move_rows(
+    w, row_bytes, episodes, which, part, actions, units, weights, max_steps, budget, views,
+    components, reward, terminated, truncated, shown,
+):  # fmt: skip
+    """One step of the rows `which` (n,), one after another; what is to begin begins instead. part: of the logs.
+
+    Several threads may do so at once, each with rows and a part of its own. One kernel for reset and step: most of its
+    compilation is the life inside."""
+    scores, was = np.empty(views.mask.shape[1], np.float32), np.empty(w.pool.shape[1], np.int64)
+    for i in which:
+        episode = episodes[i]
+        shown[i] = -1
+        if episode.state == AT_DECISION or episode.state == GONE_EARLY:
+            decides = False
+            if episode.state == AT_DECISION:
+                decides, shown[i] = act(w, episode, i, nearest_live(views.mask[i], actions[i]), scores, was, part)
+            reward[i] = pay(episode, units, weights, components[i])
+            cut = w.users[i].cut != 0
+            terminated[i] = not decides and not cut
+            truncated[i] = cut or (decides and 0 < max_steps <= episode.steps)
+            if terminated[i] or truncated[i]:
+                episode.state = OVER
+        else:
+            begin(w, row_bytes, episode, i, views, part)
+            components[i] = 0.0
+            reward[i] = 0.0
+            terminated[i] = truncated[i] = False
+        look(w, i, episode, budget, views)
+
+
+@njit(cache=True, error_model="numpy")
+def pay(episode, units, weights, components):
+    """A step is over: what happened since the last one into components (K,); the reward."""
+    reward = 0.0
+    for k in range(len(units)):
+        components[k] = episode.counts[k] / units[k]
+        reward += weights[k] * components[k]
+    episode.counts[:] = 0
+    episode.steps += 1
+    return reward
+
+
+@njit(cache=True, error_model="numpy")
+def look_rows(w, episodes, which, budget, views):
+    """What the phones of the rows `which` know."""
+    for i in which:
+        look(w, i, episodes[i], budget, views)

@@ -1,0 +1,87 @@
+"""Reward: a weighted sum of named components, each of which adds up over an episode to what the world's ledgers say.
+
+Called by `envs/vector.py`, which takes the counts from `envs/episode.py`. Everything that happened since the last
+decision counts now; what happens before the first one (opening the app, the first page) belongs to the first step.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from math import isfinite
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nextone.sim.scenario import SettingError, nearest
+
+COMPONENTS: dict[str, tuple[int, str]] = {
+    "valid_play": (1, "impressions played 7 s or to the end"),
+    "long_view": (1, "impressions played 18 s or to the end"),
+    "watch_s": (1_000_000, "seconds played"),
+    "like": (1, "likes"),
+    "follow": (1, "follows"),
+    "comment": (1, "comments written"),
+    "forward": (1, "forwards"),
+    "hate": (1, "'not interested'"),
+    "stall_s": (1_000_000, "seconds of interruption during play"),
+    "wait_s": (1_000_000, "seconds without a page to show"),
+    "wasted_mb": (1_000_000, "megabytes fetched and never watched"),
+    "requests": (1, "pages asked for, by the phone or by the policy"),
+    "leaving": (1, "the person left the app"),
+}
+"""Component: (whole units that make one, meaning). The order of `envs/episode.py`'s counts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardWeights:
+    """What one of each component is worth. Assumed: the defaults (issue 4); feedback is rare and worth more."""
+
+    valid_play: float = 1.0
+    long_view: float = 0.0
+    watch_s: float = 0.0
+    like: float = 5.0
+    follow: float = 10.0
+    comment: float = 5.0
+    forward: float = 5.0
+    hate: float = -10.0
+    stall_s: float = -0.2
+    wait_s: float = 0.0
+    wasted_mb: float = 0.0
+    requests: float = 0.0
+    leaving: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, weight in asdict(self).items():
+            number = isinstance(weight, int | float | np.number) and not isinstance(weight, bool)
+            if not number or not isfinite(weight):
+                raise SettingError(f"reward weight {name}={weight!r} must be a finite number; 0 leaves it out")
+
+    def array(self) -> NDArray[np.float64]:
+        """Weights in the order of COMPONENTS, (K,)."""
+        return np.array([getattr(self, name) for name in COMPONENTS], np.float64)
+
+
+assert tuple(field.name for field in fields(RewardWeights)) == tuple(COMPONENTS)
+NOTHING = dict.fromkeys(COMPONENTS, 0.0)
+
+PRESETS = {
+    "default": RewardWeights(),
+    "watch": RewardWeights(**NOTHING | {"watch_s": 1.0}),
+    "retention": RewardWeights(leaving=-10.0),
+}
+"""watch: seconds played and nothing else. retention: the default, and leaving costs ten valid plays (Assumed)."""
+
+
+def reward_weights(reward: str | Mapping[str, float] | RewardWeights) -> RewardWeights:
+    """Weights from a preset's name, a dict (what it does not mention is 0), or weights. Raises SettingError."""
+    if isinstance(reward, RewardWeights):
+        return reward
+    if isinstance(reward, str):
+        if reward not in PRESETS:
+            raise SettingError(f"reward={reward!r} is no preset{nearest(reward, tuple(PRESETS))}")
+        return PRESETS[reward]
+    if not isinstance(reward, Mapping):
+        raise SettingError(f"reward={reward!r} must be a preset's name, a dict of weights or RewardWeights")
+    for name in reward:
+        if name not in COMPONENTS:
+            raise SettingError(f"reward has no component {name!r}{nearest(str(name), tuple(COMPONENTS))}")
+    return RewardWeights(**NOTHING | dict(reward))

@@ -1,0 +1,104 @@
+"""The native vector environment as a stable-baselines3 `VecEnv`, with action masks for sb3-contrib. Nothing is copied
+but final observations. Called by training code.
+
+    NextOneVecEnv(gymnasium.make_vec("nextone/NextOne-v0", num_envs=64, autoreset_mode="SameStep"))
+"""
+
+from collections.abc import Sequence
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+from stable_baselines3.common.vec_env import VecEnv
+
+from nextone.sim.scenario import SettingError
+
+from .reward import COMPONENTS
+from .vector import NextOneVectorEnv
+
+
+class NextOneVecEnv(VecEnv):
+    """N people for stable-baselines3. The environment must reset itself in the same step.
+
+    A finished episode's info has terminal_observation, TimeLimit.truncated, and episode: r (return), l (steps), t
+    (seconds since this was made) and the episode's total of each reward component.
+    """
+
+    def __init__(self, env: NextOneVectorEnv) -> None:
+        if not isinstance(env, NextOneVectorEnv) or env.autoreset_mode != AutoresetMode.SAME_STEP:
+            raise SettingError(f"{env!r} must be a NextOneVectorEnv with autoreset_mode=SameStep")
+        self.env = env
+        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+        self._start = perf_counter()
+        self._forget()
+
+    def reset(self) -> Any:
+        """Fresh episodes, with the seeds and options given since the last one."""
+        names = self._options[0]
+        if any(set(given) != set(names) for given in self._options):
+            raise SettingError("set_options must give every environment the same names")
+        options = {name: [given[name] for given in self._options] for name in names}
+        if "scenario" in options:
+            options["scenario"] = options["scenario"][0]
+        observations, _ = self.env.reset(seed=self._seeds, options=options)
+        self.reset_infos = [self.env.about(i) for i in range(self.num_envs)]
+        self._reset_seeds()
+        self._reset_options()
+        self._forget()
+        return observations
+
+    def step_async(self, actions: NDArray[Any]) -> None:
+        """Keep the actions for `step_wait`."""
+        self._actions = actions
+
+    def step_wait(self) -> tuple[Any, NDArray[Any], NDArray[Any], list[dict[str, Any]]]:
+        """Observations, rewards float32, dones, infos."""
+        moved = self.env.advance(self._actions)
+        self._totals += moved.components
+        self._return += moved.reward
+        self._steps += 1
+        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        dones = moved.terminated | moved.truncated
+        which = np.flatnonzero(dones)
+        for i in which:
+            totals = dict(zip(COMPONENTS, self._totals[i].tolist(), strict=True))
+            about = {"r": float(self._return[i]), "l": int(self._steps[i]), "t": perf_counter() - self._start}
+            infos[i] = {
+                "terminal_observation": {name: array[i].copy() for name, array in moved.observations.items()},
+                "TimeLimit.truncated": bool(moved.truncated[i]),
+                "episode": about | totals,
+            }
+        self._totals[which], self._return[which], self._steps[which] = 0.0, 0.0, 0
+        observations = self.env.restart(which, moved.observations) if len(which) else moved.observations
+        return observations, moved.reward.astype(np.float32), dones, infos
+
+    def close(self) -> None:
+        """Close the environment."""
+        self.env.close()
+
+    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+        """The same for every row."""
+        return [getattr(self.env, attr_name) for _ in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
+        """Rows have no attributes of their own. Raises SettingError."""
+        raise SettingError(f"{attr_name} cannot be set: rows of one world have no attributes of their own")
+
+    def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
+        """A method that answers for all rows at once (action_masks, render): the answers of the rows asked for."""
+        answers = getattr(self.env, method_name)(*method_args, **method_kwargs)
+        return [answers[i] for i in self._get_indices(indices)]
+
+    def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
+        """None is."""
+        return [False for _ in self._get_indices(indices)]
+
+    def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
+        """Every person's screen."""
+        return self.env.render() or [None] * self.num_envs
+
+    def _forget(self) -> None:
+        n = self.num_envs
+        self._totals, self._return, self._steps = np.zeros((n, len(COMPONENTS))), np.zeros(n), np.zeros(n, np.int64)

@@ -1,0 +1,216 @@
+"""The phone's screen, so that one can watch a policy work: the pool, what is preloaded of it, and the last reactions.
+
+Called by `render` of the environments. Shows only what the phone knows, as `envs/features.py` does; not the observation
+itself. The one file besides `experiments/present.py` that draws.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch, Rectangle
+from numpy.typing import NDArray
+
+from nextone.sim.config import LINK_CLASSES, TIERS
+from nextone.sim.network import offline
+from nextone.sim.player import preload_size
+from nextone.sim.state import BACKOFF, COMPLETE, DEAD, GONE, IDLE, LONG, READY, SKIP, VALID, World
+from nextone.sim.watching import outcome_of
+
+WIDTH, HEIGHT = 960, 640  # pixels; even, as video encoders want
+PAST = 16  # impressions shown
+MARKS = ("♥", "+", "“", "➤", "✖", "☺")  # config.FEEDBACK: like, follow, comment, forward, hate, profile
+INK, SCREEN, PALE, PAPER, GROUND = "#1d2433", "#31394b", "#8a93a6", "#ffffff", "#eef1f6"
+COLOURS = {"complete": "#1a8f5c", "long": "#48b07f", "valid": "#8fcfb0", "short": "#c9ced8", "skip": "#e2604f"}
+
+
+class Candidate(NamedTuple):
+    """A live slot."""
+
+    slot: int
+    tag: int
+    duration_s: float
+    effective: float  # server's predicted rate of effective views
+    like: float
+    preloaded: float  # share of what is to be preloaded
+
+
+class Impression(NamedTuple):
+    """A past one."""
+
+    tag: int
+    play_s: float
+    duration_s: float
+    kind: str  # one of COLOURS
+    marks: str
+
+
+class Screen(NamedTuple):
+    """What there is to see."""
+
+    title: str
+    facts: tuple[str, ...]
+    slots: int
+    pool: list[Candidate]
+    past: list[Impression]  # newest first
+    acted: int  # slot whose video was shown last, -1 unknown
+
+
+def frame(world: World, i: int, acted: int, mode: str) -> str | NDArray[np.uint8]:
+    """The screen of the person in row i: text, or an image (HEIGHT, WIDTH, 3)."""
+    seen = screen(world, i, acted)
+    return text(seen) if mode == "ansi" else picture(seen)
+
+
+def screen(world: World, i: int, acted: int) -> Screen:
+    """What the phone of row i knows; acted: the slot whose video was shown last."""
+    p, user, videos = world.params[0], world.users[i], world.videos
+    ring, count = world.history[i], int(user["impression"]) + 1
+    over = count - (world.screen[i]["video"] >= 0)  # the one on screen is not over
+    oldest = max(over - PAST, count - len(ring), 0)
+    past = [_impression(ring[n % len(ring)], videos) for n in range(over - 1, oldest - 1, -1)]
+    pool = [_candidate(p, k, slot, videos) for k, slot in enumerate(world.pool[i]) if slot["rank"] != DEAD]
+    hour = (float(p["start_hour"]) + user["now_us"] / 3.6e9) % 24
+    state = user["request_state"]
+    page = "waits beside the pool" if state == READY else "under way" if IDLE < state <= BACKOFF else "none"
+    gone = " has left" if user["phase"] == GONE else ""
+    facts = (
+        f"{TIERS[user['tier']].replace('_', ' ')} on {LINK_CLASSES[user['link']]}"
+        + (", offline" if offline(user, user["now_us"]) else ""),
+        f"measured {user['rate_bps'] / 1e6:.1f} Mbit/s",
+        f"{int(hour):02d}:{int(hour % 1 * 60):02d}, minute {(user['now_us'] - user['opened_us']) / 6e7:.1f}",
+        f"{user['impression'] - user['impressions_before']} videos shown",
+        f"{user['left']} left of the page",
+        f"request: {page}",
+        f"wasted {user['wasted'] / 1e6:.1f} MB",
+    )
+    return Screen(f"person {user['user']}{gone}", facts, world.pool.shape[1], pool, past, int(acted))
+
+
+def _candidate(p: Any, k: int, slot: Any, videos: Any) -> Candidate:
+    video = videos[slot["video"]]
+    rates = 1 / (1 + np.exp(-slot["pxtr"] / 1000.0))
+    goal = preload_size(p, video, p["bitrates_bps"][max(slot["bitrate"], 0)])
+    share = min(float(slot["buffered"]) / max(goal, 1), 1.0)
+    return Candidate(k, int(video["tag"]), video["duration_us"] / 1e6, float(rates[0]), float(rates[2]), share)
+
+
+def _impression(past: Any, videos: Any) -> Impression:
+    video = videos[past["video"]]
+    play_us, bits = int(past["play_ms"]) * 1000, int(past["feedback"])
+    outcome = outcome_of(play_us, int(video["duration_us"]) // 1000 * 1000)
+    kinds = ((COMPLETE, "complete"), (LONG, "long"), (VALID, "valid"), (SKIP, "skip"))
+    kind = next((name for bit, name in kinds if outcome & bit), "short")
+    marks = "".join(mark for k, mark in enumerate(MARKS) if bits >> k & 1)
+    return Impression(int(video["tag"]), play_us / 1e6, video["duration_us"] / 1e6, kind, marks)
+
+
+def text(seen: Screen) -> str:
+    """The screen as lines of text."""
+    lines = [f"{seen.title} · " + " · ".join(seen.facts), "slot  tag  length  effective    like  preloaded"]
+    for c in seen.pool:
+        lines.append(
+            f"{c.slot:4d} {c.tag:4d} {c.duration_s:6.0f}s  {_bar(c.effective, 6)} {c.effective:4.0%}  {c.like:5.1%}"
+            f"  {_bar(c.preloaded, 6)}"
+        )
+    reactions = (f"{x.kind} {x.play_s:.0f}/{x.duration_s:.0f}s{x.marks}" for x in seen.past[:6])
+    shown = f" (slot {seen.acted})" if seen.acted >= 0 else ""
+    return "\n".join([*lines, f"last{shown}: " + (", ".join(reactions) or "nothing yet")]) + "\n"
+
+
+def _bar(share: float, width: int) -> str:
+    filled = round(share * width)
+    return "█" * filled + "░" * (width - filled)
+
+
+def picture(seen: Screen) -> NDArray[np.uint8]:
+    """The screen as an image (HEIGHT, WIDTH, 3): the phone on the left, the pool beside it, reactions below."""
+    figure = Figure(figsize=(WIDTH / 100, HEIGHT / 100), dpi=100, facecolor=GROUND)
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(HEIGHT, 0))
+    axes.set_axis_off()
+    _draw_phone(axes, seen)
+    _draw_pool(axes, seen)
+    _draw_past(axes, seen)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _draw_phone(axes: Any, seen: Screen) -> None:
+    _box(axes, 24, 24, 232, 430, INK, 22)
+    last = seen.past[0] if seen.past else None
+    _box(axes, 34, 48, 212, 382, SCREEN, 10)
+    _say(axes, 44, 70, seen.title, PAPER, 13, weight="bold")
+    for k, fact in enumerate(seen.facts):
+        _say(axes, 44, 94 + 19 * k, fact, PAPER, 9.5)
+    if last is None:
+        _say(axes, 140, 320, "choosing the first video", PAPER, 11, ha="center")
+        return
+    slot = f"slot {seen.acted}, " if seen.acted >= 0 else ""
+    _box(axes, 104, 238, 72, 72, _tag_colour(last.tag), 8)
+    _say(axes, 140, 274, last.marks or "▶", INK, 26, ha="center")
+    _say(axes, 140, 330, f"last: {slot}tag {last.tag}", PAPER, 11, ha="center")
+    _say(axes, 140, 356, f"{last.play_s:.1f} of {last.duration_s:.0f} s", PAPER, 15, ha="center", weight="bold")
+    _say(axes, 140, 380, last.kind, PAPER, 11, ha="center")
+    axes.add_patch(Rectangle((48, 404), 184, 8, color="#ffffff55", lw=0))
+    axes.add_patch(Rectangle((48, 404), 184 * min(last.play_s / max(last.duration_s, 1e-9), 1), 8, color=PAPER, lw=0))
+
+
+def _draw_pool(axes: Any, seen: Screen) -> None:
+    left, top, room = 280, 24, 430
+    _box(axes, left, top, WIDTH - left - 24, room, PAPER, 12)
+    _say(axes, left + 18, top + 20, f"candidate pool: {len(seen.pool)} of {seen.slots} slots", INK, 11.5, weight="bold")
+    for x, name in ((left + 18, "slot"), (left + 66, "tag"), (left + 130, "length"), (left + 190, "effective view"),
+                    (left + 400, "like"), (left + 460, "preloaded")):  # fmt: skip
+        _say(axes, x, top + 42, name, PALE, 8.5)
+    step = min((room - 66) / max(seen.slots, 1), 26.0)
+    size = min(9.5, step * 0.55)
+    for c in seen.pool:
+        y = top + 60 + step * c.slot + step / 2 - 6
+        tall = step * 0.62
+        _say(axes, left + 18, y, f"{c.slot}", INK, size)
+        axes.add_patch(Rectangle((left + 62, y - tall / 2), 14, tall, color=_tag_colour(c.tag), lw=0))
+        _say(axes, left + 84, y, f"{c.tag}", INK, size)
+        _say(axes, left + 130, y, f"{c.duration_s:.0f} s", INK, size)
+        _fill(axes, left + 190, y, 150, tall, c.effective, "#4a7bd0")
+        _say(axes, left + 348, y, f"{c.effective:.0%}", INK, size)
+        _say(axes, left + 400, y, f"{c.like:.1%}", INK, size)
+        _fill(axes, left + 460, y, 170, tall, c.preloaded, "#e0a13a")
+
+
+def _draw_past(axes: Any, seen: Screen) -> None:
+    left, top, tall, wide = 24, 474, 96, 54
+    _box(axes, left, top, WIDTH - 48, 144, PAPER, 12)
+    _say(axes, left + 16, top + 18, "last reactions, newest first: seconds played", INK, 10.5, weight="bold")
+    for k, (name, colour) in enumerate(COLOURS.items()):
+        axes.add_patch(Rectangle((left + 420 + 96 * k, top + 12), 12, 12, color=colour, lw=0))
+        _say(axes, left + 438 + 96 * k, top + 18, name, INK, 9)
+    base = top + 122
+    for k, x in enumerate(seen.past):
+        at = left + 18 + (wide + 1) * k
+        part = min(x.play_s / max(x.duration_s, 1e-9), 1.0)
+        axes.add_patch(Rectangle((at, base - 76), wide - 10, 76, color=GROUND, lw=0))
+        axes.add_patch(Rectangle((at, base - 76 * part), wide - 10, 76 * part, color=COLOURS[x.kind], lw=0))
+        axes.add_patch(Rectangle((at, base + 2), wide - 10, 5, color=_tag_colour(x.tag), lw=0))
+        _say(axes, at + (wide - 10) / 2, base - tall + 32, x.marks, INK, 12, ha="center")
+        _say(axes, at + (wide - 10) / 2, base - 9, f"{x.play_s:.0f} s", INK, 8.5, ha="center")
+
+
+def _fill(axes: Any, x: float, y: float, wide: float, tall: float, share: float, colour: str) -> None:
+    axes.add_patch(Rectangle((x, y - tall / 2), wide, tall, color=GROUND, lw=0))
+    axes.add_patch(Rectangle((x, y - tall / 2), wide * share, tall, color=colour, lw=0))
+
+
+def _box(axes: Any, x: float, y: float, wide: float, tall: float, colour: Any, corner: float) -> None:
+    shape = f"round,pad=0,rounding_size={corner}"
+    axes.add_patch(FancyBboxPatch((x, y), wide, tall, boxstyle=shape, facecolor=colour, edgecolor="none"))
+
+
+def _say(axes: Any, x: float, y: float, words: str, colour: str, size: float, **style: Any) -> None:
+    axes.text(x, y, words, color=colour, fontsize=size, va="center", family="DejaVu Sans", **style)
+
+
+def _tag_colour(tag: int) -> Any:
+    return colormaps["tab20"](tag * 7 % 20)

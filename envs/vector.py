@@ -1,0 +1,290 @@
+"""The native vector environment: thousands of people in one process, each at their own decision.
+
+`gymnasium.make_vec("nextone/NextOne-v0", num_envs=1024)`. One step moves every person to the next decision or to the
+end of the session, in one compiled call (`envs/batch.py`); `envs/single.py` is row 0 of a batch of one, `envs/sb3.py`
+the same for stable-baselines3. Dynamics are `sim`'s, observations `envs/features.py`'s, reward `envs/reward.py`'s.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium import spaces
+from gymnasium.error import ClosedEnvironmentError, ResetNeeded
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import ArrayLike, NDArray
+
+from nextone.sim.config import Scenario
+from nextone.sim.scenario import SettingError
+from nextone.sim.state import World
+
+from .arguments import (
+    OPTIONS,
+    ScenarioLike,
+    known,
+    links_of,
+    observation_space,
+    one_of,
+    people_of,
+    scenario_of,
+    seeds_of,
+    waits_of,
+    whole,
+)
+from .batch import Batch, Moved, Observations, Rows
+from .episode import UNBORN
+from .reward import COMPONENTS, RewardWeights, reward_weights
+
+
+class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
+    """N people, each choosing among the candidates on their phone.
+
+    scenario: a Scenario, a TOML file, a dict of "section.field" settings, or None for the defaults; how many people and
+    servers it has does not matter. reward: a preset of `envs/reward.py`, a dict of weights, or RewardWeights.
+    max_steps: truncate after so many steps. invalid_action: what a dead slot does, "nearest" live one or "raise".
+    inference: whether a decision takes the phone's time (False: none). refresh: one more action, the last, asks for a
+    page now; request_budget: at most so often an episode. queue_waits: waits in the server's queue, microseconds by
+    rising probability (None: ample servers). Raises SettingError for what cannot be used.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 2}
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        scenario: ScenarioLike = None,
+        reward: str | Mapping[str, float] | RewardWeights = "default",
+        max_steps: int | None = None,
+        invalid_action: str = "nearest",
+        inference: bool = False,
+        refresh: bool = False,
+        request_budget: int | None = None,
+        queue_waits: Sequence[int] | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        render_mode: str | None = None,
+    ) -> None:
+        whole("num_envs", num_envs, 1)
+        whole("max_steps", 1 if max_steps is None else max_steps, 1)
+        whole("request_budget", 0 if request_budget is None else request_budget, 0)
+        one_of("invalid_action", invalid_action, ("nearest", "raise"))
+        one_of("render_mode", render_mode, (None, *self.metadata["render_modes"]))
+        one_of("autoreset_mode", autoreset_mode, (*AutoresetMode, *(mode.value for mode in AutoresetMode)))
+        if request_budget is not None and not refresh:
+            raise SettingError("request_budget is for nextone/NextOneRefresh-v0, where a policy may ask for pages")
+        self.num_envs, self.render_mode, self.refresh = num_envs, render_mode, refresh
+        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.metadata = self.metadata | {"autoreset_mode": self.autoreset_mode}
+        self.weights, self.scenario = reward_weights(reward), scenario_of(scenario)
+        self._raises = invalid_action == "raise"
+        self._batch = Batch(
+            num_envs,
+            self.scenario,
+            self.weights,
+            max_steps=max_steps or 0,
+            budget=-1 if request_budget is None else request_budget,
+            refresh=refresh,
+            inference=inference,
+            queue_waits=waits_of(queue_waits),
+        )
+        self._seeded = np.zeros(num_envs, np.bool_)
+        actions = self._batch.actions
+        self.single_observation_space = observation_space(self._batch.slots, self._batch.past, actions)
+        self.single_action_space = spaces.Discrete(actions)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+
+    # -- gymnasium's interface ----------------------------------------------------------------------------------------
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observations, dict[str, Any]]:
+        """Fresh episodes: row i of seed s is the single environment of seed s + i, episode 0; without a seed, each
+        row's next episode.
+
+        options: "person" (a number or (N,) of them; 0 if not said), "network" (a link class or N of them; as drawn if
+        not said), "scenario" (for all rows, until the next reset of all; of the same pool and history), "reset_mask"
+        ((N,) bool: which rows; the others stay as they are). Raises SettingError for anything else.
+        """
+        options = {} if options is None else options
+        known("reset has no option", options, OPTIONS)
+        self._open()
+        which = self._reset_rows(options.get("reset_mask"))
+        if "scenario" in options or len(which) == self.num_envs:
+            self._use_for_all(scenario_of(options["scenario"]) if "scenario" in options else self.scenario, which)
+        people, links = people_of(options.get("person"), self.num_envs), links_of(options.get("network"), self.num_envs)
+        self._seed(seeds_of(seed, self.num_envs), which)
+        episodes = self._batch.episodes
+        episodes["person"][which], episodes["link"][which] = people[which], links[which]
+        observations = self._batch.begin(which)
+        return observations, self._about(np.isin(self._batch.rows, which))
+
+    def step(
+        self, actions: ArrayLike
+    ) -> tuple[Observations, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+        """Every row acts: observations, rewards, terminations, truncations, info.
+
+        info: executed_slot, components (a dict), person, session_min, episode_number: arrays (N,), each with a mask
+        under its name with a leading underscore, and final_obs and final_info where autoreset keeps them.
+        """
+        self._begun()
+        again = self._batch.over()
+        moved = self.advance(actions)
+        observations = moved.observations
+        info = self._about(np.ones(self.num_envs, np.bool_)) | self._told(moved.components, moved.shown, ~again)
+        ended = moved.terminated | moved.truncated
+        if self.autoreset_mode == AutoresetMode.SAME_STEP and ended.any():
+            which = np.flatnonzero(ended)
+            final = np.full(self.num_envs, None, dtype=object)
+            for i in which:
+                final[i] = {name: array[i].copy() for name, array in observations.items()}
+            last = self._about(ended) | self._told(moved.components, moved.shown, ended)
+            observations = self.restart(which, observations)
+            info = self._about(np.ones(self.num_envs, np.bool_)) | self._told(moved.components, moved.shown, ~ended)
+            info |= {"final_obs": final, "_final_obs": ended, "final_info": last, "_final_info": ended.copy()}
+        return observations, moved.reward, moved.terminated, moved.truncated, info
+
+    def render(self) -> tuple[Any, ...] | None:
+        """Every person's screen: text ("ansi") or an image (H, W, 3) uint8 ("rgb_array"); None without a mode."""
+        from .screen import frame  # matplotlib: few need it
+
+        self._begun()
+        if self.render_mode is None:
+            return None
+        return tuple(frame(self.world, i, self._batch.shown[i], self.render_mode) for i in range(self.num_envs))
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """What each row may do now, (N, A): the masks of the last observations."""
+        self._begun()
+        return self._batch.masks.copy()
+
+    def close_extras(self) -> None:
+        """Part of `close`: threads end."""
+        self._batch.close()
+
+    # -- what single.py and sb3.py share ------------------------------------------------------------------------------
+
+    @property
+    def world(self) -> World:
+        """The world that all rows live in; `reset` with another scenario makes another one."""
+        return self._batch.world
+
+    def advance(self, actions: ArrayLike) -> Moved:
+        """One step of every row, without info. Rows that are over begin anew, but for autoreset mode DISABLED."""
+        self._begun()
+        acts, over = self._checked(actions), self._batch.over()
+        if self.autoreset_mode == AutoresetMode.DISABLED and over.any():
+            raise ResetNeeded(f"environment {int(np.argmax(over))} has ended; reset it before the next step")
+        return self._batch.step(acts)
+
+    def restart(self, which: Rows, observations: Observations) -> Observations:
+        """The next episodes of the rows `which` (n,), seen in their rows of fresh observations."""
+        return self._batch.restart(which, observations)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """All that changes from step to step, as arrays with a row per person; write into them to go back to a state
+        of an environment made alike."""
+        return self._batch.state()
+
+    def about(self, i: int) -> dict[str, Any]:
+        """Who is in row i, and how long the session has lasted."""
+        user, episode = self.world.users[i], self._batch.episodes[i]
+        return {
+            "person": int(episode["person"]),
+            "episode_number": int(episode["number"]),
+            "session_min": float((user["now_us"] - user["opened_us"]) / 6e7),
+        }
+
+    # -- the inside ---------------------------------------------------------------------------------------------------
+
+    def _use_for_all(self, scenario: Scenario, which: NDArray[np.int64]) -> None:
+        used = self._batch.scenario
+        if scenario == used:
+            return
+        if len(which) < self.num_envs:
+            raise SettingError("option scenario holds for all rows; reset all of them, without a reset_mask")
+        for name, new, old in (
+            ("pool slots", scenario.pool_slots, used.pool_slots),
+            ("client.history", scenario.client.history, used.client.history),
+        ):
+            if new != old:
+                raise SettingError(f"option scenario has {name}={new}, the observation {old}; make a new environment")
+        self._batch.use(scenario)
+
+    def _reset_rows(self, mask: Any) -> NDArray[np.int64]:
+        if mask is None:
+            return self._batch.rows
+        good = isinstance(mask, np.ndarray) and mask.shape == (self.num_envs,) and mask.dtype == np.bool_
+        if not good or not mask.any():
+            raise SettingError(f"reset_mask must be a bool array of shape ({self.num_envs},) with at least one True")
+        if not mask.all():
+            self._begun_but(mask)
+        return np.flatnonzero(mask)
+
+    def _seed(self, seeds: list[int | None], which: NDArray[np.int64]) -> None:
+        """Row i's seed and episode number: a seed begins at episode 0; without one it is the next."""
+        given = [seed for seed in seeds if seed is not None]
+        if given:
+            super().reset(seed=given[0])
+        for i in which.tolist():
+            episode, seed = self._batch.episodes[i], seeds[i]
+            if seed is not None:
+                episode["seed"], episode["number"] = seed, 0
+            elif self._seeded[i]:
+                episode["number"] += 1
+            else:
+                episode["seed"] = np.uint64((int(self.np_random_seed or 0) + i) % 2**64)
+            self._seeded[i] = True
+
+    def _checked(self, actions: ArrayLike) -> NDArray[np.int64]:
+        """Actions as int64 (N,). Raises ValueError."""
+        acts = np.asarray(actions)
+        size = self._batch.actions
+        if acts.shape != (self.num_envs,):
+            raise ValueError(f"actions have shape {acts.shape}, must be ({self.num_envs},): one for each environment")
+        if acts.dtype.kind not in "iu":
+            raise ValueError(f"actions are {acts.dtype}, must be whole numbers in [0, {size})")
+        wrong = (acts < 0) | (acts >= size)
+        if wrong.any():
+            i = int(np.argmax(wrong))
+            raise ValueError(f"action {acts[i]} of environment {i} must be in [0, {size})")
+        acts = acts.astype(np.int64)
+        if self._raises:
+            dead = ~self._batch.masks[self._batch.rows, acts] & ~self._batch.over()
+            if dead.any():
+                i = int(np.argmax(dead))
+                live = np.flatnonzero(self._batch.masks[i]).tolist()
+                raise ValueError(f"action {acts[i]} of environment {i} is masked; allowed are {live}")
+        return acts
+
+    def _about(self, mask: NDArray[np.bool_]) -> dict[str, Any]:
+        """Who is where, for the rows of the mask."""
+        users, episodes = self.world.users, self._batch.episodes
+        told = {
+            "person": episodes["person"].astype(np.int64) * mask,
+            "episode_number": episodes["number"] * mask,
+            "session_min": (users["now_us"] - users["opened_us"]) / 6e7 * mask,
+        }
+        return told | {f"_{name}": mask.copy() for name in told}
+
+    def _told(self, components: NDArray[Any], shown: NDArray[Any], mask: NDArray[np.bool_]) -> dict[str, Any]:
+        """What the step brought, for the rows of the mask."""
+        parts: dict[str, Any] = {name: components[:, k] * mask for k, name in enumerate(COMPONENTS)}
+        parts |= {f"_{name}": mask.copy() for name in COMPONENTS}
+        return {
+            "components": parts, "_components": mask.copy(),
+            "executed_slot": shown * mask, "_executed_slot": mask.copy(),
+        }  # fmt: skip
+
+    def _open(self) -> None:
+        if self.closed:
+            raise ClosedEnvironmentError("the environment is closed; make a new one")
+
+    def _begun(self) -> None:
+        self._open()
+        self._begun_but(np.zeros(self.num_envs, np.bool_))
+
+    def _begun_but(self, which: NDArray[np.bool_]) -> None:
+        if ((self._batch.episodes["state"] == UNBORN) & ~which).any():
+            raise ResetNeeded("the environment was not reset yet; call reset first")

@@ -1,0 +1,32 @@
+"""Rules that know the reward: what a trained policy has to beat. Called by `experiments/train_rl.py` and tests.
+
+Greedy on what the server predicts the next impression to bring; and the same per second that it may take, since people
+leave after some time, not after some impressions, so that short videos leave room for others.
+"""
+
+import numpy as np
+
+from nextone.envs.features import MOST_S, C, Observation
+from nextone.envs.reward import RewardWeights
+from nextone.policies.base import Scores
+from nextone.policies.rules import rates
+
+PREDICTED = ("valid_play", "long_view", "like", "follow", "comment", "forward", "hate")  # as features.RATES
+PAUSE_S = 5.0  # Assumed: what an impression takes besides its video
+
+
+class RewardGreedy:
+    """Expected reward of the next impression, by the server's predictions."""
+
+    def __init__(self, weights: RewardWeights, per_second: bool = False) -> None:
+        self.worth = np.array([getattr(weights, name) for name in PREDICTED], np.float32)
+        self.watch_s, self.per_second = weights.watch_s, per_second
+        self.__name__ = "reward_per_second" if per_second else "reward_greedy"
+
+    def __call__(self, observation: Observation) -> Scores:
+        chances = rates(observation.candidates, C.pevtr)  # (N, P, 7)
+        duration_s = np.expm1(observation.candidates[..., C.duration] * np.log1p(MOST_S))
+        brings = (chances * self.worth).sum(-1) + self.watch_s * chances[..., 0] * duration_s
+        if self.per_second:
+            brings = brings / (PAUSE_S + duration_s)
+        return np.asarray(brings, np.float32)

@@ -1,0 +1,118 @@
+"""The pointer as actor and critic of sb3-contrib's MaskablePPO. Called by `experiments/train_rl.py`.
+
+Masks are in the observation, so the pointer applies them itself. All luck is the model's own: a torch generator for
+actions, and shuffles keyed by (seed, epoch); both are restored by `experiments/train_resume.py`.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from sb3_contrib import MaskablePPO
+from sb3_contrib.common.maskable.buffers import MaskableDictRolloutBuffer, MaskableDictRolloutBufferSamples
+from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
+from stable_baselines3.common.policies import BasePolicy
+from torch import Tensor
+
+from nextone.policies.pointer import Pointer
+
+Seen = dict[str, Tensor]
+
+
+def new_pointer(space: spaces.Dict, actions: int, width: int, seed: int) -> Pointer:
+    """A fresh network for such observations, its weights drawn from the seed."""
+    slots = space["candidates"].shape or (0,)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Pointer(width, refresh=actions > slots[0])
+
+
+def look_at(network: Pointer, seen: Seen) -> tuple[Tensor, Tensor]:
+    """(scores (N, A), value (N,)) of the observations."""
+    scores, value = network(seen["candidates"], seen["history"], seen["context"], seen["mask"])
+    return scores, value
+
+
+class PointerActorCritic(MaskableActorCriticPolicy):  # type: ignore[misc]  # untyped library
+    """SB3's interface around `Pointer`; none of SB3's own layers."""
+
+    def __init__(
+        self, observation_space: spaces.Dict, action_space: spaces.Discrete, lr_schedule: Any, *, width: int, seed: int,
+        **_: Any,
+    ) -> None:  # fmt: skip
+        BasePolicy.__init__(self, observation_space, action_space, normalize_images=False)
+        self.network = new_pointer(observation_space, int(action_space.n), width, seed)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.optimizer = torch.optim.Adam(self.parameters(), lr=lr_schedule(1), eps=1e-5, fused=True)
+
+    def forward(
+        self, obs: Seen, deterministic: bool = False, action_masks: Any = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Actions (N,), values (N,) and log-probabilities (N,)."""
+        scores, value = look_at(self.network, obs)
+        if deterministic:
+            actions = scores.argmax(1)
+        else:  # Gumbel's trick: the largest of logit + Gumbel noise is a draw from the softmax
+            noise = torch.empty_like(scores).exponential_(generator=self.generator)
+            actions = (scores - noise.log()).argmax(1)
+        chances = torch.log_softmax(scores, 1)
+        return actions, value, chances.gather(1, actions[:, None])[:, 0]
+
+    def evaluate_actions(
+        self, obs: Seen, actions: Tensor, action_masks: Any = None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Values (N,), log-probabilities (N,) and entropies (N,)."""
+        scores, value = look_at(self.network, obs)
+        chances = torch.log_softmax(scores, 1)
+        entropy = -(chances.exp() * chances).sum(1)
+        return value, chances.gather(1, actions[:, None])[:, 0], entropy
+
+    def predict_values(self, obs: Seen) -> Tensor:
+        """Values (N,)."""
+        return look_at(self.network, obs)[1]
+
+    def _predict(self, observation: Seen, deterministic: bool = False, action_masks: Any = None) -> Tensor:
+        return self(observation, deterministic)[0]
+
+
+class KeyedRolloutBuffer(MaskableDictRolloutBuffer):  # type: ignore[misc]  # untyped library
+    """Batches in an order that depends on (seed, epoch) alone; observations become tensors once a rollout."""
+
+    def __init__(self, *args: Any, seed: int = 0, **kwargs: Any) -> None:
+        self.seed, self.epoch = seed, 0
+        super().__init__(*args, **kwargs)
+
+    def get(self, batch_size: int | None = None) -> Iterator[MaskableDictRolloutBufferSamples]:
+        """One epoch. batch_size None: all in one."""
+        assert self.full
+        size = self.buffer_size * self.n_envs
+        order = torch.from_numpy(np.random.Generator(np.random.Philox(key=[self.seed, self.epoch])).permutation(size))
+        self.epoch += 1
+        seen = {name: _flat(array) for name, array in self.observations.items()}
+        numbers = [_flat(x) for x in (self.actions, self.values, self.log_probs, self.advantages, self.returns)]
+        for start in range(0, size, batch_size or size):
+            which = order[start : start + (batch_size or size)]
+            actions, *others = (x.index_select(0, which) for x in numbers)
+            yield MaskableDictRolloutBufferSamples(
+                {name: x.index_select(0, which) for name, x in seen.items()}, actions, *others, None
+            )
+
+
+def _flat(array: Any) -> Tensor:
+    """(T, N, ...) of the buffer as a tensor (T * N, ...), nothing copied."""
+    return torch.from_numpy(array.reshape(-1, *array.shape[2:]))
+
+
+def make_ppo(env: Any, *, seed: int, width: int, **hyperparameters: Any) -> MaskablePPO:
+    """MaskablePPO with a fresh pointer and luck of its own."""
+    return MaskablePPO(
+        PointerActorCritic,
+        env,
+        policy_kwargs={"width": width, "seed": seed},
+        rollout_buffer_class=KeyedRolloutBuffer,
+        rollout_buffer_kwargs={"seed": seed},
+        device="cpu",
+        **hyperparameters,
+    )

@@ -1,0 +1,103 @@
+"""A policy trained by reinforcement learning, from its checkpoint: `rl:DIR`.
+
+It shows what it was trained to choose: the best live slot gets 1, the others 0, so that a driver preloads as the
+environments do. Called by `policies/names.py`; training is in `experiments/train_rl.py`.
+"""
+
+import hashlib
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nextone.envs.features import Observation, X, feature_table_markdown
+from nextone.sim.config import Scenario
+from nextone.sim.scenario import MAX_LINE, scenario_toml
+
+from .base import Scores
+from .checkpoint import MODEL, Checkpoint, CheckpointError, best_checkpoint, load_into
+from .pointer import Pointer
+
+KIND = "pointer"
+PAD_TO = 64  # people in every forward pass: then nobody's scores depend on who else is asked
+MOST_WIDTH = 1024
+FREE = {("population", "users"), ("server", "workers")}  # fields in which a world may differ from the one trained in
+
+
+class RlPolicy:
+    """A trained pointer as a Policy (`policies/base.py`), without memory. `pad_to`: ask about so many at once."""
+
+    pad_to = PAD_TO
+
+    def __init__(self, network: Pointer, name: str = "rl") -> None:
+        self.network, self.__name__ = network.eval(), name
+
+    def start(self, n: int) -> None:
+        return None
+
+    @torch.inference_mode()
+    def __call__(self, observation: Observation, memory: None) -> tuple[Scores, None]:
+        candidates, history, context, mask = map(torch.from_numpy, observation)
+        if self.network.ask is not None:
+            mask = torch.cat([mask, context[:, X.may_ask, None] > 0], 1)
+        scores, _ = self.network(candidates, history, context, mask)
+        shown = torch.zeros_like(scores).scatter_(1, scores.argmax(1, keepdim=True), 1.0)
+        return shown.numpy(), None
+
+
+def load_rl(path: Path, scenario: Scenario | None = None) -> RlPolicy:
+    """The policy of a run's best whole checkpoint, or of the one that `path` is.
+
+    Raises CheckpointError: nothing there, damaged, not trained on these features, or not in this scenario (if one is
+    given; how many people and servers it has does not matter)."""
+    checkpoint = best_checkpoint(path)
+    check_fits(checkpoint, scenario)
+    network = network_of(checkpoint)
+    load_into({name: tensor.numpy() for name, tensor in network.state_dict().items()}, checkpoint.tensors[MODEL])
+    return RlPolicy(network, f"rl:{path}")
+
+
+def network_of(checkpoint: Checkpoint) -> Pointer:
+    """A network of the checkpoint's kind and size, its weights not loaded yet. Raises CheckpointError."""
+    about = checkpoint.about
+    width, refresh = about.get("width"), about.get("refresh")
+    if about.get("kind") != KIND or type(width) is not int or not 1 <= width <= MOST_WIDTH or type(refresh) is not bool:
+        raise CheckpointError(f"checkpoint {str(checkpoint.path)!r} does not hold a pointer network")
+    return Pointer(width, refresh)
+
+
+def check_fits(checkpoint: Checkpoint, scenario: Scenario | None) -> None:
+    """Raises CheckpointError if it was trained on other features, or in another scenario."""
+    where = f"checkpoint {str(checkpoint.path)!r}"
+    if checkpoint.about.get("features") != features_hash():
+        raise CheckpointError(f"{where} was trained on another table of features than this version's; train it anew")
+    if scenario is None:
+        return
+    text = checkpoint.about.get("scenario")
+    try:
+        if not isinstance(text, str) or max(map(len, text.splitlines()), default=0) > MAX_LINE:
+            raise ValueError
+        trained = tomllib.loads(text)
+    except (ValueError, RecursionError):
+        raise CheckpointError(f"{where} does not say in which scenario it was trained") from None
+    for name, was, now in differences(trained, tomllib.loads(scenario_toml(scenario, comments=False))):
+        raise CheckpointError(
+            f"{where} was trained with {name}={was}, here it is {now}; train one for this scenario (nextone train rl)"
+        )
+
+
+def differences(a: dict[str, Any], b: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """(section.field, value in a, in b) of what differs between two scenarios read from TOML, FREE fields apart."""
+    for section in sorted({*a, *b}):
+        left, right = (x.get(section) if isinstance(x.get(section), dict) else {} for x in (a, b))
+        for field in sorted({*left, *right}):
+            was, now = left.get(field), right.get(field)
+            if (section, field) not in FREE and was != now:
+                yield f"{section}.{field}", str(was)[:60], str(now)[:60]
+
+
+def features_hash() -> str:
+    """Of the table of features: a network fits one table only."""
+    return hashlib.sha256(feature_table_markdown().encode()).hexdigest()
