@@ -346,7 +346,7 @@ def validate(
         Path | None,
         typer.Option(metavar="LOG", help="Your own log, CSV or Parquet.  [default: the shipped KuaiRand-Pure]"),
     ] = None,
-    users: Annotated[int | None, typer.Option(help="People simulated.  [default: 3000]", min=10)] = None,
+    users: Annotated[int | None, typer.Option(help="People simulated.  [default: 5000]", min=10)] = None,
     seed: Seed = 0,
     settings: Settings = None,
     scenario: ScenarioFile = None,
