@@ -112,7 +112,7 @@ def compare(
     workers: Annotated[int | None, typer.Option(help="Processes.  [default: one per core]")] = None,
     robust: Annotated[
         int | None,
-        typer.Option(metavar="K", help="Repeat it under K parameter sets that fit the log: do signs hold? 32 is usual."),
+        typer.Option(metavar="K", help="Repeat it under K parameter sets that fit the log: do signs hold? Usual: 32."),
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Save Parquet tables and a figure there.")] = None,
     as_json: Json = False,
