@@ -1,8 +1,8 @@
 """Fitting people to a log: the scenario under which simulated people show the facts that the log shows.
 
-Play times are fitted on the people of a simulated fortnight (`experiments/play_fit.py`), which is then simulated anew, since
-other play times change moods, sessions and pages; feedback follows from rates by how long was watched. Intervals are a
-bootstrap over people, of the log and of the simulation. Called by `nextone calibrate`.
+Play times are fitted on the people of a simulated fortnight (`experiments/play_fit.py`), which is then simulated anew,
+since other play times change moods, sessions and pages; feedback follows from rates by how long was watched. Intervals
+are a bootstrap over people, of the log and of the simulation. Called by `nextone calibrate`.
 """
 
 import math
@@ -107,8 +107,9 @@ def calibrate(
     simulated = [facts(again, weight) for weight in resamples(rng, dense.users, DRAWS)]
     draws = spread_of_fit(model, fit, moments, resampled, simulated, rest)
     step()
+    ends = {name: np.quantile([d[name] for d in draws], (0.025, 0.975)) for name in settings}
     estimates = tuple(
-        Estimate(name, value, *(float(q) for q in np.quantile([d[name] for d in draws], (0.025, 0.975))), get(Scenario(), name))
+        Estimate(name, value, *(float(q) for q in ends[name]), get(Scenario(), name))
         for name, value in settings.items()
     )
     cost = 0.5 * float(np.sum(((fit.simulated - moments.value) / moments.error) ** 2))
@@ -118,7 +119,7 @@ def calibrate(
 def resamples(rng: np.random.Generator, users: int, draws: int) -> Iterator[Array]:
     """Which people count in each draw: a random half.
 
-    As far from the whole as a bootstrap sample is, but nobody comes twice: that would inflate every fact about pairs."""
+    As far from the whole as a bootstrap sample is, but nobody comes twice: that would inflate facts about pairs."""
     for _ in range(draws):
         yield (rng.permutation(users) < users / 2).astype(float)
 
@@ -147,7 +148,7 @@ def settings_of(scenario: Scenario, values: dict[str, float]) -> list[str]:
 
 
 def catalogue_settings(log: UserLog) -> list[str]:
-    """The catalogue's lengths and tags: ours if the log's videos look like KuaiRand's, else a synthetic one like them."""
+    """The catalogue's lengths and tags: ours if the log's videos look like KuaiRand's, else synthetic and alike."""
     first = np.unique(log.video, return_index=True)[1]
     length_s = log.duration_ms[first] / 1e3
     real_s = make_catalogue(Scenario()).videos["duration_us"][:REAL_VIDEOS] / 1e6
@@ -170,8 +171,9 @@ def moments_of(told: dict[str, float], resampled: list[dict[str, float]]) -> tup
             names.append(name)
             value.append(told[name])
             error.append(math.hypot(spread, tolerance / 3))
-    missing = sorted({name.split(":")[0].split(",")[0] for name in fitted_facts()} - {n.split(":")[0].split(",")[0] for n in names})
-    return Moments(tuple(names), np.array(value), np.array(error)), [f"the log does not tell: {x}" for x in missing]
+    wanted, found = ({name.split(":")[0].split(",")[0] for name in some} for some in (fitted_facts(), names))
+    missing = [f"the log does not tell: {x}" for x in sorted(wanted - found)]
+    return Moments(tuple(names), np.array(value), np.array(error)), missing
 
 
 def feedback_settings(told: dict[str, float], suits: Array) -> dict[str, float]:
@@ -201,7 +203,8 @@ def feedback_settings(told: dict[str, float], suits: Array) -> dict[str, float]:
 def person_settings(told: dict[str, float]) -> dict[str, float]:
     """Spread of feedback between people and videos, in closed form: both are small against the mean's own variance."""
     found = {}
-    rate, users, videos = (told.get(x, np.nan) for x in ("like", "spread between users: like", "spread between videos: like"))
+    names = ("like", "spread between users: like", "spread between videos: like")
+    rate, users, videos = (told.get(name, np.nan) for name in names)
     if np.isfinite(users):
         found["feedback.user_icc"] = float(np.clip(users, 0.002, 0.99))
     if np.isfinite(videos) and rate > 0:
@@ -213,7 +216,8 @@ def session_settings(known: dict[str, float], lived: Fortnight, scenario: Scenar
     """Leaving and coming back, so that sessions have the stated means."""
     found, s = {}, scenario.sessions
     if "impressions a session" in known:
-        found["sessions.leave_per_min"] = s.leave_per_min * lived.session_impressions.mean() / known["impressions a session"]
+        ratio = lived.session_impressions.mean() / known["impressions a session"]
+        found["sessions.leave_per_min"] = s.leave_per_min * ratio
     if "sessions a day" in known:
         people, days = int(lived.person_of_session.max()) + 1, float(lived.open_day.max()) + 1
         cycle_h = 24 / (len(lived.open_day) / people / days)
@@ -261,7 +265,9 @@ def spread_of_fit(
 def unidentified(log: UserLog, known: dict[str, float]) -> list[str]:
     """What the log cannot tell, one line each: these stay at their defaults."""
     lines = ["network, player, client, server, phone: a log of impressions shows what was watched, not how it arrived"]
-    lines.append("interests.drift, satiation, new_interest; population.taste_sd, taste_spread: what was shown was chosen")
+    lines.append(
+        "interests.drift, satiation, new_interest; population.taste_sd, taste_spread: what was shown was chosen"
+    )
     lines.append("feedback.match_slope; sessions: satisfaction, patience, time away: never observed")
     if RANDOM[0] not in known:
         lines.append("population.match_sd: needs videos shown at random (a column `randomised`)")

@@ -1,7 +1,7 @@
 """A fit on disk: the scenario as TOML, and beside it `NAME.fit.json` with intervals and parameter sets.
 
-The sets are what `nextone compare --robust` draws from. The shipped defaults have theirs in the package. Called by the command
-line.
+The sets are what `nextone compare --robust` draws from. The shipped defaults have theirs in the package. Called by the
+command line.
 """
 
 import json
@@ -63,8 +63,8 @@ def load_fit(scenario: Path | None) -> FitFile:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingError(
-            f"--robust needs the fit of {str(scenario)!r}: {path.name} cannot be read ({error}); `nextone calibrate --out` "
-            "writes it beside the scenario"
+            f"--robust needs the fit of {str(scenario)!r}: {path.name} cannot be read ({error}); "
+            "`nextone calibrate --out` writes it beside the scenario"
         ) from None
     return _parsed(text, str(path))
 
@@ -81,7 +81,8 @@ def _parsed(text: str, name: str) -> FitFile:
         if content["format"] != FORMAT:
             raise ValueError(f"format {content['format']!r} is not {FORMAT}")
         estimates = tuple(
-            Estimate(str(e["name"]), *(float(e[k]) for k in ("value", "low", "high", "before"))) for e in content["parameters"]
+            Estimate(str(e["name"]), *(float(e[k]) for k in ("value", "low", "high", "before")))
+            for e in content["parameters"]
         )
         draws = tuple(
             {e.name: float(x) for e, x in zip(estimates, row, strict=True)} for row in content["draws"]
@@ -97,8 +98,8 @@ def fit_table(fit: Calibration, log: str) -> Table:
     """The parameters with their intervals, for people."""
     table = Table(
         title=f"Fitted to {log}", title_justify="left", caption_justify="left",
-        caption="95 % intervals: random halves of the people, of the log and of the simulation.\nLeft at their defaults:\n  "
-        + "\n  ".join(fit.missed),
+        caption="\n  ".join(["95 % intervals: random halves of the people, of the log and of the simulation.\n"
+                            "Left at their defaults:", *fit.missed]),
     )  # fmt: skip
     table.add_column("parameter", no_wrap=True)
     for heading in ("fitted", "95 %", "default"):

@@ -1,8 +1,8 @@
 """Play times as a function of the parameters, and the parameters under which their facts agree with a log's.
 
-What people are like (their lasting effect, mood, a video's quality, interest) is taken from a simulated fortnight; given
-those, play times are drawn again and again under other parameters, with the same luck, until the facts agree: the method
-of simulated moments. Called by `experiments/calibrate.py`.
+What people are like (their lasting effect, mood, a video's quality, interest) is taken from a simulated fortnight;
+given those, play times are drawn again and again under other parameters, with the same luck, until the facts agree: the
+method of simulated moments. Called by `experiments/calibrate.py`.
 """
 
 import math
@@ -46,9 +46,7 @@ PLAY = (
     Parameter("watching.watch_log_slope", ""),
     Parameter("watching.loop", "logit"),
     Parameter("watching.loop_log_mean", ""),
-    Parameter("watching.loop_log_sd", "log"),
     Parameter("watching.react_log_mean", ""),
-    Parameter("watching.react_log_sd", "log"),
     Parameter("population.person_sd", "log", 0),
     Parameter("interests.mood_sd", "log", 1),
     Parameter("catalogue.quality_sd", "log", 2),
@@ -90,8 +88,8 @@ def play_times_ms(params, latent, stretch, duration_us, draws, out):
         logit = p.stay + length_logit(p, duration_us[k])
         for j in range(latent.shape[1]):
             logit += stretch[j] * latent[k, j]
-        u_stay, z_time, z_dead, u_loop, z_end = draws[k, 0], draws[k, 1], draws[k, 2], draws[k, 3], draws[k, 4]
-        out[k] = watch_time_us(p, logit, stretch[0] * latent[k, 0], duration_us[k], u_stay, z_time, z_dead, u_loop, z_end) // 1000
+        person, d = stretch[0] * latent[k, 0], draws[k]
+        out[k] = watch_time_us(p, logit, person, duration_us[k], d[0], d[1], d[2], d[3], d[4]) // 1000
 
 
 def to_scale(value: float, scale: str) -> float:
@@ -118,7 +116,9 @@ def get(scenario: Scenario, name: str) -> float:
 class PlayModel:
     """Facts of play times as a function of the parameters, everything else as in one simulated fortnight."""
 
-    def __init__(self, scenario: Scenario, log: UserLog, latent: Array, parameters: tuple[Parameter, ...] = PLAY, seed: int = 0):
+    def __init__(
+        self, scenario: Scenario, log: UserLog, latent: Array, parameters: tuple[Parameter, ...] = PLAY, seed: int = 0
+    ):
         self.scenario, self.parameters = scenario, parameters
         self._log, self._duration_us = log, log.duration_ms * 1000
         self._latent = latent.copy()
@@ -161,8 +161,8 @@ class PlayModel:
         return self._plays_ms(x, self._latent, self._duration_us)
 
     def suits(self, x: Array) -> Array:
-        """Mean factor of feedback by how well the video suits, (2, 4): of the likes (hates) by level of play time: short,
-        middling, long, completed."""
+        """Mean factor of feedback by how well the video suits, (2, 4): of the likes (hates) by level of play time:
+        short, middling, long, completed."""
         log = replace(self._log, play_ms=self.plays_ms(x))
         bits = outcomes(log)
         level = np.where(log.play_ms * 1000 < SHORT_US, 0, 1)

@@ -35,7 +35,8 @@ def robustness(
 ) -> tuple[Verdict, ...]:
     """Repeat a comparison over the fit's first `sets` parameter sets, each with the same seed and replications.
 
-    What the user set by hand stays: a parameter is varied only where the scenario has the fitted value. Raises SettingError."""
+    What the user set by hand stays: a parameter is varied only where the scenario has the fitted value.
+    Raises SettingError."""
     check_sets(fit, sets)
     arms = [
         Arm(f"{arm.label} #{k}", arm.policy, varied(arm.scenario, fit, k)) for k in range(sets) for arm in result.arms
@@ -51,7 +52,8 @@ def robustness(
 def varied(scenario: Scenario, fit: FitFile, k: int) -> Scenario:
     """The scenario under the k-th parameter set."""
     fitted = {e.name: e.value for e in fit.estimates}
-    same = {name: x for name, x in fit.draws[k].items() if abs(get(scenario, name) - fitted[name]) <= 2e-2 * abs(fitted[name])}
+    near = {name for name, x in fitted.items() if abs(get(scenario, name) - x) <= 2e-2 * abs(x)}
+    same = {name: x for name, x in fit.draws[k].items() if name in near}
     return with_settings(scenario, settings_of(scenario, same))
 
 
@@ -72,8 +74,10 @@ def robust_table(found: Sequence[Verdict], sets: int) -> Table:
     """For people: a row for each metric, a column for each arm."""
     arms = list(dict.fromkeys(v.arm for v in found))
     table = Table(
-        title=f"Same sign under {sets} parameter sets that agree with the log", title_justify="left", caption_justify="left",
-        caption=f"Sign of the difference from the baseline, and the share of the sets that agree; robust from {ROBUST:.0%} on.",
+        title=f"Same sign under {sets} parameter sets that agree with the log",
+        title_justify="left", caption_justify="left",
+        caption="Sign of the difference from the baseline, and the share of the sets that agree; "
+                f"robust from {ROBUST:.0%} on.",
     )  # fmt: skip
     table.add_column("metric", no_wrap=True)
     for arm in arms:

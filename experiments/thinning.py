@@ -81,9 +81,11 @@ def _one_block(scenario: Scenario, first: int, seed: int, replication: int, days
     ended = records.sessions[records.sessions["cut"] == 0]
     of_video = world.videos[kept["video"]]
     return Fortnight(
-        kept["user"] + first, kept["video"], of_video["duration_us"] // 1000, of_video["tag"], delivered // 1000, kept["play_us"] // 1000, kept["feedback"],
+        kept["user"] + first, kept["video"], of_video["duration_us"] // 1000, of_video["tag"],
+        delivered // 1000, kept["play_us"] // 1000, kept["feedback"],
         np.stack([person, mood, quality, rest], axis=1), kept["session"], ended["impressions"],
-        _requests_of(records)[records.sessions["cut"] == 0], (ended["close_us"] - ended["open_us"]) / 1e6, ended["open_us"] // 86_400_000_000, ended["user"] + first,
+        _requests_of(records)[records.sessions["cut"] == 0], (ended["close_us"] - ended["open_us"]) / 1e6,
+        ended["open_us"] // 86_400_000_000, ended["user"] + first,
         world.users["propensity"],
     )  # fmt: skip
 

@@ -40,7 +40,7 @@ from .scoreboard import Row, row
 from .thinning import DAYS, Fortnight, simulate_fortnight, thin
 from .user_log import UserLog, shipped_log
 
-PEOPLE = 3_000  # simulated by default
+PEOPLE = 5_000  # simulated by default: see docs/validation.md for what sampling error that leaves
 TIMES = 8  # people of the log that each of them stands for, at most
 MIN_IMPRESSIONS = 500  # simulated ones of the log's pool
 BOOTSTRAPS = 200

@@ -116,7 +116,7 @@ def compare(
     workers: Annotated[int | None, typer.Option(help="Processes.  [default: one per core]")] = None,
     robust: Annotated[
         int | None,
-        typer.Option(metavar="K", help="Repeat it under K parameter sets that fit: do signs hold? 32 is usual."),
+        typer.Option(metavar="K", help="Repeat it under K parameter sets that fit the log: do signs hold? Usual: 32."),
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Save Parquet tables and a figure there.")] = None,
     as_json: Json = False,
@@ -434,7 +434,7 @@ def validate(
         Path | None,
         typer.Option(metavar="LOG", help="Your own log, CSV or Parquet.  [default: the shipped KuaiRand-Pure]"),
     ] = None,
-    users: Annotated[int | None, typer.Option(help="People simulated.  [default: 3000]", min=10)] = None,
+    users: Annotated[int | None, typer.Option(help="People simulated.  [default: 5000]", min=10)] = None,
     seed: Seed = 0,
     settings: Settings = None,
     scenario: ScenarioFile = None,

@@ -64,7 +64,7 @@ class Catalogue(Section):
     catalogue_seed: int = number(
         1, "", "Assumed: any", "fixes the videos, apart from people and luck", ge=0, le=2**32 - 1)  # fmt: skip
     quality_sd: float = number(
-        1.285, "logit", "Assumed: tried on KuaiRand-Pure, see docs/design.md", "spread of quality between videos",
+        1.287, "logit", "Assumed: tried on KuaiRand-Pure, see docs/design.md", "spread of quality between videos",
         ge=0, le=5)  # fmt: skip
     appeal_sd: float = number(
         0.9395, "log", "Source: KuaiRand-Pure, likes between videos are beta(.67, 35.3): CV 1.2",
@@ -82,7 +82,7 @@ class Population(Section):
 
     users: int = number(1000, "people", "Assumed: any", "people simulated", ge=1, le=10_000_000)
     person_sd: float = number(
-        1.351, "logit", "Source: KuaiRand-Pure, ICC of valid play between users .146",
+        1.395, "logit", "Source: KuaiRand-Pure, ICC of valid play between users .146",
         "spread between people of the readiness to stay with any video", ge=0, le=5)  # fmt: skip
     taste_sd: float = number(
         0.2, "logit", "Source: KuaiRand-Pure, tag entropy 3.19 bits, spread of long view by tag",
@@ -91,7 +91,7 @@ class Population(Section):
         0.3, "log", "Assumed: some are narrower than others; no public data",
         "log-sd between people of their own taste_sd (its median stays)", ge=0, le=2)  # fmt: skip
     match_sd: float = number(
-        1.868, "logit", "Source: KuaiRand, random against recommended valid play .205 / .498",
+        1.879, "logit", "Source: KuaiRand, random against recommended valid play .205 / .498",
         "spread of the lasting match of a person and a video", ge=0, le=5)  # fmt: skip
 
 
@@ -99,7 +99,7 @@ class Interests(Section):
     """What changes in people while they watch."""
 
     mood_sd: float = number(
-        0.7215, "logit", "Source: KuaiRand-Pure, residual correlation .16 within 15 min against .09 lasting",
+        0.6452, "logit", "Source: KuaiRand-Pure, residual correlation .16 within 15 min against .09 lasting",
         "spread of the mood of a session", ge=0, le=5)  # fmt: skip
     mood_hours: float = number(
         3.0, "h", "Source: KuaiRand-Pure, the excess correlation fades within one to six hours",
@@ -126,44 +126,44 @@ class Watching(Section):
     """How long a person stays with a video."""
 
     stay: float = number(
-        -3.11, "logit", "Source: KuaiRand-Pure main feed, valid play .498 under cloud_only",
+        -3.014, "logit", "Source: KuaiRand-Pure main feed, valid play .498 under cloud_only",
         "log-odds of staying for a random video, all else zero", ge=-20, le=20)  # fmt: skip
     stay_shorter: float = number(
-        0.5888, "logit per log", "Source: KuaiRand-Pure, play times by length",
+        0.6309, "logit per log", "Source: KuaiRand-Pure, play times by length",
         "readiness to stay by the log of length, below 80 s", ge=-5, le=5)  # fmt: skip
     stay_longer: float = number(
-        -0.6061, "logit per log", "Source: KuaiRand-Pure, play times by length", "the same above 80 s", ge=-5, le=5)  # fmt: skip
+        -0.6829, "logit per log", "Source: KuaiRand-Pure, play times by length", "the same above 80 s", ge=-5, le=5)  # fmt: skip
     dead_time_s: float = number(
-        0.6397, "s", "Source: KuaiRand-Pure, P(play < 1 s) = .054", "time before a decision, median", ge=0, le=10)  # fmt: skip
+        0.6295, "s", "Source: KuaiRand-Pure, P(play < 1 s) = .054", "time before a decision, median", ge=0, le=10)  # fmt: skip
     dead_time_log_sd: float = number(
-        0.1998, "log", "Source: KuaiRand-Pure, P(play < .5, 1, 1.5 s) = .015, .054, .156", "log-sd of it", ge=0, le=3)  # fmt: skip
+        0.1176, "log", "Source: KuaiRand-Pure, P(play < .5, 1, 1.5 s) = .015, .054, .156", "log-sd of it", ge=0, le=3)  # fmt: skip
     skip_log_mean: float = number(
-        0.5761, "log s", "Source: KuaiRand-Pure, two lognormals with a dead time", "log-mean time to an early leave",
+        0.5708, "log s", "Source: KuaiRand-Pure, two lognormals with a dead time", "log-mean time to an early leave",
         ge=-5, le=5)  # fmt: skip
     skip_log_sd: float = number(
-        1.137, "log", "Source: KuaiRand-Pure, two lognormals with a dead time", "log-sd of it", ge=0.01, le=3)  # fmt: skip
+        1.099, "log", "Source: KuaiRand-Pure, two lognormals with a dead time", "log-sd of it", ge=0.01, le=3)  # fmt: skip
     skip_log_slope: float = number(
-        0.2715, "log per logit", "Source: KuaiRand-Pure, ICC of skips < 2 s between users .123", "lengthening of it by a person's lasting readiness to stay",
+        0.2433, "log per logit", "Source: KuaiRand-Pure, ICC of skips < 2 s between users .123", "lengthening of it by a person's lasting readiness to stay",
         ge=0, le=2)  # fmt: skip
     watch_log_mean: float = number(
-        2.9, "log s", "Source: KuaiRand-Pure, videos of 60 s and more", "log-mean time of those who stay",
+        2.936, "log s", "Source: KuaiRand-Pure, videos of 60 s and more", "log-mean time of those who stay",
         ge=-5, le=10)  # fmt: skip
     watch_log_sd: float = number(
-        1.493, "log", "Source: KuaiRand-Pure, videos of 60 s and more", "log-sd of it", ge=0.01, le=3)  # fmt: skip
+        1.546, "log", "Source: KuaiRand-Pure, videos of 60 s and more", "log-sd of it", ge=0.01, le=3)  # fmt: skip
     watch_log_slope: float = number(
-        0.3628, "log per logit", "Source: KuaiRand-Pure, weakly identified; who likes it more stays longer", "lengthening of it by the logit of staying",
+        0.3027, "log per logit", "Source: KuaiRand-Pure, weakly identified; who likes it more stays longer", "lengthening of it by the logit of staying",
         ge=0, le=2)  # fmt: skip
     loop: float = number(
-        0.2763, "probability", "Source: KuaiRand-Pure, time beyond the end", "chance to let a finished video play again",
+        0.4, "probability", "Source: KuaiRand-Pure, time beyond the end", "chance to let a finished video play again",
         ge=0, le=1)  # fmt: skip
     loop_log_mean: float = number(
-        2.403, "log s", "Source: KuaiRand-Pure, time beyond the end", "log-mean time it then plays on", ge=-5, le=10)  # fmt: skip
+        1.85, "log s", "Source: KuaiRand-Pure, time beyond the end", "log-mean time it then plays on", ge=-5, le=10)  # fmt: skip
     loop_log_sd: float = number(
-        0.7227, "log", "Source: KuaiRand-Pure, time beyond the end", "log-sd of it", ge=0, le=3)  # fmt: skip
+        1.2, "log", "Source: KuaiRand-Pure, time beyond the end", "log-sd of it", ge=0, le=3)  # fmt: skip
     react_log_mean: float = number(
-        0.0678, "log s", "Source: KuaiRand-Pure, time beyond the end", "log-mean time to swipe on otherwise", ge=-5, le=5)  # fmt: skip
+        -0.07, "log s", "Source: KuaiRand-Pure, time beyond the end", "log-mean time to swipe on otherwise", ge=-5, le=5)  # fmt: skip
     react_log_sd: float = number(
-        0.7704, "log", "Source: KuaiRand-Pure, time beyond the end", "log-sd of it", ge=0, le=3)  # fmt: skip
+        0.65, "log", "Source: KuaiRand-Pure, time beyond the end", "log-sd of it", ge=0, le=3)  # fmt: skip
 
 
 class Feedback(Section):
