@@ -26,7 +26,7 @@ from nextone.sim.chance import (
     uniform2,
     world_key,
 )
-from nextone.sim.config import Scenario
+from nextone.sim.config import FEEDBACK, Scenario
 from nextone.sim.feedback import draw_feedback
 from nextone.sim.interest import truth_and_belief
 from nextone.sim.network import draw_outage, rtt_us
@@ -35,8 +35,8 @@ from nextone.sim.population import propensity_tables, share_index
 from nextone.sim.request import send_request
 from nextone.sim.round_trips import level_and_jitter, shipped_pings
 from nextone.sim.session import away_time_us, first_open_us, next_open_us, stall_patience_us, start_waiting
-from nextone.sim.state import CLOSED, LONG, USER, VIDEO
-from nextone.sim.watching import LOOP_MEAN, watch_time_us
+from nextone.sim.state import CLOSED, COMPLETE, LONG, USER, VIDEO
+from nextone.sim.watching import draw_watch_us
 from nextone.sim.world import activity_shape, make_links
 
 DRAWS = 1_000_000
@@ -275,8 +275,9 @@ def test_interests_and_beliefs_have_the_stated_spread_and_correlation():
 
 
 def test_propensities_are_beta():
-    """Inverse table of 2,049 quantiles: KS against the table's own law, and its mean against the stated rate."""
-    tables = propensity_tables(Scenario())
+    """Inverse tables of 2,049 quantiles, stretched a little so that their means are the stated rates: chi-square
+    against the table's own law, and its mean against the rate."""
+    tables = propensity_tables(Scenario(feedback={"like": 0.0188, "user_icc": 0.195}))
     weight = 1 / 0.195 - 1
 
     @njit
@@ -284,14 +285,18 @@ def test_propensities_are_beta():
         return even_quantile(table, uniform2(key, 1, user.user, 10, 0)[0])
 
     draws = many(like, KEY, tables[0])
-    law = stats.beta(0.0188 * weight, (1 - 0.0188) * weight)
+    stretch = tables[0][-1]  # the beta's own last quantile is 1
+    assert 0.97 < stretch <= 1 and tables.max() <= 1
+    law = stats.beta(0.0188 * weight, (1 - 0.0188) * weight, scale=stretch)
     probability = np.linspace(0, 1, len(tables[0]))
     np.testing.assert_allclose(law.cdf(tables[0][1:-1]), probability[1:-1], atol=1e-9)
+    for kind, table in zip(FEEDBACK, tables, strict=True):
+        assert np.trapezoid(table, probability) == pytest.approx(getattr(Scenario().feedback, kind), rel=1e-12)
     counts = np.histogram(draws, bins=np.unique(tables[0][::64]))[0]
     shares = np.diff(law.cdf(np.unique(tables[0][::64])))
     shares[0] += law.cdf(np.unique(tables[0][::64])[0])
     counts_follow(counts, shares)
-    assert abs(draws.mean() / 0.0188 - 1) < 0.03
+    assert abs(draws.mean() / 0.0188 - 1) < 0.015
 
 
 def test_classes_have_their_shares():
@@ -423,7 +428,7 @@ def test_first_opens_follow_the_hours_of_the_day():
 
 
 def test_return_gaps_are_lognormal_in_active_hours():
-    """At even activity: lognormal about 4.2 h, at least half an hour."""
+    """At even activity: lognormal about the stated median, at least half an hour."""
     even = np.linspace(0, 1, 25)
 
     @njit
@@ -431,70 +436,85 @@ def test_return_gaps_are_lognormal_in_active_hours():
         return next_open_us(p[0], key, user, activity) - user.now_us
 
     draws = many(gap, P, KEY, even, now_us=5 * HOUR_US, satisfaction=0.0) / HOUR_US
-    law = stats.lognorm(s=0.9, scale=4.2)
+    law = stats.lognorm(s=P["gap_log_sd"][0], scale=P["gap_hours"][0])
     assert draws.min() == 0.5
     counts_follow(np.array([(draws == 0.5).sum(), (draws > 0.5).sum()]), [law.cdf(0.5), law.sf(0.5)])
     follows(draws[draws > 0.5], beyond(law, 0.5))
     happy = many(gap, P, KEY, even, now_us=5 * HOUR_US, satisfaction=1.0) / HOUR_US
     both = (happy > 0.5) & (draws > 0.5)
-    np.testing.assert_allclose(happy[both] / draws[both], math.exp(-0.2), rtol=1e-5)
-
-
-WATCH = P.copy()
+    np.testing.assert_allclose(happy[both] / draws[both], math.exp(-P["gap_satisfaction"][0]), rtol=1e-5)
 
 
 @njit
 def watched(user, p, key, logit, duration_us):
-    u_stay, u_time = uniform2(key, 4, user.user, 1, 0)
-    u_loop, u_rest = uniform2(key, 4, user.user, 1, 65536)
-    return watch_time_us(p[0], logit, duration_us, u_stay, u_time, u_loop, u_rest)
+    return draw_watch_us(p[0], key, user, 5, duration_us, 1, logit)
 
 
-def test_watch_time_is_a_mixture_of_two_lognormals_with_a_dead_time():
+NEVER_ENDING = 10**15
+PROMPT = P.copy()
+PROMPT["dead_time_log_sd"] = 0.0
+
+
+def test_watch_time_is_a_mixture_of_two_lognormals_after_a_dead_time():
     """Never ending video: early leavers and stayers; the stayers' time is at least what an early leaver's would be."""
-    p, logit = P[0], 0.4
-    draws = many(watched, P, KEY, logit, 10**15) / 1e6 - p["dead_time_us"] / 1e6
+    p, logit, who = PROMPT[0], 0.4, 0.7
+    draws = many(watched, PROMPT, KEY, logit, NEVER_ENDING, person=who) / 1e6 - p["dead_time_us"] / 1e6
     stays = 1 / (1 + math.exp(-logit))
-    skip = stats.lognorm(s=p["skip_log_sd"], scale=math.exp(p["skip_log_mean"]))
+    skip = stats.lognorm(s=p["skip_log_sd"], scale=math.exp(p["skip_log_mean"] + p["skip_log_slope"] * who))
     stay = stats.lognorm(s=p["watch_log_sd"], scale=math.exp(p["watch_log_mean"] + p["watch_log_slope"] * logit))
     # max of two comonotone variables: the distribution function is the lower of the two
     follows(draws, lambda x: (1 - stays) * skip.cdf(x) + stays * np.minimum(stay.cdf(x), skip.cdf(x)))
 
 
+def test_dead_times_are_lognormal_and_do_not_tell_what_follows():
+    """The same draws with and without a spread of the dead time: what they differ by is the dead time's."""
+    p, after = P[0], many(watched, PROMPT, KEY, 0.0, NEVER_ENDING) - PROMPT["dead_time_us"][0]
+    dead = many(watched, P, KEY, 0.0, NEVER_ENDING) - after
+    follows(dead, stats.lognorm(s=p["dead_time_log_sd"], scale=p["dead_time_us"]).cdf)
+    assert abs(np.corrcoef(np.log(dead), np.log(after))[0, 1]) < 5 / math.sqrt(DRAWS)
+
+
 def test_watch_time_at_the_end_and_beyond():
-    """A video of 3 s: who gets to the end loops with the stated chance, for an exponential part of further rounds."""
+    """A video of 3 s: who gets to the end lets it play on with the stated chance, at most 20 rounds, or swipes on."""
     p, duration = P[0], 3_000_000
-    draws, free = many(watched, P, KEY, 1.0, duration), many(watched, P, KEY, 1.0, 10**15)
+    draws, free = (many(watched, P, KEY, 1.0, lasts) for lasts in (duration, NEVER_ENDING))
     assert (draws[free < duration] == free[free < duration]).all()
-    ended = draws[free >= duration]
-    assert (ended >= duration).all()
-    beyond = ended[ended > duration]
-    tail = math.exp(-1 / duration / LOOP_MEAN)  # less than a microsecond more counts as none
-    counts_follow(np.array([len(beyond), len(ended) - len(beyond)]), [p["loop"] * tail, 1 - p["loop"] * tail])
-    follows(beyond / duration - 1, stats.expon(scale=LOOP_MEAN).cdf)
+    more = (draws[free >= duration] - duration) / 1e6
+    on = stats.lognorm(s=p["loop_log_sd"], scale=math.exp(p["loop_log_mean"]))
+    off = stats.lognorm(s=p["react_log_sd"], scale=math.exp(p["react_log_mean"]))
+
+    def law(x):
+        return p["loop"] * on.cdf(x) + (1 - p["loop"]) * off.cdf(x)
+
+    assert more.max() == 60
+    counts_follow(np.array([(more < 60).sum(), (more == 60).sum()]), [law(60), 1 - law(60)])
+    follows(more[more < 60], lambda x: law(x) / law(60))
 
 
 def test_feedback_has_the_stated_chances_and_browsing_is_lognormal():
+    """Plays of 3 s, 10 s, 20 s and to the end; shares of them that keep the rates: .451, .196, .169, .184."""
     video = np.zeros(1, VIDEO)
     video["appeal"] = 0.5 * P["appeal_sd"][0] ** 2  # exp of it, less its mean: 1
 
     @njit
-    def bits(user, p, key, videos, outcome):
-        return draw_feedback(p[0], key, user, 7, videos[0], 0, 0.0, outcome)[0]
+    def bits(user, p, key, videos, play_us, outcome):
+        return draw_feedback(p[0], key, user, 7, videos[0], 0, 0.0, play_us, outcome)[0]
 
     @njit
-    def browse(user, p, key, videos, outcome):
-        return draw_feedback(p[0], key, user, 7, videos[0], 0, 0.0, outcome)[1]
+    def browse(user, p, key, videos, play_us, outcome):
+        return draw_feedback(p[0], key, user, 7, videos[0], 0, 0.0, play_us, outcome)[1]
 
     propensity = np.array([0.3, 0.1, 0.05, 0.2, 0.01, 0.15])
-    for outcome in (0, LONG):
-        given = many(bits, P, KEY, video, outcome, propensity=propensity).astype(int)
+    skip, long, complete = (P[name][0] for name in ("skip_ratio", "long_ratio", "complete_ratio"))
+    levels = np.array([skip, np.ones(6), long, long * complete])
+    plays = ((3_000_000, 0), (10_000_000, 0), (20_000_000, LONG), (20_000_000, LONG | COMPLETE))
+    for level, (play_us, outcome) in zip(levels, plays, strict=True):
+        given = many(bits, P, KEY, video, play_us, outcome, propensity=propensity).astype(int)
         for kind in range(6):
-            ratio = P["long_ratio"][0][kind]
-            chance = propensity[kind] / (1 + 0.353 * (ratio - 1)) * (ratio if outcome else 1)
+            chance = propensity[kind] * level[kind] / np.dot([0.451, 0.196, 0.169, 0.184], levels[:, kind])
             yes = np.count_nonzero(given & (1 << kind))
             counts_follow(np.array([yes, len(given) - yes]), [chance, 1 - chance])
-    seconds = many(browse, P, KEY, video, 0) / 1e6
+    seconds = many(browse, P, KEY, video, 0, 0) / 1e6
     law = stats.lognorm(s=P["browse_log_sd"][0], scale=math.exp(P["browse_log_mean"][0]))
     follows(seconds, law.cdf)
 

@@ -15,7 +15,7 @@ from nextone.experiments.metrics import METRICS, Run
 from nextone.experiments.replication import run_arm
 from nextone.sim.config import FEEDBACK, Scenario
 from nextone.sim.scenario import with_settings
-from nextone.sim.state import LONG, SKIP, VALID
+from nextone.sim.state import COMPLETE, LONG, SKIP, VALID
 
 NAMED = {metric.name: metric.of for metric in METRICS}
 BASE = ["population.users=100", "catalogue.videos=7248"]
@@ -27,6 +27,7 @@ SLOW = "network.constant_mbps=0.7"
 HAPPY = "watching.stay=5"
 CELLULAR = "network.shares=[0,0,0,1,0,0,0,0]"
 SYNTHETIC = "catalogue.kind=synthetic"
+LONG_VIDEOS = [SYNTHETIC, "catalogue.duration_log_mean=6"]
 NO_PRELOAD = "player.preload_videos=0"
 UNKNOWN = ["server.taste_correlation=0", "server.quality_correlation=0", "population.taste_sd=2", "interests.drift=0.5"]
 AWAKE = [CELLULAR, NO_PRELOAD]
@@ -74,6 +75,10 @@ def by_user(values, run: Run):
 def spread_of_valid_play(run: Run) -> float:
     """Standard deviation between people of the rate of valid plays."""
     return float(by_user((run.whole["outcome"] & VALID) != 0, run).std())
+
+
+def spread_of_skips(run: Run) -> float:
+    return float(by_user((run.whole["outcome"] & SKIP) != 0, run).std())
 
 
 def spread_of_likes(run: Run) -> float:
@@ -127,6 +132,18 @@ def like_ratio(run: Run) -> float:
     return float(liked[long].mean() / liked[~long].mean())
 
 
+def like_ratio_of_skips(run: Run) -> float:
+    """Rate of likes on a play below 5 s / otherwise."""
+    skip, liked = run.whole["play_us"] < 5_000_000, (run.whole["feedback"] & 1) != 0
+    return float(liked[skip].mean() / liked[~skip].mean())
+
+
+def like_ratio_of_completions(run: Run) -> float:
+    """Rate of likes on a completed video / on other long views."""
+    liked, complete = ((run.whole[field] & bit) != 0 for field, bit in (("feedback", 1), ("outcome", COMPLETE)))
+    return float(liked[complete].mean() / liked[~complete & ((run.whole["outcome"] & LONG) != 0)].mean())
+
+
 def longest_waits_s(run: Run) -> float:
     waited = run.records.impressions["wait_us"]
     return float(np.quantile(waited[waited > 0], 0.95)) / 1e6
@@ -134,6 +151,17 @@ def longest_waits_s(run: Run) -> float:
 
 def looped(run: Run) -> float:
     return float(np.mean(run.whole["play_us"] > 1.05 * run.world.videos["duration_us"][run.whole["video"]]))
+
+
+def beyond_the_end_s(run: Run):
+    """Content time beyond the end of those who got there."""
+    beyond_us = run.whole["play_us"] - run.world.videos["duration_us"][run.whole["video"]]
+    return beyond_us[beyond_us > 0] / 1e6
+
+
+def spread_beyond_the_end(run: Run) -> float:
+    """Log-sd of that time."""
+    return float(np.log(beyond_the_end_s(run)).std())
 
 
 def shown_durations(run: Run):
@@ -187,17 +215,28 @@ FIELDS: dict[str, Row] = {
     "interests.new_interest_logit": Row("0", "10", "valid_play", "up", ["interests.new_interest=0.2"]),
     # watching
     "watching.stay": Row("-5", "3", "valid_play", "up"),
+    "watching.stay_shorter": Row("0", "3", "valid_play", "down"),
+    "watching.stay_longer": Row("-3", "1", "valid_play", "up", LONG_VIDEOS),
     "watching.dead_time_s": Row("0", "3", "skip_2s", "down"),
+    "watching.dead_time_log_sd": Row("0", "2", "skip_2s", "up", ["watching.dead_time_s=3"]),
     "watching.skip_log_mean": Row("0", "3", "skip_2s", "down"),
     "watching.skip_log_sd": Row("0.1", "2", "skip_2s", "up", ["watching.stay=-20"]),
+    "watching.skip_log_slope": Row("0", "1", spread_of_skips, "up"),
     "watching.watch_log_mean": Row("1", "5", "long_view", "up"),
     "watching.watch_log_sd": Row("0.1", "3", "long_view", "down", ["watching.stay=20", "watching.watch_log_slope=0"]),
     "watching.watch_log_slope": Row("0", "1", "long_view", "up", ["watching.stay=3", "watching.watch_log_mean=2"]),
     "watching.loop": Row("0", "0.9", looped, "up"),
+    "watching.loop_log_mean": Row("0", "4", looped, "up"),
+    "watching.loop_log_sd": Row("0", "2", spread_beyond_the_end, "up", ["watching.loop=1"]),
+    "watching.react_log_mean": Row("-1", "1", lambda r: np.median(beyond_the_end_s(r)), "up", ["watching.loop=0"]),
+    "watching.react_log_sd": Row("0", "2", spread_beyond_the_end, "up", ["watching.loop=0"]),
     # feedback
     **{f"feedback.{kind}": Row("0.001", "0.3", kind, "up") for kind in FEEDBACK[:5]},
     "feedback.profile": Row("0.001", "0.3", share(1 << FEEDBACK.index("profile"), "feedback"), "up"),
+    "feedback.skip_ratio": Row("0.2", "2", like_ratio_of_skips, "up", ["feedback.like=0.1", "feedback.match_slope=0"]),
     "feedback.long_ratio": Row("1", "20", like_ratio, "up", ["feedback.like=0.1", "feedback.match_slope=0"]),
+    "feedback.complete_ratio": Row("1", "8", like_ratio_of_completions, "up",
+                                   ["feedback.like=0.1", "feedback.match_slope=0"]),
     "feedback.match_slope": Row("0", "3", liked_logit, "up", ["feedback.like=0.1", "feedback.long_ratio=1"]),
     "feedback.user_icc": Row("0.01", "0.9", spread_of_likes, "up", ["feedback.like=0.2"]),
     "feedback.browse": Row("0", "1", mean_of("browse_us"), "up"),

@@ -16,7 +16,7 @@ from worlds import replace, run, scenario
 
 from nextone.experiments.metrics import measure
 from nextone.experiments.replication import run_arm
-from nextone.sim.chance import uniform2
+from nextone.sim.chance import normal2, uniform2
 from nextone.sim.config import Scenario
 from nextone.sim.network import delivered_bytes, finish_us, rtt_us
 from nextone.sim.pool import expire
@@ -46,20 +46,25 @@ def params(**fields):
 
 
 @njit
-def watch_times(p, key, logits, durations, out):
+def watch_times(p, key, logits, persons, durations, out):
     for k in range(len(logits)):
-        a, b = uniform2(key, 4, k, 1, 0)
-        c, d = uniform2(key, 4, k, 1, 1)
-        out[k] = watch_time_us(p[0], logits[k], durations[k], a, b, c, d)
+        u_stay, u_loop = uniform2(key, 4, k, 1, 0)
+        z_time, z_dead = normal2(key, 4, k, 2, 0)
+        z_end, _ = normal2(key, 4, k, 3, 0)
+        out[k] = watch_time_us(p[0], logits[k], persons[k], durations[k], u_stay, z_time, z_dead, u_loop, z_end)
 
 
-def test_liking_a_video_more_never_shortens_the_watch(rng):
-    low, more = rng.normal(0, 3, PAIRS), rng.exponential(1, PAIRS)
+def test_who_likes_a_video_or_videos_more_never_watches_less(rng):
+    """The video's part and the person's, each alone and both."""
+    logits, who = rng.normal(0, 3, PAIRS), rng.normal(0, 1.5, PAIRS)
     durations = rng.choice([1_000_000, 10_000_000, 60_000_000, 10**12], PAIRS)
-    times = np.zeros((2, PAIRS), np.int64)
-    watch_times(P, KEY, low, durations, times[0])
-    watch_times(P, KEY, low + more, durations, times[1])
-    assert (times[1] >= times[0]).all() and (times[1] > times[0]).mean() > 0.1
+    base = np.zeros(PAIRS, np.int64)
+    watch_times(P, KEY, logits, who, durations, base)
+    for more, keener in ((1, 0), (0, 1), (1, 1)):
+        times = np.zeros(PAIRS, np.int64)
+        stretch = rng.exponential(1, (2, PAIRS))
+        watch_times(P, KEY, logits + more * stretch[0], who + keener * stretch[1], durations, times)
+        assert (times >= base).all() and (times > base).mean() > 0.1
 
 
 def test_playing_longer_never_takes_an_outcome_away(rng):

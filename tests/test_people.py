@@ -5,10 +5,11 @@ import math
 import numpy as np
 import pytest
 from numba import njit
-from test_chance import KEY, P, person
-from worlds import HOUR_US, scenario
+from test_chance import KEY, person
+from worlds import HOUR_US, replace, scenario
 
-from nextone.sim.feedback import HATE, draw_feedback, feedback_chance
+from nextone.sim.config import Scenario
+from nextone.sim.feedback import HATE, TYPICAL, draw_feedback, feedback_chance
 from nextone.sim.interest import fresh_mood, learn_taste, settle
 from nextone.sim.session import (
     SESSION_GAP_US,
@@ -21,11 +22,29 @@ from nextone.sim.session import (
     next_open_us,
 )
 from nextone.sim.state import BACKOFF, COMPLETE, LONG, SKIP, TASTE, VALID, VIDEO
-from nextone.sim.watching import LONG_US, SKIP_US, VALID_US, outcome_of, watch_time_us
+from nextone.sim.watching import LONG_US, SKIP_US, VALID_US, length_logit, outcome_of, watch_time_us
 from nextone.sim.world import activity_shape
 
 S, MINUTE = 1_000_000, 60_000_000
-p = P[0]
+PEOPLE = Scenario(
+    watching={
+        "stay_shorter": 0.5, "stay_longer": -1.0,
+        "dead_time_s": 0.5, "dead_time_log_sd": 0.25, "skip_log_mean": 0.72, "skip_log_sd": 0.95, "skip_log_slope": 0.3,
+        "watch_log_mean": 3.83, "watch_log_sd": 1.0, "watch_log_slope": 0.1,
+        "loop": 0.32, "loop_log_mean": 2.0, "loop_log_sd": 0.5, "react_log_mean": -0.2, "react_log_sd": 0.6,
+    },
+    feedback={
+        "skip_ratio": (0.5, 0.4, 0.6, 0.7, 0.8, 0.0), "long_ratio": (1.4, 1.3, 6.0, 3.0, 0.7, 2.0),
+        "complete_ratio": (1.7, 1.8, 1.4, 1.2, 0.9, 2.0),
+    },
+    sessions={"leave_per_min": 0.036, "leave_satisfaction": 0.8, "satisfaction_memory": 0.9, "stall_pain": 0.5},
+    interests={
+        "mood_sd": 0.75, "mood_hours": 3.0, "drift": 0.05, "drift_hours": 2.0, "satiation": 0.08, "satiation_s": 600.0,
+        "new_interest_logit": 1.5,
+    },
+)  # fmt: skip
+"""Numbers to calculate with by hand, whatever the defaults are."""
+p = PEOPLE.params()[0]
 
 
 # -- watching ----------------------------------------------------------------------------------------------------------
@@ -43,17 +62,31 @@ def test_thresholds_are_kuairands(play_s, duration_s, bits):
     assert (VALID_US, LONG_US, SKIP_US) == (7 * S, 18 * S, 2 * S)
 
 
+def watched(logit, who=0.0, duration_us=10**12, u_stay=0.5, z_time=0.0, z_dead=0.0, u_loop=0.5, z_end=0.0):
+    return watch_time_us(p, logit, who, duration_us, u_stay, z_time, z_dead, u_loop, z_end)
+
+
 def test_watch_times_by_hand():
-    """Median draws (z = 0): early leavers exp(.72) = 2.054 s after the dead time, stayers exp(3.83 + .1 logit)."""
-    leave = watch_time_us(p, 0.0, 10**12, 0.9, 0.5, 0.5, 0.5)
-    assert leave == 500_000 + math.floor(math.exp(0.72) * 1e6)
-    stay = watch_time_us(p, 2.0, 10**12, 0.5, 0.5, 0.5, 0.5)
-    assert stay == pytest.approx(500_000 + math.exp(3.83 + 0.2) * 1e6, abs=1)
-    assert watch_time_us(p, 2.0, 20 * S, 0.5, 0.5, 0.32, 0.5) == 20 * S  # not below .32: no loop
-    looped = watch_time_us(p, 2.0, 20 * S, 0.5, 0.5, 0.31, 0.5)
-    assert looped == 20 * S + math.floor(20 * S * 0.4 * math.log(2))
-    assert watch_time_us(p, 2.0, 20 * S, 0.5, 0.5, 0.31, 1e-300) == 20 * S + 20 * 20 * S  # at most 20 rounds more
-    assert watch_time_us(p, -9.0, 1, 0.5, 1e-12, 0.5, 0.5) == 500_000  # a video shorter than the dead time
+    """Early leavers exp(.72 + .3 person + .95 z) s after a dead time of .5 s exp(.25 z), stayers exp(3.83 + .1 logit
+    + z), if that is longer; beyond the end exp(2 + .5 z) s with chance .32, otherwise exp(-.2 + .6 z) s."""
+    assert watched(0.0, u_stay=0.9) == 500_000 + math.floor(math.exp(0.72) * 1e6)
+    assert watched(0.0, who=2.0, u_stay=0.9) == 500_000 + math.floor(math.exp(0.72 + 0.6) * 1e6)
+    late = watched(0.0, u_stay=0.9, z_time=-1.0, z_dead=2.0)
+    assert late == pytest.approx((0.5 * math.exp(0.5) + math.exp(0.72 - 0.95)) * 1e6, abs=1)
+    assert watched(2.0) == pytest.approx(500_000 + math.exp(3.83 + 0.2) * 1e6, abs=1)
+    assert watched(2.0, who=-1.0) == watched(2.0)  # who stays does so for as long as the video deserves
+    assert watched(2.0, who=12.0) == pytest.approx(500_000 + math.exp(0.72 + 3.6) * 1e6, abs=1)  # the longer of both
+    assert watched(2.0, duration_us=20 * S, u_loop=0.32) == 20 * S + math.floor(math.exp(-0.2) * 1e6)  # not below .32
+    assert watched(2.0, duration_us=20 * S, u_loop=0.31) == 20 * S + math.floor(math.exp(2) * 1e6)
+    assert watched(2.0, duration_us=20 * S, u_loop=0.31, z_end=1.0) == 20 * S + math.floor(math.exp(2.5) * 1e6)
+    assert watched(2.0, duration_us=20 * S, u_loop=0.31, z_end=30.0) == 20 * S + 20 * 20 * S  # at most 20 rounds more
+    assert watched(-9.0, duration_us=1, u_stay=0.9, z_time=-9.0) == 1 + 20  # over before anybody can decide
+
+
+def test_length_by_hand():
+    """.5 per e-fold up to 80 s, -1 beyond: most are ready to stay with what lasts 80 s."""
+    for length_s, logit in ((80 / math.e, -0.5), (80, 0.0), (80 * math.e, -1.0), (80 / math.e**2, -1.0)):
+        assert length_logit(p, length_s * S) == pytest.approx(logit, abs=1e-9)
 
 
 # -- sessions ----------------------------------------------------------------------------------------------------------
@@ -155,7 +188,7 @@ def test_interests_and_fatigue_wear_off_with_their_time_constants():
     (LONG | VALID, 0, 0.05), (VALID, 0, 0.0), (SKIP, 0, -0.05), (VALID, 1, 0.05), (0, 0, 0.0),
 ])  # fmt: skip
 def test_a_video_moves_its_tags(outcome, liked, step):
-    quiet = scenario(interests__new_interest=0.0).params()[0]
+    quiet = replace(PEOPLE, interests__new_interest=0.0).params()[0]
     for tags in ((2, 2), (2, 4)):
         taste, row = np.zeros(6, TASTE), np.zeros(1, VIDEO)
         row["tag"], row["tag2"] = tags
@@ -166,7 +199,7 @@ def test_a_video_moves_its_tags(outcome, liked, step):
 
 
 def test_a_new_interest_wakes_only_after_something_enjoyed():
-    sure = scenario(interests__new_interest=1.0).params()[0]
+    sure = replace(PEOPLE, interests__new_interest=1.0).params()[0]
     row = np.zeros(1, VIDEO)
     for outcome, drift in ((LONG, 1.55), (SKIP, -0.05), (0, 0.0)):
         taste = np.zeros(1, TASTE)
@@ -197,29 +230,39 @@ def test_moods_fade_and_stay_as_wide_as_stated():
 
 
 def test_feedback_chances_by_hand():
-    """The mean over views is the propensity; long views are `long_ratio` as likely; at most 1."""
-    for kind, ratio in enumerate((3.06, 3.41, 13.6, 4.83, 0.72, 5.0)):
-        short, long = (feedback_chance(p, kind, 0.01, 1.0, view) for view in (False, True))
-        assert long / short == pytest.approx(ratio)
-        assert 0.353 * long + 0.647 * short == pytest.approx(0.01)
-        assert feedback_chance(p, kind, 0.01, 1.7, False) == pytest.approx(1.7 * short)
-        assert feedback_chance(p, kind, 0.9, 1e9, True) == 1.0
+    """A play below 5 s, a middling one, a long view, a completed one: 1 times the ratios; the mean over views (.451,
+    .196, .169, .184 of them) is the propensity; at most 1."""
+    plays = [(4 * S, 0), (6 * S, VALID), (20 * S, VALID | LONG), (20 * S, VALID | LONG | COMPLETE)]
+    for kind in range(6):
+        skip, middling, long, complete = (feedback_chance(p, kind, 0.01, 1.0, *play) for play in plays)
+        assert skip / middling == pytest.approx(PEOPLE.feedback.skip_ratio[kind])
+        assert long / middling == pytest.approx(PEOPLE.feedback.long_ratio[kind])
+        assert complete / long == pytest.approx(PEOPLE.feedback.complete_ratio[kind])
+        assert 0.451 * skip + 0.196 * middling + 0.169 * long + 0.184 * complete == pytest.approx(0.01)
+        assert feedback_chance(p, kind, 0.01, 1.7, *plays[0]) == pytest.approx(1.7 * skip)
+        assert feedback_chance(p, kind, 0.9, 1e9, *plays[2]) == 1.0
+        assert feedback_chance(p, kind, 0.01, 1.0, 9_600_000, VALID | COMPLETE) == complete  # 9.6 s of 10 s
+        assert feedback_chance(p, kind, 0.01, 1.0, 3 * S, VALID | LONG | COMPLETE) == complete  # short, to its end
+        assert feedback_chance(p, kind, 0.01, 1.0, 5 * S, 0) == middling and (skip == 0) == (kind == 5)
 
 
 def test_who_is_suited_likes_more_and_hates_less():
-    """Odds move by exp(+- slope x suits): at slope 1 and suits -1, 0, 1 likes e-fold up, hates e-fold down."""
-    keen = scenario(feedback__match_slope=1.0, catalogue__appeal_sd=0.0).params()
+    """Odds move by exp(+- slope x suits): at slope 1 likes e-fold up, hates e-fold down, from the stated rate at what
+    suits as well as a usual video."""
+    keen = Scenario(feedback={"match_slope": 1.0}, catalogue={"appeal_sd": 0.0}).params()
 
     @njit
     def counts(users, p, key, videos, suits, out):
         for k in range(100_000):
             users[0].user = k
-            bits = draw_feedback(p[0], key, users[0], 3, videos[0], 0, suits, 0)[0]
+            bits = draw_feedback(p[0], key, users[0], 3, videos[0], 0, suits, 10_000_000, 0)[0]
             out[0] += bits & 1
             out[1] += (bits >> HATE) & 1
 
     found = np.zeros((3, 2))
     for row, suits in zip(found, (-1.0, 0.0, 1.0), strict=True):
-        counts(person(propensity=[0.1] * 6), keen, KEY, np.zeros(1, VIDEO), suits, row)
+        counts(person(propensity=[0.1] * 6), keen, KEY, np.zeros(1, VIDEO), TYPICAL + suits, row)
     ratios = found[1:] / found[:-1]
     assert np.abs(ratios[:, 0] / math.e - 1).max() < 0.05 and np.abs(ratios[:, 1] * math.e - 1).max() < 0.05
+    usual = [feedback_chance(keen[0], kind, 0.1, 1.0, 10 * S, 0) for kind in (0, HATE)]
+    assert np.abs(found[1] / 100_000 / usual - 1).max() < 0.05

@@ -126,7 +126,7 @@ def test_what_leaves_unshown_is_wasted(user):
 
 # -- a page takes over -------------------------------------------------------------------------------------------------
 
-VIDEOS = make_catalogue(scenario().catalogue, scenario().server).videos.copy()
+VIDEOS = make_catalogue(scenario()).videos.copy()
 VIDEOS["duration_us"] = 60 * S
 KEY = world_key(1, 1)
 
