@@ -175,7 +175,7 @@ def logit_milli(chance, shift):
 @njit(cache=True, error_model="numpy")
 def what_is_known(p, user):
     """What `predict_rates` needs whatever the video, once a page, (12,): the spread of what is unknown; `tails` at both
-    thresholds, which most videos outlast; and by rate, from the third on, the person's own chance at a middling play."""
+    thresholds, which most videos outlast; and by rate, from the third on, the person's chance at a middling play."""
     unknown = p.person_sd**2 * (1 - p.quality_correlation**2) + p.quality_sd**2 * (1 - p.quality_correlation**2)
     unknown += p.mood_sd**2 + p.match_sd**2 * (1 - p.match_correlation**2)
     unknown += 0.5 * user.taste_sd**2 * (1 - p.taste_correlation**2)

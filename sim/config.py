@@ -64,7 +64,7 @@ class Catalogue(Section):
     catalogue_seed: int = number(
         1, "", "Assumed: any", "fixes the videos, apart from people and luck", ge=0, le=2**32 - 1)  # fmt: skip
     quality_sd: float = number(
-        1.287, "logit", "Assumed: tried on KuaiRand-Pure, see docs/design.md", "spread of quality between videos",
+        1.476, "logit", "Source: KuaiRand-Pure, ICC of long view between videos .068", "spread of quality between videos",
         ge=0, le=5)  # fmt: skip
     appeal_sd: float = number(
         0.9395, "log", "Source: KuaiRand-Pure, likes between videos are beta(.67, 35.3): CV 1.2",
@@ -82,7 +82,7 @@ class Population(Section):
 
     users: int = number(1000, "people", "Assumed: any", "people simulated", ge=1, le=10_000_000)
     person_sd: float = number(
-        1.395, "logit", "Source: KuaiRand-Pure, ICC of valid play between users .146",
+        1.399, "logit", "Source: KuaiRand-Pure, ICC of valid play between users .146",
         "spread between people of the readiness to stay with any video", ge=0, le=5)  # fmt: skip
     taste_sd: float = number(
         0.2, "logit", "Source: KuaiRand-Pure, tag entropy 3.19 bits, spread of long view by tag",
@@ -91,7 +91,7 @@ class Population(Section):
         0.3, "log", "Assumed: some are narrower than others; no public data",
         "log-sd between people of their own taste_sd (its median stays)", ge=0, le=2)  # fmt: skip
     match_sd: float = number(
-        1.879, "logit", "Source: KuaiRand, random against recommended valid play .205 / .498",
+        1.747, "logit", "Source: KuaiRand, random against recommended valid play .205 / .498",
         "spread of the lasting match of a person and a video", ge=0, le=5)  # fmt: skip
 
 
@@ -99,7 +99,7 @@ class Interests(Section):
     """What changes in people while they watch."""
 
     mood_sd: float = number(
-        0.6452, "logit", "Source: KuaiRand-Pure, residual correlation .16 within 15 min against .09 lasting",
+        0.6617, "logit", "Source: KuaiRand-Pure, residual correlation .16 within 15 min against .09 lasting",
         "spread of the mood of a session", ge=0, le=5)  # fmt: skip
     mood_hours: float = number(
         3.0, "h", "Source: KuaiRand-Pure, the excess correlation fades within one to six hours",
@@ -114,54 +114,54 @@ class Interests(Section):
         0.015, "logit", "Assumed: small; no public sequence of consecutive items", "fatigue with a tag added by a video of it",
         ge=0, le=2)  # fmt: skip
     satiation_s: float = number(
-        600.0, "s", "Assumed: minutes", "time constant of the recovery from fatigue", gt=0, le=1e7)  # fmt: skip
+        600.0, "s", "Assumed: minutes; no public data", "time constant of the recovery from fatigue", gt=0, le=1e7)  # fmt: skip
     new_interest: float = number(
-        0.003, "per impression", "Assumed: about one in four sessions (the dress of EdgeRec's Fig. 1)",
+        0.003, "per impression", "Assumed: about one in four sessions (the dress of EdgeRec's Fig. 1); no public data",
         "chance that an impression wakes a new interest in its tag", ge=0, le=1)  # fmt: skip
     new_interest_logit: float = number(
-        1.0, "logit", "Assumed: a strong passing interest", "size of a new interest", ge=0, le=10)  # fmt: skip
+        1.0, "logit", "Assumed: a strong passing interest; no public data", "size of a new interest", ge=0, le=10)  # fmt: skip
 
 
 class Watching(Section):
     """How long a person stays with a video."""
 
     stay: float = number(
-        -3.014, "logit", "Source: KuaiRand-Pure main feed, valid play .498 under cloud_only",
+        -2.953, "logit", "Source: KuaiRand-Pure main feed, valid play .498 under cloud_only",
         "log-odds of staying for a random video, all else zero", ge=-20, le=20)  # fmt: skip
     stay_shorter: float = number(
-        0.6309, "logit per log", "Source: KuaiRand-Pure, play times by length",
+        0.6559, "logit per log", "Source: KuaiRand-Pure, play times by length",
         "readiness to stay by the log of length, below 80 s", ge=-5, le=5)  # fmt: skip
     stay_longer: float = number(
-        -0.6829, "logit per log", "Source: KuaiRand-Pure, play times by length", "the same above 80 s", ge=-5, le=5)  # fmt: skip
+        -0.6903, "logit per log", "Source: KuaiRand-Pure, play times by length", "the same above 80 s", ge=-5, le=5)  # fmt: skip
     dead_time_s: float = number(
-        0.6295, "s", "Source: KuaiRand-Pure, P(play < 1 s) = .054", "time before a decision, median", ge=0, le=10)  # fmt: skip
+        0.642, "s", "Source: KuaiRand-Pure, P(play < 1 s) = .054", "time before a decision, median", ge=0, le=10)  # fmt: skip
     dead_time_log_sd: float = number(
-        0.1176, "log", "Source: KuaiRand-Pure, P(play < .5, 1, 1.5 s) = .015, .054, .156", "log-sd of it", ge=0, le=3)  # fmt: skip
+        0.1166, "log", "Source: KuaiRand-Pure, P(play < .5, 1, 1.5 s) = .015, .054, .156", "log-sd of it", ge=0, le=3)  # fmt: skip
     skip_log_mean: float = number(
-        0.5708, "log s", "Source: KuaiRand-Pure, two lognormals with a dead time", "log-mean time to an early leave",
+        0.5377, "log s", "Source: KuaiRand-Pure, two lognormals with a dead time", "log-mean time to an early leave",
         ge=-5, le=5)  # fmt: skip
     skip_log_sd: float = number(
-        1.099, "log", "Source: KuaiRand-Pure, two lognormals with a dead time", "log-sd of it", ge=0.01, le=3)  # fmt: skip
+        1.113, "log", "Source: KuaiRand-Pure, two lognormals with a dead time", "log-sd of it", ge=0.01, le=3)  # fmt: skip
     skip_log_slope: float = number(
-        0.2433, "log per logit", "Source: KuaiRand-Pure, ICC of skips < 2 s between users .123", "lengthening of it by a person's lasting readiness to stay",
+        0.2512, "log per logit", "Source: KuaiRand-Pure, ICC of skips < 2 s between users .123", "lengthening of it by a person's lasting readiness to stay",
         ge=0, le=2)  # fmt: skip
     watch_log_mean: float = number(
         2.936, "log s", "Source: KuaiRand-Pure, videos of 60 s and more", "log-mean time of those who stay",
         ge=-5, le=10)  # fmt: skip
     watch_log_sd: float = number(
-        1.546, "log", "Source: KuaiRand-Pure, videos of 60 s and more", "log-sd of it", ge=0.01, le=3)  # fmt: skip
+        1.577, "log", "Source: KuaiRand-Pure, videos of 60 s and more", "log-sd of it", ge=0.01, le=3)  # fmt: skip
     watch_log_slope: float = number(
-        0.3027, "log per logit", "Source: KuaiRand-Pure, weakly identified; who likes it more stays longer", "lengthening of it by the logit of staying",
+        0.2622, "log per logit", "Source: KuaiRand-Pure, weakly identified; who likes it more stays longer", "lengthening of it by the logit of staying",
         ge=0, le=2)  # fmt: skip
     loop: float = number(
-        0.4, "probability", "Source: KuaiRand-Pure, time beyond the end", "chance to let a finished video play again",
+        0.48, "probability", "Source: KuaiRand-Pure, time beyond the end", "chance to let a finished video play again",
         ge=0, le=1)  # fmt: skip
     loop_log_mean: float = number(
-        1.85, "log s", "Source: KuaiRand-Pure, time beyond the end", "log-mean time it then plays on", ge=-5, le=10)  # fmt: skip
+        1.732, "log s", "Source: KuaiRand-Pure, time beyond the end", "log-mean time it then plays on", ge=-5, le=10)  # fmt: skip
     loop_log_sd: float = number(
         1.2, "log", "Source: KuaiRand-Pure, time beyond the end", "log-sd of it", ge=0, le=3)  # fmt: skip
     react_log_mean: float = number(
-        -0.07, "log s", "Source: KuaiRand-Pure, time beyond the end", "log-mean time to swipe on otherwise", ge=-5, le=5)  # fmt: skip
+        -0.2242, "log s", "Source: KuaiRand-Pure, time beyond the end", "log-mean time to swipe on otherwise", ge=-5, le=5)  # fmt: skip
     react_log_sd: float = number(
         0.65, "log", "Source: KuaiRand-Pure, time beyond the end", "log-sd of it", ge=0, le=3)  # fmt: skip
 
@@ -169,26 +169,26 @@ class Watching(Section):
 class Feedback(Section):
     """What people say: rates over all impressions, and how much likelier after a long view than otherwise."""
 
-    like: float = number(0.0188, "per impression", "Source: KuaiRand-Pure tab 1", "likes", ge=0, le=1)
-    follow: float = number(0.0015, "per impression", "Source: KuaiRand-Pure tab 1", "follows", ge=0, le=1)
-    comment: float = number(0.0029, "per impression", "Source: KuaiRand-Pure tab 1", "comments written", ge=0, le=1)
-    forward: float = number(0.0009, "per impression", "Source: KuaiRand-Pure tab 1", "forwards", ge=0, le=1)
-    hate: float = number(0.0008, "per impression", "Source: KuaiRand-Pure tab 1", "'not interested'", ge=0, le=1)
-    profile: float = number(0.0216, "per impression", "Source: KuaiRand-Pure tab 1", "author's profile opened", ge=0, le=1)
+    like: float = number(0.01971, "per impression", "Source: KuaiRand-Pure tab 1", "likes", ge=0, le=1)
+    follow: float = number(0.001521, "per impression", "Source: KuaiRand-Pure tab 1", "follows", ge=0, le=1)
+    comment: float = number(0.002958, "per impression", "Source: KuaiRand-Pure tab 1", "comments written", ge=0, le=1)
+    forward: float = number(0.0009747, "per impression", "Source: KuaiRand-Pure tab 1", "forwards", ge=0, le=1)
+    hate: float = number(0.000738, "per impression", "Source: KuaiRand-Pure tab 1", "'not interested'", ge=0, le=1)
+    profile: float = number(0.02232, "per impression", "Source: KuaiRand-Pure tab 1", "author's profile opened", ge=0, le=1)
     skip_ratio: Annotated[tuple[float, float, float, float, float, float], _spread(6)] = number(
-        (0.534, 0.446, 0.533, 0.729, 0.728, 0.6), "ratio", "Source: KuaiRand-Pure tab 1, rate on a play < 5 s / on a middling one",
+        (0.533, 0.445, 0.532, 0.728, 0.728, 0.599), "ratio", "Source: KuaiRand-Pure tab 1, rate on a play < 5 s / on a middling one",
         "like, follow, comment, forward, hate, profile", ge=0)  # fmt: skip
     long_ratio: Annotated[tuple[float, float, float, float, float, float], _spread(6)] = number(
-        (1.36, 1.28, 6.59, 3.12, 0.667, 2.29), "ratio", "Source: KuaiRand-Pure tab 1, rate on a long view / on a middling play",
+        (1.39, 1.3, 6.72, 3.18, 0.655, 2.34), "ratio", "Source: KuaiRand-Pure tab 1, rate on a long view / on a middling play",
         "like, follow, comment, forward, hate, profile", ge=0)  # fmt: skip
     complete_ratio: Annotated[tuple[float, float, float, float, float, float], _spread(6)] = number(
-        (1.66, 1.84, 1.44, 1.17, 0.96, 1.89), "ratio", "Source: KuaiRand-Pure tab 1, rate when completed / on other long views",
+        (1.68, 1.86, 1.46, 1.19, 0.948, 1.91), "ratio", "Source: KuaiRand-Pure tab 1, rate when completed / on other long views",
         "like, follow, comment, forward, hate, profile", ge=0)  # fmt: skip
     match_slope: float = number(
-        0.15, "log per logit", "Assumed: people like what they like",
+        0.15, "log per logit", "Assumed: people like what they like; no public data",
         "feedback odds by taste and match (hate: the other way)", ge=0, le=3)  # fmt: skip
     user_icc: float = number(
-        0.195, "", "Source: KuaiRand-Pure, likes: beta(.078, 4.06); Assumed the same for the other kinds",
+        0.1947, "", "Source: KuaiRand-Pure, likes: beta(.078, 4.06); Assumed the same for the other kinds",
         "intra-class correlation of feedback between people", gt=0.001, lt=1)  # fmt: skip
     browse: float = number(
         0.049, "per impression", "Source: KuaiRand-Pure tab 1", "chance to open the comments", ge=0, le=1)  # fmt: skip
@@ -204,26 +204,26 @@ class Sessions(Section):
     start_hour: float = number(
         20.0, "h", "Assumed: the evening", "hour of day (UTC+8 shape) at which the window starts", ge=0, lt=24)  # fmt: skip
     leave_per_min: float = number(
-        0.0359, "per min", "Source: KuaiRand-27K, 78.7 impressions a session; about 25 min",
+        0.03486, "per min", "Source: KuaiRand-27K, 78.7 impressions a session; about 25 min",
         "hazard of leaving the app at neutral satisfaction", ge=0, le=60)  # fmt: skip
     leave_satisfaction: float = number(
         0.8, "log per unit", "Assumed: satisfied people stay; no public data",
         "fall of that hazard per unit of satisfaction", ge=0, le=5)  # fmt: skip
     satisfaction_memory: float = number(
-        0.9, "", "Assumed: about ten impressions", "weight of the past in the running satisfaction", ge=0, lt=1)  # fmt: skip
+        0.9, "", "Assumed: about ten impressions; no public data", "weight of the past in the running satisfaction", ge=0, lt=1)  # fmt: skip
     stall_pain: float = number(
-        0.5, "per s", "Assumed: a stall of 2 s undoes an enjoyed video", "satisfaction lost per second of stall or start-up",
+        0.5, "per s", "Assumed: a stall of 2 s undoes an enjoyed video; no public data", "satisfaction lost per second of stall or start-up",
         ge=0, le=10)  # fmt: skip
     stall_patience_s: float = number(
         6.0, "s", "Assumed: no public data", "mean time before a stalled video is swiped away", gt=0, le=1e6)  # fmt: skip
     wait_patience_s: float = number(
         60.0, "s", "Assumed: no public data", "mean time before a person without a page leaves", gt=0, le=1e6)  # fmt: skip
     away: float = number(
-        0.008, "per impression", "Assumed: some messages are answered", "chance to put the app in the background",
+        0.008, "per impression", "Assumed: some messages are answered; no public data", "chance to put the app in the background",
         ge=0, le=1)  # fmt: skip
-    away_s: float = number(45.0, "s", "Assumed: exponential", "mean time in the background", ge=0, le=1e6)
+    away_s: float = number(45.0, "s", "Assumed: exponential; no public data", "mean time in the background", ge=0, le=1e6)
     gap_hours: float = number(
-        3.006, "h", "Source: KuaiRand-27K, 4.8 sessions a day", "median time to the next open, at even activity",
+        3.0, "h", "Source: KuaiRand-27K, 4.8 sessions a day", "median time to the next open, at even activity",
         gt=0.5, le=1000)  # fmt: skip
     gap_log_sd: float = number(0.9, "log", "Source: KuaiRand-27K, log-sd of daily impressions .96", "log-sd of it",
                                ge=0, le=3)  # fmt: skip
@@ -255,9 +255,9 @@ class Network(Section):
         0.6, "ratio", "Assumed: no licensed WiFi RTT trace", "multiplies round trips on WiFi", ge=0, le=100)  # fmt: skip
     loss: float = number(0.005, "probability", "Source: pam2025, lost pings", "chance that a request is lost", ge=0, le=1)
     outages_per_hour: float = number(
-        0.5, "per h", "Assumed: an elevator or a metro now and then", "spells without network on cellular links",
+        0.5, "per h", "Assumed: an elevator or a metro now and then; no public data", "spells without network on cellular links",
         ge=0, le=3600)  # fmt: skip
-    outage_s: float = number(20.0, "s", "Assumed: exponential", "mean length of a spell", gt=0, le=1e6)
+    outage_s: float = number(20.0, "s", "Assumed: exponential; no public data", "mean length of a spell", gt=0, le=1e6)
     radio_wake_ms: float = number(
         0.0, "ms", "Assumed: off; pings keep the radio awake, so no data", "delay of the first transfer after idling",
         ge=0, le=10_000)  # fmt: skip
