@@ -62,10 +62,10 @@ def try_random(params, key, users, taste, videos, rows, pool, found):
     p = params[0]
     for i in rows:
         user = users[i]
-        video_id = np.int64(uniform(key, EXPOSURE, user.user, user.impression, 0) * pool)
+        video_id = np.int64(uniform(key[i], EXPOSURE, user.user, user.impression, 0) * pool)
         video = videos[video_id]
-        logit = stay_logit(p, key, user, taste[i], video_id, video)
-        outcome = outcome_of(draw_watch_us(p, key, user, video_id, video.duration_us, 0, logit), video.duration_us)
+        logit = stay_logit(p, key[i], user, taste[i], video_id, video)
+        outcome = outcome_of(draw_watch_us(p, key[i], user, video_id, video.duration_us, 0, logit), video.duration_us)
         found[0] += 1
         found[1] += outcome & VALID != 0
         found[2] += outcome & LONG != 0
