@@ -29,7 +29,8 @@ CELLULAR = "network.shares=[0,0,0,1,0,0,0,0]"
 SYNTHETIC = "catalogue.kind=synthetic"
 LONG_VIDEOS = [SYNTHETIC, "catalogue.duration_log_mean=6"]
 NO_PRELOAD = "player.preload_videos=0"
-UNKNOWN = ["server.taste_correlation=0", "server.quality_correlation=0", "population.taste_sd=2", "interests.drift=0.5"]
+UNKNOWN = ["server.taste_correlation=0", "server.quality_correlation=0", "population.taste_sd=2", "interests.drift=0.5",
+           "population.match_sd=0.6"]  # fmt: skip
 AWAKE = [CELLULAR, NO_PRELOAD]
 MANY_CANDIDATES = ["server.page_size=1", "server.candidates=100", "server.retrieved_per_impression=100"]
 COME_BACK = ["sessions.gap_hours=0.6", "sessions.gap_log_sd=0", "population.users=40"]
@@ -126,6 +127,12 @@ def liked_logit(run: Run) -> float:
     return float(run.whole["stay_logit"][liked].mean() - run.whole["stay_logit"][~liked].mean())
 
 
+def liked_appeal(run: Run) -> float:
+    """How much more appealing the liked videos were than the others, log."""
+    appeal, liked = run.world.videos["appeal"][run.whole["video"]], (run.whole["feedback"] & 1) != 0
+    return float(appeal[liked].mean() - appeal[~liked].mean())
+
+
 def like_ratio(run: Run) -> float:
     """Rate of likes on a long view / otherwise."""
     long, liked = (run.whole["outcome"] & LONG) != 0, (run.whole["feedback"] & 1) != 0
@@ -193,7 +200,7 @@ FIELDS: dict[str, Row] = {
     "catalogue.videos": Row("50", "7248", lambda r: len(np.unique(r.whole["video"])), "up"),
     "catalogue.catalogue_seed": Row("1", "2", "watch_s", "differs"),
     "catalogue.quality_sd": Row("0.1", "3", "valid_play", "up"),
-    "catalogue.appeal_sd": Row("0", "2", "like", "up", ["feedback.like=0.02"], "server_score"),
+    "catalogue.appeal_sd": Row("0", "2", liked_appeal, "up", ["feedback.like=0.1"]),
     "catalogue.tags": Row("2", "43", "tags", "up", [SYNTHETIC]),
     "catalogue.duration_log_mean": Row("2", "5", "completion", "down", [SYNTHETIC]),
     "catalogue.duration_log_sd": Row("0.1", "2", lambda r: np.log(shown_durations(r)).std(), "up", [SYNTHETIC]),

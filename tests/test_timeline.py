@@ -31,9 +31,10 @@ WORLDS = {
     "asked at start": ("tag_momentum", ["client.decide_at=start"]),
     "no latency": ("tag_momentum", ["phone.inference_ms=0"]),
     "slow phone": ("tag_momentum", ["phone.inference_ms=900"]),
-    "one server": ("cloud_only", ["server.workers=1", "server.service_ms=4000", "server.queue_limit=2"]),
+    "one server": ("cloud_only", ["server.workers=1", "server.service_ms=4000", "server.queue_limit=1",
+                                  "server.page_size=2"]),
     "one candidate": ("tag_momentum", ["server.candidates=1", "server.page_size=1", "client.refill_at=0"]),
-}
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module", params=WORLDS, ids=[name.replace(" ", "_") for name in WORLDS])
