@@ -15,7 +15,7 @@ from scipy.stats import ks_2samp
 
 from nextone.sim.catalogue import REAL_VIDEOS, make_catalogue
 from nextone.sim.config import FEEDBACK, Scenario
-from nextone.sim.feedback import COMPLETE_SHARE, HATE, LONG_SHARE, SHORT_SHARE
+from nextone.sim.feedback import COMPLETE_SHARE, HATE, LONG_SHARE, SHORT_SHARE, SHORT_US, TYPICAL
 from nextone.sim.scenario import with_settings
 from nextone.sim.state import Array
 
@@ -25,7 +25,6 @@ from .thinning import BLOCK, Fortnight, simulate_fortnight, thin
 from .user_log import UserLog, UserLogError
 
 PEOPLE, ROUNDS, DRAWS = 1_000, 3, 200
-CATALOGUES = 4
 MIN_USERS, MIN_IMPRESSIONS = 50, 2_000  # fewer cannot tell people from luck
 DENSE_ROWS = 80  # of each simulated person: all facts of plays are fitted on many rows of few people
 SAME_LENGTHS = 0.08  # Assumed: KS distance of video lengths within which they are taken for KuaiRand's
@@ -85,7 +84,7 @@ def calibrate(
     parameters = (*PLAY, MATCH) if RANDOM[0] in known else PLAY
     moments, missing = moments_of(told, resampled)
     pool = REAL_VIDEOS if scenario.catalogue.kind == "kuairand" else min(log.videos, scenario.catalogue.videos, 20_000)
-    steps = rounds * (people // BLOCK + 1) + 1
+    steps = (rounds + 1) * (people // BLOCK + 1)
     done = 0
 
     def step(_: int = 0) -> None:
@@ -95,17 +94,19 @@ def calibrate(
             progress(min(done, steps), steps)
 
     for _ in range(rounds):
-        lived = simulate_fortnight(scenario, people, seed, catalogues=CATALOGUES, pool=pool, progress=step)
+        lived = simulate_fortnight(scenario, people, seed, pool=pool, progress=step)
         dense, row = thin(lived, np.full(1, DENSE_ROWS), seed)
         model = PlayModel(scenario, dense, lived.latent[row], parameters, seed)
         fit = fit_plays(model, moments, model.start())
-        rest = session_settings(known, lived, scenario)
-        settings = model.settings(fit.x) | feedback_settings(told, model.suits(fit.x)) | person_settings(told) | rest
-        scenario = with_settings(scenario, settings_of(scenario, settings))
+        scenario = with_settings(scenario, settings_of(scenario, model.settings(fit.x) | person_settings(told)))
         step()
+    lived = simulate_fortnight(scenario, people, seed, pool=pool, progress=step)  # feedback follows from plays
+    suits, rest = mean_suits(lived, scenario), session_settings(known, lived, scenario)
+    settings = model.settings(fit.x) | person_settings(told) | feedback_settings(told, suits) | rest
+    scenario = with_settings(scenario, settings_of(scenario, settings))
     again = sum_up(replace(dense, play_ms=model.plays_ms(fit.x)))
     simulated = [facts(again, weight) for weight in resamples(rng, dense.users, DRAWS)]
-    draws = spread_of_fit(model, fit, moments, resampled, simulated, rest)
+    draws = spread_of_fit(model, fit, moments, resampled, simulated, suits, rest)
     step()
     ends = {name: np.quantile([d[name] for d in draws], (0.025, 0.975)) for name in settings}
     estimates = tuple(
@@ -180,7 +181,7 @@ def feedback_settings(told: dict[str, float], suits: Array) -> dict[str, float]:
     """Rates of feedback, and how they depend on the play time, for the kinds that the log has often enough.
 
     In the model the chance is the person's propensity, times a level for how long was watched, times how well the video
-    suits. The mean of the last, by level, is taken from simulated plays (see `PlayModel.suits`); the levels follow."""
+    suits. The mean of the last, by level, is taken from simulated plays (see `mean_suits`); the levels follow."""
     found: dict[str, float] = {}
     for k, kind in enumerate(FEEDBACK):
         rates = [told.get(f"{kind} given {what}", np.nan) for what in LEVELS]
@@ -198,6 +199,20 @@ def feedback_settings(told: dict[str, float], suits: Array) -> dict[str, float]:
         found[f"feedback.{kind}"] = min(middling * level, 1.0)
         found |= {f"feedback.{what}_ratio.{kind}": value for what, value in ratio.items()}
     return found
+
+
+def mean_suits(lived: Fortnight, scenario: Scenario) -> Array:
+    """Mean factor of feedback by how well videos suit and appeal, (2, 4): of likes (of hates), by level of play time,
+    short, middling, long, completed."""
+    every, row = thin(lived, np.full(1, DENSE_ROWS), 0)
+    bits = outcomes(every)
+    level = np.where(every.play_ms * 1000 < SHORT_US, 0, 1)
+    level[bits["long view"] | bits["complete"]] = 2
+    level[bits["complete"]] = 3
+    slope = scenario.feedback.match_slope * (lived.latent[row, 3] - TYPICAL)
+    appeal = lived.appeal[row] - 0.5 * scenario.catalogue.appeal_sd**2
+    rows = np.maximum(np.bincount(level, minlength=4), 1)
+    return np.stack([np.bincount(level, np.exp(appeal + sign * slope), 4) / rows for sign in (1.0, -1.0)])
 
 
 def person_settings(told: dict[str, float]) -> dict[str, float]:
@@ -241,7 +256,7 @@ def session_facts(log: UserLog) -> dict[str, float]:
 
 def spread_of_fit(
     model: PlayModel, fit: Fit, moments: Moments, resampled: list[dict[str, float]],
-    simulated: list[dict[str, float]], fixed: dict[str, float],
+    simulated: list[dict[str, float]], suits: Array, fixed: dict[str, float],
 ) -> tuple[dict[str, float], ...]:  # fmt: skip
     """Parameter sets as the fit would give them for other people: by its linear approximation at the solution, from
     moments of resampled people of the log, less those of resampled people of the simulation."""
@@ -250,7 +265,6 @@ def spread_of_fit(
     normal = weighted.T @ weighted + np.eye(weighted.shape[1]) * RIDGE
     gain = np.linalg.solve(normal, weighted.T) / moments.error
     low, high = limits(model.parameters)
-    suits = model.suits(fit.x)
     log_moves, simulation_moves = (
         np.array([[one.get(name, 0.0) for name in moments.names] for one in many]) for many in (resampled, simulated)
     )

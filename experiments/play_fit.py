@@ -16,11 +16,10 @@ from scipy.special import ndtri
 
 from nextone.sim.catalogue import REAL_VIDEOS, make_catalogue
 from nextone.sim.config import FEEDBACK, Scenario
-from nextone.sim.feedback import SHORT_US, TYPICAL
 from nextone.sim.state import Array
 from nextone.sim.watching import LONG_US, VALID_US, length_logit, watch_time_us
 
-from .facts import CLASS_PLAY_S, CLASS_RATIO, CLASSES, HAZARD_S, LAGS, PLAY_S, facts, outcomes, sum_up
+from .facts import CLASS_PLAY_S, CLASS_RATIO, CLASSES, HAZARD_S, LAGS, PLAY_S, facts, sum_up
 from .user_log import UserLog
 
 
@@ -73,7 +72,7 @@ def fitted_facts() -> dict[str, float]:
     for name in CLASSES:
         chosen |= {f"{name}: P(play < {t:g} s)": 0.075 for t in CLASS_PLAY_S}
         chosen |= {f"{name}: P(ratio < {r:g})": 0.075 for r in CLASS_RATIO}
-    chosen |= {f"spread between users: {name}": 0.012 for name in ("long view", "skip < 2 s", "valid play")}
+    chosen |= {f"spread between users: {name}": 0.006 for name in ("long view", "skip < 2 s", "valid play")}
     chosen |= {"spread between videos: long view": 0.02}
     chosen |= dict.fromkeys(RANDOM, 0.015)
     return chosen | {f"residual correlation, {lag}, other tag": 0.03 for lag in LAGS}
@@ -159,19 +158,6 @@ class PlayModel:
     def plays_ms(self, x: Array) -> Array:
         """Play times under other parameters, (n,)."""
         return self._plays_ms(x, self._latent, self._duration_us)
-
-    def suits(self, x: Array) -> Array:
-        """Mean factor of feedback by how well the video suits, (2, 4): of the likes (hates) by level of play time:
-        short, middling, long, completed."""
-        log = replace(self._log, play_ms=self.plays_ms(x))
-        bits = outcomes(log)
-        level = np.where(log.play_ms * 1000 < SHORT_US, 0, 1)
-        level[bits["long view"] | bits["complete"]] = 2
-        level[bits["complete"]] = 3
-        stretch = self.settings(x).get(MATCH.name, get(self.scenario, MATCH.name)) / get(self.scenario, MATCH.name)
-        slope = self.scenario.feedback.match_slope * (stretch * self._latent[:, 3] - TYPICAL)
-        rows = np.maximum(np.bincount(level, minlength=4), 1)
-        return np.stack([np.bincount(level, np.exp(sign * slope), 4) / rows for sign in (1.0, -1.0)])
 
     def _plays_ms(self, x: Array, latent: Array, duration_us: Array) -> Array:
         params, stretch = self.scenario.params(), np.ones(self._latent.shape[1])

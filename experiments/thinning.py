@@ -29,9 +29,10 @@ class Fortnight(NamedTuple):
     """Impressions of pool videos, sorted by person and time (n,), and what whole sessions were like."""
 
     person: Array
-    video: Array  # numbered through all catalogues
+    video: Array
     duration_ms: Array
     tag: Array
+    appeal: Array
     delivered_ms: Array
     play_ms: Array
     feedback: Array  # bits
@@ -46,19 +47,15 @@ class Fortnight(NamedTuple):
 
 
 def simulate_fortnight(
-    scenario: Scenario, people: int, seed: int, days: float = DAYS, catalogues: int = 1, pool: int = REAL_VIDEOS,
+    scenario: Scenario, people: int, seed: int, days: float = DAYS, pool: int = REAL_VIDEOS,
     progress: Callable[[int], None] | None = None,
 ) -> Fortnight:  # fmt: skip
-    """Let `people` live that many days under cloud_only with ample servers, and keep the first `pool` videos.
-
-    With several catalogues blocks of people take turns with them: a few popular videos' luck is not fitted to."""
+    """Let `people` live that many days under cloud_only with ample servers, and keep the first `pool` videos."""
     blocks = []
     for replication, first in enumerate(range(0, people, BLOCK)):
-        size, which = min(BLOCK, people - first), replication % catalogues
-        catalogue_seed = (scenario.catalogue.catalogue_seed + which) % 2**32
-        settings = [f"population.users={size}", f"catalogue.catalogue_seed={catalogue_seed}"]
-        block = _one_block(with_settings(scenario, settings), first, seed, replication, days, pool)
-        blocks.append(block._replace(video=block.video + which * pool))
+        size = min(BLOCK, people - first)
+        world = with_settings(scenario, [f"population.users={size}"])
+        blocks.append(_one_block(world, first, seed, replication, days, pool))
         if progress:
             progress(size)
     return Fortnight(*(np.concatenate(column) for column in zip(*blocks, strict=True)))
@@ -81,7 +78,7 @@ def _one_block(scenario: Scenario, first: int, seed: int, replication: int, days
     ended = records.sessions[records.sessions["cut"] == 0]
     of_video = world.videos[kept["video"]]
     return Fortnight(
-        kept["user"] + first, kept["video"], of_video["duration_us"] // 1000, of_video["tag"],
+        kept["user"] + first, kept["video"], of_video["duration_us"] // 1000, of_video["tag"], of_video["appeal"],
         delivered // 1000, kept["play_us"] // 1000, kept["feedback"],
         np.stack([person, mood, quality, rest], axis=1), kept["session"], ended["impressions"],
         _requests_of(records)[records.sessions["cut"] == 0], (ended["close_us"] - ended["open_us"]) / 1e6,
