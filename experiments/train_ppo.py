@@ -4,7 +4,7 @@ Masks are in the observation, so the pointer applies them itself. All luck is th
 actions, and shuffles keyed by (seed, epoch); both are restored by `experiments/train_resume.py`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,7 @@ def look_at(network: Pointer, seen: Seen) -> tuple[Tensor, Tensor]:
     return scores, value
 
 
-class PointerActorCritic(MaskableActorCriticPolicy):  # type: ignore[misc]  # untyped library
+class PointerActorCritic(MaskableActorCriticPolicy):
     """SB3's interface around `Pointer`; none of SB3's own layers."""
 
     def __init__(
@@ -48,7 +48,7 @@ class PointerActorCritic(MaskableActorCriticPolicy):  # type: ignore[misc]  # un
         self.optimizer = torch.optim.Adam(self.parameters(), lr=lr_schedule(1), eps=1e-5, fused=True)
 
     def forward(
-        self, obs: Seen, deterministic: bool = False, action_masks: Any = None
+        self, obs: Any, deterministic: bool = False, action_masks: Any = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Actions (N,), values (N,) and log-probabilities (N,)."""
         scores, value = look_at(self.network, obs)
@@ -61,7 +61,7 @@ class PointerActorCritic(MaskableActorCriticPolicy):  # type: ignore[misc]  # un
         return actions, value, chances.gather(1, actions[:, None])[:, 0]
 
     def evaluate_actions(
-        self, obs: Seen, actions: Tensor, action_masks: Any = None
+        self, obs: Any, actions: Tensor, action_masks: Any = None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Values (N,), log-probabilities (N,) and entropies (N,)."""
         scores, value = look_at(self.network, obs)
@@ -69,22 +69,24 @@ class PointerActorCritic(MaskableActorCriticPolicy):  # type: ignore[misc]  # un
         entropy = -(chances.exp() * chances).sum(1)
         return value, chances.gather(1, actions[:, None])[:, 0], entropy
 
-    def predict_values(self, obs: Seen) -> Tensor:
+    def predict_values(self, obs: Any) -> Tensor:
         """Values (N,)."""
         return look_at(self.network, obs)[1]
 
-    def _predict(self, observation: Seen, deterministic: bool = False, action_masks: Any = None) -> Tensor:
-        return self(observation, deterministic)[0]
+    def _predict(self, observation: Any, deterministic: bool = False, action_masks: Any = None) -> Tensor:
+        return self.forward(observation, deterministic)[0]
 
 
-class KeyedRolloutBuffer(MaskableDictRolloutBuffer):  # type: ignore[misc]  # untyped library
+class KeyedRolloutBuffer(MaskableDictRolloutBuffer):
     """Batches in an order that depends on (seed, epoch) alone; observations become tensors once a rollout."""
 
     def __init__(self, *args: Any, seed: int = 0, **kwargs: Any) -> None:
         self.seed, self.epoch = seed, 0
         super().__init__(*args, **kwargs)
 
-    def get(self, batch_size: int | None = None) -> Iterator[MaskableDictRolloutBufferSamples]:
+    def get(  # type: ignore[override]  # as in the library itself
+        self, batch_size: int | None = None
+    ) -> Generator[MaskableDictRolloutBufferSamples, None, None]:
         """One epoch. batch_size None: all in one."""
         assert self.full
         size = self.buffer_size * self.n_envs
@@ -94,9 +96,11 @@ class KeyedRolloutBuffer(MaskableDictRolloutBuffer):  # type: ignore[misc]  # un
         numbers = [_flat(x) for x in (self.actions, self.values, self.log_probs, self.advantages, self.returns)]
         for start in range(0, size, batch_size or size):
             which = order[start : start + (batch_size or size)]
-            actions, *others = (x.index_select(0, which) for x in numbers)
+            actions, values, chances, advantages, returns = (x.index_select(0, which) for x in numbers)
+            observations = {name: x.index_select(0, which) for name, x in seen.items()}
+            masks: Any = None  # they are in the observations
             yield MaskableDictRolloutBufferSamples(
-                {name: x.index_select(0, which) for name, x in seen.items()}, actions, *others, None
+                observations, actions, values, chances, advantages, returns, masks
             )
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
-from tqdm import tqdm
+from tqdm import tqdm  # type: ignore[import-untyped]
 
 from nextone import __version__
 from nextone.envs.reward import PRESETS, RewardWeights, reward_weights
@@ -139,10 +139,10 @@ def make_model(settings: TrainSettings) -> Any:
 
 def make_env(settings: TrainSettings, people: int, autoreset_mode: str = "NextStep") -> NextOneVectorEnv:
     """The environment that is trained in."""
-    asked = {"refresh": True, "request_budget": settings.request_budget} if settings.refresh else {}
     return NextOneVectorEnv(
         people, scenario=settings.scenario, reward=settings.reward, max_steps=settings.max_steps,
-        autoreset_mode=autoreset_mode, **asked, **settings.options,
+        refresh=settings.refresh, request_budget=settings.request_budget, autoreset_mode=autoreset_mode,
+        **settings.options,
     )  # fmt: skip
 
 

@@ -86,7 +86,7 @@ def read_checkpoint(path: Path, files: tuple[str, ...] = (MODEL,)) -> Checkpoint
             tensors[name] = _parsed(data, name)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
-        raise CheckpointError(f"checkpoint {str(path)[:200]!r} cannot be used: {' '.join(reason.split())[:200]}") from None
+    """The newest whole checkpoint of a run; damaged ones are passed over. Raises CheckpointError if none is whole."""
     return Checkpoint(path, record["step"], record["about"], tensors)
 
 
