@@ -47,9 +47,7 @@ class PointerActorCritic(MaskableActorCriticPolicy):
         self.generator = torch.Generator().manual_seed(seed)
         self.optimizer = torch.optim.Adam(self.parameters(), lr=lr_schedule(1), eps=1e-5, fused=True)
 
-    def forward(
-        self, obs: Any, deterministic: bool = False, action_masks: Any = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, obs: Any, deterministic: bool = False, action_masks: Any = None) -> tuple[Tensor, Tensor, Tensor]:
         """Actions (N,), values (N,) and log-probabilities (N,)."""
         scores, value = look_at(self.network, obs)
         if deterministic:
@@ -99,9 +97,7 @@ class KeyedRolloutBuffer(MaskableDictRolloutBuffer):
             actions, values, chances, advantages, returns = (x.index_select(0, which) for x in numbers)
             observations = {name: x.index_select(0, which) for name, x in seen.items()}
             masks: Any = None  # they are in the observations
-            yield MaskableDictRolloutBufferSamples(
-                observations, actions, values, chances, advantages, returns, masks
-            )
+            yield MaskableDictRolloutBufferSamples(observations, actions, values, chances, advantages, returns, masks)
 
 
 def _flat(array: Any) -> Tensor:

@@ -51,7 +51,7 @@ HELD_OUT_SEED = 1 << 61  # nor picks the best checkpoint by
 HELD_OUT = (1024, 8)  # people at a time, episodes of each
 
 PPO: dict[str, Any] = {
-    "n_steps": 32, "batch_size": 8192, "n_epochs": 4, "gamma": 0.995, "gae_lambda": 0.95, "ent_coef": 0.003,
+    "n_steps": 16, "batch_size": 2048, "n_epochs": 4, "gamma": 0.995, "gae_lambda": 0.4, "ent_coef": 0.001,
     "max_grad_norm": 0.5, "vf_coef": 0.5, "reward_scale": 0.05,
 }  # fmt: skip
 DQN: dict[str, Any] = {

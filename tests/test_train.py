@@ -336,6 +336,3 @@ def test_settings_are_checked():
 
 def replace_settings(**changes):
     return settings(**{"hyperparameters": {}} | changes) if "algo" not in changes else TrainSettings(**changes)
-
-
-
