@@ -18,6 +18,8 @@ from torch import Tensor
 
 from nextone.policies.pointer import Pointer
 
+SHARPNESS = 10.0  # logits / scores: Adam moves a weight by its rate at most, and a sharp choice needs large logits
+
 Seen = dict[str, Tensor]
 
 
@@ -47,23 +49,26 @@ class PointerActorCritic(MaskableActorCriticPolicy):
         self.generator = torch.Generator().manual_seed(seed)
         self.optimizer = torch.optim.Adam(self.parameters(), lr=lr_schedule(1), eps=1e-5, fused=True)
 
+    def _look(self, obs: Seen) -> tuple[Tensor, Tensor]:
+        """(log-probabilities (N, A), values (N,))."""
+        scores, value = look_at(self.network, obs)
+        return torch.log_softmax(SHARPNESS * scores, 1), value
+
     def forward(self, obs: Any, deterministic: bool = False, action_masks: Any = None) -> tuple[Tensor, Tensor, Tensor]:
         """Actions (N,), values (N,) and log-probabilities (N,)."""
-        scores, value = look_at(self.network, obs)
+        chances, value = self._look(obs)
         if deterministic:
-            actions = scores.argmax(1)
+            actions = chances.argmax(1)
         else:  # Gumbel's trick: the largest of logit + Gumbel noise is a draw from the softmax
-            noise = torch.empty_like(scores).exponential_(generator=self.generator)
-            actions = (scores - noise.log()).argmax(1)
-        chances = torch.log_softmax(scores, 1)
+            noise = torch.empty_like(chances).exponential_(generator=self.generator)
+            actions = (chances - noise.log()).argmax(1)
         return actions, value, chances.gather(1, actions[:, None])[:, 0]
 
     def evaluate_actions(
         self, obs: Any, actions: Tensor, action_masks: Any = None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Values (N,), log-probabilities (N,) and entropies (N,)."""
-        scores, value = look_at(self.network, obs)
-        chances = torch.log_softmax(scores, 1)
+        chances, value = self._look(obs)
         entropy = -(chances.exp() * chances).sum(1)
         return value, chances.gather(1, actions[:, None])[:, 0], entropy
 
