@@ -274,13 +274,13 @@ def test_reward_as_text():
 
 
 def test_thresholds_trade_requests_for_fresh_pages(trained, tmp_path):
-    """The higher the threshold, the more requests; a policy trained to ask is a point beside them."""
+    """Who asks at every chance asks more than who never does; a policy trained to ask is a point beside the rules."""
     chosen = settings(refresh=True, steps=256, checkpoints=1)
     train(chosen, tmp_path / "asks")
     points = frontier(chosen, [str(tmp_path / "asks")], size=(32, 2))
     assert [p.name for p in points[:-1]] == ["never", *(f"left <= {left}" for left in range(3))]
-    requests = [p.requests.mean for p in points[:-1]]
-    assert requests == sorted(requests) and requests[-1] > 1.5 * requests[0]
+    never, *_, always = points[:-1]
+    assert always.requests.low > never.requests.high
     assert [p.trained for p in points] == [False] * 4 + [True]
     frontier_figure(points, tmp_path / "frontier.png")
     assert (tmp_path / "frontier.png").stat().st_size > 10_000
