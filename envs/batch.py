@@ -95,7 +95,7 @@ class Batch:
             self.world.params["inference_us"] = 0
         self.scenario = scenario
         self._row_bytes = row_bytes(self.world)
-        self.episodes["state"] = UNBORN
+        self.begun = False  # whether every row has
         self.close()
         self._threads = ThreadPoolExecutor(len(self.world.logged)) if len(self.world.logged) > 1 else None
 
@@ -107,6 +107,7 @@ class Batch:
     def begin(self, which: Rows) -> Observations:
         """The episodes that `episodes` says begin in the rows `which`; what is seen of all rows."""
         views = self._views()
+        self.begun = True
         if len(which) < len(self.rows):
             look_rows(self.world, self.episodes, np.setdiff1d(self.rows, which), self._budget, views)
         return self._begin(which, views)
@@ -117,9 +118,8 @@ class Batch:
         room = (observations["candidates"], observations["history"], observations["context"])
         return self._begin(which, Views(*room, self.masks, *self._known))
 
-    def step(self, actions: Rows) -> Moved:
-        """One step of every row; those that are over begin their next episode instead."""
-        over = self.over()
+    def step(self, actions: Rows, over: NDArray[np.bool_]) -> Moved:
+        """One step of every row; those that are over (N,) begin their next episode instead."""
         if over.any():
             self._next(np.flatnonzero(over))
         moved = self._move(self.rows, actions, self._views())
@@ -133,10 +133,10 @@ class Batch:
 
     def state(self) -> dict[str, NDArray[Any]]:
         """All that changes from step to step, as arrays with a row per person."""
-        people = {f"people{k}": rows for k, rows in enumerate(self._row_bytes)}
-        known = {f"known{k}": rows for k, rows in enumerate(self._known)}
+        arrays: dict[str, NDArray[Any]] = {f"people{k}": rows for k, rows in enumerate(self._row_bytes)}
+        arrays |= {f"known{k}": rows for k, rows in enumerate(self._known)}
         episodes = self.episodes.view(np.uint8).reshape(len(self.rows), -1)
-        return people | known | {"key": self.world.key, "episodes": episodes, "masks": self.masks}
+        return arrays | {"key": self.world.key, "episodes": episodes, "masks": self.masks}
 
     def _next(self, which: Rows) -> None:
         """What begins by itself: the next episode, of person 0 on any link."""
@@ -152,18 +152,18 @@ class Batch:
     def _move(self, which: Rows, actions: Rows, views: Views) -> Moved:
         """`move_rows` for the rows `which`. Only their rows of the result mean anything."""
         n = len(self.rows)
-        ends = np.zeros((2, n), np.bool_)
-        moved = Moved({}, np.zeros(n), ends[0], ends[1], np.zeros((n, len(UNITS))), np.full(n, -1))
+        components, reward, shown = np.zeros((n, len(UNITS))), np.zeros(n), np.full(n, -1)
+        terminated, truncated = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
         head = (self.world, self._row_bytes, self.episodes)
         how = (actions, UNITS, self._weights, self._max_steps, self._budget, views)
-        out = (moved.components, moved.reward, moved.terminated, moved.truncated, moved.shown)
+        out = (components, reward, terminated, truncated, shown)
         if self._threads is None or len(which) < PARALLEL_FROM:
             move_rows(*head, which, 0, *how, *out)
         else:
             blocks = enumerate(np.array_split(which, len(self.world.logged)))
             for done in [self._threads.submit(move_rows, *head, block, k, *how, *out) for k, block in blocks]:
                 done.result()
-        return moved._replace(observations=self._seen(views))
+        return Moved(self._seen(views), reward, terminated, truncated, components, shown)
 
     def _views(self) -> Views:
         """Where the next observations go: memory that nobody else holds."""

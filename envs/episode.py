@@ -12,6 +12,7 @@ from numba import njit
 
 from nextone.sim.chance import mix_key
 from nextone.sim.impression import DECIDE, PAUSED, advance
+from nextone.sim.kernel import kernel
 from nextone.sim.population import replace_person
 from nextone.sim.request import candidate_in
 from nextone.sim.state import IDLE, LONG, PLAYING, STALLED, VALID, WAITING, Array
@@ -58,8 +59,8 @@ assert tuple(COMPONENTS)[3:8] == ("like", "follow", "comment", "forward", "hate"
 (_VALID, _LONG, _WATCH, _LIKE, _STALL, _WAIT, _WASTED, _REQUESTS, _LEAVING) = (0, 1, 2, 3, 8, 9, 10, 11, 12)
 
 
-@njit(cache=True, error_model="numpy")
-def begin(w, row_bytes, episode, i, views, part):
+@kernel
+def begin(w, row_bytes, episode, i, views, scores, candidates, part):
     """A fresh person opens the app in row i and lives to the first decision."""
     mix_key(episode.seed, episode.number, w.key[i])
     replace_person(w, row_bytes, i, episode.person, WINDOW_US)
@@ -70,11 +71,11 @@ def begin(w, row_bytes, episode, i, views, part):
     episode.seen_to = -1
     views.slots_as[i, :] = -1
     episode.counts[:] = 0
-    decides, _ = live(w, episode, i, np.empty(0, np.float32), np.empty(0, np.int64), part)
+    decides, _ = live(w, episode, i, scores[:0], candidates[:0], part)
     episode.state = AT_DECISION if decides else GONE_EARLY
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def live(w, episode, i, scores, candidates, part):
     """On to the next decision, counting: (whether there is one, slot of the first impression since).
 
@@ -109,7 +110,7 @@ def live(w, episode, i, scores, candidates, part):
     return reason == DECIDE, shown
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def slot_of(line, candidates):
     """Which of the candidates an impression was, -1 if none: (request, video, rank) as in `request.candidate_in`."""
     what = (np.int64(line.request) << 40) | (np.int64(line.video) << 8) | np.int64(line.rank)
@@ -119,7 +120,7 @@ def slot_of(line, candidates):
     return -1
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def nearest_live(mask, action):
     """The action itself if the mask (A,) allows it, else the nearest that it does; the lower of two."""
     for far in range(len(mask)):
@@ -130,7 +131,7 @@ def nearest_live(mask, action):
     return 0
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def look(w, i, episode, budget, views):
     """What the phone of row i knows. The mask has a column more if pages may be asked for.
 
@@ -147,7 +148,7 @@ def look(w, i, episode, budget, views):
         mask[0] = True
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def act(w, episode, i, action, scores, candidates, part):
     """One step of row i: (whether it is at the next decision, slot shown, -1 if none)."""
     slots = w.pool.shape[1]
@@ -183,14 +184,14 @@ def move_rows(
             if terminated[i] or truncated[i]:
                 episode.state = OVER
         else:
-            begin(w, row_bytes, episode, i, views, part)
+            begin(w, row_bytes, episode, i, views, scores, was, part)
             components[i] = 0.0
             reward[i] = 0.0
             terminated[i] = truncated[i] = False
         look(w, i, episode, budget, views)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def pay(episode, units, weights, components):
     """A step is over: what happened since the last one into components (K,); the reward."""
     reward = 0.0
@@ -202,7 +203,7 @@ def pay(episode, units, weights, components):
     return reward
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def look_rows(w, episodes, which, budget, views):
     """What the phones of the rows `which` know."""
     for i in which:

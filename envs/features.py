@@ -17,6 +17,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from nextone.sim.config import FEEDBACK, TIERS
+from nextone.sim.kernel import kernel
 from nextone.sim.network import offline
 from nextone.sim.player import bytes_for, content_us
 from nextone.sim.pool import live_slots
@@ -206,7 +207,7 @@ def observe(w, rows, candidates, history, context, mask):
         observe_again(w, rows[k], slots, nobody, past, -1, candidates[k], history[k], context[k], mask[k])
 
 
-@njit(cache=True)
+@kernel
 def observe_again(w, i, slots, slots_as, past, past_to, candidates, history, context, mask):
     """`observe` of person i, into the arrays of one; the number of the newest impression. The same bits, sooner, for
     who is observed at every decision: slots, slots_as, past and past_to keep what did not change, see `observe_pool`
@@ -217,7 +218,7 @@ def observe_again(w, i, slots, slots_as, past, past_to, candidates, history, con
     return observe_history(user, w.screen[i].video >= 0, w.history[i], w.videos, past, past_to, history)
 
 
-@njit(cache=True)
+@kernel
 def observe_pool(p, user, pool, videos, known, known_as, candidates, mask):
     """One person's candidates (P, Fc) and mask (P,).
 
@@ -235,7 +236,8 @@ def observe_pool(p, user, pool, videos, known, known_as, candidates, mask):
             observe_kind(videos[slot.video], slot.pxtr, known[k], C.pevtr, C.duration)
             known[k, C.popularity] = LOG_POPULARITY[min(max(videos[slot.video].popularity, 0), MOST_POPULARITY)]
             known[k, C.rank] = LOG_COUNT[min(slot.rank, COUNTS)]
-        row[:] = known[k]
+        for column in range(len(row)):
+            row[column] = known[k, column]
         if slot.arrived_us != arrived_us:  # a page arrives as one: few logarithms
             arrived_us = slot.arrived_us
             age = log_seconds(user.now_us - arrived_us)
@@ -249,7 +251,7 @@ def observe_pool(p, user, pool, videos, known, known_as, candidates, mask):
             row[C.buffered_s] = min(content_us(np.int64(slot.buffered), bitrate_bps) * 1e-6 / MOST_BUFFERED_S, 1.0)
 
 
-@njit(cache=True)
+@kernel
 def observe_history(user, on_screen, ring, videos, known, known_to, history):
     """One person's past impressions (H, Fh), newest first; the newest one's number. What is on screen, if anything, is
     not over: left out.
@@ -267,13 +269,14 @@ def observe_history(user, on_screen, ring, videos, known, known_to, history):
         if k >= count:
             history[k, :] = 0.0
             continue
-        history[k, :] = known[at]
+        for column in range(history.shape[1]):
+            history[k, column] = known[at, column]
         history[k, H.since] = log_seconds(((now_ms - np.int64(ring[at].start_ms)) & 0xFFFFFFFF) * 1000)
         at = at - 1 if at > 0 else len(ring) - 1
     return newest
 
 
-@njit(cache=True)
+@kernel
 def observe_past(past, video, row):
     """One past impression (Fh,), but for how long ago it was."""
     play_us, duration_us = np.int64(past.play_ms) * 1000, video.duration_us // 1000 * 1000
@@ -291,7 +294,7 @@ def observe_past(past, video, row):
     row[H.position] = LOG_COUNT[min(past.position, COUNTS)]
 
 
-@njit(cache=True)
+@kernel
 def observe_context(p, user, pool, row):
     """One person and phone (Fx,)."""
     row[:] = 0.0
@@ -318,7 +321,7 @@ def observe_context(p, user, pool, row):
     row[X.tier_android_low + user.tier] = 1.0
 
 
-@njit(cache=True)
+@kernel
 def observe_kind(video, pxtr, row, predicted, kind):
     """What is said of a video alike as a candidate and in the history: `PREDICTED` and `KIND_OF_VIDEO`, from those
     columns on."""
@@ -329,7 +332,7 @@ def observe_kind(video, pxtr, row, predicted, kind):
     row[kind + 2] = PER_TAG * video.tag2
 
 
-@njit(cache=True)
+@kernel
 def log_seconds(microseconds):
     """log(1 + s) / log(1 + 3600) in [0, 1], from a table, linear in between: within .0003."""
     at = min(max(microseconds, 0), MOST_US) * 8e-6
@@ -338,7 +341,7 @@ def log_seconds(microseconds):
     return low + (LOG_S[k + 1] - low) * np.float32(at - k)
 
 
-@njit(cache=True)
+@kernel
 def log_scaled(x, per):
     """log(1 + x) on a scale of its own, in [0, 1]; x below 0 counts as 0."""
     return np.float32(min(np.log(1.0 + max(x, 0.0)) * per, 1.0))

@@ -134,8 +134,8 @@ def picture(seen: Screen) -> NDArray[np.uint8]:
     _draw_phone(axes, seen)
     _draw_pool(axes, seen)
     _draw_past(axes, seen)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    canvas.draw()  # type: ignore[no-untyped-call]
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()  # type: ignore[no-untyped-call]
 
 
 def _draw_phone(axes: Any, seen: Screen) -> None:

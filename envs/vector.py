@@ -6,7 +6,7 @@ the same for stable-baselines3. Dynamics are `sim`'s, observations `envs/feature
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
@@ -33,7 +33,6 @@ from .arguments import (
     whole,
 )
 from .batch import Batch, Moved, Observations, Rows
-from .episode import UNBORN
 from .reward import COMPONENTS, RewardWeights, reward_weights
 
 
@@ -48,7 +47,7 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
     rising probability (None: ample servers). Raises SettingError for what cannot be used.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 2}
+    metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 2}  # noqa: RUF012 (Gymnasium's)
 
     def __init__(
         self,
@@ -176,7 +175,7 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         acts, over = self._checked(actions), self._batch.over()
         if self.autoreset_mode == AutoresetMode.DISABLED and over.any():
             raise ResetNeeded(f"environment {int(np.argmax(over))} has ended; reset it before the next step")
-        return self._batch.step(acts)
+        return self._batch.step(acts, over)
 
     def restart(self, which: Rows, observations: Observations) -> Observations:
         """The next episodes of the rows `which` (n,), seen in their rows of fresh observations."""
@@ -219,7 +218,7 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         if not good or not mask.any():
             raise SettingError(f"reset_mask must be a bool array of shape ({self.num_envs},) with at least one True")
         if not mask.all():
-            self._begun_but(mask)
+            self._begun()
         return np.flatnonzero(mask)
 
     def _seed(self, seeds: list[int | None], which: NDArray[np.int64]) -> None:
@@ -283,8 +282,5 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
 
     def _begun(self) -> None:
         self._open()
-        self._begun_but(np.zeros(self.num_envs, np.bool_))
-
-    def _begun_but(self, which: NDArray[np.bool_]) -> None:
-        if ((self._batch.episodes["state"] == UNBORN) & ~which).any():
+        if not self._batch.begun:
             raise ResetNeeded("the environment was not reset yet; call reset first")

@@ -16,6 +16,7 @@ from scipy.stats import ks_2samp
 from nextone.sim.catalogue import REAL_VIDEOS, make_catalogue
 from nextone.sim.config import FEEDBACK, Scenario
 from nextone.sim.feedback import COMPLETE_SHARE, HATE, LONG_SHARE, SHORT_SHARE, SHORT_US, TYPICAL
+from nextone.sim.population import propensity_table
 from nextone.sim.scenario import with_settings
 from nextone.sim.state import Array
 
@@ -24,12 +25,13 @@ from .play_fit import MATCH, PLAY, RANDOM, Fit, Moments, PlayModel, fit_plays, f
 from .thinning import BLOCK, Fortnight, simulate_fortnight, thin
 from .user_log import UserLog, UserLogError
 
-PEOPLE, ROUNDS, DRAWS = 1_000, 3, 200
+PEOPLE, ROUNDS, DRAWS = 1_000, 2, 200
 MIN_USERS, MIN_IMPRESSIONS = 50, 2_000  # fewer cannot tell people from luck
 DENSE_ROWS = 80  # of each simulated person: all facts of plays are fitted on many rows of few people
 SAME_LENGTHS = 0.08  # Assumed: KS distance of video lengths within which they are taken for KuaiRand's
 LEVELS = ("skip < 5 s", "a middling play", "a long view, not completed", "completion")
 RIDGE = 1.0  # prior precision of a fitted parameter on its own scale, against the data's
+FACTORS, ITERATIONS = 64, 12  # quantiles of how well videos suit; steps of a fixed point
 FEWEST = 30  # times a kind of feedback must have been given to say when it is given
 KUAIRAND = {
     "random: valid play": 0.205, "random: long view": 0.098, "impressions a session": 78.7, "sessions a day": 4.8,
@@ -101,12 +103,12 @@ def calibrate(
         scenario = with_settings(scenario, settings_of(scenario, model.settings(fit.x) | person_settings(told)))
         step()
     lived = simulate_fortnight(scenario, people, seed, pool=pool, progress=step)  # feedback follows from plays
-    suits, rest = mean_suits(lived, scenario), session_settings(known, lived, scenario)
-    settings = model.settings(fit.x) | person_settings(told) | feedback_settings(told, suits) | rest
+    needed, rest = needed_rates(told, lived, scenario), session_settings(known, lived, scenario)
+    settings = model.settings(fit.x) | person_settings(told) | feedback_settings(told, needed) | rest
     scenario = with_settings(scenario, settings_of(scenario, settings))
     again = sum_up(replace(dense, play_ms=model.plays_ms(fit.x)))
     simulated = [facts(again, weight) for weight in resamples(rng, dense.users, DRAWS)]
-    draws = spread_of_fit(model, fit, moments, resampled, simulated, suits, rest)
+    draws = spread_of_fit(model, fit, moments, resampled, simulated, needed, rest)
     step()
     ends = {name: np.quantile([d[name] for d in draws], (0.025, 0.975)) for name in settings}
     estimates = tuple(
@@ -177,11 +179,11 @@ def moments_of(told: dict[str, float], resampled: list[dict[str, float]]) -> tup
     return Moments(tuple(names), np.array(value), np.array(error)), missing
 
 
-def feedback_settings(told: dict[str, float], suits: Array) -> dict[str, float]:
+def feedback_settings(told: dict[str, float], needed: Array) -> dict[str, float]:
     """Rates of feedback, and how they depend on the play time, for the kinds that the log has often enough.
 
     In the model the chance is the person's propensity, times a level for how long was watched, times how well the video
-    suits. The mean of the last, by level, is taken from simulated plays (see `mean_suits`); the levels follow."""
+    suits and appeals, at most 1. needed: what rates by level have to be asked for, as multiples, see `needed_rates`."""
     found: dict[str, float] = {}
     for k, kind in enumerate(FEEDBACK):
         rates = [told.get(f"{kind} given {what}", np.nan) for what in LEVELS]
@@ -190,20 +192,24 @@ def feedback_settings(told: dict[str, float], suits: Array) -> dict[str, float]:
         found[f"feedback.{kind}"] = told[kind]
         if not np.isfinite(rates).all() or told[kind] * told["impressions"] < FEWEST or rates[1] <= 0:
             continue
-        short, middling, long, complete = (r / s for r, s in zip(rates, suits[int(k == HATE)], strict=True))
-        ratio = {"skip": short / middling, "long": long / middling, "complete": complete / max(long, 1e-9)}
-        level = (
-            1 - SHORT_SHARE - LONG_SHARE + SHORT_SHARE * ratio["skip"]
-            + ratio["long"] * (LONG_SHARE - COMPLETE_SHARE + COMPLETE_SHARE * ratio["complete"])
-        )  # fmt: skip
-        found[f"feedback.{kind}"] = min(middling * level, 1.0)
+        asked = np.array(rates) * needed[k]
+        ratio, found[f"feedback.{kind}"] = by_level(asked)
         found |= {f"feedback.{what}_ratio.{kind}": value for what, value in ratio.items()}
     return found
 
 
-def mean_suits(lived: Fortnight, scenario: Scenario) -> Array:
-    """Mean factor of feedback by how well videos suit and appeal, (2, 4): of likes (of hates), by level of play time,
-    short, middling, long, completed."""
+def by_level(asked: Array) -> tuple[dict[str, float], float]:
+    """(the scenario's ratios, its rate) of one kind of feedback, from propensity times level by level, (4,)."""
+    short, middling, long, complete = (float(x) for x in np.maximum(asked, 1e-12))
+    ratio = {"skip": short / middling, "long": long / middling, "complete": complete / long}
+    shares = (SHORT_SHARE, 1 - SHORT_SHARE - LONG_SHARE, LONG_SHARE - COMPLETE_SHARE, COMPLETE_SHARE)
+    return ratio, min(float(np.dot(shares, np.maximum(asked, 1e-12))), 1.0)
+
+
+def needed_rates(told: dict[str, float], lived: Fortnight, scenario: Scenario) -> Array:
+    """What to ask for, as a multiple of a rate by kind and level, (6, 4), so that it comes out under this fortnight's plays.
+
+    Videos that are shown suit and appeal more or less than average, and nobody gives feedback more than always."""
     every, row = thin(lived, np.full(1, DENSE_ROWS), 0)
     bits = outcomes(every)
     level = np.where(every.play_ms * 1000 < SHORT_US, 0, 1)
@@ -211,8 +217,21 @@ def mean_suits(lived: Fortnight, scenario: Scenario) -> Array:
     level[bits["complete"]] = 3
     slope = scenario.feedback.match_slope * (lived.latent[row, 3] - TYPICAL)
     appeal = lived.appeal[row] - 0.5 * scenario.catalogue.appeal_sd**2
-    rows = np.maximum(np.bincount(level, minlength=4), 1)
-    return np.stack([np.bincount(level, np.exp(appeal + sign * slope), 4) / rows for sign in (1.0, -1.0)])
+    even = (np.arange(FACTORS) + 0.5) / FACTORS
+    multiple = np.ones((len(FEEDBACK), len(LEVELS)))
+    for k, kind in enumerate(FEEDBACK):
+        rates = np.array([told.get(f"{kind} given {what}", np.nan) for what in LEVELS])
+        if not np.isfinite(rates).all() or not rates.all() or not np.bincount(level, minlength=4).all():
+            continue
+        factor = np.exp(appeal + (-slope if k == HATE else slope))
+        spread = np.stack([np.quantile(factor[level == c], even) for c in range(len(LEVELS))])
+        for _ in range(ITERATIONS):
+            rate = by_level(rates * multiple[k])[1]
+            people = propensity_table(rate, scenario.feedback.user_icc)[::8, None]  # (256, 1) evenly likely people
+            for c in range(len(LEVELS)):
+                chance = np.minimum(1.0, people * (rates[c] * multiple[k, c] / rate) * spread[c])
+                multiple[k, c] *= rates[c] / chance.mean()
+    return multiple
 
 
 def person_settings(told: dict[str, float]) -> dict[str, float]:
@@ -256,7 +275,7 @@ def session_facts(log: UserLog) -> dict[str, float]:
 
 def spread_of_fit(
     model: PlayModel, fit: Fit, moments: Moments, resampled: list[dict[str, float]],
-    simulated: list[dict[str, float]], suits: Array, fixed: dict[str, float],
+    simulated: list[dict[str, float]], needed: Array, fixed: dict[str, float],
 ) -> tuple[dict[str, float], ...]:  # fmt: skip
     """Parameter sets as the fit would give them for other people: by its linear approximation at the solution, from
     moments of resampled people of the log, less those of resampled people of the simulation."""
@@ -272,7 +291,7 @@ def spread_of_fit(
     draws = []
     for of_log, moved in zip(resampled, moves, strict=True):
         x = np.clip(fit.x + gain @ np.nan_to_num(moved), low + 1e-6, high - 1e-6)
-        draws.append(model.settings(x) | feedback_settings(of_log, suits) | person_settings(of_log) | fixed)
+        draws.append(model.settings(x) | feedback_settings(of_log, needed) | person_settings(of_log) | fixed)
     return tuple(draws)
 
 

@@ -1,10 +1,11 @@
-"""How fast the environments step, on one core: `python -m nextone.experiments.env_speed` (and part of `nextone bench`).
+"""How fast the environments step, on one core. Part of `nextone bench`; alone:
+
+    python -c "from nextone.experiments.env_speed import env_speed; print(env_speed())"
 
 The default scenario, full observations and info, episodes following each other, random masked actions; choosing them is
 not timed. The best of several stretches, since other work on the machine can only slow one down.
 """
 
-import json
 from time import perf_counter
 
 import numba
@@ -71,7 +72,3 @@ def env_speed(rows: int = 1024, steps: int = 100, repeats: int = 3) -> dict[str,
         }
     finally:
         numba.set_num_threads(threads)
-
-
-if __name__ == "__main__":
-    print(json.dumps(env_speed()))

@@ -68,7 +68,7 @@ class KeyedReplayBuffer(DictReplayBuffer):
 
     seed, draws = 0, 0
 
-    def sample(self, batch_size: int, env: Any = None) -> DictReplayBufferSamples:
+    def sample(self, batch_size: int, env: Any = None) -> DictReplayBufferSamples:  # type: ignore[override]  # as there
         """batch_size transitions, each equally likely."""
         luck = np.random.Generator(np.random.Philox(key=[self.seed, (self.draws << 8) + SAMPLING]))
         self.draws += 1

@@ -4,7 +4,7 @@ Masks are in the observation, so the pointer applies them itself. All luck is th
 actions, and shuffles keyed by (seed, epoch); both are restored by `experiments/train_resume.py`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
 from nextone.policies.pointer import Pointer
+
+SHARPNESS = 10.0  # logits / scores: Adam moves a weight by its rate at most, and a sharp choice needs large logits
 
 Seen = dict[str, Tensor]
 
@@ -35,7 +37,7 @@ def look_at(network: Pointer, seen: Seen) -> tuple[Tensor, Tensor]:
     return scores, value
 
 
-class PointerActorCritic(MaskableActorCriticPolicy):  # type: ignore[misc]  # untyped library
+class PointerActorCritic(MaskableActorCriticPolicy):
     """SB3's interface around `Pointer`; none of SB3's own layers."""
 
     def __init__(
@@ -47,44 +49,47 @@ class PointerActorCritic(MaskableActorCriticPolicy):  # type: ignore[misc]  # un
         self.generator = torch.Generator().manual_seed(seed)
         self.optimizer = torch.optim.Adam(self.parameters(), lr=lr_schedule(1), eps=1e-5, fused=True)
 
-    def forward(
-        self, obs: Seen, deterministic: bool = False, action_masks: Any = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Actions (N,), values (N,) and log-probabilities (N,)."""
+    def _look(self, obs: Seen) -> tuple[Tensor, Tensor]:
+        """(log-probabilities (N, A), values (N,))."""
         scores, value = look_at(self.network, obs)
+        return torch.log_softmax(SHARPNESS * scores, 1), value
+
+    def forward(self, obs: Any, deterministic: bool = False, action_masks: Any = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Actions (N,), values (N,) and log-probabilities (N,)."""
+        chances, value = self._look(obs)
         if deterministic:
-            actions = scores.argmax(1)
+            actions = chances.argmax(1)
         else:  # Gumbel's trick: the largest of logit + Gumbel noise is a draw from the softmax
-            noise = torch.empty_like(scores).exponential_(generator=self.generator)
-            actions = (scores - noise.log()).argmax(1)
-        chances = torch.log_softmax(scores, 1)
+            noise = torch.empty_like(chances).exponential_(generator=self.generator)
+            actions = (chances - noise.log()).argmax(1)
         return actions, value, chances.gather(1, actions[:, None])[:, 0]
 
     def evaluate_actions(
-        self, obs: Seen, actions: Tensor, action_masks: Any = None
+        self, obs: Any, actions: Tensor, action_masks: Any = None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Values (N,), log-probabilities (N,) and entropies (N,)."""
-        scores, value = look_at(self.network, obs)
-        chances = torch.log_softmax(scores, 1)
+        chances, value = self._look(obs)
         entropy = -(chances.exp() * chances).sum(1)
         return value, chances.gather(1, actions[:, None])[:, 0], entropy
 
-    def predict_values(self, obs: Seen) -> Tensor:
+    def predict_values(self, obs: Any) -> Tensor:
         """Values (N,)."""
         return look_at(self.network, obs)[1]
 
-    def _predict(self, observation: Seen, deterministic: bool = False, action_masks: Any = None) -> Tensor:
-        return self(observation, deterministic)[0]
+    def _predict(self, observation: Any, deterministic: bool = False, action_masks: Any = None) -> Tensor:
+        return self.forward(observation, deterministic)[0]
 
 
-class KeyedRolloutBuffer(MaskableDictRolloutBuffer):  # type: ignore[misc]  # untyped library
+class KeyedRolloutBuffer(MaskableDictRolloutBuffer):
     """Batches in an order that depends on (seed, epoch) alone; observations become tensors once a rollout."""
 
     def __init__(self, *args: Any, seed: int = 0, **kwargs: Any) -> None:
         self.seed, self.epoch = seed, 0
         super().__init__(*args, **kwargs)
 
-    def get(self, batch_size: int | None = None) -> Iterator[MaskableDictRolloutBufferSamples]:
+    def get(  # type: ignore[override]  # as in the library itself
+        self, batch_size: int | None = None
+    ) -> Generator[MaskableDictRolloutBufferSamples, None, None]:
         """One epoch. batch_size None: all in one."""
         assert self.full
         size = self.buffer_size * self.n_envs
@@ -94,10 +99,10 @@ class KeyedRolloutBuffer(MaskableDictRolloutBuffer):  # type: ignore[misc]  # un
         numbers = [_flat(x) for x in (self.actions, self.values, self.log_probs, self.advantages, self.returns)]
         for start in range(0, size, batch_size or size):
             which = order[start : start + (batch_size or size)]
-            actions, *others = (x.index_select(0, which) for x in numbers)
-            yield MaskableDictRolloutBufferSamples(
-                {name: x.index_select(0, which) for name, x in seen.items()}, actions, *others, None
-            )
+            actions, values, chances, advantages, returns = (x.index_select(0, which) for x in numbers)
+            observations = {name: x.index_select(0, which) for name, x in seen.items()}
+            masks: Any = None  # they are in the observations
+            yield MaskableDictRolloutBufferSamples(observations, actions, values, chances, advantages, returns, masks)
 
 
 def _flat(array: Any) -> Tensor:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
-from tqdm import tqdm
+from tqdm import tqdm  # type: ignore[import-untyped]
 
 from nextone import __version__
 from nextone.envs.reward import PRESETS, RewardWeights, reward_weights
@@ -51,7 +51,7 @@ HELD_OUT_SEED = 1 << 61  # nor picks the best checkpoint by
 HELD_OUT = (1024, 8)  # people at a time, episodes of each
 
 PPO: dict[str, Any] = {
-    "n_steps": 32, "batch_size": 8192, "n_epochs": 4, "gamma": 0.995, "gae_lambda": 0.95, "ent_coef": 0.003,
+    "n_steps": 16, "batch_size": 2048, "n_epochs": 4, "gamma": 0.995, "gae_lambda": 0.4, "ent_coef": 0.001,
     "max_grad_norm": 0.5, "vf_coef": 0.5, "reward_scale": 0.05,
 }  # fmt: skip
 DQN: dict[str, Any] = {
@@ -139,10 +139,10 @@ def make_model(settings: TrainSettings) -> Any:
 
 def make_env(settings: TrainSettings, people: int, autoreset_mode: str = "NextStep") -> NextOneVectorEnv:
     """The environment that is trained in."""
-    asked = {"refresh": True, "request_budget": settings.request_budget} if settings.refresh else {}
     return NextOneVectorEnv(
         people, scenario=settings.scenario, reward=settings.reward, max_steps=settings.max_steps,
-        autoreset_mode=autoreset_mode, **asked, **settings.options,
+        refresh=settings.refresh, request_budget=settings.request_budget, autoreset_mode=autoreset_mode,
+        **settings.options,
     )  # fmt: skip
 
 

@@ -85,8 +85,8 @@ def read_checkpoint(path: Path, files: tuple[str, ...] = (MODEL,)) -> Checkpoint
                 raise ValueError(f"{name}.safetensors does not match its checksum")
             tensors[name] = _parsed(data, name)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        reason = (isinstance(error, OSError) and error.strerror) or str(error)
-        raise CheckpointError(f"checkpoint {str(path)[:200]!r} cannot be used: {' '.join(reason.split())[:200]}") from None
+        reason = " ".join(((isinstance(error, OSError) and error.strerror) or str(error)).split())[:200]
+        raise CheckpointError(f"checkpoint {str(path)[:200]!r} cannot be used: {reason}") from None
     return Checkpoint(path, record["step"], record["about"], tensors)
 
 

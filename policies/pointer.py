@@ -63,7 +63,8 @@ class Pointer(nn.Module):
         """What past impressions say to each candidate, by the share of tags in common, (N, P, CROSSED + 1)."""
         tags = [candidates[..., column, None] for column in (C.tag, C.tag2)]  # (N, P, 1); equal tags are equal bits
         past_tags = [history[..., column][:, None] for column in (H.tag, H.tag2)]  # (N, 1, H)
-        same = sum((tag == past_tag).to(past.dtype) for tag in tags for past_tag in past_tags) * 0.25
+        first, second = ((tag == past_tags[0]).to(past.dtype) + (tag == past_tags[1]).to(past.dtype) for tag in tags)
+        same = 0.25 * (first + second)  # (N, P, H)
         said = torch.cat([self.crossed(past) * present, present], -1)  # (N, H, CROSSED + 1)
         total = torch.bmm(same, said)
         return total / (total[..., -1:] + BELIEF)

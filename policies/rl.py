@@ -91,7 +91,9 @@ def check_fits(checkpoint: Checkpoint, scenario: Scenario | None) -> None:
 def differences(a: dict[str, Any], b: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     """(section.field, value in a, in b) of what differs between two scenarios read from TOML, FREE fields apart."""
     for section in sorted({*a, *b}):
-        left, right = (x.get(section) if isinstance(x.get(section), dict) else {} for x in (a, b))
+        left: dict[str, Any]
+        right: dict[str, Any]
+        left, right = (x[section] if isinstance(x.get(section), dict) else {} for x in (a, b))
         for field in sorted({*left, *right}):
             was, now = left.get(field), right.get(field)
             if (section, field) not in FREE and was != now:

@@ -15,7 +15,7 @@ def _kernel_cache() -> str:
     digest = hashlib.sha256()
     for file in sorted([*here.glob("*.py"), *here.parent.glob("envs/*.py")]):
         source = file.read_bytes()
-        if file.parent == here or b"njit" in source:  # much of envs/ is not compiled
+        if file.parent == here or b"njit" in source or b"kernel" in source:  # much of envs/ is not compiled
             digest.update(source)
     name = f"kernels-{digest.hexdigest()[:16]}"
     for parent in (here / "__pycache__", Path.home() / ".cache" / "nextone"):

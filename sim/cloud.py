@@ -12,6 +12,7 @@ from numba import njit
 from .chance import MATCH, TASTE, VIDEO, WALK, many_words, philox, quick_normal
 from .feedback import COMPLETE_SHARE, HATE, LONG_SHARE, SHORT_SHARE, mean_level
 from .interest import belief
+from .kernel import allocating
 from .state import VALID
 from .watching import LONG_US, VALID_US, length_logit, sigmoid
 
@@ -62,7 +63,7 @@ def report_outcome(user, behaviours, video, predicted_milli, outcome, end_us):
     user.behaviours += 1
 
 
-@njit(cache=True, error_model="numpy")
+@allocating
 def retrieve(p, key, user, tag_start, found, meeting, ids, high, low):
     """The person's next videos: rows of `listed` into `found`, nth meetings into `meeting`; how many. The last three
     arguments are scratch.
@@ -113,7 +114,7 @@ def retrieve(p, key, user, tag_start, found, meeting, ids, high, low):
     return count
 
 
-@njit(cache=True, error_model="numpy")
+@allocating
 def rank_page(p, key, user, taste, listed, tag_start, waiting, wanted):
     """Retrieve the person's next videos and keep the best `wanted` in `waiting`, best first; how many there are.
 
@@ -172,7 +173,7 @@ def logit_milli(chance, shift):
     return np.int16(np.rint(1000.0 * min(max(np.log(chance / (1.0 - chance)) + shift, -30.0), 30.0)))
 
 
-@njit(cache=True, error_model="numpy")
+@allocating
 def what_is_known(p, user):
     """What `predict_rates` needs whatever the video, once a page, (12,): the spread of what is unknown; `tails` at both
     thresholds, which most videos outlast; and by rate, from the third on, the person's chance at a middling play."""

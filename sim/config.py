@@ -85,7 +85,7 @@ class Population(Section):
         1.262, "logit", "Source: KuaiRand-Pure, ICC of valid play between users .146",
         "spread between people of the readiness to stay with any video", ge=0, le=5)  # fmt: skip
     taste_sd: float = number(
-        0.2, "logit", "Source: KuaiRand-Pure, tag entropy 3.19 bits, spread of long view by tag",
+        0.15, "logit", "Source: KuaiRand-Pure, tag entropy 3.19 bits, spread of long view by tag",
         "spread of a person's interest over tags", ge=0, le=5)  # fmt: skip
     taste_spread: float = number(
         0.3, "log", "Assumed: some are narrower than others; no public data",
@@ -105,7 +105,7 @@ class Interests(Section):
         3.0, "h", "Source: KuaiRand-Pure, the excess correlation fades within one to six hours",
         "time constant of the mood", gt=0, le=1000)  # fmt: skip
     drift: float = number(
-        0.035, "logit", "Source: KuaiRand-Pure, same-tag residual correlation .03 to .04 above other tags within the hour",
+        0.022, "logit", "Source: KuaiRand-Pure, same-tag residual correlation .03 to .04 above other tags within the hour",
         "step of the interest in a tag towards what was enjoyed, away from what was skipped", ge=0, le=2)  # fmt: skip
     drift_hours: float = number(
         2.0, "h", "Source: KuaiRand-Pure, that excess is about .01 after hours",
@@ -330,7 +330,7 @@ class Server(Section):
     retrieved_per_impression: int = number(33, "videos", "Assumed: best 6 of about 200", "videos ranked per impression of a page",
                                            ge=1, le=1000)  # fmt: skip
     retrieval_focus: float = number(
-        8.0, "per logit", "Source: KuaiRand-Pure, tag entropy of a person 3.19 bits of 4.34",
+        9.2, "per logit", "Source: KuaiRand-Pure, tag entropy of a person 3.19 bits of 4.34",
         "how strongly retrieval leans to the tags a person is believed to like", ge=0, le=10)  # fmt: skip
     quality_correlation: float = number(0.7, "", "Source: KuaiRand-Pure, see docs/design.md", "of estimate and truth, video",
                                         ge=0, le=1)  # fmt: skip

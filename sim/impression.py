@@ -14,7 +14,6 @@ One turn of its loop is one event:
 """
 
 import numpy as np
-from numba import njit
 
 from .clock import (
     ENOUGH_HELD,
@@ -36,6 +35,7 @@ from .cloud import learn_outcomes, report_outcome
 from .config import NEVER_US
 from .feedback import HATE, draw_feedback
 from .interest import learn_taste, settle
+from .kernel import kernel
 from .network import draw_outage, saturated
 from .next_one import ask_policy, take_scores
 from .player import (
@@ -116,7 +116,7 @@ DONE, DECIDE, ASK, PAUSED = range(4)
 """Person is gone / a decision is wanted at `now_us` / a request reaches the server at `arrived_us` / budget used up."""
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def start_impression(p, key, user, screen, pool, history, taste, videos):
     """A video takes the screen: the best live slot in the present order. It starts at once if enough is preloaded."""
     stale = user.ranking != 0
@@ -147,7 +147,8 @@ def start_impression(p, key, user, screen, pool, history, taste, videos):
     past = history[user.impression % len(history)]
     past.video, past.position, past.play_ms, past.feedback = row.video, screen.position, 0, 0
     past.start_ms = np.uint32(user.now_us // 1000)
-    past.pxtr[:] = row.pxtr
+    for head in range(len(row.pxtr)):
+        past.pxtr[head] = row.pxtr[head]
     row.buffered = 0
     row.rank = DEAD
     user.left = max(user.left - 1, 0)
@@ -162,14 +163,14 @@ def start_impression(p, key, user, screen, pool, history, taste, videos):
         user.phase_end_us = saturated(user.now_us, stall_patience_us(p, key, user, 0))
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def start_playing(user, screen):
     """Frames run until the person has had enough, unless the buffer runs dry first."""
     user.phase = PLAYING
     user.phase_end_us = user.now_us + screen.target_us - screen.play_us
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def stop_watching(p, key, user, screen, videos):
     """Play is over: feedback is given, comments may be read. Whether nothing is left to do with the video."""
     video = videos[screen.video]
@@ -186,7 +187,7 @@ def stop_watching(p, key, user, screen, videos):
     return browse_us == 0
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def finish_impression(p, key, user, screen, history, behaviours, taste, videos):
     """The finger lifts (or the session ends): bytes, history, what the person feels, what the cloud will hear."""
     video = videos[screen.video]
@@ -206,7 +207,7 @@ def finish_impression(p, key, user, screen, history, behaviours, taste, videos):
     feel(p, user, screen.outcome, screen.feedback, 1 << HATE, screen.stall_us + screen.startup_us)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def end_session(p, key, user, pool, waiting, activity, requests, sessions, logged, part, how, comes_back):
     """The app closes: what was not seen is thrown away (at the window's end it counts as still buffered).
 
@@ -234,7 +235,7 @@ def end_session(p, key, user, pool, waiting, activity, requests, sessions, logge
     close_session(p, key, user, activity, comes_back and not cut)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def show_next(p, key, user, knots, screen, pool, waiting, history, taste, videos):
     """The next video takes the screen, and what that does to page and pool."""
     start_impression(p, key, user, screen, pool, history, taste, videos)
@@ -243,7 +244,7 @@ def show_next(p, key, user, knots, screen, pool, waiting, history, taste, videos
     use_page_if_due(p, key, user, knots, screen, pool, waiting, videos)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def advance(w, i, scores, answered, end_us, comes_back, budget, part):
     """Move person i until the world must intervene; the reason (DONE, DECIDE, ASK, PAUSED).
 

@@ -6,10 +6,10 @@ gives the same total. One transfer is served at a time; requests and preloads sh
 """
 
 import numpy as np
-from numba import njit
 
 from .chance import NETWORK, OUTAGE, even_quantile, tailed_quantile, uniform, uniform2
 from .config import NEVER_US
+from .kernel import kernel
 
 SCALE_ONE = 65536
 # Source: pam2025, correlation of log RTT within runs of 30 s: .25 after .2 s, .07 after 1 s, .02 after 5 s.
@@ -18,19 +18,19 @@ SPELLS_US = (12_000_000, 850_000)
 JOIN, SPELL = 1 << 30, (1 << 30) + 2  # beyond the numbers of transfers: what else is keyed by the stream NETWORK
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def saturated(t_us, delta_us):
     """t + delta, or NEVER_US if either is."""
     return min(t_us + delta_us, NEVER_US)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def scaled(raw, scale):
     """A trace's bytes to the person's, in whole bytes."""
     return raw if scale == SCALE_ONE else (raw * scale) >> 16
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def segment(user, knots, offset_us):
     """The segment [k, k + 1) of the person's trace that holds an offset in [0, period)."""
     k = user.knot
@@ -51,7 +51,7 @@ def segment(user, knots, offset_us):
     return low
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def link_bytes(user, knots, t_us):
     """Bytes the link could have carried since its trace last began anew (`loop_us`), up to t, outages apart."""
     offset_us = t_us - user.loop_us
@@ -68,7 +68,7 @@ def link_bytes(user, knots, t_us):
     return before + scaled(raw, user.scale)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def wind_on(user, knots):
     """Keep `loop_us` the last time before now at which the trace began anew; changes no result."""
     period_us = knots[user.last_knot].t_us
@@ -76,7 +76,7 @@ def wind_on(user, knots):
         user.loop_us += (user.now_us - user.loop_us) // period_us * period_us
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def delivered_bytes(user, knots, start_us, end_us):
     """Bytes carried from start to end, no outage between; none before `link_ready_us`."""
     start_us = max(start_us, user.link_ready_us)
@@ -85,7 +85,7 @@ def delivered_bytes(user, knots, start_us, end_us):
     return link_bytes(user, knots, end_us) - link_bytes(user, knots, start_us)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def finish_us(user, knots, start_us, size):
     """The first microsecond by which `size` (>= 0) bytes have been carried, if no outage comes."""
     start_us = max(start_us, user.link_ready_us)
@@ -116,7 +116,7 @@ def finish_us(user, knots, start_us, size):
     return since_us + here.t_us + -(-((raw - here.bytes) * span_us) // gain)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def rtt_us(p, key, rtt, user, t_us, a, b):
     """A round trip from t on, microseconds: the session's level times heavy-tailed jitter, keyed (user, a, b).
 
@@ -128,7 +128,7 @@ def rtt_us(p, key, rtt, user, t_us, a, b):
     return np.int64(np.rint(user.rtt_level_us * tailed_quantile(u, rtt[1])))
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def draw_outage(p, key, user, after_us):
     """The session's next spell without network starts an exponential time after `after_us`; NEVER on WiFi."""
     if p.outages_per_hour <= 0.0 or user.link < 3:
@@ -140,13 +140,13 @@ def draw_outage(p, key, user, after_us):
     user.outage_end_us = user.outage_start_us + 1 + np.int64(-np.log(v) * p.outage_us)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def offline(user, t_us):
     """Whether the phone is in a spell without network."""
     return user.outage_start_us <= t_us < user.outage_end_us
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def join_link(p, key, user, knots, trace_first, trace_mean_bps, link_traces, link_levels, rtt, now_us):
     """A session's link: a trace of the person's class from a random place on, its level, the round trip's level."""
     u_trace, u_offset = uniform2(key, NETWORK, user.user, user.session, JOIN)

@@ -1,15 +1,15 @@
 """NextOne: a policy is asked, and its ranking is ready after the phone's inference. Step 6 of the journey."""
 
 import numpy as np
-from numba import njit
 
 from .chance import LIFE, normal_quantile, uniform
 from .config import NEVER_US
+from .kernel import kernel
 from .pool import rank_pool
 from .state import ASKED, DEAD, IDLE
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def inference_us(p, key, user):
     """How long this decision takes on this phone: lognormal by tier, with a floor."""
     mean = p.inference_us[user.tier]
@@ -20,7 +20,7 @@ def inference_us(p, key, user):
     return max(min(p.inference_min_us, mean), np.int64(mean * np.exp(sd * z - 0.5 * sd * sd)))
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def take_scores(p, key, user, pool, scores):
     """The policy has answered: its ranking is ready after the inference. A last column above all asks for a page."""
     rank_pool(user, pool, scores)
@@ -34,7 +34,7 @@ def take_scores(p, key, user, pool, scores):
     user.ready_us = user.now_us + inference_us(p, key, user)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def ask_policy(user, screen):
     """A decision is wanted now; `advance` comes back and is called again with scores."""
     user.ranking = 1

@@ -5,8 +5,8 @@ was fetched and is never watched is wasted; what was still in flight when a tran
 """
 
 import numpy as np
-from numba import njit
 
+from .kernel import kernel
 from .network import delivered_bytes, offline, rtt_us, wind_on
 from .pool import place
 from .state import (
@@ -30,19 +30,19 @@ RATE_MEMORY = 0.7  # weight of the past in the measured throughput (Assumed)
 LEAST_TO_MEASURE = 30_000  # bytes; shorter transfers say nothing about throughput (Assumed)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def bytes_for(content_us, bitrate_bps):
     """Bytes of so much content, rounded up."""
     return -(-(content_us * bitrate_bps) // 8_000_000)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def content_us(size, bitrate_bps):
     """Content in so many bytes, rounded down."""
     return size * 8_000_000 // bitrate_bps
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def choose_bitrate(p, user):
     """Index of the highest bitrate within a safe share of the measured throughput; the middle one when unknown."""
     if user.rate_bps == 0:
@@ -54,7 +54,7 @@ def choose_bitrate(p, user):
     return best
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def held_us(screen, video):
     """Content of the video on screen that could be played from its start."""
     if screen.bytes >= screen.total_bytes:
@@ -62,13 +62,13 @@ def held_us(screen, video):
     return min(content_us(screen.bytes, screen.bitrate_bps), video.duration_us)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def preload_size(p, video, bitrate_bps):
     """Bytes to preload of a video."""
     return bytes_for(min(p.preload_us, video.duration_us), bitrate_bps)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def plan_preload(p, user, pool, waiting, videos):
     """Which of the next videos to preload now: a slot, FROM_WAITING + k, or NOBODY. Call when order or bytes change."""
     user.preload = NOBODY
@@ -96,7 +96,7 @@ def plan_preload(p, user, pool, waiting, videos):
             return
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def choose_fetch(p, key, rtt, user, screen, pool, waiting, videos, knots):
     """Let the link work for whoever comes first now. A new transfer's first byte takes a round trip."""
     wanted = NOBODY
@@ -134,7 +134,7 @@ def choose_fetch(p, key, rtt, user, screen, pool, waiting, videos, knots):
     user.link_ready_us = max(user.link_ready_us, user.now_us + delay_us)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def hungry(p, user, screen, videos):
     """Whether the video on screen wants bytes: always until its goal is held, and again when little of that is left."""
     if screen.bytes >= screen.total_bytes:
@@ -149,7 +149,7 @@ def hungry(p, user, screen, videos):
     return screen.bytes < user.goal
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def still_to_fetch(p, user, screen, pool, waiting, videos):
     """Bytes until the present transfer's goal."""
     if user.fetching == PAYLOAD:
@@ -163,7 +163,7 @@ def still_to_fetch(p, user, screen, pool, waiting, videos):
     return preload_size(p, videos[row.video], p.bitrates_bps[row.bitrate]) - row.buffered
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def receive(user, screen, pool, waiting, size):
     """`size` bytes arrived for whoever the link works for."""
     user.fetched += size
@@ -179,7 +179,7 @@ def receive(user, screen, pool, waiting, size):
         pool[user.fetching].buffered += size
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def measure(p, user):
     """A transfer reached its goal: update the measured throughput."""
     took_us = user.now_us - user.link_ready_us
@@ -189,7 +189,7 @@ def measure(p, user):
         user.rate_bps = rate if old == 0 else np.int64(RATE_MEMORY * old + (1 - RATE_MEMORY) * rate)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def break_off(user, knots, remaining):
     """The transfer in progress is no longer wanted: what half a round trip still brings is cancelled bytes."""
     until_us = user.now_us + user.rtt_level_us // 2

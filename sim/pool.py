@@ -5,14 +5,14 @@ ranking has seen, the page, then the server's rank.
 """
 
 import numpy as np
-from numba import njit
 
 from .cloud import predict_rates, what_is_known
 from .config import NEVER_US
+from .kernel import allocating, kernel
 from .state import DEAD, UNRANKED
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def live_slots(pool):
     """How many candidates there are to choose from."""
     count = 0
@@ -21,20 +21,20 @@ def live_slots(pool):
     return count
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def place(user, slot):
     """Sort key of a live slot, lowest first: the last finished ranking, then the server's order."""
     return (np.int64(slot.order) << 32) | server_place(user, slot)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def server_place(user, slot):
     """Sort key of a live slot in the server's order: page (oldest first), then rank."""
     age = (user.request - np.int64(slot.request)) & 0xFFFF
     return ((0xFFFF - age) << 8) | np.int64(slot.rank)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def next_slots(user, pool, last):
     """(slot, key) of the live slot that comes next after sort key `last`; (-1, last) if none does."""
     best, best_key = -1, np.int64(2**62)
@@ -46,7 +46,7 @@ def next_slots(user, pool, last):
     return best, (best_key if best >= 0 else last)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def empty_slot(user, slot):
     """A candidate leaves the pool unshown: its bytes are wasted."""
     user.wasted += slot.buffered
@@ -54,7 +54,7 @@ def empty_slot(user, slot):
     slot.rank = DEAD
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def empty_waiting(user, waiting):
     """The waiting page is thrown away; how many videos it had."""
     count = user.waiting
@@ -65,7 +65,7 @@ def empty_waiting(user, waiting):
     return count
 
 
-@njit(cache=True, error_model="numpy")
+@allocating
 def take_over(p, key, user, pool, waiting, videos):
     """The waiting page becomes the pool (`replace`), or joins it (`merge`); TTL starts at its arrival."""
     if not p.merge or user.refresh:
@@ -83,7 +83,7 @@ def take_over(p, key, user, pool, waiting, videos):
     next_expiry(p, user, pool)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def join(p, key, user, pool, early, rank, videos, known):
     """One video enters the pool; if there is no room, the one with the lowest server score makes way.
 
@@ -113,7 +113,7 @@ def join(p, key, user, pool, early, rank, videos, known):
     predict_rates(p, user, early.video, videos[early.video], early.estimate, known, slot.pxtr)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def next_expiry(p, user, pool):
     """When the oldest candidate's TTL ends."""
     user.ttl_at_us = NEVER_US
@@ -122,7 +122,7 @@ def next_expiry(p, user, pool):
             user.ttl_at_us = min(user.ttl_at_us, pool[k].arrived_us + p.ttl_us)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def expire(p, user, pool):
     """Candidates past their TTL, in time or in impressions, leave; whether any did. `replace`: the whole pool goes."""
     any_expired = False
@@ -135,14 +135,14 @@ def expire(p, user, pool):
     return any_expired
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def past_ttl(p, user, slot):
     """Whether a candidate is past its TTL now."""
     seen = (user.impression - np.int64(slot.arrived_at)) & 0xFFFF
     return user.now_us - slot.arrived_us >= p.ttl_us or seen >= p.ttl_impressions
 
 
-@njit(cache=True, error_model="numpy")
+@allocating
 def rank_pool(user, pool, scores):
     """A ranking is asked for: place every live slot by score into `next_order`; ties by page, then server rank."""
     places = np.empty(len(pool), np.int32)  # of a live slot; -1: empty. Compared without branches, on vectors
@@ -158,7 +158,7 @@ def rank_pool(user, pool, scores):
         pool[k].next_order = np.uint8(above)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def apply_ranking(pool):
     """A ranking is finished: it orders the slots it has seen."""
     for k in range(len(pool)):
@@ -166,7 +166,7 @@ def apply_ranking(pool):
         pool[k].next_order = UNRANKED
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def forget_rankings(pool):
     """The server's order again."""
     for k in range(len(pool)):

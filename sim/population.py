@@ -15,22 +15,23 @@ QUANTILES = 2049
 
 
 def propensity_tables(scenario: Scenario) -> Array:
-    """Quantiles of the chance to give each kind of feedback, (6, QUANTILES), at evenly spaced probabilities.
+    """`propensity_table` of each kind of feedback, (6, QUANTILES)."""
+    rates = (getattr(scenario.feedback, kind) for kind in FEEDBACK)
+    return np.stack([propensity_table(rate, scenario.feedback.user_icc) for rate in rates])
+
+
+def propensity_table(rate: float, icc: float) -> Array:
+    """Quantiles of people's chance to give one kind of feedback, (QUANTILES,), at evenly spaced probabilities.
 
     Beta with the stated mean and intra-class correlation: alpha + beta = 1 / icc - 1.
     Source: KuaiRand-Pure, likes: beta(.078, 4.06), most never like, a few like a lot.
     """
-    weight = 1.0 / scenario.feedback.user_icc - 1.0
+    if not 0.0 < rate < 1.0:
+        return np.full(QUANTILES, float(rate))
+    weight = 1.0 / icc - 1.0
     probability = np.linspace(0.0, 1.0, QUANTILES)
-    tables = np.zeros((len(FEEDBACK), QUANTILES))
-    for k, kind in enumerate(FEEDBACK):
-        rate = getattr(scenario.feedback, kind)
-        if 0.0 < rate < 1.0:
-            tables[k] = betaincinv(rate * weight, (1.0 - rate) * weight, probability)
-            tables[k] *= rate / np.trapezoid(tables[k], probability)  # the mean is exact, however few give it
-        else:
-            tables[k] = rate
-    return tables
+    table = betaincinv(rate * weight, (1.0 - rate) * weight, probability)
+    return np.asarray(table * (rate / np.trapezoid(table, probability)))  # the mean is exact, however few give it
 
 
 @njit(cache=True, error_model="numpy")

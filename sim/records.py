@@ -7,8 +7,8 @@ that a log does not depend on the order in which people were moved.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from .kernel import kernel
 from .state import Array, World
 
 ORDER = (("user", "impression"), ("user", "request", "attempt"), ("user", "session"))
@@ -54,7 +54,7 @@ class Logs:
         return Records(*tables)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def log_request(user, requests, logged, part, outcome):
     """One line of the request log: an attempt ended."""
     if requests.shape[1] == 0:
@@ -67,7 +67,7 @@ def log_request(user, requests, logged, part, outcome):
     logged[part, 1] += 1
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def log_impression(screen, impressions, logged, part):
     """One line of the impression log; then nothing is on screen, and what is counted from here on is the next one's."""
     if impressions.shape[1] > 0:
@@ -76,7 +76,7 @@ def log_impression(screen, impressions, logged, part):
     clear_screen(screen)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def clear_screen(screen):
     """Nothing on screen; what is counted from here on belongs to the next impression."""
     screen.video = -1
@@ -88,7 +88,7 @@ def clear_screen(screen):
     screen.bytes = screen.total_bytes = 0
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def log_has_room(impressions, requests, sessions, logged, part):
     """Whether an event's lines fit into each log (a log of no rows is off)."""
     return (

@@ -4,11 +4,11 @@ The wait in the server's queue is the only thing a driver decides: it puts it in
 """
 
 import numpy as np
-from numba import njit
 
 from .chance import REQUEST, normal_quantile, uniform, uniform2
 from .cloud import learn_outcomes, rank_page
 from .config import NEVER_US
+from .kernel import kernel
 from .network import offline, rtt_us
 from .player import break_off, still_to_fetch
 from .pool import expire, live_slots, take_over
@@ -17,7 +17,7 @@ from .state import BACKOFF, CLOSED, DEAD, FROM_WAITING, IDLE, LOST, NOBODY, READ
 REFUSED_QUEUE_US = -1  # what a driver puts in `queue_us` for a full queue; NEVER_US: no turn before the phone gave up
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def wants_page(p, user, pool):
     """Whether a request should go out now."""
     if user.request_state != IDLE or user.phase >= CLOSED:
@@ -25,7 +25,7 @@ def wants_page(p, user, pool):
     return user.left <= p.refill_at or live_slots(pool) == 0
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def send_request(p, key, user, rtt, queue_waits):
     """A request for a page leaves the phone (first attempt or a retry). Draws what it will meet on the way.
 
@@ -61,7 +61,7 @@ def send_request(p, key, user, rtt, queue_waits):
     return False
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def answer(p, key, user, rtt):
     """The server's side is known (`queue_us` is set by the driver): when the response's first byte is back."""
     back_us = rtt_us(p, key, rtt, user, user.sent_us, user.request, (1 << 20) + 2 * user.attempt + 1) // 2
@@ -75,7 +75,7 @@ def answer(p, key, user, rtt):
     user.response_us = user.arrived_us + user.queue_us + user.service_us + p.chain_us + back_us
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def response_arrives(p, key, user, taste, behaviours, listed, tag_start, waiting):
     """First byte of the response: the cloud had ranked a page at its turn, from what it could see then."""
     turn_us = user.arrived_us + user.queue_us
@@ -86,7 +86,7 @@ def response_arrives(p, key, user, taste, behaviours, listed, tag_start, waiting
     user.payload_left = np.int32(min(per_video * user.waiting, 2_000_000_000))
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def page_lands(p, key, user, knots, screen, pool, waiting, videos):
     """The whole response is here: it waits beside the pool, takes over, or joins. Whether the person waited for it."""
     user.response_us = user.now_us
@@ -99,7 +99,7 @@ def page_lands(p, key, user, knots, screen, pool, waiting, videos):
     return user.phase == WAITING and live_slots(pool) > 0
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def use_page(p, key, user, knots, screen, pool, waiting, videos):
     """The waiting page takes over the pool or joins it."""
     owed, what = in_flight(p, user, screen, pool, waiting, videos)
@@ -110,14 +110,14 @@ def use_page(p, key, user, knots, screen, pool, waiting, videos):
     break_off_if_gone(user, knots, pool, owed, what)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def use_page_if_due(p, key, user, knots, screen, pool, waiting, videos):
     """A page that waits takes over once the present one is used up or the pool is dry."""
     if user.request_state == READY and (user.left == 0 or live_slots(pool) == 0):
         use_page(p, key, user, knots, screen, pool, waiting, videos)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def expire_slots(p, key, user, knots, screen, pool, waiting, videos):
     """The TTL fires: what is past it leaves; if that empties the pool, the page is over."""
     if p.serve_expired and offline(user, user.now_us):
@@ -130,7 +130,7 @@ def expire_slots(p, key, user, knots, screen, pool, waiting, videos):
     use_page_if_due(p, key, user, knots, screen, pool, waiting, videos)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def in_flight(p, user, screen, pool, waiting, videos):
     """Before the pool changes: (bytes still to come for the slot the link works for, which candidate that is)."""
     if user.fetching < 0 or user.fetching >= FROM_WAITING:
@@ -138,7 +138,7 @@ def in_flight(p, user, screen, pool, waiting, videos):
     return np.int64(still_to_fetch(p, user, screen, pool, waiting, videos)), candidate_in(pool[user.fetching])
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def candidate_in(slot):
     """Which candidate a slot holds, -1 if none."""
     if slot.rank == DEAD:
@@ -146,7 +146,7 @@ def candidate_in(slot):
     return (np.int64(slot.request) << 40) | (np.int64(slot.video) << 8) | np.int64(slot.rank)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def break_off_if_gone(user, knots, pool, owed, what):
     """After the pool changed: a transfer for a candidate that left it is broken off."""
     if 0 <= user.fetching < FROM_WAITING and candidate_in(pool[user.fetching]) != what:

@@ -51,9 +51,8 @@ def with_settings(scenario: Scenario, settings: Sequence[str] | Mapping[str, obj
 
     settings: such texts, or the values by name, {"section.field": value}."""
     given: dict[tuple[str, str], object] = {}
-    by_name = isinstance(settings, Mapping)
     try:
-        for name, value in ((_name(k), v) for k, v in settings.items()) if by_name else map(_setting, settings):
+        for name, value in _named(settings):
             if name in given:
                 raise SettingError(f"{'.'.join(name)} is set twice; give it once")
             given[name] = value
@@ -153,6 +152,14 @@ def _setting(text: str) -> tuple[tuple[str, str], object]:
             raise SettingError(f"{name}={_shown(value)} is no TOML value; write a number, a word or [a, b]") from None
         parsed = {"value": value}
     return _name(name), parsed["value"]
+
+
+def _named(settings: Sequence[str] | Mapping[str, object]) -> Iterator[tuple[tuple[str, str], object]]:
+    """((section, field), value) of each setting."""
+    if isinstance(settings, Mapping):
+        yield from ((_name(name), value) for name, value in settings.items())
+    else:
+        yield from map(_setting, settings)
 
 
 def _name(text: object) -> tuple[str, str]:

@@ -1,11 +1,11 @@
 """Sessions: opening the app, patience, satisfaction, leaving, coming back. Steps 1 and 11 of the journey."""
 
 import numpy as np
-from numba import njit
 
 from .chance import LIFE, SESSION, normal2, uniform, uniform2
 from .config import NEVER_US
 from .interest import fresh_mood, settle
+from .kernel import kernel
 from .network import join_link, saturated
 from .state import (
     BACKOFF,
@@ -24,7 +24,7 @@ LIKE_JOY, HATE_PAIN = 1.0, 2.0  # Assumed: in valid plays
 SESSION_GAP_US = HOUR_US // 2  # Source: KuaiRand-27K counts, a session ends after 30 min without a request
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def activity_at(p, activity, hours):
     """Share of days' opens from the shape's midnight to so many hours, in days."""
     day = np.floor(hours / 24.0)
@@ -33,7 +33,7 @@ def activity_at(p, activity, hours):
     return day + activity[k] + (activity[k + 1] - activity[k]) * (hour - k)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def hours_at(p, activity, share):
     """The inverse of `activity_at`."""
     day = np.floor(share)
@@ -43,7 +43,7 @@ def hours_at(p, activity, share):
     return 24.0 * day + k + (rest - activity[k]) / width
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def first_open_us(p, key, user, activity, window_us):
     """When a person opens the app for the first time: once within the window, by the hour's shape."""
     start = activity_at(p, activity, p.start_hour)
@@ -53,7 +53,7 @@ def first_open_us(p, key, user, activity, window_us):
     return min(max(np.int64(hours * HOUR_US), 0), window_us - 1)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def next_open_us(p, key, user, activity):
     """When a person comes back after the session that just closed: a gap in active hours, so that nights are long."""
     z, _ = normal2(key, SESSION, user.user, user.session + 1, 1)
@@ -64,7 +64,7 @@ def next_open_us(p, key, user, activity):
     return max(opens, user.now_us + SESSION_GAP_US)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def open_session(p, key, user, taste, knots, trace_first, trace_mean_bps, link_traces, link_levels, rtt):
     """The app comes to the foreground: mood, link, no page yet."""
     settle(p, user, taste, user.now_us)
@@ -82,7 +82,7 @@ def open_session(p, key, user, taste, knots, trace_first, trace_mean_bps, link_t
     start_waiting(p, key, user)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def start_waiting(p, key, user):
     """No page to show: the person waits, with exponential patience."""
     user.phase = WAITING
@@ -90,14 +90,14 @@ def start_waiting(p, key, user):
     user.phase_end_us = saturated(user.now_us, p.dead_time_us + np.int64(-np.log(u) * p.wait_patience_us))
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def stall_patience_us(p, key, user, number):
     """How long a start-up (number 0) or the nth stall of an impression is borne before swiping on."""
     u = uniform(key, LIFE, user.user, user.impression, 100 + number)
     return p.dead_time_us + np.int64(-np.log(u) * p.stall_patience_us)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def feel(p, user, outcome, feedback, hate_bit, stalled_us):
     """Satisfaction after an impression: a running mean of what it was worth (a valid play above the usual is good)."""
     worth = (1.0 if outcome & VALID else 0.0) - NEUTRAL
@@ -109,7 +109,7 @@ def feel(p, user, outcome, feedback, hate_bit, stalled_us):
     user.satisfaction = np.float32(keep * user.satisfaction + (1.0 - keep) * max(worth, -5.0))
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def leaves(p, user):
     """Whether the person leaves now: a hazard in time spent since last considered, lower when satisfied.
 
@@ -120,14 +120,14 @@ def leaves(p, user):
     return user.will_to_stay <= 0.0
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def away_time_us(p, key, user):
     """Time in the background after this impression; mostly zero."""
     u, v = uniform2(key, LIFE, user.user, user.impression, 4)
     return np.int64(-np.log(v) * p.away_us) if u < p.away else 0
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def close_session(p, key, user, activity, comes_back):
     """The app leaves the foreground; when it comes back, if it does."""
     user.closed_us = user.now_us
@@ -146,7 +146,7 @@ def close_session(p, key, user, activity, comes_back):
         user.phase_end_us = NEVER_US
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def backs_off(p, user, from_us):
     """A failed request is retried after a pause that doubles, five times at most."""
     user.request_state = BACKOFF

@@ -19,8 +19,10 @@ from worlds import scenario
 from nextone.cli import main
 from nextone.envs.reward import PRESETS, RewardWeights
 from nextone.experiments import train_rl
+from nextone.experiments.present import frontier_figure
 from nextone.experiments.train_dqn import MaskedDQN
 from nextone.experiments.train_evaluate import chooser, play
+from nextone.experiments.train_frontier import frontier
 from nextone.experiments.train_rl import (
     TrainSettings,
     describe,
@@ -271,6 +273,19 @@ def test_reward_as_text():
             parse_reward(wrong)
 
 
+def test_thresholds_trade_requests_for_fresh_pages(trained, tmp_path):
+    """Who asks at every chance asks more than who never does; a policy trained to ask is a point beside the rules."""
+    chosen = settings(refresh=True, steps=256, checkpoints=1)
+    train(chosen, tmp_path / "asks")
+    points = frontier(chosen, [str(tmp_path / "asks")], size=(32, 2))
+    assert [p.name for p in points[:-1]] == ["never", *(f"left <= {left}" for left in range(3))]
+    never, *_, always = points[:-1]
+    assert always.requests.low > never.requests.high
+    assert [p.trained for p in points] == [False] * 4 + [True]
+    frontier_figure(points, tmp_path / "frontier.png")
+    assert (tmp_path / "frontier.png").stat().st_size > 10_000
+
+
 # -- the command -------------------------------------------------------------------------------------------------------
 
 
@@ -321,6 +336,3 @@ def test_settings_are_checked():
 
 def replace_settings(**changes):
     return settings(**{"hyperparameters": {}} | changes) if "algo" not in changes else TrainSettings(**changes)
-
-
-
