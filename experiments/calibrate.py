@@ -207,7 +207,7 @@ def by_level(asked: Array) -> tuple[dict[str, float], float]:
 
 
 def needed_rates(told: dict[str, float], lived: Fortnight, scenario: Scenario) -> Array:
-    """What to ask for, as a multiple of a rate by kind and level, (6, 4), so that it comes out under this fortnight's plays.
+    """What to ask for, as a multiple of a rate by kind and level, (6, 4), so that it comes out under these plays.
 
     Videos that are shown suit and appeal more or less than average, and nobody gives feedback more than always."""
     every, row = thin(lived, np.full(1, DENSE_ROWS), 0)

@@ -1,4 +1,4 @@
-"""The fit of people to a log: it recovers what a log was made with, says how sure it is, and other logs give other answers."""
+"""The fit of people to a log: it recovers what a log was made with, says how sure it is; other logs, other answers."""
 
 import json
 
@@ -17,7 +17,7 @@ from nextone.experiments.calibrate import (
     split_randomised,
 )
 from nextone.experiments.compare import Arm, compare
-from nextone.experiments.fit_file import FitFile, check_sets, fit_path, load_fit, save_fit
+from nextone.experiments.fit_file import check_sets, fit_path, load_fit, save_fit
 from nextone.experiments.play_fit import PLAY, from_scale, get, to_scale
 from nextone.experiments.robust import ROBUST, varied, verdicts
 from nextone.experiments.thinning import simulate_fortnight, thin
@@ -25,7 +25,7 @@ from nextone.experiments.user_log import shipped_log, write_generic
 from nextone.sim.config import FEEDBACK, Scenario
 from nextone.sim.scenario import SettingError, load_scenario, with_settings
 
-PEOPLE, SEED = 250, 5
+PEOPLE, PLANTED = 200, 150
 LEVEL = 0.9
 PRIOR_SD = 0.15  # of a planted parameter, on the scale on which it is fitted
 
@@ -44,16 +44,16 @@ def fit(shipped):
 
 
 def covered(seed):
-    """Which of the planted parameters lie in their 90 % intervals, (19,) bool: a log made with known parameters, then fitted."""
+    """Whether each planted parameter lies in its 90 % interval: a log is made with known parameters, then fitted."""
     rng = np.random.default_rng([seed, 0x736263])
     planted = {}
     for p in PLAY:
         moved = to_scale(get(Scenario(), p.name), p.scale) + PRIOR_SD * rng.standard_normal()
-        planted[p.name] = max(from_scale(moved, p.scale), 0.0) if p.name.endswith("slope") else from_scale(moved, p.scale)
+        planted[p.name] = from_scale(max(moved, 0.0) if p.name.endswith("slope") else moved, p.scale)
     world = with_settings(Scenario(), settings_of(Scenario(), planted))
-    lived = simulate_fortnight(world, 500, seed=1_000 + seed)
+    lived = simulate_fortnight(world, PLANTED, seed=1_000 + seed)
     log, _ = thin(lived, np.array([40]), seed=seed)
-    found = calibrate(log, people=500, rounds=2, seed=2_000 + seed)
+    found = calibrate(log, people=PLANTED, rounds=2, seed=2_000 + seed)
     inside = []
     for p in PLAY:
         low, high = np.quantile([draw[p.name] for draw in found.draws], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
@@ -62,9 +62,9 @@ def covered(seed):
 
 
 def test_planted_parameters_are_recovered():
-    """Two rounds of simulation-based calibration: of 38 intervals about 34 hold what was planted."""
+    """Two rounds of simulation-based calibration: of 34 intervals about 31 hold what was planted."""
     hits = np.concatenate([covered(seed) for seed in range(2)])
-    assert hits.sum() >= 27, hits  # P(26 or fewer | .9 each) = .0003, were they independent
+    assert hits.mean() >= 0.7, hits  # P = .001, were they independent
 
 
 @pytest.mark.long
@@ -131,14 +131,14 @@ def test_videos_shown_at_random_are_kept_apart(shipped):
 
 
 def test_feedback_by_hand():
-    """Rates of .01 short, .02 middling, .04 long, .08 completed, nothing suiting more: ratios .5, 2, 2; the mean follows."""
+    """Rates of .01 short, .02 middling, .04 long, .08 completed, nothing suiting more: ratios .5, 2, 2."""
     levels = ("skip < 5 s", "a middling play", "a long view, not completed", "completion")
     told = {f"like given {what}": rate for what, rate in zip(levels, (0.01, 0.02, 0.04, 0.08), strict=True)}
-    found = feedback_settings(told | {"like": 0.03, "impressions": 1e6}, np.ones((2, 4)))
+    found = feedback_settings(told | {"like": 0.03, "impressions": 1e6}, np.ones((6, 4)))
     assert found["feedback.skip_ratio.like"] == pytest.approx(0.5)
     assert found["feedback.long_ratio.like"] == found["feedback.complete_ratio.like"] == pytest.approx(2)
     assert found["feedback.like"] == pytest.approx(0.451 * 0.01 + 0.196 * 0.02 + 0.169 * 0.04 + 0.184 * 0.08)
-    rare = feedback_settings(told | {"like": 0.03, "impressions": 500}, np.ones((2, 4)))
+    rare = feedback_settings(told | {"like": 0.03, "impressions": 500}, np.ones((6, 4)))
     assert rare == {"feedback.like": 0.03}  # 15 likes do not say when
 
 
@@ -188,9 +188,8 @@ def test_other_fits_leave_what_the_user_set():
 
 def test_robust_means_nine_in_ten():
     """Ten sets, the arm better in nine or in eight of them."""
-    few = compare(
-        [Arm(x, x, scenario(population__users=3)) for x in ("cloud_only", "random")], replications=10, minutes=2, engine="batch"
-    )
+    arms = [Arm(x, x, scenario(population__users=3)) for x in ("cloud_only", "random")]
+    few = compare(arms, replications=10, minutes=2, engine="batch")
     base = few.values[0]
     better = np.stack([base, base + 1.0])
     result = type(few)(few.arms, few.metrics, better, 0, 2.0, None, "batch")
