@@ -6,6 +6,7 @@ Called by `nextone train frontier`.
 """
 
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -48,8 +49,6 @@ def frontier(
     settings: TrainSettings, runs: list[str], base: str = "server_score", size: tuple[int, int] = HELD_OUT
 ) -> list[FrontierPoint]:
     """Points of every threshold from never to always, with `base`, and of the trained policies in these folders."""
-    from pathlib import Path
-
     settings = replace(settings, refresh=True)
     env = make_env(settings, size[0])
     thresholds = {"never": make_policy(base)} | {
