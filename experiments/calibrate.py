@@ -227,10 +227,10 @@ def needed_rates(told: dict[str, float], lived: Fortnight, scenario: Scenario) -
         spread = np.stack([np.quantile(factor[level == c], even) for c in range(len(LEVELS))])
         for _ in range(ITERATIONS):
             rate = by_level(rates * multiple[k])[1]
-            people = propensity_table(rate, scenario.feedback.user_icc)[::8, None]  # (256, 1) evenly likely people
+            people = propensity_table(rate, scenario.feedback.user_icc)
             for c in range(len(LEVELS)):
-                chance = np.minimum(1.0, people * (rates[c] * multiple[k, c] / rate) * spread[c])
-                multiple[k, c] *= rates[c] / chance.mean()
+                chance = np.minimum(1.0, people[:, None] * (rates[c] * multiple[k, c] / rate) * spread[c])
+                multiple[k, c] *= rates[c] / np.trapezoid(chance.mean(axis=1), dx=1 / (len(people) - 1))
     return multiple
 
 

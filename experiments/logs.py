@@ -43,7 +43,7 @@ from nextone.sim.state import (
     World,
 )
 
-from .deciding import decider_names
+from .deciding import is_decider
 from .metrics import Run
 from .present import write_table
 from .replication import run_arm
@@ -346,7 +346,7 @@ def _scenario(path: Path, record: dict[str, Any]) -> Scenario:
 def _recipe(path: Path, record: dict[str, Any]) -> Recipe:
     try:
         recipe = Recipe(*(record[name] for name in Recipe._fields))
-        if recipe.policy not in decider_names():
+        if not is_decider(recipe.policy):
             raise ValueError(f"policy {recipe.policy!r:.60} is not one of nextone's")
         if recipe.engine not in ("event", "batch"):
             raise ValueError(f"engine {recipe.engine!r:.60} is not event or batch")

@@ -19,7 +19,7 @@ from worlds import scenario
 from nextone.cli import main
 from nextone.envs.reward import PRESETS, RewardWeights
 from nextone.experiments import train_rl
-from nextone.experiments.present import frontier_figure
+from nextone.experiments.figures import frontier_figure
 from nextone.experiments.train_dqn import MaskedDQN
 from nextone.experiments.train_evaluate import chooser, play
 from nextone.experiments.train_frontier import frontier
