@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError
-from nextone.sim.state import World, row_bytes
+from nextone.sim.state import World, blank, row_bytes
 from nextone.sim.world import build_world
 
 from .episode import EPISODE, LOG_ROWS, OVER, UNBORN, WINDOW_US, Views, look_rows, move_rows
@@ -60,7 +60,7 @@ class Batch:
         queue_waits: NDArray[np.int64],
     ) -> None:
         self.rows = np.arange(n)
-        self.episodes = np.zeros(n, EPISODE)
+        self.episodes = blank(n, EPISODE)
         self._weights, self._max_steps, self._budget = weights.array(), max_steps, budget
         self._inference, self._queue_waits = inference, queue_waits
         self._threads: ThreadPoolExecutor | None = None
@@ -69,7 +69,7 @@ class Batch:
         self.actions = self.slots + refresh
         self.masks = np.zeros((n, self.actions), np.bool_)  # of the last observations
         self.shown = np.full(n, -1)  # slot whose video was shown last
-        self._known = (
+        self._known: tuple[NDArray[Any], ...] = (
             np.zeros((n, self.slots, len(CANDIDATE)), np.float32),
             np.zeros((n, self.slots), np.int64),
             np.zeros((n, self.past, len(HISTORY)), np.float32),
