@@ -108,7 +108,7 @@ def calibrate(
     scenario = with_settings(scenario, settings_of(scenario, settings))
     again = sum_up(replace(dense, play_ms=model.plays_ms(fit.x)))
     simulated = [facts(again, weight) for weight in resamples(rng, dense.users, DRAWS)]
-    draws = spread_of_fit(model, fit, moments, resampled, simulated, needed, rest)
+    draws = spread_of_fit(model, fit, moments, resampled, simulated, needed, settings)
     step()
     ends = {name: np.quantile([d[name] for d in draws], (0.025, 0.975)) for name in settings}
     estimates = tuple(
@@ -275,7 +275,7 @@ def session_facts(log: UserLog) -> dict[str, float]:
 
 def spread_of_fit(
     model: PlayModel, fit: Fit, moments: Moments, resampled: list[dict[str, float]],
-    simulated: list[dict[str, float]], needed: Array, fixed: dict[str, float],
+    simulated: list[dict[str, float]], needed: Array, settings: dict[str, float],
 ) -> tuple[dict[str, float], ...]:  # fmt: skip
     """Parameter sets as the fit would give them for other people: by its linear approximation at the solution, from
     moments of resampled people of the log, less those of resampled people of the simulation."""
@@ -291,7 +291,7 @@ def spread_of_fit(
     draws = []
     for of_log, moved in zip(resampled, moves, strict=True):
         x = np.clip(fit.x + gain @ np.nan_to_num(moved), low + 1e-6, high - 1e-6)
-        draws.append(model.settings(x) | feedback_settings(of_log, needed) | person_settings(of_log) | fixed)
+        draws.append(settings | model.settings(x) | feedback_settings(of_log, needed) | person_settings(of_log))
     return tuple(draws)
 
 

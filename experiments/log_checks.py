@@ -4,7 +4,7 @@ One rule throughout: a row that cannot be true is dropped and counted, and when 
 or when a whole column means something else than its name says, the log is refused. Called by `experiments/user_log.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -137,13 +137,15 @@ def check_values(values: Mapping[str, FloatArray], spelled: Mapping[str, str], a
         audit.drop(play > MAX_LOOPS * duration, spelled["play_ms"], problem, "give both in the same unit")
 
 
-def check_flags(flags: Mapping[str, FloatArray], spelled: Mapping[str, str], audit: Audit) -> None:
-    """Columns of 0 and 1 hold nothing else, and tell rows apart."""
+def check_flags(
+    flags: Mapping[str, FloatArray], spelled: Mapping[str, str], audit: Audit, labels: Collection[str]
+) -> None:
+    """Columns of 0 and 1 hold nothing else; feedback tells rows apart, the log's own labels of plays need not."""
     for name, flag in flags.items():
         wrong = (flag != 0) & (flag != 1)
         audit.drop(wrong, spelled[name], "is neither 0 nor 1", "write 1 where it happened once or more, else 0")
         kept = flag[audit.keep]
-        if len(kept) == 0 or name == "randomised":
+        if len(kept) == 0 or name == "randomised" or name in labels:
             continue
         if kept.all():
             audit.refuse(spelled[name], "is 1 in every row", "leave the column out unless it tells rows apart")

@@ -173,7 +173,7 @@ def read_user_log(path: Path, format: Format | None = None, videos: Path | None 
     check_present(values | flags, spelled, audit)
     check_units(values, spelled, audit)
     check_values(values, spelled, audit)
-    check_flags(flags, spelled, audit)
+    check_flags(flags, spelled, audit, labels=LABELS)
     return _assembled(named, values, flags, spelled, audit, early)
 
 

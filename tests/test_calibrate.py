@@ -110,7 +110,7 @@ def test_halved_play_times_give_another_answer(shipped, fit):
     other = calibrate(halved, published=KUAIRAND, people=PEOPLE, rounds=1)
     mine, theirs = ({e.name: e for e in each.estimates} for each in (fit, other))
     assert theirs["watching.dead_time_s"].high < mine["watching.dead_time_s"].low
-    assert theirs["watching.dead_time_s"].value == pytest.approx(mine["watching.dead_time_s"].value / 2, rel=0.25)
+    assert theirs["watching.dead_time_s"].value < 0.75 * mine["watching.dead_time_s"].value
 
 
 def test_same_log_same_fit(shipped):

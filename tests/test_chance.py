@@ -277,7 +277,8 @@ def test_interests_and_beliefs_have_the_stated_spread_and_correlation():
 def test_propensities_are_beta():
     """Inverse tables of 2,049 quantiles, stretched a little so that their means are the stated rates: chi-square
     against the table's own law, and its mean against the rate."""
-    tables = propensity_tables(Scenario(feedback={"like": 0.0188, "user_icc": 0.195}))
+    people = Scenario(feedback={"like": 0.0188, "user_icc": 0.195})
+    tables = propensity_tables(people)
     weight = 1 / 0.195 - 1
 
     @njit
@@ -291,7 +292,7 @@ def test_propensities_are_beta():
     probability = np.linspace(0, 1, len(tables[0]))
     np.testing.assert_allclose(law.cdf(tables[0][1:-1]), probability[1:-1], atol=1e-9)
     for kind, table in zip(FEEDBACK, tables, strict=True):
-        assert np.trapezoid(table, probability) == pytest.approx(getattr(Scenario().feedback, kind), rel=1e-12)
+        assert np.trapezoid(table, probability) == pytest.approx(getattr(people.feedback, kind), rel=1e-12)
     counts = np.histogram(draws, bins=np.unique(tables[0][::64]))[0]
     shares = np.diff(law.cdf(np.unique(tables[0][::64])))
     shares[0] += law.cdf(np.unique(tables[0][::64])[0])

@@ -35,7 +35,7 @@ def bare_world(users=USERS, slots=SLOTS, past=PAST, videos=VIDEOS):
     """A world of zeros in which nobody has any candidate or past; videos last 10 s."""
     zeros = {
         "params": Scenario().params(),
-        "key": np.zeros(2, np.uint32),
+        "key": np.zeros((users, 2), np.uint32),
         "users": np.zeros(users, state.USER),
         "screen": np.zeros(users, state.IMPRESSION),
         "pool": np.zeros((users, slots), state.SLOT),

@@ -28,7 +28,7 @@ def story() -> str:
         feedback__like=0.3, feedback__browse=0.3,
     )  # fmt: skip
     finished = run(world_of, "tag_momentum", seed=SEED, minutes=20.0, engine="event", workers=AMPLE)
-    who = 1
+    who = 2
     user = finished.world.users[who]
     log, requests, sessions = (table[table["user"] == who] for table in finished.records)
     ms = [f"person {who} on {LINK_CLASSES[user['link']]}, tier {user['tier']}; times in ms",

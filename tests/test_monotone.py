@@ -119,7 +119,7 @@ def responses(users, p, key, rtt, waits, level_us, queue_us, out):
         user.user, user.rtt_level_us, user.request_state = k, level_us[k], 0
         send_request(p[0], key, user, rtt, waits)
         user.queue_us = queue_us[k]
-        answer(p, key, user, rtt)
+        answer(p[0], key, user, rtt)
         out[k] = user.response_us
 
 

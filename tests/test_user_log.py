@@ -541,7 +541,7 @@ def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
         read_user_log(path, format="tsv")  # type: ignore[arg-type]
     with pytest.raises(UserLogError, match="has no column user_id"):
         read_user_log(path, format="kuairand")
-    with pytest.raises(UserLogError, match=r"is generic, and .*videos.csv is for KuaiRand's"):
+    with pytest.raises(UserLogError, match=r"is generic, and .* is for KuaiRand's"):
         read_user_log(path, videos=tmp_path / "videos.csv")
     path.write_text(csv_text(kuairand([1] * N)))
     with pytest.raises(UserLogError, match=r"videos.csv: cannot be opened"):
