@@ -166,7 +166,7 @@ def parquet(data: Any) -> bytes:
 def test_every_spelling_is_the_same_log(tmp_path: Path, spelling: str) -> None:
     content = SPELLINGS[spelling](columns())
     (tmp_path / "a.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
-    assert_same(read(tmp_path / "b.csv", columns()), read_user_log(tmp_path / "a.csv"))
+    assert_same(read(tmp_path / "b.csv", columns()), read_user_log(tmp_path / "a.csv"), but=("labels",))
 
 
 def test_shuffled_rows_are_the_same_log(tmp_path: Path) -> None:
