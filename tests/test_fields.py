@@ -231,7 +231,8 @@ FIELDS: dict[str, Row] = {
     "watching.skip_log_slope": Row("0", "1", spread_of_skips, "up"),
     "watching.watch_log_mean": Row("1", "5", "long_view", "up"),
     "watching.watch_log_sd": Row("0.1", "3", "long_view", "down",
-                                 ["watching.stay=20", "watching.watch_log_slope=0", "watching.watch_log_mean=3.83"]),  # fmt: skip
+                                 ["watching.stay=20", "watching.watch_log_slope=0",
+                                  "watching.watch_log_mean=3.83"]),  # fmt: skip
     "watching.watch_log_slope": Row("0", "1", "long_view", "up", ["watching.stay=3", "watching.watch_log_mean=2"]),
     "watching.loop": Row("0", "0.9", looped, "up"),
     "watching.loop_log_mean": Row("0", "4", looped, "up"),
