@@ -112,7 +112,7 @@ def calibrate(
     step()
     ends = {name: np.quantile([d[name] for d in draws], (0.025, 0.975)) for name in settings}
     estimates = tuple(
-        Estimate(name, value, *(float(q) for q in ends[name]), get(Scenario(), name))
+        Estimate(name, value, float(ends[name][0]), float(ends[name][1]), get(Scenario(), name))
         for name, value in settings.items()
     )
     cost = 0.5 * float(np.sum(((fit.simulated - moments.value) / moments.error) ** 2))

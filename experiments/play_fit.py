@@ -210,11 +210,16 @@ def fit_plays(model: PlayModel, moments: Moments, start: Array, evaluations: int
         return np.stack(columns, axis=1)
 
     low, high = limits(model.parameters)
-    found = least_squares(
-        lambda x: (simulated(x) - moments.value) / moments.error, np.clip(start, low + 1e-6, high - 1e-6),
-        jac=lambda x: jacobian(x) / moments.error[:, None], bounds=(low, high), x_scale=0.3, max_nfev=evaluations,
-    )  # fmt: skip
-    return Fit(found.x, found.fun * moments.error + moments.value, found.jac * moments.error[:, None])
+
+    def residuals(x: Array) -> Array:
+        return (simulated(x) - moments.value) / moments.error
+
+    def slopes(x: Array) -> Array:
+        return jacobian(x) / moments.error[:, None]
+
+    first = np.clip(start, low + 1e-6, high - 1e-6)
+    found = least_squares(residuals, first, jac=slopes, bounds=(low, high), x_scale=0.3, max_nfev=evaluations)
+    return Fit(found.x, found.fun * moments.error + moments.value, np.asarray(found.jac) * moments.error[:, None])
 
 
 def limits(parameters: tuple[Parameter, ...]) -> tuple[Array, Array]:
@@ -226,8 +231,10 @@ def limits(parameters: tuple[Parameter, ...]) -> tuple[Array, Array]:
 def bounds(parameter: Parameter) -> tuple[float, float]:
     """The bounds of a scenario's field, on the parameter's scale."""
     section, field = parameter.name.split(".")
-    rules = {}
-    for rule in Scenario.model_fields[section].annotation.model_fields[field].metadata:
+    part = Scenario.model_fields[section].annotation
+    assert part is not None
+    rules: dict[str, float] = {}
+    for rule in part.model_fields[field].metadata:
         rules |= {name: getattr(rule, name) for name in ("ge", "gt", "le", "lt") if hasattr(rule, name)}
     if parameter.scale == "logit":
         return -15.0, 15.0

@@ -92,7 +92,7 @@ def _row_of(table: Array, names: tuple[str, str], wanted: Array) -> Array:
     have, want = ((t[names[0]].astype(np.int64) << 32) + t[names[1]] for t in (table, wanted))
     row = np.searchsorted(have, want)
     assert (have[row] == want).all(), names
-    return row
+    return np.asarray(row)
 
 
 def _requests_of(records: Records) -> Array:

@@ -123,7 +123,7 @@ class UserLog:
             codes, chosen[name] = np.unique(chosen[name], return_inverse=True)
             chosen[name] = chosen[name].astype(np.int32)
             chosen[f"{name}s"] = len(codes)
-        groups = {name: {k: v[keep] for k, v in getattr(self, name).items()} for name in ("feedback", "labels")}
+        groups: dict[str, Any] = {name: {k: v[keep] for k, v in getattr(self, name).items()} for name in ("feedback", "labels")}
         return replace(self, **chosen, **groups)
 
     @property

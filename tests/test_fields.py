@@ -232,7 +232,7 @@ FIELDS: dict[str, Row] = {
     "watching.watch_log_mean": Row("1", "5", "long_view", "up"),
     "watching.watch_log_sd": Row("0.1", "3", "long_view", "down",
                                  ["watching.stay=20", "watching.watch_log_slope=0",
-                                  "watching.watch_log_mean=3.83"]),  # fmt: skip
+                                  "watching.watch_log_mean=3.83"]),
     "watching.watch_log_slope": Row("0", "1", "long_view", "up", ["watching.stay=3", "watching.watch_log_mean=2"]),
     "watching.loop": Row("0", "0.9", looped, "up"),
     "watching.loop_log_mean": Row("0", "4", looped, "up"),
@@ -331,7 +331,7 @@ FIELDS: dict[str, Row] = {
     "phone.software_decoder": Row("0", "1", "startup_p50_ms", "up", [NO_PRELOAD]),
     "phone.hardware_start_ms": Row("0", "2000", "startup_p50_ms", "up", [NO_PRELOAD]),
     "phone.software_start_ms": Row("0", "2000", "startup_p95_ms", "up", [NO_PRELOAD]),
-}  # fmt: skip
+}
 ALL = [f"{section}.{name}" for section, part in Scenario.model_fields.items() for name in part.annotation.model_fields]
 NOTES: dict[Scenario, Noting] = {}
 REPLICATIONS = 3
