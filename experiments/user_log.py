@@ -123,8 +123,9 @@ class UserLog:
             codes, chosen[name] = np.unique(chosen[name], return_inverse=True)
             chosen[name] = chosen[name].astype(np.int32)
             chosen[f"{name}s"] = len(codes)
-        groups: dict[str, Any] = {name: {k: v[keep] for k, v in getattr(self, name).items()} for name in ("feedback", "labels")}
-        return replace(self, **chosen, **groups)
+        for name in ("feedback", "labels"):
+            chosen[name] = {k: v[keep] for k, v in getattr(self, name).items()}
+        return replace(self, **chosen)
 
     @property
     def absent(self) -> list[str]:
