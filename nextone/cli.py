@@ -317,12 +317,14 @@ def train_curves(
     runs: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of trainings, one seed each.")],
     out: Annotated[Path, typer.Option(metavar="FILE.png", help="Where to draw it.")] = Path("curves.png"),
 ) -> None:
-    """Draw learning curves: reward over steps on the evaluation people, against the rules."""
+    """Draw learning curves: reward over steps on the evaluation people, and what every rule earns there."""
     prepare_file(out)
     from nextone.experiments.figures import learning_figure
+    from nextone.experiments.train_rl import levels, settings_of
     from nextone.policies.checkpoint import newest_checkpoint
 
-    learning_figure([newest_checkpoint(run).about["looks"] for run in runs], out)
+    checkpoints = [newest_checkpoint(run) for run in runs]
+    learning_figure([c.about["looks"] for c in checkpoints], levels(settings_of(checkpoints[0])), out)
     print(f"Saved {out}")
 
 
