@@ -1,13 +1,17 @@
-"""How likely people leave the app after an impression, learned from who did: the luck of leaving without the luck.
+"""What leaving costs, without the luck of it: how likely people leave after an impression, and what is lost if they do.
 
 People leave with a hazard in time, so of two sessions played alike one may end after a minute and the other after an
-hour, which drowns what a single choice is worth. What they leave with is known much better than whether they left: here
-a log-linear hazard per minute, given how the latest impressions went, all of it from observations. Then
+hour, which drowns what a single choice is worth. What they leave with is known much better than whether they left: a
+log-linear hazard per minute, given how the latest impressions went, fitted to who left, all of it from observations.
 
-    advantage + (left - chance of leaving) * value
+A session is worth about what an average one still earns, `level` = all rewards / all endings, whatever the state; a
+network learns the departure V from it. The temporal difference r + (level + V') - (level + V), with level + V' = 0
+for who left, has the same mean, whatever was chosen, as
 
-has the same mean (a control variate: the bracket's mean is 0 whatever was chosen) and a small part of the variance.
-Used by `experiments/train_ppo.py`; the rewards themselves are not touched.
+    r - chance * level + (left - chance) * V + V' - V
+
+(`left - chance` has mean 0: a control variate), and a small part of its variance. The environment's rewards are not
+touched, and who ends otherwise (no page came) loses the level at once. Used by `experiments/train_ppo.py`.
 """
 
 from typing import Any
@@ -24,14 +28,25 @@ FADES = (0.0, 0.8, 1.0)  # weight of the impression before against the one after
 FACTS = 1 + len(TOLD) * len(FADES)
 RIDGE = 10.0  # Assumed: leavings that speak against any effect
 KEEP = 0.99  # Assumed: of what was learned, a rollout: people fare otherwise under another policy
+KEEP_LEVEL = 0.9  # Assumed: likewise of the level, which rises while a policy learns
 
 
-class LeavingHazard:
+class Leaving:
     """log hazard = facts @ weights, fitted by one Newton step a rollout to a piecewise exponential lifetime."""
 
     def __init__(self) -> None:
         self.weights = np.zeros(FACTS)
         self.information = np.zeros((FACTS, FACTS))
+        self.earned = np.zeros(2)  # rewards, endings
+
+    @property
+    def level(self) -> float:
+        """What an average session still earns, in the rewards given to `count`."""
+        return float(self.earned[0] / max(self.earned[1], 1.0))
+
+    def count(self, rewards: float, endings: int) -> None:
+        """A rollout's."""
+        self.earned[:] = KEEP_LEVEL * self.earned + (rewards, endings)
 
     def learn(self, facts: Array, minutes: Array, left: Array) -> None:
         """facts (M, FACTS), minutes (M,) in the app since the last decision, left (M,) bool."""
@@ -53,7 +68,7 @@ class LeavingHazard:
 
     def state(self) -> dict[str, Array]:
         """What a checkpoint keeps; write into it to restore."""
-        return {"weights": self.weights, "information": self.information}
+        return {"weights": self.weights, "information": self.information, "earned": self.earned}
 
 
 def facts_of(history: Array) -> Array:

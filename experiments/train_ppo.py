@@ -20,7 +20,7 @@ from torch import Tensor
 
 from nextone.policies.pointer import Pointer, Prepared, prepare
 
-from .train_leaving import FACTS, LeavingHazard
+from .train_leaving import FACTS, Leaving
 
 SHARPNESS = 10.0  # logits / scores: Adam moves a weight by its rate at most, and a sharp choice needs large logits
 
@@ -93,9 +93,9 @@ class PointerActorCritic(MaskableActorCriticPolicy):
 class Lives(Protocol):
     """What an environment tells of leaving."""
 
-    def last(self) -> tuple[Array, Array, Array]:
+    def last(self) -> tuple[Array, Array, Array, Array]:
         """Of the last step of every row: `facts_of` (N, FACTS) at its end, minutes (N,) it took, whether (N,) the
-        person left of their own accord."""
+        person left of their own accord, and whether (N,) the episode ended otherwise."""
 
 
 class KeyedRolloutBuffer(MaskableDictRolloutBuffer):
@@ -104,7 +104,7 @@ class KeyedRolloutBuffer(MaskableDictRolloutBuffer):
     lives: where the lives that are learned from tell of leaving (`Lives`); None: advantages keep that luck."""
 
     def __init__(self, *args: Any, seed: int = 0, lives: Lives | None = None, **kwargs: Any) -> None:
-        self.seed, self.epoch, self.lives, self.hazard = seed, 0, lives, LeavingHazard()
+        self.seed, self.epoch, self.lives, self.leaving = seed, 0, lives, Leaving()
         super().__init__(*args, **kwargs)
 
     def reset(self) -> None:
@@ -112,21 +112,27 @@ class KeyedRolloutBuffer(MaskableDictRolloutBuffer):
         super().reset()
         shape = (self.buffer_size, self.n_envs)
         self.facts, self.minutes, self.left = np.zeros((*shape, FACTS)), np.zeros(shape), np.zeros(shape, np.bool_)
+        self.gone = np.zeros(shape, np.bool_)
         self.seen: list[Prepared] = []
 
     def add(self, *args: Any, **kwargs: Any) -> None:
         """One step of every row."""
         if self.lives is not None:
-            self.facts[self.pos], self.minutes[self.pos], self.left[self.pos] = self.lives.last()
+            told = self.facts, self.minutes, self.left, self.gone
+            for kept, new in zip(told, self.lives.last(), strict=True):
+                kept[self.pos] = new
         super().add(*args, **kwargs)
 
     def compute_returns_and_advantage(self, last_values: Tensor, dones: np.ndarray) -> None:
-        """SB3's, of rewards from which the luck of leaving is taken: see `train_leaving`."""
+        """SB3's; with `lives`, of departures from what an average session earns, without the luck of leaving: see
+        `train_leaving`."""
         if self.lives is not None:
             facts, minutes, left = self.facts.reshape(-1, FACTS), self.minutes.ravel(), self.left.ravel()
-            self.hazard.learn(facts, minutes, left)
-            luck = left - self.hazard.chance(facts, minutes)
-            self.rewards += (luck.reshape(self.left.shape) * self.gamma * self.values).astype(np.float32)
+            self.leaving.learn(facts, minutes, left)
+            self.leaving.count(float(self.rewards.sum()), int(self.left.sum() + self.gone.sum()))
+            chance = self.leaving.chance(facts, minutes).reshape(self.left.shape)
+            lost = (1.0 - self.gamma * (1.0 - chance - self.gone)) * self.leaving.level
+            self.rewards += (self.gamma * (self.left - chance) * self.values - lost).astype(np.float32)
         super().compute_returns_and_advantage(last_values, dones)
 
     def get(  # type: ignore[override]  # as in the library itself

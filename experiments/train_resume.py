@@ -87,7 +87,7 @@ def _world(env: NextOneVecEnv) -> Arrays:
 def _leaving(model: Any) -> Arrays:
     """What PPO has learned of who leaves."""
     buffer = getattr(model, "rollout_buffer", None)
-    return buffer.hazard.state() if isinstance(buffer, KeyedRolloutBuffer) else {}
+    return buffer.leaving.state() if isinstance(buffer, KeyedRolloutBuffer) else {}
 
 
 def _replay(model: Any) -> Arrays:

@@ -176,16 +176,20 @@ class TrainingVecEnv(NextOneVecEnv):
         self._took = np.maximum(until - self._since, 0.0)
         self._since = np.where(dones, 0.0, until)
         self._seen = observations
+        self._cut = self.moved.truncated & (not self.cut_is_end)
         return observations, rewards * np.float32(self.scale), dones, infos
 
-    def last(self) -> tuple[Array, Array, Array]:
-        """Facts (N, FACTS), minutes (N,) and whether (N,) people left but for want of a page."""
+    def last(self) -> tuple[Array, Array, Array, Array]:
+        """Facts (N, FACTS), minutes (N,), whether (N,) people left but for want of a page, and otherwise."""
         components = dict(zip(COMPONENTS, self.moved.components.T, strict=True))
         left = (components["leaving"] > 0) & (components["wait_s"] == 0)
         facts = facts_of(self._seen["history"])
         for i, last in self._ended:
             facts[i] = facts_of(last["history"][None])[0]
-        return facts, self._took, left
+        gone = np.zeros(self.num_envs, np.bool_)
+        for i, _ in self._ended:
+            gone[i] = not left[i] and not self._cut[i]
+        return facts, self._took, left, gone
 
 
 class Keeper(BaseCallback):

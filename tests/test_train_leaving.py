@@ -5,7 +5,7 @@ import pytest
 from worlds import scenario
 
 from nextone.envs.features import CONTEXT, HISTORY, MOST_MIN, H, X
-from nextone.experiments.train_leaving import FACTS, LeavingHazard, facts_of, minutes_of
+from nextone.experiments.train_leaving import FACTS, Leaving, facts_of, minutes_of
 from nextone.experiments.train_rl import TrainSettings, make_model
 
 
@@ -22,7 +22,7 @@ def test_the_hazard_that_people_leave_with_is_found():
     """Theory: maximum likelihood is normal around the truth with the inverse information as its covariance."""
     rng, truth = np.random.default_rng(1), np.zeros(FACTS)
     truth[:3] = np.log(0.1), -1.0, 0.8
-    hazard = LeavingHazard()
+    hazard = Leaving()
     for _ in range(60):
         hazard.learn(*lives(rng, 8192, truth))
     error = np.sqrt(np.diag(np.linalg.inv(hazard.information[:3, :3])))
@@ -34,7 +34,7 @@ def test_taking_the_luck_out_keeps_the_mean_and_little_of_the_variance():
     """Of somebody who stands to lose 100 with a chance of 1 % a step, known: sd 10 before, near 0 after."""
     rng, truth = np.random.default_rng(2), np.zeros(FACTS)
     truth[0] = np.log(0.035)
-    hazard = LeavingHazard()
+    hazard = Leaving()
     hazard.weights[:] = truth
     facts, minutes, left = lives(rng, 400_000, truth)
     value = 100.0
@@ -68,7 +68,7 @@ def test_what_the_environment_tells_adds_up():
     for _ in range(150):
         before = [env.env.about(i)["episode_number"] for i in range(32)]
         _, _, dones, infos = env.step(np.zeros(32, np.int64))
-        facts, minutes, left = env.last()
+        facts, minutes, left, gone = env.last()
         assert facts.shape == (32, FACTS) and (minutes >= 0).all()
         total += minutes
         for i in np.flatnonzero(dones):
@@ -78,5 +78,5 @@ def test_what_the_environment_tells_adds_up():
             assert left[i] == (infos[i]["episode"]["leaving"] == 1 and env.moved.components[i, 9] == 0)
             assert env.env.about(i)["episode_number"] == before[i] + 1
             total[i], ended = 0.0, ended + 1
-        assert not left[~dones].any()
+        assert (left | gone).tolist() == dones.tolist() and not (left & gone).any()
     assert ended > 20
