@@ -6,7 +6,7 @@ import numpy as np
 
 from nextone.envs.features import Observation, empty_observation, observe
 from nextone.policies.base import PolicyLike, as_policy, name_of
-from nextone.policies.names import CLOUD_ONLY, TRAINED, UnknownPolicy, make_policy, policy_names, unknown_name
+from nextone.policies.names import CLOUD_ONLY, MODELS, TRAINED, UnknownPolicy, make_policy, policy_names, unknown_name
 from nextone.sim.batch_run import Decide
 from nextone.sim.state import Array, World
 
@@ -29,6 +29,13 @@ def is_decider(name: str) -> bool:
 def is_edge(policy: str | PolicyLike) -> bool:
     """Whether the phone ranks: any policy but `cloud_only`."""
     return policy != CLOUD_ONLY
+
+
+def is_downloaded(policy: str | PolicyLike) -> bool:
+    """Whether it is a model that phones download: a name of one, or an object whose `downloaded` is True."""
+    if isinstance(policy, str):
+        return policy.split(":")[0] in MODELS
+    return bool(getattr(policy, "downloaded", False))
 
 
 def make_decider(policy: str | PolicyLike, world: World, pad_to: int | None = None) -> Decide | None:
@@ -114,7 +121,8 @@ def _checked(w: World, rows: Array, given: Any, live: Array, size: int, name: st
     scores = scores[:n]
     if np.isfinite(scores).all():
         return scores
-    wrong = (~np.isfinite(scores[:, :slots]) & live).any(1) | np.isnan(scores[:, slots:]).any(1)
+    stands = ((scores[:, :slots] == -np.inf) | ~live).all(1)  # nothing computed: the last order stands
+    wrong = (~np.isfinite(scores[:, :slots]) & live).any(1) & ~stands | np.isnan(scores[:, slots:]).any(1)
     if wrong.any():
         k = int(np.argmax(wrong))
         user = w.users[rows[k]]

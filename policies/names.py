@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 CLOUD_ONLY = "cloud_only"
 NAMES = (CLOUD_ONLY, "server_score", "tag_momentum", "buffered_first", "random", "longest_first")
+MODELS = ("edgerec", "kir", "context_aware")
+"""Networks that phones download; before a colon and the folder of a checkpoint of one's own."""
 TRAINED = "rl:"
 """Before the folder of a checkpoint: `rl:results/rl`."""
 
