@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from nextone import __version__
 from nextone.policies.base import PolicyLike
-from nextone.policies.names import TRAINED, make_policy
+from nextone.policies.names import SHIPPED, is_trained, make_policy
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, nearest, with_settings
 from nextone.sim.traces import TraceError
@@ -106,10 +106,10 @@ class Comparison:
 def resolve_policy(name: str, scenario: Scenario) -> str:
     """The policy of that name; the one place where names are looked up.
 
-    Raises SettingError with the nearest name, CheckpointError if `rl:DIR` holds none for this scenario."""
+    Raises SettingError with the nearest name, CheckpointError if the folder after a colon holds none that fits."""
     if not is_decider(name):
-        raise SettingError(f"unknown policy {name[:60]!r}{nearest(name, decider_names())}")
-    if name.startswith(TRAINED):
+        raise SettingError(f"unknown policy {name[:60]!r}{nearest(name, (*decider_names(), *SHIPPED))}")
+    if is_trained(name):
         make_policy(name, scenario)
     return name
 

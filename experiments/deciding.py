@@ -6,7 +6,15 @@ import numpy as np
 
 from nextone.envs.features import Observation, empty_observation, observe
 from nextone.policies.base import PolicyLike, as_policy, name_of
-from nextone.policies.names import CLOUD_ONLY, MODELS, TRAINED, UnknownPolicy, make_policy, policy_names, unknown_name
+from nextone.policies.names import (
+    CLOUD_ONLY,
+    SHIPPED,
+    UnknownPolicy,
+    is_trained,
+    make_policy,
+    policy_names,
+    unknown_name,
+)
 from nextone.sim.batch_run import Decide
 from nextone.sim.state import Array, World
 
@@ -17,13 +25,13 @@ AT_A_TIME = 256  # people a policy is asked about at once: 1 MB of observations 
 
 
 def decider_names() -> tuple[str, ...]:
-    """Every name `make_decider` knows: the policies, and the oracle as a reference."""
+    """The policies that need no training, and the oracle as a reference."""
     return (*policy_names(), ORACLE)
 
 
 def is_decider(name: str) -> bool:
-    """Whether `make_decider` may know it: one of the names, or `rl:` and a folder."""
-    return name in decider_names() or name.startswith(TRAINED)
+    """Whether `make_decider` may know it: one of the names, or a checkpoint's."""
+    return name in decider_names() or is_trained(name)
 
 
 def is_edge(policy: str | PolicyLike) -> bool:
@@ -34,7 +42,7 @@ def is_edge(policy: str | PolicyLike) -> bool:
 def is_downloaded(policy: str | PolicyLike) -> bool:
     """Whether it is a model that phones download: a name of one, or an object whose `downloaded` is True."""
     if isinstance(policy, str):
-        return policy.split(":")[0] in MODELS
+        return policy.split(":")[0] in SHIPPED
     return bool(getattr(policy, "downloaded", False))
 
 
@@ -47,7 +55,7 @@ def make_decider(policy: str | PolicyLike, world: World, pad_to: int | None = No
     if policy == ORACLE:
         return oracle_greedy
     if not is_decider(policy):
-        raise UnknownPolicy(unknown_name(policy, decider_names()))
+        raise UnknownPolicy(unknown_name(policy, (*decider_names(), *SHIPPED)))
     made = make_policy(policy)
     return None if made is None else make_decide(made, world, pad_to)
 

@@ -34,7 +34,8 @@ from nextone.policies.checkpoint import (
 )
 from nextone.policies.names import CLOUD_ONLY
 from nextone.policies.pointer import WIDTH
-from nextone.policies.rl import KIND, RlPolicy, check_fits, features_hash, load_rl
+from nextone.policies.rl import KIND, RlPolicy, load_rl
+from nextone.policies.trained import check_fits, features_hash
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, scenario_toml
 
