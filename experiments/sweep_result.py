@@ -29,8 +29,9 @@ RESULTS, POSITIONS = "results.parquet", "positions.parquet"
 OBJECTIVES = (("watch_s", "more"), ("requests", "fewer"), ("wasted_mb", "fewer"))
 """What is weighed against each other: people's time, the servers' cost, wasted bytes."""
 METHOD = (
-    "Student t over independent replications; differences paired under keyed common random numbers; replications added "
-    "until the half-width is met or the budget ends; best arm by Kim and Nelson's procedure, re-estimated on fresh seeds"
+    "Student t over independent replications; differences paired under keyed common random numbers; replications "
+    "added until the half-width is met or the budget ends; best arm by Kim and Nelson's procedure, re-estimated on "
+    "fresh seeds"
 )
 
 
@@ -188,7 +189,7 @@ def read_sweep(folder: Path | str) -> SweepResult:
     folder = Path(folder)
     if not (folder / RESULTS).exists():
         raise SettingError(
-            f"{str(folder)!r} holds no finished sweep ({RESULTS} is missing); go on with nextone sweep --resume {folder}"
+            f"{str(folder)!r} holds no finished sweep ({RESULTS} is missing); go on with --resume {folder}"
         )
     table, record = read_record(folder / RESULTS)
     places, again = read_record(folder / POSITIONS)
