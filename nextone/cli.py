@@ -79,6 +79,7 @@ def _message(error: Exception) -> str | None:
         (module("nextone.experiments.log_file"), "UserLogError"),
         (module("nextone.experiments.statistics"), "TooFewReplications"),
         (module("nextone.policies.checkpoint"), "CheckpointError"),
+        (module("nextone.experiments.samples"), "SampleError"),
     ]
     known = tuple(getattr(home, name) for home, name in expected if home is not None)
     return " ".join(str(error).split()) if isinstance(error, known) else None
@@ -496,8 +497,10 @@ def bench(
 
 def _add_commands() -> None:
     """Commands in files of their own."""
+    from nextone.cli_edge import collect
     from nextone.cli_sweep import sweep
 
+    app.command()(collect)
     app.command()(sweep)
 
 
