@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from nextone import __version__
+from nextone import __version__, cli_gallery
 
 if TYPE_CHECKING:
     from nextone.experiments.compare import Arm, Progress
@@ -573,6 +573,8 @@ def _progress(quiet: bool, what: str = "replications × arms") -> Iterator["Prog
         task = bar.add_task("run", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
+
+app.command("what-if")(cli_gallery.what_if)
 
 if __name__ == "__main__":
     sys.exit(main())
