@@ -1,7 +1,7 @@
 """How early should a phone ask for the next page?
 
-With "replace" a page waits until the last one is used up, with "merge" it joins the pool on arrival. About three minutes
-on 2 cores.
+With "replace" a page waits until the last one is used up, with "merge" it joins the pool on arrival. About three
+minutes on 2 cores.
 """
 
 from .what_if import WhatIf, along, main

@@ -11,7 +11,8 @@ from rich.text import Text
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import with_settings
 
-from .compare import Arm, Comparison, Progress, compare, parse_arm
+from .arms import Arm, Progress, parse_arm
+from .compare import Comparison, compare
 from .metrics import METRICS
 from .present import difference_text, interval_text, name_and_unit
 from .statistics import Interval, PairedDifference, paired

@@ -1,13 +1,12 @@
 """The figure of a what-if: a panel for each thing shown, a colour and marker for each series."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .drawing import GREY, INK, Curve, curves, drawn, palette, save_png, zero_line
+from .drawing import GREY, INK, Curve, curves, drawn, save_png, zero_line
 from .metrics import METRICS
 from .what_if_answer import Answer, legend, ran
 

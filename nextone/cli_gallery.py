@@ -41,3 +41,18 @@ def what_if(
         console.width = 120
     console.print(answer_table(answer))
     console.print(f"Saved {file}", highlight=False, soft_wrap=True)
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="What nextone sweep or compare --out saved.")],
+) -> None:
+    """Write DIR/report.html: question, answer, figures, tables, scenario, in one file that loads nothing."""
+    from nextone.cli import prepare_folder
+    from nextone.sim.scenario import SettingError
+
+    if not folder.is_dir():
+        raise SettingError(f"{str(folder)!r} is not a folder; give the --out folder of nextone sweep or compare")
+    prepare_folder(folder)
+    from nextone.experiments.report import write_report
+
+    print(f"Saved {write_report(folder)}")
