@@ -168,6 +168,11 @@ METRICS: tuple[Metric, ...] = (
 )  # fmt: skip
 
 
+def metric_named(name: str) -> Metric:
+    """The metric of that name; KeyError without one."""
+    return {metric.name: metric for metric in METRICS}[name]
+
+
 def measure(run: Run) -> dict[str, float]:
     """Every metric of a run; NaN where undefined."""
     return {metric.name: metric.of(run) for metric in METRICS}

@@ -498,10 +498,13 @@ def bench(
 def _add_commands() -> None:
     """Commands in files of their own."""
     from nextone.cli_edge import collect
+    from nextone.cli_gallery import report, what_if
     from nextone.cli_sweep import sweep
 
     app.command()(collect)
     app.command()(sweep)
+    app.command()(report)
+    app.command("what-if")(what_if)
 
 
 def _cores() -> int:
