@@ -34,7 +34,8 @@ from nextone.policies.checkpoint import (
 )
 from nextone.policies.names import CLOUD_ONLY
 from nextone.policies.pointer import WIDTH
-from nextone.policies.rl import KIND, RlPolicy, check_fits, features_hash, load_rl
+from nextone.policies.rl import KIND, RlPolicy, load_rl
+from nextone.policies.trained import check_fits, features_hash
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, scenario_toml
 
@@ -44,7 +45,8 @@ from .train_dqn import make_dqn
 from .train_evaluate import Array, Uplift, chooser, play, uplift
 from .train_leaving import facts_of, minutes_of
 from .train_ppo import make_ppo
-from .train_resume import restore_training, training_state, weights_of
+from .train_resume import restore_training, training_state
+from .train_state import weights_of
 
 Algorithm = Literal["maskable_ppo", "dqn"]
 RULES = (CLOUD_ONLY, "tag_momentum")  # what a policy in training is compared with

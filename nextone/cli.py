@@ -79,6 +79,7 @@ def _message(error: Exception) -> str | None:
         (module("nextone.experiments.log_file"), "UserLogError"),
         (module("nextone.experiments.statistics"), "TooFewReplications"),
         (module("nextone.policies.checkpoint"), "CheckpointError"),
+        (module("nextone.experiments.samples"), "SampleError"),
     ]
     known = tuple(getattr(home, name) for home, name in expected if home is not None)
     return " ".join(str(error).split()) if isinstance(error, known) else None
@@ -193,7 +194,8 @@ def run_once(
     engine: Engine = "event",
 ) -> None:
     """Run one policy once and save its logs, as Parquet files that explain and can replay themselves."""
-    from nextone.experiments.compare import check_run, resolve_policy
+    from nextone.experiments.arms import check_run
+    from nextone.experiments.names import resolve_policy
 
     minutes = 60.0 if minutes is None and days is None else minutes
     check_run(minutes=minutes, days=days, seed=seed)
@@ -249,7 +251,8 @@ def timeline(
     scenario: ScenarioFile = None,
 ) -> None:
     """Write one person's session as Chrome trace events: screen, link, pool, server, policy."""
-    from nextone.experiments.compare import check_run, resolve_policy
+    from nextone.experiments.arms import check_run
+    from nextone.experiments.names import resolve_policy
     from nextone.sim.scenario import SettingError
 
     world = _scenario(scenario, settings, None)
@@ -494,6 +497,18 @@ def bench(
         print_bench(result)
 
 
+def _add_commands() -> None:
+    """Commands in files of their own."""
+    from nextone.cli_edge import collect
+    from nextone.cli_gallery import report, what_if
+    from nextone.cli_sweep import sweep
+
+    app.command()(collect)
+    app.command()(sweep)
+    app.command()(report)
+    app.command("what-if")(what_if)
+
+
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -519,7 +534,8 @@ def _scenario(file: Path | None, settings: Sequence[str] | None, users: int | No
 
 def _arms(policies: str, texts: Sequence[str], base: "Scenario") -> list["Arm"]:
     """Baseline first: cloud_only where it is among the policies, else the first."""
-    from nextone.experiments.compare import BASELINE_POLICY, Arm, parse_arm, resolve_policy
+    from nextone.experiments.arms import BASELINE_POLICY, Arm, parse_arm
+    from nextone.experiments.names import resolve_policy
 
     names = [name.strip() for name in policies.split(",") if name.strip()]
     names.sort(key=lambda name: name != BASELINE_POLICY)
@@ -576,5 +592,8 @@ def _progress(quiet: bool, what: str = "replications × arms") -> Iterator["Prog
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+if __name__ == "__main__":  # `python -m nextone.cli`: as `nextone` does, so that there is one such module
+    from nextone.cli import main as run_main
+
+    sys.exit(run_main())
+_add_commands()
