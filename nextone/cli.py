@@ -495,9 +495,12 @@ def bench(
 
 def _add_commands() -> None:
     """Commands in files of their own."""
-    from nextone.cli_edge import collect
+    from nextone.cli_edge import KINDS, collect, offline_table, train_command
 
     app.command()(collect)
+    for kind in KINDS:
+        train_command(kind)
+    app.command("offline-table")(offline_table)
 
 
 def _cores() -> int:
