@@ -131,6 +131,13 @@ def compare(
     minutes = 60.0 if minutes is None and days is None else minutes
     check_run(replications=replications, minutes=minutes, days=days, seed=seed, workers=workers)
     arms = _arms(policies, arm or [], base.with_workers(minutes, days))
+    from nextone.experiments.domain import draws_beside, outside, warning
+
+    draws = draws_beside(scenario)
+    leaves = {each.label: outside(each.scenario, draws, days) for each in arms}
+    for label, found in leaves.items():
+        if found:
+            print(warning(label, found), file=sys.stderr)
     fit = None
     if robust is not None:
         from nextone.experiments.fit_file import check_sets, load_fit
@@ -164,6 +171,7 @@ def compare(
         figures.uplift_figure(result, files[-1])
     if as_json:
         told = present.comparison_json(result)
+        told |= {"outside_domain": {label: [o._asdict() for o in found] for label, found in leaves.items()}}
         if verdicts is not None:
             told |= {"parameter_sets": robust, "robust": [v._asdict() for v in verdicts]}
         print(json.dumps(told, allow_nan=False))
@@ -465,7 +473,7 @@ def validate(
 
         files = report.save_scoreboard(result, out) + save_figures(result, out)
     if as_json:
-        print(json.dumps(report.scoreboard_json(result), allow_nan=False))
+        print(json.dumps({"rows": report.scoreboard_json(result)["rows"]}, allow_nan=False))
     else:
         from rich.console import Console
 
