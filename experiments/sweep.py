@@ -8,6 +8,7 @@ is run, and keyed draws make each result a function of its task alone: the same 
 import hashlib
 import math
 import time
+from collections import deque
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from nextone.sim.config import Scenario
 
-from .arms import FRESH, Progress
+from .arms import FRESH, Progress, Task
 from .metrics import METRICS
 from .statistics import MIN_REPLICATIONS, replications_needed
 from .sweep_ledger import Key, Ledger, Result, begin, told
@@ -89,38 +90,87 @@ def finish(
     from .sweep_result import read_sweep, save_sweep
 
     started, ran, waited = time.monotonic(), 0, 0.0
-    plan = ledger.plan
     with closing(ledger):
-        while True:
-            results, failures = ledger.outcomes()
-            failed = failed_cells(failures)
-            wanted = wanted_tasks(plan, results, failed)
-            todo = [key for key in wanted if key not in results and key not in failures]
-            if not todo:
-                break
-            ledger.promise(todo)
-            at_work = {key.cell for key in todo}
-            ledger.mark((c, "running", "") for c in sorted(at_work - set(failed)))
-            done, whole = len(wanted) - len(todo), len(wanted)
-            tasks = {plan.task(plan.cells[key.cell], key.policy, key.replication): key for key in todo}
-            asked = time.monotonic()
-            with closing((execute or in_processes)(list(tasks), workers)) as outcomes:
-                for task, outcome in outcomes:
-                    waited += time.monotonic() - asked
-                    _write(ledger, tasks[task], outcome)
-                    done, ran = done + 1, ran + 1
-                    if progress:
-                        progress(done, whole)
-                    asked = time.monotonic()
+        rounds = _Rounds(ledger)
+        asked = time.monotonic()
+        with closing((execute or in_processes)(rounds.next_task, workers)) as outcomes:
+            for task, outcome in outcomes:
                 waited += time.monotonic() - asked
-        states = ((c.number, "failed" if c.number in failed else "done") for c in plan.cells)
-        ledger.mark((c, state, failed.get(c, "")) for c, state in states)
+                rounds.take(task, outcome)
+                ran += 1
+                if progress:
+                    progress(rounds.done, len(rounds.wanted))
+                asked = time.monotonic()
+        waited += time.monotonic() - asked - rounds.own_s
+        rounds.close()
         with told(ledger.folder):
-            save_sweep(ledger.folder, plan, ledger.code, {k: results[k] for k in wanted if k in results}, failed)
+            save_sweep(ledger.folder, ledger.plan, ledger.code, rounds.kept(), rounds.failed)
     wall = time.monotonic() - started
     if effort is not None:
         effort.append(Effort(ran, wall, wall - waited))
     return read_sweep(ledger.folder)
+
+
+class _Rounds:
+    """Where a sweep stands: what is wanted, what has come in, what is still to be handed out."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.own_s = 0.0  # spent in `next_task`
+        self._results, self._failures = ledger.outcomes()
+        self._out: dict[Task, Key] = {}
+        self._todo: deque[Key] = deque()
+        self._plan_round()
+
+    @property
+    def done(self) -> int:
+        return len(self.wanted) - len(self._todo) - len(self._out)
+
+    def next_task(self) -> Task | None:
+        """The next to be run; a new round begins when the last one is in."""
+        started = time.monotonic()
+        if not self._todo and not self._out:
+            self._plan_round()
+        task = None
+        if self._todo:
+            key = self._todo.popleft()
+            plan = self.ledger.plan
+            task = plan.task(plan.cells[key.cell], key.policy, key.replication)
+            self._out[task] = key
+        self.own_s += time.monotonic() - started
+        return task
+
+    def take(self, task: Task, outcome: "Outcome") -> None:
+        """Acknowledge what came of a task."""
+        from .executor import Failed
+
+        key = self._out.pop(task)
+        if isinstance(outcome, Failed):
+            self._failures[key] = outcome.reason
+            self.ledger.failed(key, outcome.reason)
+            self.ledger.mark([(key.cell, "failed", outcome.reason)])
+            return
+        numbers = np.array([outcome.metrics[metric.name] for metric in METRICS])
+        self._results[key] = Result(numbers, outcome.positions, outcome.links_sha256, outcome.catalogue_sha256)
+        self.ledger.done(key, self._results[key])
+
+    def close(self) -> None:
+        """Every cell's last state."""
+        states = ((c.number, "failed" if c.number in self.failed else "done") for c in self.ledger.plan.cells)
+        self.ledger.mark((c, state, self.failed.get(c, "")) for c, state in states)
+
+    def kept(self) -> dict[Key, Result]:
+        """The results that the answer is made of, in order."""
+        return {key: self._results[key] for key in self.wanted if key in self._results}
+
+    def _plan_round(self) -> None:
+        self.failed = failed_cells(self._failures)
+        self.wanted = wanted_tasks(self.ledger.plan, self._results, self.failed)
+        self._todo.extend(k for k in self.wanted if k not in self._results and k not in self._failures)
+        if self._todo:
+            self.ledger.promise(self._todo)
+            cells = sorted({key.cell for key in self._todo} - set(self.failed))
+            self.ledger.mark((c, "running", "") for c in cells)
 
 
 def wanted_tasks(plan: Plan, results: Mapping[Key, Result], failed: Mapping[int, str]) -> list[Key]:
@@ -216,13 +266,3 @@ def _values(
         if key.cell not in failed and key.replication < FRESH:
             rows.setdefault((key.cell, key.policy), []).append(results[key].metrics)
     return {key: np.array(x) for key, x in rows.items()}
-
-
-def _write(ledger: Ledger, key: Key, outcome: "Outcome") -> None:
-    from .executor import Failed
-
-    if isinstance(outcome, Failed):
-        ledger.failed(key, outcome.reason)
-    else:
-        numbers = np.array([outcome.metrics[metric.name] for metric in METRICS])
-        ledger.done(key, Result(numbers, outcome.positions, outcome.links_sha256, outcome.catalogue_sha256))

@@ -9,7 +9,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -21,7 +21,7 @@ from .metrics import METRICS, Metric
 from .names import resolve_policy
 from .statistics import MIN_REPLICATIONS
 
-MAX_CELLS = 10_000
+MAX_CELLS = 2_048
 Servers = Literal["same", "per_cell"]
 
 
@@ -237,28 +237,22 @@ def _cells(
             + (f" (given: {', '.join(kinds)})" if kinds else "")
         )
     lists = {"grid": _grid, "cells": _listed, "sobol": _sampled}[kinds[0]](asked, seed)
-    found: dict[str, Cell] = {}
     first = _scenario(base, (), minutes, days, servers)
     listed: list[tuple[tuple[str, ...], Scenario]] = []
-    for settings in lists:
-        if len(listed) >= MAX_CELLS:
-            raise SettingError(f"a sweep of more than {MAX_CELLS:,} cells; ask for fewer")
+    asked_for = list(islice(lists, MAX_CELLS + 1))
+    if len(asked_for) > MAX_CELLS:
+        raise SettingError(f"a sweep of more than {MAX_CELLS:,} cells; ask for fewer")
+    for settings in asked_for:
         try:
             scenario = _scenario(base, settings, minutes, days, servers)
         except SettingError as error:
             raise SettingError(f"cell {' '.join(settings)}: {error}") from None
         listed.append((settings, scenario))
     names = list(dict.fromkeys(text.partition("=")[0].strip() for settings, _ in listed for text in settings))
-    worlds = [scenario for _, scenario in listed]
-    if first not in worlds:
-        worlds.insert(0, first)
-    asked_for = {scenario_toml(scenario, comments=False) for _, scenario in listed}
-    for scenario in worlds:
-        key = scenario_toml(scenario, comments=False)
-        if key not in found:
-            settings = tuple(f"{name}={setting_text(_value(scenario, name))}" for name in names)
-            found[key] = Cell(len(found), settings, scenario, scenario == first, key in asked_for)
-    yield from found.values()
+    worlds = dict.fromkeys(scenario for _, scenario in listed)
+    for number, scenario in enumerate(worlds if first in worlds else (first, *worlds)):
+        settings = tuple(f"{name}={setting_text(_value(scenario, name))}" for name in names)
+        yield Cell(number, settings, scenario, scenario == first, scenario in worlds)
 
 
 def _grid(asked: Question, seed: int) -> Iterator[tuple[str, ...]]:

@@ -137,6 +137,8 @@ class SweepResult:
     def pareto(self) -> tuple[SweepArm, ...]:
         """Arms that no other beats in watch time, requests and wasted bytes at once (by their means), in order."""
         arms = self.arms
+        if not arms:
+            return ()
         signs = np.array([1.0 if better == "more" else -1.0 for _, better in OBJECTIVES])
         means = np.array([[self.of(arm, name).mean() for name, _ in OBJECTIVES] for arm in arms]) * signs
         beaten = [((means >= own).all(axis=1) & (means > own).any(axis=1)).any() for own in means]
