@@ -421,16 +421,19 @@ def bench(
 
 def _add_commands() -> None:
     """Commands in files of their own."""
-    from nextone.cli_edge import collect
+    from nextone.cli_edge import KINDS, collect, offline_table, train_command
     from nextone.cli_gallery import report, what_if
     from nextone.cli_sweep import sweep
     from nextone.cli_train import train_curves, train_frontier, train_rl, train_robust
 
-    app.command()(collect)
     app.command()(sweep)
     app.command()(report)
     app.command("what-if")(what_if)
+    app.command()(collect)
+    app.command("offline-table")(offline_table)
     training.command("rl")(train_rl)
+    for kind in KINDS:
+        train_command(kind)
     training.command("curves")(train_curves)
     training.command("frontier")(train_frontier)
     training.command("robust")(train_robust)
