@@ -42,13 +42,15 @@ def maps_figure(metric: Metric, maps: Sequence[Map], rows: Sequence[str], column
     """Heat maps of one metric side by side, sharing a scale symmetric about zero; names of (row, column) axes."""
     numbers = [_number(d)[0] for m in maps for line in m.cells for d in line]
     limit = max((abs(x) for x in numbers if np.isfinite(x)), default=0.0) or 1.0
-    wide = min(len(maps), 2)
+    wide = min(len(maps), 3 if len(columns) <= 6 else 2)
     lines = -(-len(maps) // wide)
-    width = max(4.6, 0.72 * len(columns) + 1.7)
-    with drawn(width * wide, lines * (0.42 * len(rows) + 1.45) + 0.35) as figure:
+    width = max(3.9, 0.62 * len(columns) + 0.7)
+    with drawn(max(width * wide, 7.8), lines * (0.4 * len(rows) + 1.25) + 0.45) as figure:
         axes = figure.subplots(lines, wide, squeeze=False)
         for axis, one in zip(axes.flat, maps, strict=False):
             _heat_map(axis, one, rows, columns, names, limit, metric.better)
+            if axis not in axes[:, 0]:
+                axis.set(ylabel="", yticklabels=[])
         for axis in axes.flat[len(maps) :]:
             axis.set_axis_off()
         figure.suptitle(_title(metric), x=0.005, ha="left", fontsize=13, weight="bold")

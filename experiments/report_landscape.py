@@ -55,10 +55,10 @@ def _maps(result: SweepResult, names: list[str], axes: list[list[str]]) -> Secti
         maps = []
         if plan.default.number not in result.failed:
             find = partial(_over_default, result, metric.name)
-            maps += [draw.Map(f"{p}: over itself at the default", _each(grid, p, find), usual) for p in plan.policies]
+            maps += [draw.Map(f"{p} over itself at the default", _each(grid, p, find), usual) for p in plan.policies]
         others = [p for p in plan.policies if p != plan.baseline]
         find = partial(_over_baseline, result, metric.name)
-        maps += [draw.Map(f"{p}: over {plan.baseline} in the same cell", _each(grid, p, find)) for p in others]
+        maps += [draw.Map(f"{p} over {plan.baseline}, same cell", _each(grid, p, find)) for p in others]
         maps = [
             one for one in maps if any(d is not None and d.diff_pct is not None for line in one.cells for d in line)
         ]
