@@ -6,37 +6,18 @@ import numpy as np
 
 from nextone.envs.features import Observation, empty_observation, observe
 from nextone.policies.base import PolicyLike, as_policy, name_of
-from nextone.policies.names import (
-    CLOUD_ONLY,
-    SHIPPED,
-    UnknownPolicy,
-    is_trained,
-    make_policy,
-    policy_names,
-    unknown_name,
-)
+from nextone.policies.names import SHIPPED, UnknownPolicy, make_policy, unknown_name
 from nextone.sim.batch_run import Decide
 from nextone.sim.state import Array, World
 
+from .names import ORACLE as ORACLE
+from .names import decider_names as decider_names
+from .names import is_decider as is_decider
+from .names import is_downloaded as is_downloaded
+from .names import is_edge as is_edge
 from .oracle import oracle_greedy
 
-ORACLE = "oracle_greedy"
 AT_A_TIME = 256  # people a policy is asked about at once: 1 MB of observations stays in the cache
-
-
-def decider_names() -> tuple[str, ...]:
-    """The policies that need no training, and the oracle as a reference."""
-    return (*policy_names(), ORACLE)
-
-
-def is_decider(name: str) -> bool:
-    """Whether `make_decider` may know it: one of the names, or a checkpoint's."""
-    return name in decider_names() or is_trained(name)
-
-
-def is_edge(policy: str | PolicyLike) -> bool:
-    """Whether the phone ranks: any policy but `cloud_only`."""
-    return policy != CLOUD_ONLY
 
 
 def make_decider(policy: str | PolicyLike, world: World, pad_to: int | None = None) -> Decide | None:
@@ -122,7 +103,8 @@ def _checked(w: World, rows: Array, given: Any, live: Array, size: int, name: st
     scores = scores[:n]
     if np.isfinite(scores).all():
         return scores
-    wrong = (~np.isfinite(scores[:, :slots]) & live).any(1) | np.isnan(scores[:, slots:]).any(1)
+    stands = ((scores[:, :slots] == -np.inf) | ~live).all(1)  # nothing computed: the last order stands
+    wrong = (~np.isfinite(scores[:, :slots]) & live).any(1) & ~stands | np.isnan(scores[:, slots:]).any(1)
     if wrong.any():
         k = int(np.argmax(wrong))
         user = w.users[rows[k]]
