@@ -46,7 +46,7 @@ class CollectSettings:
 
     scenario: Scenario = field(default_factory=Scenario)
     policy: str = CLOUD_ONLY
-    users: int = 6000
+    users: int = 3000
     minutes: float | None = None
     days: float | None = None
     explore: float = 0.2  # share of decisions that are made at random

@@ -59,9 +59,9 @@ class EdgeSettings:
     seed: int = 0
     batch: int = 512  # samples, about: candidates shown, in whole requests; Source: EdgeRec 3.2
     learning_rate: float | None = None  # Adam's, constant; by kind if None
-    epochs: int = 30  # at most
-    patience: int = 4  # epochs without getting better
-    threads: int = 2  # of torch; another number may give other bits
+    epochs: int = 10  # at most
+    patience: int = 3  # epochs without getting better
+    threads: int = 1  # of torch; another number may give other bits
 
     def __post_init__(self) -> None:
         for name, least in (("batch", 1), ("epochs", 1), ("patience", 1), ("threads", 1), ("seed", 0)):
