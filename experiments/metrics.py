@@ -152,7 +152,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("timeouts", "/person", "server", "fewer", "requests given up by the phone", _ended(TIMED_OUT)),
     Metric("refused", "/person", "server", "fewer", "requests refused, the queue being full", _ended(REFUSED)),
     Metric("data_mb", "MB/person", "link", "neither", "pages with their embeddings, and models", lambda r: _per_person(
-        r.world.users["data"].sum() / 1e6, r)),
+        r.world.users["data_bytes"].sum() / 1e6, r)),
     Metric("delivered_mb", "MB/person", "link", "neither", "video bytes delivered", lambda r: _per_person(
         r.world.users["delivered"].sum() / 1e6, r)),
     Metric("wasted_mb", "MB/person", "link", "fewer", "delivered and never watched, cancelled ones included",

@@ -177,11 +177,11 @@ def receive(user, screen, pool, waiting, size):
     user.fetched += size
     if user.fetching == PAYLOAD:
         user.payload_left -= size
-        user.data += size
+        user.data_bytes += size
         return
     if user.fetching == MODEL:
         user.model_left -= size
-        user.data += size
+        user.data_bytes += size
         return
     user.delivered += size
     if user.fetching == SCREEN:
