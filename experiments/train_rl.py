@@ -43,7 +43,8 @@ from .greedy import RewardGreedy
 from .train_dqn import make_dqn
 from .train_evaluate import Array, Uplift, chooser, play, uplift
 from .train_ppo import make_ppo
-from .train_resume import restore_training, training_state, weights_of
+from .train_resume import restore_training, training_state
+from .train_state import weights_of
 
 Algorithm = Literal["maskable_ppo", "dqn"]
 RULES = (CLOUD_ONLY, "tag_momentum")  # what a policy in training is compared with

@@ -79,6 +79,7 @@ def _message(error: Exception) -> str | None:
         (module("nextone.experiments.log_file"), "UserLogError"),
         (module("nextone.experiments.statistics"), "TooFewReplications"),
         (module("nextone.policies.checkpoint"), "CheckpointError"),
+        (module("nextone.experiments.samples"), "SampleError"),
     ]
     known = tuple(getattr(home, name) for home, name in expected if home is not None)
     return " ".join(str(error).split()) if isinstance(error, known) else None
@@ -492,6 +493,13 @@ def bench(
         print_bench(result)
 
 
+def _add_commands() -> None:
+    """Commands in files of their own."""
+    from nextone.cli_edge import collect
+
+    app.command()(collect)
+
+
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -574,5 +582,8 @@ def _progress(quiet: bool, what: str = "replications × arms") -> Iterator["Prog
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+if __name__ == "__main__":  # `python -m nextone.cli`: as `nextone` does, so that there is one such module
+    from nextone.cli import main as run_main
+
+    sys.exit(run_main())
+_add_commands()
