@@ -8,11 +8,13 @@ from nextone.envs.features import Observation, empty_observation, observe
 from nextone.policies.base import PolicyLike, as_policy, name_of
 from nextone.policies.names import (
     CLOUD_ONLY,
+    KINDS,
     SHIPPED,
     UnknownPolicy,
     is_trained,
     make_policy,
     policy_names,
+    split_name,
     unknown_name,
 )
 from nextone.sim.batch_run import Decide
@@ -42,7 +44,7 @@ def is_edge(policy: str | PolicyLike) -> bool:
 def is_downloaded(policy: str | PolicyLike) -> bool:
     """Whether it is a model that phones download: a name of one, or an object whose `downloaded` is True."""
     if isinstance(policy, str):
-        return policy.split(":")[0] in SHIPPED
+        return split_name(policy)[0] in KINDS
     return bool(getattr(policy, "downloaded", False))
 
 

@@ -14,12 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nextone.envs.features import C, H, Observation, X
+from nextone.envs.features import CONTEXT, C, H, Observation, X
 from nextone.sim.config import FEEDBACK
 
 from .base import Scores
 from .behaviours import (
     ACTIONS,
+    CLOUD,
     EMBEDDED,
     SAID,
     cloud_items,
@@ -37,7 +38,7 @@ from .rules import hash_columns
 
 Array = NDArray[Any]
 
-QUIET = 12
+QUIET = 14
 """Impressions without feedback that trigger a rerank. EdgeRec does not publish its k; with this one the mean is about
 five reranks per page of 50 (`tests/test_edge_deployed.py`). A long view is no trigger: four of ten impressions here are
 long views, where few exposures are clicked at Taobao."""
@@ -82,6 +83,23 @@ class EdgeRecPhone:
             np.zeros((n, self.kept, HIDDEN), np.float32), np.zeros((n, self.kept, width), np.float32),
             np.zeros((n, self.kept), np.bool_), np.zeros(n, np.int32), np.zeros(n, np.bool_),
         )  # fmt: skip
+
+    def parts(self, slots: int, rows: int) -> dict[str, tuple[nn.Module, tuple[Tensor, ...]]]:
+        """What the phone runs, with inputs of one person: two encoders and the reranker, deployed apart."""
+        width, kept = self.start(0).values.shape[2], min(self.kept, rows)
+        read = [torch.zeros(1, kept, HIDDEN), torch.zeros(1, kept, width), torch.zeros(1, kept), torch.ones(1, kept)]
+        items, live = torch.zeros(1, slots, EMBEDDED + len(CLOUD)), torch.ones(1, slots)
+        steps = {
+            "page_view" if of_page_views else "exposure": (Step(encoder), Step(encoder).example())
+            for encoder, of_page_views in zip(self.encoders, self.of_page_views, strict=True)
+        }
+        inputs = (items, live, torch.zeros(1, len(CONTEXT)), *read * len(self.encoders))
+        return {**steps, "rerank": (RerankOnPhone(self.network.dense.rerank), inputs)}
+
+    def install(self, parts: dict[str, nn.Module]) -> None:
+        """Let these run in the parts' place."""
+        self.steps = [parts["page_view" if of_page_views else "exposure"] for of_page_views in self.of_page_views]
+        self.rerank_on_phone = parts["rerank"]
 
     @torch.inference_mode()
     def __call__(self, observation: Observation, memory: tuple[Array, ...]) -> tuple[Scores, Memory]:

@@ -42,7 +42,7 @@ class Outputs(nn.Module):
 
 def export(part: nn.Module, example: Tensors, path: Path) -> Path:
     """Write a part to `path` (.onnx or .mnn), for inputs of the example's sizes. Raises EngineMissing."""
-    _needs("onnx", "onnxscript", "onnxruntime", *(["MNN"] if path.suffix == ".mnn" else []))
+    needs(path.suffix[1:])
     example = tuple(tensor.detach().clone() for tensor in example)
     file = path.with_suffix(".onnx")
     names = [f"in{k}" for k in range(len(example))]
@@ -155,6 +155,11 @@ def _onnxruntime() -> Any:
     import onnxruntime
 
     return onnxruntime
+
+
+def needs(engine: str) -> None:
+    """Raises EngineMissing unless what the engine needs is installed."""
+    _needs("onnx", "onnxscript", "onnxruntime", *(["MNN"] if engine == "mnn" else []))
 
 
 def _needs(*packages: str) -> None:
