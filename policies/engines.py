@@ -1,7 +1,7 @@
 """Engines that a phone would run: a network's parts exported to ONNX or MNN, and run by the real engine.
 
-A part is an nn.Module of tensors only, exported for one person and fixed sizes: that file is what a phone ships. Ids are
-embedded before (in the cloud), so no file holds an embedding. Extra `edge`: pip install nextone[edge].
+A part is an nn.Module of tensors only, exported for one person and fixed sizes: that file is what a phone ships. Ids
+are embedded before (in the cloud), so no file holds an embedding. Extra `edge`: pip install nextone[edge].
 """
 
 import contextlib

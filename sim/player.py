@@ -1,7 +1,8 @@
 """Playing and preloading: sizes, bitrates, and whom the link works for. Steps 7 and 9.
 
 The video on screen comes first, then the first seconds of the next ones in the order the present ranking expects; the
-model's current version is downloaded when nothing else is wanted, and goes on where it was interrupted. What was fetched and is never watched is wasted; what was still in flight when a transfer is broken off is cancelled.
+model is downloaded when nothing else is wanted, and goes on where it was interrupted. What was fetched and is never
+watched is wasted; what was still in flight when a transfer is broken off is cancelled.
 """
 
 import numpy as np

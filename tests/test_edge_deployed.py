@@ -1,5 +1,4 @@
-"""Edge networks as a phone runs them: encoders step by step, triggers, engines. Networks with random weights, small lives.
-"""
+"""Edge networks as a phone runs them: encoders step by step, triggers, engines. Random weights, small lives."""
 
 import numpy as np
 import pytest
