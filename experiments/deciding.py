@@ -6,46 +6,18 @@ import numpy as np
 
 from nextone.envs.features import Observation, empty_observation, observe
 from nextone.policies.base import PolicyLike, as_policy, name_of
-from nextone.policies.names import (
-    CLOUD_ONLY,
-    KINDS,
-    SHIPPED,
-    UnknownPolicy,
-    is_trained,
-    make_policy,
-    policy_names,
-    split_name,
-    unknown_name,
-)
+from nextone.policies.names import SHIPPED, UnknownPolicy, make_policy, unknown_name
 from nextone.sim.batch_run import Decide
 from nextone.sim.state import Array, World
 
+from .names import ORACLE as ORACLE
+from .names import decider_names as decider_names
+from .names import is_decider as is_decider
+from .names import is_downloaded as is_downloaded
+from .names import is_edge as is_edge
 from .oracle import oracle_greedy
 
-ORACLE = "oracle_greedy"
 AT_A_TIME = 256  # people a policy is asked about at once: 1 MB of observations stays in the cache
-
-
-def decider_names() -> tuple[str, ...]:
-    """The policies that need no training, and the oracle as a reference."""
-    return (*policy_names(), ORACLE)
-
-
-def is_decider(name: str) -> bool:
-    """Whether `make_decider` may know it: one of the names, or a checkpoint's."""
-    return name in decider_names() or is_trained(name)
-
-
-def is_edge(policy: str | PolicyLike) -> bool:
-    """Whether the phone ranks: any policy but `cloud_only`."""
-    return policy != CLOUD_ONLY
-
-
-def is_downloaded(policy: str | PolicyLike) -> bool:
-    """Whether it is a model that phones download: a name of one, or an object whose `downloaded` is True."""
-    if isinstance(policy, str):
-        return split_name(policy)[0] in KINDS
-    return bool(getattr(policy, "downloaded", False))
 
 
 def make_decider(policy: str | PolicyLike, world: World, pad_to: int | None = None) -> Decide | None:

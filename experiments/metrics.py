@@ -4,15 +4,19 @@ Impressions cut off by the window's end count for time, bytes and requests, but 
 video; sessions cut by it are left out of session length and counted. Called by `experiments/replication.py`.
 """
 
+from __future__ import annotations  # types of the compiled model are named without loading it
+
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
 from nextone.sim.config import FEEDBACK, Scenario
-from nextone.sim.event_run import ServerLedger
-from nextone.sim.records import Records
 from nextone.sim.state import ASKED, COMPLETE, CUT, LONG, REFUSED, SKIP, STALE, TIMED_OUT, VALID, Array, World
+
+if TYPE_CHECKING:
+    from nextone.sim.event_run import ServerLedger
+    from nextone.sim.records import Records
 
 
 class Run(NamedTuple):
@@ -162,9 +166,31 @@ METRICS: tuple[Metric, ...] = (
 )  # fmt: skip
 
 
+def metric_named(name: str) -> Metric:
+    """The metric of that name; KeyError without one."""
+    return {metric.name: metric for metric in METRICS}[name]
+
+
 def measure(run: Run) -> dict[str, float]:
     """Every metric of a run; NaN where undefined."""
     return {metric.name: metric.of(run) for metric in METRICS}
+
+
+def by_position(run: Run) -> Array:
+    """(P, 2) int64 by position in the page: impressions not cut by the window's end, and valid plays among them.
+
+    The last position holds those that were shown beyond the page, while the next one was still on its way, as well."""
+    pages = run.scenario.server.page_size
+    place = run.whole["position"].astype(np.int64)
+    valid = (run.whole["outcome"] & VALID) != 0
+    counts = (np.bincount(x, minlength=pages) for x in (place, place[valid]))
+    return np.stack(tuple(counts), axis=-1).astype(np.int64)
+
+
+def shares(positions: Array) -> Array:
+    """Valid plays of impressions, from (..., 2) counts; NaN where there is no impression."""
+    shown, valid = positions[..., 0], positions[..., 1]
+    return np.divide(valid, shown, out=np.full(shown.shape, np.nan), where=shown > 0)
 
 
 def whole_impressions(records: Records) -> Array:

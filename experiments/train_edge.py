@@ -9,6 +9,7 @@ weights. Shuffles are keyed by seed and epoch; there is no other chance in it.
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,13 +25,14 @@ from nextone.policies.checkpoint import (
     TRAINING,
     Checkpoint,
     CheckpointError,
+    best_checkpoint,
     has_checkpoints,
     load_into,
     newest_checkpoint,
     save_checkpoint,
 )
 from nextone.policies.context_aware import TASKS, ContextAware
-from nextone.policies.edge import make_network
+from nextone.policies.edge import load_network, make_network
 from nextone.policies.edgerec import ABLATIONS, HEADS, EdgeRec
 from nextone.policies.names import KINDS
 from nextone.policies.trained import check_features, features_hash
@@ -241,3 +243,25 @@ def resume_from(run: Path) -> tuple[EdgeSettings, Checkpoint]:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"checkpoint {str(checkpoint.path)!r}: its settings do not suit: {reason}") from None
     return settings, checkpoint
+
+
+def final_result(run: Path) -> dict[str, Any]:
+    """The best checkpoint of a training and its sizes, JSON."""
+    best = best_checkpoint(run)
+    network = load_network(best.about["kind"], best)
+    return {
+        "checkpoint": str(best.path), "kind": best.about["kind"], "ablation": best.about["ablation"],
+        "epochs": len(newest_checkpoint(run).about["looks"]), "best_epoch": len(best.about["looks"]),
+        "valid_loss": -best.about["score"], "dense_mb": megabytes(network.dense),
+        "embeddings_mb": megabytes(network.embeddings),
+    }  # fmt: skip
+
+
+def result_text(result: dict[str, Any]) -> str:
+    """The same for the terminal."""
+    name = result["kind"] + (f" --ablation {result['ablation']}" if result["ablation"] else "")
+    return (
+        f"{name}: best of {result['epochs']} epochs is {result['best_epoch']}, loss on held-out people "
+        f"{result['valid_loss']:.4f}. On the phone {result['dense_mb']:.3f} MB (dense), in the cloud "
+        f"{result['embeddings_mb']:.3f} MB (embeddings). Saved {result['checkpoint']}"
+    )

@@ -28,6 +28,7 @@ def training_state(model: Any) -> Arrays:
     arrays |= {} if luck is None else {"generator": luck}
     arrays |= {f"world.{name}": array for name, array in _world(model.env).items()}
     arrays |= {f"seen.{name}": array for name, array in model._last_obs.items()}
+    arrays |= {f"leaving.{name}": array for name, array in _leaving(model).items()}
     arrays["episode_starts"] = np.asarray(model._last_episode_starts, np.bool_)
     return arrays | {f"replay.{name}": array for name, array in _replay(model).items()}
 
@@ -60,7 +61,14 @@ def restore_training(model: Any, saved: Tensors, total_steps: int) -> None:
 
 def _world(env: NextOneVecEnv) -> Arrays:
     """All that changes in an environment, as arrays with a row per person."""
-    return env.env.state() | {"totals": env._totals, "return": env._return, "steps": env._steps}
+    since = {"since": env._since} if hasattr(env, "_since") else {}
+    return env.env.state() | {"totals": env._totals, "return": env._return, "steps": env._steps} | since
+
+
+def _leaving(model: Any) -> Arrays:
+    """What PPO has learned of who leaves."""
+    buffer = getattr(model, "rollout_buffer", None)
+    return buffer.leaving.state() if isinstance(buffer, KeyedRolloutBuffer) else {}
 
 
 def _replay(model: Any) -> Arrays:

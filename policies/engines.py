@@ -19,13 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .names import EngineMissing
+
 ENGINES = ("onnx", "mnn")
 OPSET = 18
 Tensors = tuple[Tensor, ...]
-
-
-class EngineMissing(RuntimeError):
-    """The packages of the extra `edge` are not installed."""
 
 
 class Outputs(nn.Module):

@@ -18,6 +18,10 @@ KINDS = (*SHIPPED, "dnn", "dlcm")
 """Networks of `nextone train KIND`; `edgerec:results/edgerec` plays a checkpoint of one's own."""
 
 
+class EngineMissing(RuntimeError):
+    """The packages of the extra `edge` are not installed."""
+
+
 class UnknownPolicy(ValueError):
     """No policy has that name; the message suggests the nearest."""
 
