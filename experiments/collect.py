@@ -175,6 +175,7 @@ class Recorder:
                 "live": live.astype(np.int8),
                 "video": np.where(live, np.take_along_axis(pool["video"], order, 1), -1).astype(np.int32),
                 "request": np.take_along_axis(pool["request"], order, 1),
+                "rank": np.take_along_axis(pool["rank"], order, 1),
                 "history": seen.history,
                 "page_view": is_page_view(seen.history).astype(np.int8),
                 "context": seen.context,
@@ -231,8 +232,8 @@ def _places(noted: dict[str, Array], impressions: Array, at: Array) -> Array:
         later = impressions[row]
         going &= (at + step < len(impressions)) & (later["user"] == noted["person"])
         going &= (later["session"] == noted["session"]) & (later["request"] == page)
-        same = (noted["video"] == later["video"][:, None]) & (noted["request"] == (page & 0xFFFF)[:, None])
-        offset[same & going[:, None] & (offset < 0)] = step
+        same = (noted["rank"] == later["rank"][:, None]) & (noted["request"] == (page & 0xFFFF)[:, None])
+        offset[same & going[:, None]] = step  # rank and request: a page may hold a video twice
         step += 1
     return offset
 
