@@ -174,16 +174,25 @@ def load_edge(
     how: "onnx" or "mnn", the engine that runs it; "k=3", the beams of the context-aware search.
     Raises CheckpointError: nothing there, damaged, of another kind, or not trained on these features; EngineMissing."""
     checkpoint = best_checkpoint(path)
-    network = load_network(kind, checkpoint)
-    name = f"{kind}:{path}"
-    policy: EdgePolicy | EdgeRecPhone
-    if isinstance(network, EdgeRec):
-        policy = EdgeRecPhone(network, name, kept_behaviours(checkpoint))
-    elif isinstance(network, ContextAware):
-        policy = ListPolicy(network, name, Search(beams=int(how[2:])) if how.startswith("k=") else None)
-    else:
-        policy = EdgePolicy(network, name)
+    search = Search(beams=int(how[2:])) if how.startswith("k=") else None
+    policy = policy_of(load_network(kind, checkpoint), f"{kind}:{path}", kept_behaviours(checkpoint), search)
     return OnEngine(policy, how) if how in ENGINES else policy
+
+
+def policy_of(
+    network: nn.Module, name: str, kept: int = 20, search: Search | None = None
+) -> "EdgePolicy | EdgeRecPhone":
+    """A network as phones run it. kept: past impressions it attends to, if it is EdgeRec."""
+    if isinstance(network, EdgeRec):
+        return EdgeRecPhone(network, name, kept)
+    return ListPolicy(network, name, search) if isinstance(network, ContextAware) else EdgePolicy(network, name)
+
+
+def fresh_policy(kind: str, seed: int = 0) -> "EdgePolicy | EdgeRecPhone":
+    """An untrained network as phones would run it: of the right size, for measuring."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return policy_of(make_network(kind), kind)
 
 
 def kept_behaviours(checkpoint: Checkpoint) -> int:

@@ -166,7 +166,7 @@ class EdgeRecPhone:
         return np.concatenate(scores)
 
     def _read(self, memory: Memory, history: Array, rows: Array) -> list[Tensor]:
-        """The newest finished encodings: keys, values, since, present of exposures, then page views, from the oldest."""
+        """The newest finished encodings: keys, values, since, present of exposures, then page views, oldest first."""
         past, width = torch.from_numpy(history[rows]), history.shape[1]
         keys, values, encoded = (
             torch.from_numpy(array[rows, :width]) for array in (memory.keys, memory.values, memory.encoded)
