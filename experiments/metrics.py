@@ -103,6 +103,14 @@ def _ended(outcome: int) -> Callable[[Run], float]:
     return lambda run: _per_person(int(np.count_nonzero(run.records.requests["outcome"] == outcome)), run)
 
 
+def _decisions_per_page(run: Run) -> float:
+    shown, n = run.records.impressions, len(run.world.users)
+    first = (np.diff(shown["user"], prepend=-1) != 0) | (np.diff(shown["request"], prepend=-1) != 0)
+    pages, decisions = np.bincount(shown["user"][first], minlength=n), run.world.users["inferences"]
+    total = np.where(decisions > 0, decisions, pages).sum()
+    return float(total / pages.sum()) if pages.any() else float("nan")
+
+
 def _stale(run: Run) -> float:
     asked = run.records.impressions
     return _mean((asked["outcome"][(asked["outcome"] & ASKED) != 0] & STALE) != 0)
@@ -138,6 +146,8 @@ METRICS: tuple[Metric, ...] = (
         r.records.impressions["wait_us"] > 0)),
     Metric("inferences", "/person", "phone", "neither", "decisions computed on the phone", lambda r: _per_person(
         r.world.users["inferences"].sum(), r)),
+    Metric("decisions_per_page", "/page", "phone", "neither",
+           "orders computed on the phone; 1, the cloud's, for who computes none", _decisions_per_page),
     Metric("stale_picks", "share", "phone", "fewer", "picks whose ranking was not ready, of those asked for", _stale),
     Metric("requests", "/person", "server", "fewer", "requests sent, retries included", lambda r: _per_person(
         len(r.records.requests), r)),
@@ -145,6 +155,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("queue_p95_ms", "ms", "server", "fewer", "wait for a worker, 95th percentile", _queue_p95),
     Metric("timeouts", "/person", "server", "fewer", "requests given up by the phone", _ended(TIMED_OUT)),
     Metric("refused", "/person", "server", "fewer", "requests refused, the queue being full", _ended(REFUSED)),
+    Metric("data_mb", "MB/person", "link", "neither", "pages with their embeddings, and models", lambda r: _per_person(
+        r.world.users["data"].sum() / 1e6, r)),
     Metric("delivered_mb", "MB/person", "link", "neither", "video bytes delivered", lambda r: _per_person(
         r.world.users["delivered"].sum() / 1e6, r)),
     Metric("wasted_mb", "MB/person", "link", "fewer", "delivered and never watched, cancelled ones included",
@@ -154,6 +166,11 @@ METRICS: tuple[Metric, ...] = (
     Metric("expired", "/person", "link", "fewer", "videos that expired unseen", lambda r: _per_person(
         r.world.users["expired"].sum(), r)),
 )  # fmt: skip
+
+
+def metric_named(name: str) -> Metric:
+    """The metric of that name; KeyError without one."""
+    return {metric.name: metric for metric in METRICS}[name]
 
 
 def measure(run: Run) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from nextone.policies.names import CLOUD_ONLY, TRAINED, make_policy, policy_names
+from nextone.policies.names import CLOUD_ONLY, SHIPPED, is_trained, make_policy, policy_names
 from nextone.sim.scenario import SettingError, nearest
 
 if TYPE_CHECKING:
@@ -13,13 +13,13 @@ ORACLE = "oracle_greedy"
 
 
 def decider_names() -> tuple[str, ...]:
-    """Every name `make_decider` knows: the policies, and the oracle as a reference."""
+    """The policies that need no training, and the oracle as a reference."""
     return (*policy_names(), ORACLE)
 
 
 def is_decider(name: str) -> bool:
-    """Whether `make_decider` may know it: one of the names, or `rl:` and a folder."""
-    return name in decider_names() or name.startswith(TRAINED)
+    """Whether `make_decider` may know it: one of the names, or a checkpoint's."""
+    return name in decider_names() or is_trained(name)
 
 
 def is_edge(policy: "str | PolicyLike") -> bool:
@@ -27,12 +27,19 @@ def is_edge(policy: "str | PolicyLike") -> bool:
     return policy != CLOUD_ONLY
 
 
+def is_downloaded(policy: "str | PolicyLike") -> bool:
+    """Whether it is a model that phones download: a name of one, or an object whose `downloaded` is True."""
+    if isinstance(policy, str):
+        return policy.split(":")[0] in SHIPPED
+    return bool(getattr(policy, "downloaded", False))
+
+
 def resolve_policy(name: str, scenario: "Scenario") -> str:
     """The policy of that name; the one place where names are looked up.
 
-    Raises SettingError with the nearest name, CheckpointError if `rl:DIR` holds none for this scenario."""
+    Raises SettingError with the nearest name, CheckpointError if the folder after a colon holds none that fits."""
     if not is_decider(name):
-        raise SettingError(f"unknown policy {name[:60]!r}{nearest(name, decider_names())}")
-    if name.startswith(TRAINED):
+        raise SettingError(f"unknown policy {name[:60]!r}{nearest(name, (*decider_names(), *SHIPPED))}")
+    if is_trained(name):
         make_policy(name, scenario)
     return name

@@ -11,7 +11,11 @@ if TYPE_CHECKING:
 
 CLOUD_ONLY = "cloud_only"
 NAMES = (CLOUD_ONLY, "server_score", "tag_momentum", "buffered_first", "random", "longest_first")
-TRAINED = "rl:"
+SHIPPED = ("edgerec", "kir", "context_aware")
+"""Edge networks whose checkpoint comes with the package: a bare name plays it."""
+KINDS = (*SHIPPED, "dnn", "dlcm")
+"""Networks of `nextone train KIND`; `edgerec:results/edgerec` plays a checkpoint of one's own."""
+TRAINED = ("rl:", *(f"{kind}:" for kind in KINDS))
 """Before the folder of a checkpoint: `rl:results/rl`."""
 
 
@@ -20,25 +24,36 @@ class UnknownPolicy(ValueError):
 
 
 def policy_names() -> tuple[str, ...]:
-    """Every name `make_policy` knows, the baseline first."""
+    """The baseline, and policies that need no training."""
     return NAMES
 
 
+def is_trained(name: str) -> bool:
+    """Whether it stands for a checkpoint: `edgerec`, `edgerec:DIR`, `rl:DIR`."""
+    return name in SHIPPED or name.startswith(TRAINED)
+
+
 def make_policy(name: str, scenario: "Scenario | None" = None) -> "Policy | None":
-    """The policy of that name, or `rl:DIR`; None for `cloud_only`, which is never asked.
+    """The policy of that name, or `KIND:DIR`; None for `cloud_only`, which is never asked.
 
-    scenario: the world it is for; what was trained in another is refused. Raises UnknownPolicy, CheckpointError."""
-    if name.startswith(TRAINED):
-        from .rl import load_rl  # late: only this needs torch
+    scenario: the world it is for; an `rl:` policy that was trained in another is refused. Raises UnknownPolicy,
+    CheckpointError."""
+    if is_trained(name):  # late imports: only these need torch
+        kind, colon, folder = name.partition(":")
+        if kind == "rl":
+            from .rl import load_rl
 
-        return load_rl(Path(name.removeprefix(TRAINED)), scenario)
+            return load_rl(Path(folder), scenario)
+        from .edge import load_edge, shipped
+
+        return load_edge(kind, Path(folder) if colon else shipped(kind), scenario)
     from . import rules  # late: names alone must not wait for numba
     from .base import as_policy
 
     if name == CLOUD_ONLY:
         return None
     if name not in NAMES:
-        raise UnknownPolicy(unknown_name(name, NAMES))
+        raise UnknownPolicy(unknown_name(name, (*NAMES, *SHIPPED)))
     return as_policy(rules.at_random if name == "random" else getattr(rules, name))
 
 
