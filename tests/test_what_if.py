@@ -1,4 +1,4 @@
-"""Ready-made what-ifs: every table is a question that can be asked; one is asked, at a tiny size, and checked by hand."""
+"""Ready-made what-ifs: every table can be asked; one is, at a tiny size, and its numbers are checked by hand."""
 
 import subprocess
 import sys
