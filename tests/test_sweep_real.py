@@ -82,8 +82,8 @@ def test_the_file_says_what_its_rows_are(real):
     record = json.loads(schema.metadata[b"nextone"])
     assert set(record["meanings"]) == {m.name for m in METRICS}
     assert record["plan"]["seed"] == 4
-    needed = {"cell", "policy", "replication", "fresh", "default", "server.page_size", "client.ttl_s", "seed", "version"}
-    needed |= {"code_sha256", "scenario_sha256", "links_sha256", "catalogue_sha256", "generator"}
+    needed = {"cell", "policy", "replication", "fresh", "default", "server.page_size", "client.ttl_s", "seed"}
+    needed |= {"version", "semantics", "code_sha256", "scenario_sha256", "links_sha256", "catalogue_sha256", "generator"}
     assert needed | set(record["meanings"]) == set(schema.names)
 
 
