@@ -95,7 +95,7 @@ class Table(NamedTuple):
 
 
 def offline_table(
-    data: Path, out: Path, *, seeds: int = 5, label: str = "engaged", epochs: int | None = None, threads: int = 2,
+    data: Path, out: Path, *, seeds: int = 5, label: str = "engaged", epochs: int | None = None, threads: int = 1,
     progress: bool = False, said: Progress = lambda line: None,
 ) -> Table:
     """Train what is missing in `out`, and measure. Raises SampleError, CheckpointError."""

@@ -433,6 +433,7 @@ def bench(
 def _add_commands() -> None:
     """Commands in files of their own."""
     from nextone.cli_edge import KINDS, collect, offline_table, train_command
+    from nextone.cli_export import export
     from nextone.cli_gallery import report, what_if
     from nextone.cli_sweep import sweep
     from nextone.cli_train import train_curves, train_frontier, train_rl, train_robust
@@ -441,6 +442,7 @@ def _add_commands() -> None:
     app.command()(report)
     app.command("what-if")(what_if)
     app.command()(collect)
+    app.command()(export)
     app.command("offline-table")(offline_table)
     training.command("rl")(train_rl)
     for kind in KINDS:
