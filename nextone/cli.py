@@ -468,6 +468,8 @@ def _scenario(file: Path | None, settings: Sequence[str] | None, users: int | No
             raise SettingError("--users and --set population.users=... are both given; give one")
         settings.append(f"population.users={users}")
     chosen = with_settings(load_scenario(file) if file is not None else Scenario(), settings)
+    if not (chosen.network.traces or chosen.network.rtt):
+        return chosen
     from nextone.sim.trace_files import read_pings, read_traces
 
     if chosen.network.traces:  # bad files are told at once, before the compiled model is loaded
