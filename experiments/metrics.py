@@ -104,11 +104,9 @@ def _ended(outcome: int) -> Callable[[Run], float]:
 
 
 def _decisions_per_page(run: Run) -> float:
-    shown, n = run.records.impressions, len(run.world.users)
-    first = (np.diff(shown["user"], prepend=-1) != 0) | (np.diff(shown["request"], prepend=-1) != 0)
-    pages, decisions = np.bincount(shown["user"][first], minlength=n), run.world.users["inferences"]
-    total = np.where(decisions > 0, decisions, pages).sum()
-    return float(total / pages.sum()) if pages.any() else float("nan")
+    pages = len(run.records.impressions) / run.scenario.server.page_size  # a page may be left halfway
+    decisions = int(run.world.users["inferences"].sum()) or pages
+    return decisions / pages if pages else float("nan")
 
 
 def _stale(run: Run) -> float:
@@ -147,7 +145,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("inferences", "/person", "phone", "neither", "decisions computed on the phone", lambda r: _per_person(
         r.world.users["inferences"].sum(), r)),
     Metric("decisions_per_page", "/page", "phone", "neither",
-           "orders computed on the phone; 1, the cloud's, for who computes none", _decisions_per_page),
+           "orders computed on the phone per page_size impressions; 1, the cloud's, if none", _decisions_per_page),
     Metric("stale_picks", "share", "phone", "fewer", "picks whose ranking was not ready, of those asked for", _stale),
     Metric("requests", "/person", "server", "fewer", "requests sent, retries included", lambda r: _per_person(
         len(r.records.requests), r)),
@@ -156,7 +154,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("timeouts", "/person", "server", "fewer", "requests given up by the phone", _ended(TIMED_OUT)),
     Metric("refused", "/person", "server", "fewer", "requests refused, the queue being full", _ended(REFUSED)),
     Metric("data_mb", "MB/person", "link", "neither", "pages with their embeddings, and models", lambda r: _per_person(
-        r.world.users["data"].sum() / 1e6, r)),
+        r.world.users["data_bytes"].sum() / 1e6, r)),
     Metric("delivered_mb", "MB/person", "link", "neither", "video bytes delivered", lambda r: _per_person(
         r.world.users["delivered"].sum() / 1e6, r)),
     Metric("wasted_mb", "MB/person", "link", "fewer", "delivered and never watched, cancelled ones included",

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from nextone.policies.names import CLOUD_ONLY, SHIPPED, is_trained, make_policy, policy_names
+from nextone.policies.names import CLOUD_ONLY, KINDS, SHIPPED, EngineMissing, is_trained, make_policy, policy_names, split_name
 from nextone.sim.scenario import SettingError, nearest
 
 if TYPE_CHECKING:
@@ -30,16 +30,24 @@ def is_edge(policy: "str | PolicyLike") -> bool:
 def is_downloaded(policy: "str | PolicyLike") -> bool:
     """Whether it is a model that phones download: a name of one, or an object whose `downloaded` is True."""
     if isinstance(policy, str):
-        return policy.split(":")[0] in SHIPPED
+        return split_name(policy)[0] in KINDS
     return bool(getattr(policy, "downloaded", False))
+
+
+def check_name(name: str) -> str:
+    """The name itself. Raises SettingError with the nearest one if no policy can have it; loads nothing."""
+    if not is_decider(name):
+        raise SettingError(f"unknown policy {name[:60]!r}{nearest(name, (*decider_names(), *SHIPPED))}")
+    return name
 
 
 def resolve_policy(name: str, scenario: "Scenario") -> str:
     """The policy of that name; the one place where names are looked up.
 
     Raises SettingError with the nearest name, CheckpointError if the folder after a colon holds none that fits."""
-    if not is_decider(name):
-        raise SettingError(f"unknown policy {name[:60]!r}{nearest(name, (*decider_names(), *SHIPPED))}")
-    if is_trained(name):
-        make_policy(name, scenario)
+    if is_trained(check_name(name)):
+        try:
+            make_policy(name, scenario)
+        except EngineMissing as error:
+            raise SettingError(f"policy {name[:60]!r}: {error}") from None
     return name

@@ -5,11 +5,12 @@ Colours say better (blue) or worse (orange); what is significant is bold and sta
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .drawing import GREY, INK, MARKERS, Curve, curves, drawn, palette, svg_text, zero_line
+from .drawing import GREY, INK, MARKERS, Curve, curves, drawn, palette, save_png, svg_text, zero_line
 from .metrics import Metric
 from .present import signed
 from .statistics import Interval, PairedDifference
@@ -38,20 +39,26 @@ class Point(NamedTuple):
 
 
 def maps_figure(metric: Metric, maps: Sequence[Map], rows: Sequence[str], columns: Sequence[str],
-                names: tuple[str, str]) -> str:  # fmt: skip
-    """Heat maps of one metric side by side, sharing a scale symmetric about zero; names of (row, column) axes."""
+                names: tuple[str, str], png: Path | None = None) -> str:  # fmt: skip
+    """Heat maps of one metric side by side, sharing a scale symmetric about zero; names of (row, column) axes.
+
+    png: saved there as well."""
     numbers = [_number(d)[0] for m in maps for line in m.cells for d in line]
     limit = max((abs(x) for x in numbers if np.isfinite(x)), default=0.0) or 1.0
-    wide = min(len(maps), 2)
+    wide = min(len(maps), 3 if len(columns) <= 6 else 2)
     lines = -(-len(maps) // wide)
-    width = max(4.6, 0.72 * len(columns) + 1.7)
-    with drawn(width * wide, lines * (0.42 * len(rows) + 1.45) + 0.35) as figure:
+    width = max(3.9, 0.62 * len(columns) + 0.7)
+    with drawn(max(width * wide, 7.8), lines * (0.4 * len(rows) + 1.25) + 0.45) as figure:
         axes = figure.subplots(lines, wide, squeeze=False)
         for axis, one in zip(axes.flat, maps, strict=False):
             _heat_map(axis, one, rows, columns, names, limit, metric.better)
+            if axis not in axes[:, 0]:
+                axis.set(ylabel="", yticklabels=[])
         for axis in axes.flat[len(maps) :]:
             axis.set_axis_off()
         figure.suptitle(_title(metric), x=0.005, ha="left", fontsize=13, weight="bold")
+        if png is not None:
+            save_png(figure, png)
         return svg_text(figure)
 
 
@@ -98,7 +105,7 @@ def curves_figure(panels: Sequence[tuple[str, str, Sequence[Curve]]], labels: Se
     with drawn(5.4 * wide, 3.0 * lines + 0.5) as figure:
         axes = figure.subplots(lines, wide, squeeze=False)
         for axis, (title, ordinate, series) in zip(axes.flat, panels, strict=False):
-            curves(axis, x, series, joined=numeric)
+            curves(axis, x, series, joined=numeric, apart=0.0 if numeric else 0.5)
             if spread:
                 axis.set_xscale("log")
                 axis.minorticks_off()
@@ -123,7 +130,8 @@ def clouds_figure(panels: Sequence[tuple[str, Sequence[float], Sequence[Curve]]]
         for axis, (name, x, series) in zip(axes.flat, panels, strict=False):
             finite = [v for v in x if np.isfinite(v)]
             top = max(finite, default=1.0) * 1.15 if finite else 1.0
-            curves(axis, [v if np.isfinite(v) else top for v in x], series, joined=False)
+            places = [v if np.isfinite(v) else top for v in x]
+            curves(axis, places, series, joined=False, apart=0.02 * (max(places) - min(places)))
             if len(finite) < len(x):
                 axis.set_xlabel("")
                 axis.annotate("∞", (top, 0), xycoords=("data", "axes fraction"), xytext=(0, -12),

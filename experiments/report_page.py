@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from nextone import __version__
 
-from .present import difference_text, write_whole
+from .present import difference_text, signed, write_whole
 from .statistics import PairedDifference
 
 TEMPLATE = Path(__file__).with_name("report.html")
@@ -75,7 +75,7 @@ def write_page(page: Page, path: Path) -> None:
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
         TEMPLATE.read_text(encoding="utf-8")
     )
-    text = template.render(page=page)
+    text = template.render(page=page).replace(" %", "\N{NO-BREAK SPACE}%")  # no number parted from its unit
     write_whole(path, lambda tmp: tmp.write_text(text, encoding="utf-8"))
 
 
@@ -86,9 +86,9 @@ def difference_cell(d: PairedDifference | None, better: str) -> Cell:
 
 
 def percent_interval(d: PairedDifference | None, unit: str) -> str:
-    """`+0.41 % [+0.20, +0.62]`, or in the metric's unit where a percentage is undefined."""
+    """`+0.41 % [−0.20, +1.02]`, or in the metric's unit where a percentage is undefined."""
     if d is None:
         return "an undefined difference"
     if d.diff_pct is None or d.diff_pct_low is None or d.diff_pct_high is None:
-        return f"{d.diff:+.4g} {unit} [{d.low:+.4g}, {d.high:+.4g}]"
-    return f"{d.diff_pct:+.2f} % [{d.diff_pct_low:+.2f}, {d.diff_pct_high:+.2f}]"
+        return f"{signed(d.diff)} {unit} [{signed(d.low)}, {signed(d.high)}]"
+    return f"{signed(d.diff_pct)} % [{signed(d.diff_pct_low)}, {signed(d.diff_pct_high)}]"

@@ -147,7 +147,7 @@ def read_samples(folder: Path, split: str, names: tuple[str, ...] | None = None)
                     flat = values.flatten() if column.length else values
                     shape = shape_of(column, about["slots"], about["past"])
                     parts[column.name].append(flat.to_numpy().reshape(len(table), *shape)[keep])
-        columns = {name: np.concatenate(arrays) for name, arrays in parts.items()}
+        columns = {name: np.concatenate(arrays) for name, arrays in parts.items() if arrays}
     except SampleError:
         raise
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
@@ -155,6 +155,6 @@ def read_samples(folder: Path, split: str, names: tuple[str, ...] | None = None)
         reason = "there is no such file" if missing else " ".join(str(error).split())[:200]
         raise SampleError(f"samples {str(path)[:200]!r}: {reason}; nextone collect writes them") from None
     samples = Samples(columns, about)
-    if not samples.rows:
+    if not columns or not samples.rows:
         raise SampleError(f"{str(path)!r} has no rows for {split}; collect more people, or a longer window")
     return samples

@@ -6,9 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .arms import Progress
 from .drawing import GREY, INK, Curve, curves, drawn, save_png, zero_line
 from .metrics import METRICS
-from .what_if_answer import Answer, legend, ran
+from .report_landscape import labels, map_of
+from .sweep_present import sweep_table
+from .what_if import SweepIf
+from .what_if_answer import Answer, ask_sweep, legend, ran
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,6 +41,17 @@ def what_if_figure(answer: Answer, path: Path) -> None:
         save_png(figure, path)
 
 
+def answer_sweep(
+    asked: SweepIf, question: str, path: Path, *, seed: int = 0, workers: int = 1, progress: Progress | None = None
+) -> list[object]:
+    """Run a what-if that is a sweep in the folder beside `path` of its name, draw its map, and return its tables."""
+    result = ask_sweep(asked, question, path.with_suffix(""), seed=seed, workers=workers, progress=progress)
+    names = list(result.plan.cells[0].values)
+    axes = [labels([cell for cell in result.cells if cell.asked], name) for name in names]
+    map_of(result, result.plan.objective, names, axes, path)
+    return list(sweep_table(result))
+
+
 def _panel(axis: "Axes", answer: Answer, kind: str, metric: str) -> None:
     asked = answer.asked
     numeric = all(map(_is_number, asked.values))
@@ -45,7 +60,7 @@ def _panel(axis: "Axes", answer: Answer, kind: str, metric: str) -> None:
         Curve(name, *np.transpose([_point(answer, kind, value, name, metric) for value in asked.values]).tolist())
         for name in asked.series
     ]
-    curves(axis, x, series, joined=numeric)
+    curves(axis, x, series, joined=numeric, apart=0.0 if numeric else 0.5)
     if kind != "level":
         zero_line(axis)
     if numeric and asked.log_axis:

@@ -16,6 +16,8 @@ import typer
 
 from nextone import __version__
 
+from .cli_held_out import held_out
+
 if TYPE_CHECKING:
     from nextone.experiments.compare import Arm, Progress
     from nextone.sim.config import Scenario
@@ -131,6 +133,13 @@ def compare(
     minutes = 60.0 if minutes is None and days is None else minutes
     check_run(replications=replications, minutes=minutes, days=days, seed=seed, workers=workers)
     arms = _arms(policies, arm or [], base.with_workers(minutes, days))
+    from nextone.experiments.domain import draws_beside, outside, warning
+
+    draws = draws_beside(scenario)
+    leaves = {each.label: outside(each.scenario, draws, days) for each in arms}
+    for label, found in leaves.items():
+        if found:
+            print(warning(label, found), file=sys.stderr)
     fit = None
     if robust is not None:
         from nextone.experiments.fit_file import check_sets, load_fit
@@ -164,6 +173,7 @@ def compare(
         figures.uplift_figure(result, files[-1])
     if as_json:
         told = present.comparison_json(result)
+        told |= {"outside_domain": {label: [o._asdict() for o in found] for label, found in leaves.items()}}
         if verdicts is not None:
             told |= {"parameter_sets": robust, "robust": [v._asdict() for v in verdicts]}
         print(json.dumps(told, allow_nan=False))
@@ -216,9 +226,20 @@ def run_once(
 
 @app.command()
 def replay(
-    file: Annotated[Path, typer.Argument(metavar="FILE.parquet", help="A log that `nextone run` saved.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE.parquet", help="A log of `nextone run`, or results.parquet of a sweep.")
+    ],
+    rows: Annotated[int, typer.Option(help="Of a sweep's results: so many of its rows.", min=1)] = 10,
 ) -> None:
-    """Run a log's run again from what the file says, and compare every bit; exit code 1 if any differs."""
+    """Run again what a file says of itself, and compare every bit; exit code 1 if any differs."""
+    if file.name == "results.parquet":
+        from nextone.experiments.sweep_replay import replay_rows
+
+        again = replay_rows(file, rows, workers=_cores())
+        print("\n".join(again.differences) or f"identical: {again.rows:,} replications, every bit of every metric")
+        if again.differences:
+            raise typer.Exit(1)
+        return
     from nextone.experiments.logs import replay as run_again
 
     result = run_again(file)
@@ -381,7 +402,7 @@ def validate(
 
         files = report.save_scoreboard(result, out) + save_figures(result, out)
     if as_json:
-        print(json.dumps(report.scoreboard_json(result), allow_nan=False))
+        print(json.dumps({"rows": report.scoreboard_json(result)["rows"]}, allow_nan=False))
     else:
         from rich.console import Console
 
@@ -413,16 +434,21 @@ def bench(
 
 def _add_commands() -> None:
     """Commands in files of their own."""
-    from nextone.cli_edge import collect
+    from nextone.cli_edge import KINDS, collect, offline_table, train_command
+    from nextone.cli_export import export
     from nextone.cli_gallery import report, what_if
     from nextone.cli_sweep import sweep
     from nextone.cli_train import train_curves, train_frontier, train_rl, train_robust
 
-    app.command()(collect)
     app.command()(sweep)
     app.command()(report)
     app.command("what-if")(what_if)
+    app.command()(collect)
+    app.command()(export)
+    app.command("offline-table")(offline_table)
     training.command("rl")(train_rl)
+    for kind in KINDS:
+        train_command(kind)
     training.command("curves")(train_curves)
     training.command("frontier")(train_frontier)
     training.command("robust")(train_robust)
@@ -442,6 +468,8 @@ def _scenario(file: Path | None, settings: Sequence[str] | None, users: int | No
             raise SettingError("--users and --set population.users=... are both given; give one")
         settings.append(f"population.users={users}")
     chosen = with_settings(load_scenario(file) if file is not None else Scenario(), settings)
+    if not (chosen.network.traces or chosen.network.rtt):
+        return chosen
     from nextone.sim.trace_files import read_pings, read_traces
 
     if chosen.network.traces:  # bad files are told at once, before the compiled model is loaded
@@ -511,8 +539,10 @@ def _progress(quiet: bool, what: str = "replications × arms") -> Iterator["Prog
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
+app.command("held-out")(held_out)
+_add_commands()
+
 if __name__ == "__main__":  # `python -m nextone.cli`: as `nextone` does, so that there is one such module
     from nextone.cli import main as run_main
 
     sys.exit(run_main())
-_add_commands()

@@ -31,7 +31,8 @@ class Policy(Protocol):
 
     def __call__(self, observation: Observation, memory: Any) -> tuple[Scores, Any]:
         """(scores (N, P), new memory). Scores of empty slots are ignored. Scores (N, P + 1) ask for a page where the
-        last one is the largest. A row of -inf computes nothing: the last order stands. The observation is only valid during the call: copy what is to be kept."""
+        last one is the largest. A row of -inf computes nothing: the last order stands, and no inference is counted.
+        The observation is only valid during the call: copy what is to be kept."""
 
 
 PolicyLike = Policy | Callable[[Observation], Scores]

@@ -76,15 +76,19 @@ class Sequence(NamedTuple):
 
 def behaviour_sequence(history: Tensor, embedded: Tensor, member: Tensor) -> Sequence:
     """The members of history (N, H, Fh), whose ids are embedded (N, H, EMBEDDED), in the order of time."""
-    rows = history.shape[1]
-    age = torch.arange(rows, device=history.device)
-    order = torch.argsort(torch.where(member, -age, age + 1))  # all different: the oldest member first, others last
+    order = oldest_first(member)
     present = torch.gather(member, 1, order).to(history.dtype)
     actions, items = what_was_done(history), what_it_was(history, embedded, H)
     return Sequence(
         taken(actions, order) * present[..., None], taken(items, order) * present[..., None],
         torch.gather(history[..., H.since], 1, order) * present, present,
     )  # fmt: skip
+
+
+def oldest_first(member: Tensor) -> Tensor:
+    """Order (N, H) of rows that run from the newest: the oldest member (N, H) first, what is no member last."""
+    age = torch.arange(member.shape[1], device=member.device)
+    return torch.argsort(torch.where(member, -age, age + 1))  # all different
 
 
 def what_was_done(history: Tensor) -> Tensor:

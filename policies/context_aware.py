@@ -93,6 +93,10 @@ class ContextAwareDense(nn.Module):
             context,
         )
 
+    def tokens(self, candidates: Tensor, of_candidates: Tensor) -> Tensor:
+        """What is said of each candidate, (N, P, EMBEDDED + len(NUMBERS))."""
+        return torch.cat([of_candidates, candidates[..., NUMBERS]], -1)
+
     def from_watched(self, candidates: Tensor, tokens: Tensor, history: Tensor, of_history: Tensor) -> Tensor:
         """Attention (a), (N, P, WIDTH): it does not depend on what is placed."""
         rates, times = history[..., columns_of(RATES, H)], history[..., [H.duration, H.since]]

@@ -1,6 +1,7 @@
 """Policies by name: the one place where a name becomes a policy."""
 
 import difflib
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,10 @@ SHIPPED = ("edgerec", "kir", "context_aware")
 """Edge networks whose checkpoint comes with the package: a bare name plays it."""
 KINDS = (*SHIPPED, "dnn", "dlcm")
 """Networks of `nextone train KIND`; `edgerec:results/edgerec` plays a checkpoint of one's own."""
-TRAINED = ("rl:", *(f"{kind}:" for kind in KINDS))
-"""Before the folder of a checkpoint: `rl:results/rl`."""
+
+
+class EngineMissing(RuntimeError):
+    """The packages of the extra `edge` are not installed."""
 
 
 class UnknownPolicy(ValueError):
@@ -30,7 +33,20 @@ def policy_names() -> tuple[str, ...]:
 
 def is_trained(name: str) -> bool:
     """Whether it stands for a checkpoint: `edgerec`, `edgerec:DIR`, `rl:DIR`."""
-    return name in SHIPPED or name.startswith(TRAINED)
+    return name.startswith("rl:") or split_name(name)[0] in KINDS
+
+
+def split_name(name: str) -> tuple[str, str, str]:
+    """(kind, folder, how) of `kir:results/kir@mnn`: what is missing is empty.
+
+    how: "onnx" or "mnn", an engine to run it; "k=3", beams of the context-aware search."""
+    base, at, how = name.rpartition("@")
+    if not at or not re.fullmatch(r"onnx|mnn|k=[1-9]\d?", how):
+        base, how = name, ""
+    kind, colon, folder = base.partition(":")
+    whole = (colon and folder) or (not colon and kind in SHIPPED)
+    fits = not how.startswith("k=") or kind == "context_aware"
+    return (kind, folder, how) if kind in KINDS and whole and fits else ("", "", "")
 
 
 def make_policy(name: str, scenario: "Scenario | None" = None) -> "Policy | None":
@@ -39,14 +55,14 @@ def make_policy(name: str, scenario: "Scenario | None" = None) -> "Policy | None
     scenario: the world it is for; an `rl:` policy that was trained in another is refused. Raises UnknownPolicy,
     CheckpointError."""
     if is_trained(name):  # late imports: only these need torch
-        kind, colon, folder = name.partition(":")
-        if kind == "rl":
+        if name.startswith("rl:"):
             from .rl import load_rl
 
-            return load_rl(Path(folder), scenario)
+            return load_rl(Path(name.removeprefix("rl:")), scenario)
         from .edge import load_edge, shipped
 
-        return load_edge(kind, Path(folder) if colon else shipped(kind), scenario)
+        kind, folder, how = split_name(name)
+        return load_edge(kind, Path(folder) if folder else shipped(kind), scenario, how)
     from . import rules  # late: names alone must not wait for numba
     from .base import as_policy
 

@@ -22,10 +22,10 @@ def inference_us(p, key, user):
 @kernel
 def stands(user, pool, scores):
     """Whether the policy left the last order as it is: nothing was computed, -inf for every candidate."""
+    scored = 0
     for k in range(len(pool)):
-        if rankable(user, pool[k]) and scores[k] != -np.inf:
-            return False
-    return True
+        scored += rankable(user, pool[k]) and scores[k] != -np.inf
+    return scored == 0
 
 
 @kernel

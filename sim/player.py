@@ -1,7 +1,8 @@
 """Playing and preloading: sizes, bitrates, and whom the link works for. Steps 7 and 9.
 
 The video on screen comes first, then the first seconds of the next ones in the order the present ranking expects; the
-model's current version is downloaded when nothing else is wanted, and goes on where it was interrupted. What was fetched and is never watched is wasted; what was still in flight when a transfer is broken off is cancelled.
+model is downloaded when nothing else is wanted, and goes on where it was interrupted. What was fetched and is never
+watched is wasted; what was still in flight when a transfer is broken off is cancelled.
 """
 
 import numpy as np
@@ -177,11 +178,11 @@ def receive(user, screen, pool, waiting, size):
     user.fetched += size
     if user.fetching == PAYLOAD:
         user.payload_left -= size
-        user.data += size
+        user.data_bytes += size
         return
     if user.fetching == MODEL:
         user.model_left -= size
-        user.data += size
+        user.data_bytes += size
         return
     user.delivered += size
     if user.fetching == SCREEN:

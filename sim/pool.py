@@ -30,12 +30,10 @@ def rankable(user, slot):
 @kernel
 def may_rank(p, user, pool):
     """Whether the phone has a model, or needs none, and something to rank."""
-    if p.edge == 0 or user.model == MISSING:
-        return False
+    count = 0
     for k in range(len(pool)):
-        if rankable(user, pool[k]):
-            return True
-    return False
+        count += rankable(user, pool[k])
+    return p.edge != 0 and user.model != MISSING and count > 0
 
 
 @kernel

@@ -121,7 +121,7 @@ USER = np.dtype(
         ("watched", "i8"),
         ("wasted", "i8"),
         ("cancelled", "i8"),
-        ("data", "i8"),  # bytes of pages and models: all that is not video
+        ("data_bytes", "i8"),  # bytes of pages and models: all that is not video
         ("served", "i4"),
         ("shown", "i4"),
         ("expired", "i4"),

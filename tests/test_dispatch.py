@@ -22,7 +22,9 @@ from nextone.sim.state import (
     USER,
 )
 
-CLEAN = {"network__constant_mbps": 8.0, "network__rtt_scale": 0.0, "network__loss": 0.0, "network__outages_per_hour": 0.0}
+CLEAN = {
+    "network__constant_mbps": 8.0, "network__rtt_scale": 0.0, "network__loss": 0.0, "network__outages_per_hour": 0.0,
+}  # fmt: skip
 ALL_NEW = {"phone__no_model": 1.0, "phone__old_model": 0.0}
 ALL_OLD = {"phone__no_model": 0.0, "phone__old_model": 1.0}
 
@@ -58,23 +60,26 @@ class NeverDecides:
 
 def test_by_hand_the_model_comes_while_the_first_page_is_awaited():
     """400,000 bytes at a byte a microsecond, while the page takes .4 s and a worker's time: done .4 s after opening."""
-    world = run(scenario(**CLEAN, **ALL_NEW, client__model_bytes=400_000, population__users=3), Backwards(), traced=1).world
+    world_of = scenario(**CLEAN, **ALL_NEW, client__model_bytes=400_000, population__users=3)
+    world = run(world_of, Backwards(), traced=1).world
     moments = world.moments[: world.traced[1]]
     loading = moments[moments["fetching"] == MODEL]
-    assert loading["start_us"].min() == moments["start_us"][0] and loading["end_us"].max() - loading["start_us"].min() == 400_000
+    opened_us = moments["start_us"][0]
+    assert loading["start_us"].min() == opened_us and loading["end_us"].max() == opened_us + 400_000
     assert world.users["model_left"][1] == 0 and world.users["model_held"][1] == CURRENT
 
 
 def test_pages_and_videos_go_first_and_the_rest_is_not_fetched_again():
     """2 MB at 8 Mbit/s need 2 s of a busy link: in pieces, never beside a transfer for the screen, 2,000,000 bytes in
-    all. Pages weigh nothing here, so that `data` is the model alone."""
+    all. Pages weigh nothing here, so that `data_bytes` is the model alone."""
     weightless = {"server__item_bytes": 0, "server__embedding_bytes": 0}
     world = run(scenario(**CLEAN, **ALL_NEW, **weightless, client__model_bytes=2_000_000), Backwards(), traced=2).world
     moments = world.moments[: world.traced[1]]
     loading = moments["fetching"] == MODEL
     assert loading[0] and np.count_nonzero(np.diff(loading.astype(int)) == 1) >= 1
     assert (moments["end_us"] - moments["start_us"])[loading].sum() >= 2_000_000
-    assert (world.users["data"] == 2_000_000 - world.users["model_left"]).all() and (world.users["data"] > 0).all()
+    got = world.users["data_bytes"]
+    assert (got == 2_000_000 - world.users["model_left"]).all() and (got > 0).all()
 
 
 def test_it_is_downloaded_once_per_version():
@@ -83,7 +88,7 @@ def test_it_is_downloaded_once_per_version():
     outcome = run(scenario(**weightless, phone__no_model=0.3, phone__old_model=0.3, population__users=60), Backwards(),
                   days=2.0)  # fmt: skip
     users = outcome.world.users
-    done = users["data"][users["model_left"] == 0]
+    done = users["data_bytes"][users["model_left"] == 0]
     assert np.bincount(outcome.records.sessions["user"]).mean() > 3
     assert set(np.unique(done).tolist()) == {0, 300_000} and 0.4 < np.mean(done > 0) < 0.8
 
@@ -106,7 +111,7 @@ def test_without_a_model_a_page_comes_as_under_cloud_only():
     model = 3_000_000 - outcome.world.users["model_left"]
     landed_later = asked[(asked["outcome"] != SERVED)]["user"]  # a page cut off by the session's end came in part
     whole = ~np.isin(np.arange(len(pages)), landed_later)
-    assert whole.any() and (outcome.world.users["data"] == pages + model)[whole].all()
+    assert whole.any() and (outcome.world.users["data_bytes"] == pages + model)[whole].all()
 
 
 @pytest.mark.parametrize("engine", ["batch", "event"])
@@ -153,12 +158,12 @@ def test_a_new_version_ranks_from_the_next_page_on(merge):
     assert set(np.unique(ranks_old)) == {0.0, 1.0}
     if merge == "merge":  # old candidates in a pool that the new version ranks are not shown to it
         held = np.concatenate([mask.sum(1) for _, _, mask in policy.seen])
-        live = np.concatenate([np.rint(np.exp(c[:, X.live] * np.log(251)) - 1) for c, _, _ in policy.seen])
+        live = np.concatenate([np.rint(np.exp(said[:, X.live] * np.log(251)) - 1) for said, _, _ in policy.seen])
         assert (held <= live).all() and (held < live).any()
 
 
 def test_embeddings_of_another_version_are_never_ranked():
-    """Slots of versions 1 2 1 2 with scores 0 9 5 7 under version 1: 2 before 0, the others unseen by it."""
+    """Slots of versions 1 2 1 2 with scores 0 9 5 7 under version 1: 2 before 0, the others not ranked."""
     user, pool = np.zeros(1, USER), np.zeros(4, SLOT)
     user["model"], pool["version"], pool["rank"] = CURRENT, [1, 2, 1, 2], [0, 1, 2, 3]
     pool["next_order"] = UNRANKED
