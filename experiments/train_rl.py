@@ -74,7 +74,7 @@ class TrainSettings:
 
     scenario: Scenario = field(default_factory=Scenario)
     algo: Algorithm = "maskable_ppo"
-    steps: int = 1_000_000
+    steps: int = 3_000_000
     envs: int = 512
     reward: RewardWeights = PRESETS["default"]
     refresh: bool = False
