@@ -35,7 +35,9 @@ CUT_AT = 0.5  # Assumed: share of the window that training sees
 LEAVES_WITHIN = 5  # impressions
 HATE = 1 << FEEDBACK.index("hate")
 LIKE = 1 << FEEDBACK.index("like")
-NO_INFERENCE = ("phone.inference_ms=0", "phone.inference_min_ms=0")  # the phone computes nothing under cloud_only
+NO_MODEL = (  # the phone computes and downloads nothing under cloud_only
+    "phone.inference_ms=0", "phone.inference_min_ms=0", "client.model_bytes=0",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +46,7 @@ class CollectSettings:
 
     scenario: Scenario = field(default_factory=Scenario)
     policy: str = CLOUD_ONLY
-    users: int = 6000
+    users: int = 3000
     minutes: float | None = None
     days: float | None = None
     explore: float = 0.2  # share of decisions that are made at random
@@ -94,7 +96,7 @@ def collect(settings: CollectSettings, out: Path, progress: Callable[[int, int],
 
 def _one_world(settings: CollectSettings, first: int, people: int) -> tuple[dict[str, Array], int]:
     """The rows of people first .. first + people - 1, and how many decisions came to nothing."""
-    extra = NO_INFERENCE if settings.policy == CLOUD_ONLY else ()
+    extra = NO_MODEL if settings.policy == CLOUD_ONLY else ()
     days = settings.days is not None
     window_us = window_of(settings.minutes, settings.days)
     world = build_world(
@@ -129,7 +131,7 @@ class Recorder:
     def __call__(self, w: World, rows: Array) -> Array:
         n, slots = len(rows), w.pool.shape[1]
         order = server_order(w, rows)
-        live = w.pool["rank"][rows] != DEAD
+        live = rankable(w, rows)
         scores = np.where(live, self.ask(w, rows)[:, :slots], -np.inf)
         ranking = np.argsort(-np.take_along_axis(scores, order, 1), 1, kind="stable")  # ties in server order
         ranking = np.take_along_axis(order, ranking, 1)
@@ -233,6 +235,7 @@ def _places(noted: dict[str, Array], impressions: Array, at: Array) -> Array:
         going &= (at + step < len(impressions)) & (later["user"] == noted["person"])
         going &= (later["session"] == noted["session"]) & (later["request"] == page)
         same = (noted["rank"] == later["rank"][:, None]) & (noted["request"] == (page & 0xFFFF)[:, None])
+        same &= noted["live"] == 1
         offset[same & going[:, None]] = step  # rank and request: a page may hold a video twice
         step += 1
     return offset
@@ -291,11 +294,17 @@ def is_engaged(outcome: Array, feedback: Array) -> Array:
     return engaged
 
 
+def rankable(w: World, rows: Array) -> Array:
+    """Which slots (n, P) of the people in `rows` hold a video with embeddings for the phone's version of the model."""
+    pool = w.pool[rows]
+    return (pool["rank"] != DEAD) & (pool["version"] == w.users["model"][rows, None])
+
+
 def server_order(w: World, rows: Array) -> Array:
-    """Slots (n, P) of the people in `rows` in the server's order: older pages first, then by rank; empty ones last."""
+    """Slots (n, P) of the people in `rows` in the server's order: older pages first, then by rank; others last."""
     pool = w.pool[rows]
     age = (w.users["request"][rows, None] - pool["request"].astype(np.int64)) & 0xFFFF
-    key = pool["rank"].astype(np.int64) - (age << 8) + np.where(pool["rank"] == DEAD, 1 << 40, 0)
+    key = pool["rank"].astype(np.int64) - (age << 8) + np.where(rankable(w, rows), 0, 1 << 40)
     return np.argsort(key, 1, kind="stable")
 
 

@@ -41,7 +41,9 @@ def comparison_table(result: "Comparison") -> Table:
         table.add_row(Text(group, style="bold"))
         for m in indices:
             cells = [
-                difference_cell(row[m], result.metrics[m]) if row[m] or result.intervals[0][m] else interval_text(own[m])
+                difference_cell(row[m], result.metrics[m])
+                if row[m] or result.intervals[0][m]
+                else interval_text(own[m])
                 for row, own in zip(result.differences[1:], result.intervals[1:], strict=True)
             ]
             table.add_row(Text(f"  {name_and_unit(result.metrics[m])}"), interval_text(result.intervals[0][m]), *cells)

@@ -5,11 +5,12 @@ Colours say better (blue) or worse (orange); what is significant is bold and sta
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .drawing import GREY, INK, MARKERS, Curve, curves, drawn, palette, svg_text, zero_line
+from .drawing import GREY, INK, MARKERS, Curve, curves, drawn, palette, save_png, svg_text, zero_line
 from .metrics import Metric
 from .present import signed
 from .statistics import Interval, PairedDifference
@@ -38,8 +39,10 @@ class Point(NamedTuple):
 
 
 def maps_figure(metric: Metric, maps: Sequence[Map], rows: Sequence[str], columns: Sequence[str],
-                names: tuple[str, str]) -> str:  # fmt: skip
-    """Heat maps of one metric side by side, sharing a scale symmetric about zero; names of (row, column) axes."""
+                names: tuple[str, str], png: Path | None = None) -> str:  # fmt: skip
+    """Heat maps of one metric side by side, sharing a scale symmetric about zero; names of (row, column) axes.
+
+    png: saved there as well."""
     numbers = [_number(d)[0] for m in maps for line in m.cells for d in line]
     limit = max((abs(x) for x in numbers if np.isfinite(x)), default=0.0) or 1.0
     wide = min(len(maps), 3 if len(columns) <= 6 else 2)
@@ -54,6 +57,8 @@ def maps_figure(metric: Metric, maps: Sequence[Map], rows: Sequence[str], column
         for axis in axes.flat[len(maps) :]:
             axis.set_axis_off()
         figure.suptitle(_title(metric), x=0.005, ha="left", fontsize=13, weight="bold")
+        if png is not None:
+            save_png(figure, png)
         return svg_text(figure)
 
 

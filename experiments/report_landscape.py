@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 from . import report_figures as draw
 from .metrics import Metric, metric_named
@@ -43,36 +44,42 @@ def _metrics(result: SweepResult) -> list[Metric]:
 
 
 def _maps(result: SweepResult, names: list[str], axes: list[list[str]]) -> Section:
-    plan, (rows, columns) = result.plan, axes
-    place = {tuple(map(value_text, cell.values.values())): cell for cell in result.cells}
-    default = tuple(map(value_text, plan.default.values.values()))
-    usual = (
-        (rows.index(default[0]), columns.index(default[1])) if default[0] in rows and default[1] in columns else None
-    )
-    grid = [[place.get((row, column)) for column in columns] for row in rows]
+    plan = result.plan
     figures = []
     for metric in _metrics(result):
-        maps = []
-        if plan.default.number not in result.failed:
-            find = partial(_over_default, result, metric.name)
-            maps += [draw.Map(f"{p} over itself at the default", _each(grid, p, find), usual) for p in plan.policies]
-        others = [p for p in plan.policies if p != plan.baseline]
-        find = partial(_over_baseline, result, metric.name)
-        maps += [draw.Map(f"{p} over {plan.baseline}, same cell", _each(grid, p, find)) for p in others]
-        maps = [
-            one for one in maps if any(d is not None and d.diff_pct is not None for line in one.cells for d in line)
-        ]
-        if maps:
-            svg = draw.maps_figure(metric, maps, rows, columns, (field_name(names[0]), field_name(names[1])))
-            figures.append(
-                Figure(svg, f"{metric.name}: paired differences in %. Bold with *: the 95 % interval excludes 0.")
-            )
+        svg = map_of(result, metric, names, axes)
+        if svg:
+            caption = f"{metric.name}: paired differences in %. Bold with *: the 95 % interval excludes 0."
+            figures.append(Figure(svg, caption))
     text = (
         f"The default is {cell_words(plan.default)}. Blue is better, orange worse, on one scale for each metric. "
         "Blank: no cell, no result, or no percentage. A map over itself at the default says what the axes do; over "
         f"{plan.baseline} in the same cell, what the policy does. One cell in twenty is starred by luck alone."
     )
     return Section(f"{field_name(names[0])} × {field_name(names[1])}", (text,), tuple(figures))
+
+
+def map_of(
+    result: SweepResult, metric: Metric, names: list[str], axes: list[list[str]], png: Path | None = None
+) -> str:
+    """The maps of one metric, as SVG, and to `png`; empty where there is nothing to compare."""
+    plan, (rows, columns) = result.plan, axes
+    place = {tuple(map(value_text, cell.values.values())): cell for cell in result.cells}
+    default = tuple(map(value_text, plan.default.values.values()))
+    inside = default[0] in rows and default[1] in columns
+    usual = (rows.index(default[0]), columns.index(default[1])) if inside else None
+    grid = [[place.get((row, column)) for column in columns] for row in rows]
+    maps = []
+    if plan.default.number not in result.failed:
+        find = partial(_over_default, result, metric.name)
+        maps += [draw.Map(f"{p} over itself at the default", _each(grid, p, find), usual) for p in plan.policies]
+    find = partial(_over_baseline, result, metric.name)
+    others = [p for p in plan.policies if p != plan.baseline]
+    maps += [draw.Map(f"{p} over {plan.baseline}, same cell", _each(grid, p, find)) for p in others]
+    told = [m for m in maps if any(d is not None and d.diff_pct is not None for line in m.cells for d in line)]
+    if not told:
+        return ""
+    return draw.maps_figure(metric, told, rows, columns, (field_name(names[0]), field_name(names[1])), png)
 
 
 def _each(grid: list[list[Cell | None]], policy: str, find: Find) -> list[list[PairedDifference | None]]:

@@ -73,8 +73,8 @@ def _front(result: SweepResult) -> Section:
     head = ("", "cell", "policy", *(name_and_unit(metric_named(name)) for name, _ in OBJECTIVES))
     text = (
         f"{len(front)} of {len(result.arms)} arms are on the front: no other arm has more watch time, fewer requests "
-        "and fewer wasted bytes at once. Means decide, so arms close to others may be on it by luck; intervals here are "
-        "each arm's own, paired differences in the tables are sharper."
+        "and fewer wasted bytes at once. Means decide, so arms close to others may be on it by luck; intervals here "
+        "are each arm's own, paired differences in the tables are sharper."
     )
     caption = "Every arm; the front is ringed, numbered and has 95 % intervals. The shade is waste."
     return Section("What is traded for what: the Pareto front", (text,), (Figure(svg, caption),), Table(head, rows, 3))

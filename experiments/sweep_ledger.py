@@ -7,6 +7,7 @@ none. What the ledger says can be asked of it with any SQLite tool:
 """
 
 import hashlib
+import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -120,7 +121,7 @@ def begin(folder: Path, plan: Plan, code: str, keys: Iterable[Key]) -> Ledger:
         raise SettingError(f"--out {str(folder)!r} holds a sweep already; give --resume {folder}, or another folder")
     with told(folder):
         db = _connect(path)
-        text = plan.to_json()
+        text = json.dumps(plan.record())
         with db:
             db.execute("BEGIN IMMEDIATE")
             for statement in TABLES.split(";"):
@@ -159,7 +160,7 @@ def resume(folder: Path, code: str) -> Ledger:
                 f"--resume {str(folder)!r}: begun by other code of nextone ({code_then[:12]}, this is {code[:12]}); "
                 "finish it with that, or begin a new one"
             )
-        return Ledger(folder, Plan.from_json(text), code, db)
+        return Ledger(folder, Plan.from_record(json.loads(text)), code, db)
 
 
 @contextmanager

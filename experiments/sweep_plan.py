@@ -4,7 +4,6 @@ Loads nothing of the compiled model: the plan is in the ledger (`sweep_ledger.py
 A cell is a scenario; cell by cell the same people with the same luck live in it, under each policy.
 """
 
-import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -110,19 +109,19 @@ class Plan:
     def window(self) -> str:
         return f"{self.days:g} days" if self.days is not None else f"{self.minutes:g} min"
 
-    def to_json(self) -> str:
-        """Reads back equal by `from_json`."""
+    def record(self) -> dict[str, Any]:
+        """As JSON says it; reads back equal by `from_record`."""
         told = {f.name: getattr(self, f.name) for f in fields(self)}
         told |= {
             "base": scenario_toml(self.base, comments=False),
             "cells": [[list(cell.settings), cell.default, cell.asked] for cell in self.cells],
             "half_width": str(self.half_width),
         }
-        return json.dumps(told, sort_keys=True)
+        told["policies"] = list(self.policies)
+        return told
 
     @classmethod
-    def from_json(cls, text: str) -> "Plan":
-        told: dict[str, Any] = json.loads(text)
+    def from_record(cls, told: Mapping[str, Any]) -> "Plan":
         base = Scenario.model_validate(tomllib.loads(told["base"]))
         window = told["minutes"], told["days"], told["servers"]
         cells = tuple(
@@ -130,7 +129,7 @@ class Plan:
             for k, (settings, default, asked) in enumerate(told["cells"])
         )
         known = {"base": base, "cells": cells, "policies": tuple(told["policies"])}
-        return cls(**(told | known | {"half_width": HalfWidth.parse(told["half_width"])}))
+        return cls(**(dict(told) | known | {"half_width": HalfWidth.parse(told["half_width"])}))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ Kept as two Parquet files that explain and can repeat themselves, a row for each
 `results.parquet` with the swept settings and every metric, `positions.parquet` with valid play by position in the page.
 """
 
-import json
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -176,7 +176,7 @@ def save_sweep(
     alone: no times, no machine, no number of workers."""
     kept = {key: result for key, result in sorted(results.items()) if key.cell not in failed}
     record = {
-        "kind": "nextone sweep", "plan": json.loads(plan.to_json()), "failed": {str(k): v for k, v in failed.items()},
+        "kind": "nextone sweep", "plan": plan.record(), "failed": {str(k): v for k, v in failed.items()},
         "version": __version__, "code_sha256": code, "method": METHOD, "generator": "Philox4x32-10, keyed",
         "units": {m.name: m.unit for m in METRICS}, "meanings": {m.name: m.meaning for m in METRICS},
     }  # fmt: skip
@@ -199,7 +199,7 @@ def read_sweep(folder: Path | str) -> SweepResult:
         raise SettingError(
             f"{str(folder)!r}: {RESULTS} and {POSITIONS} are not of one sweep; write them again with --resume {folder}"
         )
-    plan = Plan.from_json(json.dumps(record["plan"]))
+    plan = Plan.from_record(record["plan"])
     numbers = np.column_stack([table[m.name].to_numpy() for m in METRICS])
     page = int(max(places["position"].to_numpy(), default=0)) + 1
     values: dict[tuple[int, str], Any] = {}
@@ -266,8 +266,6 @@ def _positions_table(plan: Plan, results: Mapping[Key, Result]) -> pa.Table:
 
 def scenario_sha256(cell: Cell) -> str:
     """Of the cell's whole scenario as text."""
-    import hashlib
-
     return hashlib.sha256(scenario_toml(cell.scenario, comments=False).encode()).hexdigest()
 
 

@@ -31,6 +31,7 @@ from nextone.policies.checkpoint import (
     newest_checkpoint,
     save_checkpoint,
 )
+from nextone.policies.cloud_ranks import CloudRank, DlcmDense
 from nextone.policies.context_aware import TASKS, ContextAware
 from nextone.policies.edge import load_network, make_network
 from nextone.policies.edgerec import ABLATIONS, HEADS, EdgeRec
@@ -41,9 +42,11 @@ from nextone.sim.scenario import SettingError
 from .samples import LABELS, Array, Samples, read_samples
 from .train_state import begin_moments, moments_of, weights_of
 
+Read = Callable[[Path, str, tuple[str, ...]], Samples]
 SEES = ("candidates", "history", "context", "live")
 READ = (*SEES, "page", "shown_after", *LABELS, *HEADS)
 HEADS_WEIGHT = 0.1  # Assumed: of the heads on the user state against the rerank's loss
+LOOKED_AT = 512  # requests of held-out people at a time
 LEARNING_RATE = {"edgerec": 0.005, "dlcm": 0.005, "dnn": 0.005, "kir": 0.002, "context_aware": 0.002}
 """EdgeRec's is published, and used for the baselines of its table; the others are Assumed."""
 
@@ -55,11 +58,11 @@ class EdgeSettings:
     kind: str
     ablation: str = ""
     seed: int = 0
-    batch: int = 512  # requests; Source: EdgeRec 3.2, there of samples
+    batch: int = 512  # samples, about: candidates shown, in whole requests; Source: EdgeRec 3.2
     learning_rate: float | None = None  # Adam's, constant; by kind if None
-    epochs: int = 30  # at most
-    patience: int = 4  # epochs without getting better
-    threads: int = 2  # of torch; another number may give other bits
+    epochs: int = 10  # at most
+    patience: int = 3  # epochs without getting better
+    threads: int = 1  # of torch; another number may give other bits
 
     def __post_init__(self) -> None:
         for name, least in (("batch", 1), ("epochs", 1), ("patience", 1), ("threads", 1), ("seed", 0)):
@@ -89,7 +92,7 @@ def train_edge(
     *,
     resume: Checkpoint | None = None,
     progress: bool = False,
-    read: Callable[[Path, str, tuple[str, ...]], Samples] = read_samples,
+    read: Read = read_samples,
 ) -> Training:
     """Train on the samples in `data`, into the folder `out`.
 
@@ -107,14 +110,25 @@ def train_edge(
         training = begin(settings)
         if resume is not None:
             restore(training, resume)
-        with SummaryWriter(str(out / "tensorboard")) as board:
-            while not finished(training, settings):
-                run_epoch(training, settings, train, valid, progress)
-                tell(board, training.looks[-1])
-                save(training, settings, train, out)
+        while not finished(training, settings):
+            run_epoch(training, settings, train, valid, progress)
+            tell(out, training.looks[-1])
+            save(training, settings, train, out)
     finally:
         torch.set_num_threads(before)
     return training
+
+
+def finish_edge(
+    settings: EdgeSettings, data: Path, out: Path, *, progress: bool = False, read: Read = read_samples
+) -> None:
+    """`train_edge`, unless it is there already: a training that was broken off goes on. Raises what that does."""
+    resume = None
+    if has_checkpoints(out):
+        there, resume = resume_from(out)
+        if there != settings:
+            raise CheckpointError(f"{str(out)!r} holds a training with other settings; give another folder")
+    train_edge(settings, data, out, resume=resume, progress=progress, read=read)
 
 
 def begin(settings: EdgeSettings) -> Training:
@@ -140,9 +154,10 @@ def run_epoch(
     """One pass over the pages, and a look at held-out people."""
     epoch = len(training.looks)
     rows = one_of_each_page(train, settings.seed, epoch)
+    size = max(1, round(settings.batch * train.rows / (train.columns["shown_after"] >= 0).sum()))  # requests
     total, step = 0.0, training.looks[-1]["step"] if training.looks else 0
-    for batch in tqdm(batches(rows, settings.batch), desc=f"epoch {epoch + 1}", leave=False, disable=not progress,
-                      total=-(-len(rows) // settings.batch)):  # fmt: skip
+    for batch in tqdm(batches(rows, size), desc=f"epoch {epoch + 1}", leave=False, disable=not progress,
+                      total=-(-len(rows) // size)):  # fmt: skip
         loss = loss_of(training.network, train, batch)
         training.optimiser.zero_grad()
         loss.backward()
@@ -150,7 +165,7 @@ def run_epoch(
         total, step = total + loss.item() * len(batch), step + 1
     with torch.inference_mode():
         parts = [(loss_of(training.network, valid, part).item(), len(part))
-                 for part in batches(np.arange(valid.rows), settings.batch)]  # fmt: skip
+                 for part in batches(np.arange(valid.rows), LOOKED_AT)]  # fmt: skip
     valid_loss = sum(loss * n for loss, n in parts) / valid.rows
     training.looks.append({"epoch": epoch + 1, "step": step, "train": total / len(rows), "valid": valid_loss})
     if progress:
@@ -174,16 +189,40 @@ def batches(rows: Array, size: int) -> Iterator[Array]:
 
 def loss_of(network: nn.Module, samples: Samples, rows: Array) -> Tensor:
     """Mean cross-entropy over the candidates that were shown, plus that of the heads on the person."""
-    seen = [torch.from_numpy(samples.columns[name][rows]) for name in SEES]
-    if isinstance(network, ContextAware):
-        after = torch.from_numpy(samples.columns["shown_after"][rows].astype(np.int64))
-        logits = network.all_tasks(*seen, *placed_before(after))
-        return sum((masked_loss(logits[..., k], samples, task, rows) for k, task in enumerate(TASKS)), torch.zeros(()))
+    nothing = torch.zeros(())
     if isinstance(network, EdgeRec):
-        logits, person = network.all_heads(*seen)
-        heads = sum((masked_loss(person[:, k], samples, head, rows) for k, head in enumerate(HEADS)), torch.zeros(()))
-        return masked_loss(logits, samples, "engaged", rows) + HEADS_WEIGHT * heads
-    return masked_loss(network(*seen), samples, "engaged", rows)
+        given = columns_of(samples, rows, (*SEES, "engaged", *HEADS))
+        logits, person = network.all_heads(*given[:4])
+        heads = sum((known_loss(person[:, k], given[5 + k]) for k in range(len(HEADS))), nothing)
+        return known_loss(logits, given[4]) + HEADS_WEIGHT * heads
+    if isinstance(network, CloudRank) and isinstance(network.dense, DlcmDense):
+        *seen, label = columns_of(samples, rows, (*SEES, "engaged"))
+        return known_loss(network(*seen), label)
+    # the others look at no candidates but those that were shown: leaving out the rest changes nothing but the time
+    labels = TASKS if isinstance(network, ContextAware) else ("engaged",)
+    candidates, history, context, *given = columns_of(samples, rows, (*SEES, "shown_after", *labels))
+    live, after, *told = only_shown(given[1], *given)
+    shown = torch.gather(candidates, 1, places_of(given[1])[..., None].expand(-1, -1, candidates.shape[-1]))
+    if isinstance(network, ContextAware):
+        logits = network.all_tasks(shown, history, context, live, *placed_before(after))
+        return sum((known_loss(logits[..., k], label) for k, label in enumerate(told)), nothing)
+    return known_loss(network(shown, history, context, live), told[0])
+
+
+def columns_of(samples: Samples, rows: Array, names: tuple[str, ...]) -> list[Tensor]:
+    """Rows of columns, float32."""
+    return [torch.from_numpy(samples.columns[name][rows].astype(np.float32, copy=False)) for name in names]
+
+
+def places_of(after: Tensor) -> Tensor:
+    """Slots (N, S) of those that were shown, then of others; S: the most that were shown in one request."""
+    most = int((after >= 0).sum(1).max())
+    return torch.argsort(torch.where(after >= 0, 0, 1), stable=True)[:, :most]
+
+
+def only_shown(after: Tensor, *columns: Tensor) -> list[Tensor]:
+    """Columns (N, P) at `places_of(after)`."""
+    return [torch.gather(column, 1, places_of(after)) for column in columns]
 
 
 def placed_before(after: Tensor) -> tuple[Tensor, Tensor]:
@@ -194,19 +233,18 @@ def placed_before(after: Tensor) -> tuple[Tensor, Tensor]:
     return before.float(), after.clamp(min=0).float()
 
 
-def masked_loss(logits: Tensor, samples: Samples, label: str, rows: Array) -> Tensor:
-    """Mean cross-entropy where the label is known; 0 if it is nowhere."""
-    labels = torch.from_numpy(samples.columns[label][rows].astype(np.float32))
+def known_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy where the label is known, not -1; 0 if it is nowhere."""
     known = (labels >= 0).float()
     losses = binary_cross_entropy_with_logits(logits, labels.clamp(min=0), reduction="none")
     return (losses * known).sum() / known.sum().clamp(min=1)
 
 
-def tell(board: SummaryWriter, look: dict[str, float]) -> None:
+def tell(out: Path, look: dict[str, float]) -> None:
     """One epoch, to TensorBoard."""
-    for name in ("train", "valid"):
-        board.add_scalar(f"loss/{name}", look[name], look["step"])
-    board.flush()
+    with SummaryWriter(str(out / "tensorboard")) as board:
+        for name in ("train", "valid"):
+            board.add_scalar(f"loss/{name}", look[name], look["step"])
 
 
 def save(training: Training, settings: EdgeSettings, samples: Samples, out: Path) -> None:

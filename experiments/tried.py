@@ -9,7 +9,7 @@ from numba import njit
 
 from nextone.sim.chance import POLICY, uniform, uniform2
 from nextone.sim.feedback import draw_feedback
-from nextone.sim.state import DEAD
+from nextone.sim.pool import rankable
 from nextone.sim.watching import draw_watch_us, outcome_of, stay_logit
 
 NO_VIDEO = 0xFFFFFFFF  # in keys: a draw that is about no video
@@ -24,7 +24,7 @@ def try_candidates(params, key, users, pool, taste, videos, rows, outcome, feedb
         user = users[i]
         for j in range(pool.shape[1]):
             slot = pool[i, j]
-            if slot.rank == DEAD:
+            if not rankable(user, slot):
                 continue
             video = videos[slot.video]
             logit = stay_logit(p, key[i], user, taste[i], slot.video, video)

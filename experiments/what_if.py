@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 
 NAMES = (
-    # "page_size_ttl",
+    "page_size_ttl",
     "candidates_shipped",
     "perception_delay",
     "server_workers",
@@ -40,12 +40,24 @@ class WhatIf:
     replications: int = 10
 
 
+@dataclass(frozen=True)
+class SweepIf:
+    """Several fields at once: a sweep's grid. Its folder is reported by `nextone report`."""
+
+    grid: tuple[str, ...]
+    policies: tuple[str, ...]
+    world: str = ""
+    users: int = 500
+    minutes: float = 20.0
+    replications: int = 10
+
+
 def along(field: str, *values: object) -> dict[str, str]:
     """Labels and settings of one field: `along("server.page_size", 2, 6)`."""
     return {str(value): f"{field}={value}" for value in values}
 
 
-def load(name: str) -> tuple[WhatIf, str]:
+def load(name: str) -> tuple[WhatIf | SweepIf, str]:
     """A ready-made what-if and its question. Raises SettingError with the nearest name."""
     from nextone.sim.scenario import SettingError, nearest
 

@@ -4,6 +4,7 @@ experiments/what_if_figures.py draws it.
 """
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from rich.table import Table
 from rich.text import Text
@@ -16,7 +17,10 @@ from .compare import Comparison, compare
 from .metrics import METRICS
 from .present import difference_text, interval_text, name_and_unit
 from .statistics import Interval, PairedDifference, paired
-from .what_if import WhatIf
+from .sweep import sweep
+from .sweep_plan import Question
+from .sweep_result import SweepResult
+from .what_if import SweepIf, WhatIf
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,22 @@ def ask(asked: WhatIf, question: str, *, seed: int = 0, workers: int = 1, progre
         progress=progress,
     )
     return Answer(question, asked, result)
+
+
+def ask_sweep(
+    asked: SweepIf, question: str, out: Path, *, seed: int = 0, workers: int = 1, progress: Progress | None = None
+) -> SweepResult:
+    """The same of a grid, kept in the folder `out` as any sweep."""
+    base = with_settings(Scenario(), [f"population.users={asked.users}", *asked.world.split()])
+    swept = Question(
+        question=question,
+        grid=asked.grid,
+        policies=asked.policies,
+        max_replications=asked.replications,
+        minutes=asked.minutes,
+        seed=seed,
+    )
+    return sweep(swept, base, out=out, workers=workers, progress=progress)
 
 
 def answer_table(answer: Answer) -> Table:

@@ -6,9 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .arms import Progress
 from .drawing import GREY, INK, Curve, curves, drawn, save_png, zero_line
 from .metrics import METRICS
-from .what_if_answer import Answer, legend, ran
+from .report_landscape import labels, map_of
+from .sweep_present import sweep_table
+from .what_if import SweepIf
+from .what_if_answer import Answer, ask_sweep, legend, ran
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,6 +39,17 @@ def what_if_figure(answer: Answer, path: Path) -> None:
         if len(labels) > 1:
             top.legend(handles, labels, loc="lower left", ncols=6, frameon=False, bbox_to_anchor=(0.005, -0.08))
         save_png(figure, path)
+
+
+def answer_sweep(
+    asked: SweepIf, question: str, path: Path, *, seed: int = 0, workers: int = 1, progress: Progress | None = None
+) -> list[object]:
+    """Run a what-if that is a sweep in the folder beside `path` of its name, draw its map, and return its tables."""
+    result = ask_sweep(asked, question, path.with_suffix(""), seed=seed, workers=workers, progress=progress)
+    names = list(result.plan.cells[0].values)
+    axes = [labels([cell for cell in result.cells if cell.asked], name) for name in names]
+    map_of(result, result.plan.objective, names, axes, path)
+    return list(sweep_table(result))
 
 
 def _panel(axis: "Axes", answer: Answer, kind: str, metric: str) -> None:

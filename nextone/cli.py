@@ -224,9 +224,20 @@ def run_once(
 
 @app.command()
 def replay(
-    file: Annotated[Path, typer.Argument(metavar="FILE.parquet", help="A log that `nextone run` saved.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE.parquet", help="A log of `nextone run`, or results.parquet of a sweep.")
+    ],
+    rows: Annotated[int, typer.Option(help="Of a sweep's results: so many of its rows.", min=1)] = 10,
 ) -> None:
-    """Run a log's run again from what the file says, and compare every bit; exit code 1 if any differs."""
+    """Run again what a file says of itself, and compare every bit; exit code 1 if any differs."""
+    if file.name == "results.parquet":
+        from nextone.experiments.sweep_replay import replay_rows
+
+        again = replay_rows(file, rows, workers=_cores())
+        print("\n".join(again.differences) or f"identical: {again.rows:,} replications, every bit of every metric")
+        if again.differences:
+            raise typer.Exit(1)
+        return
     from nextone.experiments.logs import replay as run_again
 
     result = run_again(file)

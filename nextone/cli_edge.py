@@ -17,7 +17,7 @@ __all__ = ["KINDS", "collect", "offline_table", "train_command"]
 def collect(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Write samples.parquet there.")],
     policy: Annotated[str, typer.Option(help="Who chooses, but for random picks.")] = "cloud_only",
-    users: Annotated[int, typer.Option(help="People.", min=1)] = 6000,
+    users: Annotated[int, typer.Option(help="People.", min=1)] = 3000,
     minutes: cli.Minutes = None,
     days: cli.Days = None,
     explore: Annotated[float, typer.Option(help="Share of decisions made at random.")] = 0.2,
@@ -57,11 +57,11 @@ def train_command(kind: str) -> None:
         out: Annotated[Path | None, typer.Option(metavar="DIR", help="Save checkpoints there.")] = None,
         ablation: Annotated[str | None, typer.Option(help="edgerec only: ie, ipv or huism.")] = None,
         seed: Annotated[int | None, typer.Option(help="First weights and shuffles (default 0).")] = None,
-        epochs: Annotated[int | None, typer.Option(help="At most (default 30).", min=1)] = None,
+        epochs: Annotated[int | None, typer.Option(help="At most (default 10).", min=1)] = None,
         batch: Annotated[int | None, typer.Option(help="Requests (default 512).", min=1)] = None,
         learning_rate: Annotated[float | None, typer.Option(help="Of Adam.")] = None,
         resume: Annotated[Path | None, typer.Option(metavar="DIR", help="Go on with the training there.")] = None,
-        threads: Annotated[int | None, typer.Option(help="Of torch (default 2).", min=1)] = None,
+        threads: Annotated[int | None, typer.Option(help="Of torch (default 1).", min=1)] = None,
         as_json: cli.Json = False,
     ) -> None:
         from dataclasses import replace
@@ -108,8 +108,8 @@ def offline_table(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Trainings, and the table as Markdown and JSON.")],
     seeds: Annotated[int, typer.Option(help="Trainings of each method, at least 5.", min=5)] = 5,
     label: Annotated[str, typer.Option(help="engaged or effective_view.")] = "engaged",
-    epochs: Annotated[int | None, typer.Option(help="At most, of each training (default 30).", min=1)] = None,
-    threads: Annotated[int, typer.Option(help="Of torch.", min=1)] = 2,
+    epochs: Annotated[int | None, typer.Option(help="At most, of each training (default 10).", min=1)] = None,
+    threads: Annotated[int, typer.Option(help="Of torch.", min=1)] = 1,
     as_json: cli.Json = False,
 ) -> None:
     """Train every method with several seeds, and print EdgeRec's offline table, theirs beside ours."""

@@ -18,10 +18,10 @@ def what_if(
 ) -> None:
     """Answer a ready-made question, by a table with paired intervals and a figure, in one to three minutes."""
     from nextone.cli import _cores, _progress, prepare_file
-    from nextone.experiments.what_if import NAMES, load
+    from nextone.experiments.what_if import NAMES, SweepIf, load
 
     if name is None:
-        print("\n".join(f"{each:18}{load(each)[1]}" for each in NAMES))
+        print("\n".join(f"{each:20}{load(each)[1]}" for each in NAMES))
         return
     asked, question = load(name)
     changed = {"users": users, "minutes": minutes, "replications": replications}
@@ -31,15 +31,20 @@ def what_if(
     from rich.console import Console
 
     from nextone.experiments.what_if_answer import answer_table, ask
-    from nextone.experiments.what_if_figures import what_if_figure
+    from nextone.experiments.what_if_figures import answer_sweep, what_if_figure
 
-    with _progress(False) as progress:
-        answer = ask(asked, question, seed=seed, workers=workers or _cores(), progress=progress)
-    what_if_figure(answer, file)
     console = Console()
     if not console.is_terminal:  # a pipe or a file has no width to fit
         console.width = 120
-    console.print(answer_table(answer))
+    with _progress(False) as progress:
+        if isinstance(asked, SweepIf):
+            shown = answer_sweep(asked, question, file, seed=seed, workers=workers or _cores(), progress=progress)
+        else:
+            answer = ask(asked, question, seed=seed, workers=workers or _cores(), progress=progress)
+            what_if_figure(answer, file)
+            shown = [answer_table(answer)]
+    for each in shown:
+        console.print(each, highlight=False)
     console.print(f"Saved {file}", highlight=False, soft_wrap=True)
 
 

@@ -21,8 +21,7 @@ import gymnasium
 import pandas as pd
 from PIL import Image
 
-import nextone  # registers the environments
-from nextone import Scenario, with_settings
+from nextone import Scenario, with_settings  # registers the environments, too
 from nextone.experiments.replication import run_arm
 from nextone.experiments.timeline import make_timeline, timeline_text
 
@@ -35,7 +34,7 @@ user, minutes = 7, 30
 # ## The screen at a decision
 #
 # The environment is the world paused at each decision. Here the action is the server's first candidate; any slot may be
-# taken. The bars are what the server predicts for each candidate; the dark part of a frame is what is already preloaded.
+# taken. The picture shows the pool with the server's predictions, what is preloaded of each, and the last reactions.
 
 # %%
 scenario = with_settings(Scenario(), settings)

@@ -163,9 +163,10 @@ class EdgeRecDense(nn.Module):
         order = server_order(candidates, mask)
         live = torch.gather((mask > 0).to(candidates.dtype), 1, order)
         items = taken(cloud_items(candidates, of_candidates), order) * live[..., None]
+        perceived = history[..., H.encoded] > 0
         encoded = self.behaviour(
-            behaviour_sequence(history, of_history, exposed(history)),
-            behaviour_sequence(history, of_history, engaged(history)),
+            behaviour_sequence(history, of_history, exposed(history) & perceived),
+            behaviour_sequence(history, of_history, engaged(history) & perceived),
         )
         logits, person = self.rerank(items, live, encoded, context)
         return put_back(logits, order), person

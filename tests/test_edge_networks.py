@@ -31,7 +31,7 @@ def observation(seed=0, people=PEOPLE, slots=SLOTS, past=PAST):
     candidates = draw.random((people, slots, len(CANDIDATE)), np.float32)
     history = draw.random((people, past, len(HISTORY)), np.float32)
     history[..., [getattr(H, name) for name in FLAGS]] = draw.random((people, past, len(FLAGS))) < 0.2
-    history[..., H.present] = 1
+    history[..., [H.present, H.encoded]] = 1
     for rows, table in ((candidates, C), (history, H)):
         rows[..., [table.tag, table.tag2]] = np.floor(40 * rows[..., [table.tag, table.tag2]]) / TAG_SCALE
     candidates[..., C.page_age] = 0
@@ -91,6 +91,16 @@ def test_every_group_of_inputs_matters(kind):
     changed[..., C.preloaded] = 1 - changed[..., C.preloaded]
     same = torch.equal(score(network, seen._replace(candidates=changed))[seen.mask], logits[seen.mask])
     assert same is (kind == "edgerec")
+
+
+def test_edgerec_reads_only_what_was_perceived():
+    network, seen = fresh("edgerec"), observation()
+    newest = seen.history.copy()
+    newest[:, 0] = 0
+    late = seen.history.copy()
+    late[:, 0, H.encoded] = 0
+    assert torch.allclose(score(network, seen._replace(history=late)), score(network, seen._replace(history=newest)))
+    assert not torch.allclose(score(network, seen._replace(history=late))[-1], score(network, seen)[-1])
 
 
 @pytest.mark.parametrize(("ablation", "blind_to"), [("ie", engaged), ("ipv", exposed)])
