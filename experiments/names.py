@@ -34,13 +34,18 @@ def is_downloaded(policy: "str | PolicyLike") -> bool:
     return bool(getattr(policy, "downloaded", False))
 
 
+def check_name(name: str) -> str:
+    """The name itself. Raises SettingError with the nearest one if no policy can have it; loads nothing."""
+    if not is_decider(name):
+        raise SettingError(f"unknown policy {name[:60]!r}{nearest(name, (*decider_names(), *SHIPPED))}")
+    return name
+
+
 def resolve_policy(name: str, scenario: "Scenario") -> str:
     """The policy of that name; the one place where names are looked up.
 
     Raises SettingError with the nearest name, CheckpointError if the folder after a colon holds none that fits."""
-    if not is_decider(name):
-        raise SettingError(f"unknown policy {name[:60]!r}{nearest(name, (*decider_names(), *SHIPPED))}")
-    if is_trained(name):
+    if is_trained(check_name(name)):
         try:
             make_policy(name, scenario)
         except EngineMissing as error:

@@ -9,7 +9,7 @@ import hashlib
 import math
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextone.sim.config import Scenario
+from nextone.sim.scenario import SettingError
 
 from .arms import FRESH, Progress, Task
 from .metrics import METRICS
@@ -64,12 +65,12 @@ def resume(
     folder: Path | str, *, workers: int = 1, progress: Progress | None = None, execute: "Execute | None" = None
 ) -> "SweepResult":
     """Go on with the sweep in a folder, from nothing but the folder. Raises SettingError."""
-    return finish(open_ledger(Path(folder), code_sha256()), workers=workers, progress=progress, execute=execute)
+    return finish(open_ledger(Path(folder), code_sha256), workers=workers, progress=progress, execute=execute)
 
 
 def begun(folder: Path, plan: Plan) -> Ledger:
     """The ledger of a new sweep: from here on the folder alone is enough. Loads nothing heavy."""
-    return begin(folder, plan, code_sha256(), first_round(plan))
+    return begin(folder, plan, code_sha256(plan.policies), first_round(plan))
 
 
 def first_round(plan: Plan) -> list[Key]:
@@ -194,12 +195,18 @@ def failed_cells(failures: Mapping[Key, str]) -> dict[int, str]:
     return found
 
 
-def code_sha256() -> str:
-    """Of the code that results are a function of: two versions' results never meet in one table."""
+def code_sha256(policies: Sequence[str] = ()) -> str:
+    """Of the code and the trained weights that results are a function of: those of two versions never meet in one
+    table. Raises SettingError if the folder of a policy's checkpoint is missing."""
     here = Path(__file__).resolve().parent
-    homes = {name: here.parent / name for name in ("sim", "envs", "policies")}
-    files = [file for home in homes.values() for file in sorted(home.glob("*.py"))]
+    files = [file for name in ("sim", "envs", "policies") for file in sorted((here.parent / name).glob("*.py"))]
     files += [here / f"{name}.py" for name in ("deciding", "metrics", "oracle", "replication")]
+    for name in policies:
+        kind, colon, folder = name.partition(":")
+        weights = Path(folder) if colon else here.parent / "policies" / "checkpoints" / kind
+        if colon and not weights.is_dir():
+            raise SettingError(f"policy {name[:200]!r}: no such folder; give one that holds a checkpoint")
+        files += sorted(file for file in weights.rglob("*") if file.suffix in (".safetensors", ".json"))
     digest = hashlib.sha256()
     for file in files:
         digest.update(f"{file.parent.name}/{file.name}\n".encode() + file.read_bytes())

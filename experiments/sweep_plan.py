@@ -17,7 +17,7 @@ from nextone.sim.scenario import SettingError, nearest, read_toml, scenario_toml
 
 from .arms import BASELINE_POLICY, Arm, Engine, Task, check_run, words
 from .metrics import METRICS, Metric
-from .names import resolve_policy
+from .names import check_name
 from .statistics import MIN_REPLICATIONS
 
 MAX_CELLS = 2_048
@@ -157,7 +157,7 @@ def plan_of(asked: Question, base: Scenario) -> Plan:
     names = asked.policies or (BASELINE_POLICY,)
     if len(set(names)) < len(names):
         raise SettingError(f"policy {next(n for n in names if names.count(n) > 1)!r} is given twice; give it once")
-    policies = tuple(resolve_policy(name, base) if ":" not in name else name for name in names)
+    policies = tuple(map(check_name, names))
     metric = asked.metric or "watch_s"
     known = tuple(m.name for m in METRICS)
     if metric not in known:

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from nextone import __version__
+from nextone import SEMANTICS, __version__
 from nextone.sim.scenario import SettingError, scenario_toml
 
 from .arms import FRESH
@@ -177,7 +177,8 @@ def save_sweep(
     kept = {key: result for key, result in sorted(results.items()) if key.cell not in failed}
     record = {
         "kind": "nextone sweep", "plan": plan.record(), "failed": {str(k): v for k, v in failed.items()},
-        "version": __version__, "code_sha256": code, "method": METHOD, "generator": "Philox4x32-10, keyed",
+        "version": __version__, "semantics": SEMANTICS, "code_sha256": code, "method": METHOD,
+        "generator": "Philox4x32-10, keyed",
         "units": {m.name: m.unit for m in METRICS}, "meanings": {m.name: m.meaning for m in METRICS},
     }  # fmt: skip
     paths = [folder / POSITIONS, folder / RESULTS]
@@ -241,6 +242,7 @@ def _results_table(plan: Plan, code: str, results: Mapping[Key, Result]) -> pa.T
     columns |= {
         "seed": pa.array([plan.seed] * len(results), pa.uint64()),
         "version": pa.array([__version__] * len(results), pa.string()),
+        "semantics": pa.array([SEMANTICS] * len(results), pa.int32()),
         "code_sha256": pa.array([code] * len(results), pa.string()),
         "scenario_sha256": pa.array([digests[key.cell] for key in results], pa.string()),
         "links_sha256": pa.array([result.links_sha256 for result in results.values()], pa.string()),

@@ -16,6 +16,8 @@ import typer
 
 from nextone import __version__
 
+from .cli_held_out import held_out
+
 if TYPE_CHECKING:
     from nextone.experiments.compare import Arm, Progress
     from nextone.sim.config import Scenario
@@ -466,6 +468,8 @@ def _scenario(file: Path | None, settings: Sequence[str] | None, users: int | No
             raise SettingError("--users and --set population.users=... are both given; give one")
         settings.append(f"population.users={users}")
     chosen = with_settings(load_scenario(file) if file is not None else Scenario(), settings)
+    if not (chosen.network.traces or chosen.network.rtt):
+        return chosen
     from nextone.sim.trace_files import read_pings, read_traces
 
     if chosen.network.traces:  # bad files are told at once, before the compiled model is loaded
@@ -535,8 +539,10 @@ def _progress(quiet: bool, what: str = "replications × arms") -> Iterator["Prog
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
+app.command("held-out")(held_out)
+_add_commands()
+
 if __name__ == "__main__":  # `python -m nextone.cli`: as `nextone` does, so that there is one such module
     from nextone.cli import main as run_main
 
     sys.exit(run_main())
-_add_commands()

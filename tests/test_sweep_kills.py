@@ -59,7 +59,7 @@ def slow_victim(folder, notes, alive):
 
 def known(folder):
     """The finished tasks that the ledger holds, by name."""
-    ledger = sweep_ledger.resume(folder, code_sha256())
+    ledger = sweep_ledger.resume(folder, code_sha256)
     results, _ = ledger.outcomes()
     ledger.close()
     return [str(ledger.plan.task(ledger.plan.cells[k.cell], k.policy, k.replication)) for k in results]
