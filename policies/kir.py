@@ -32,12 +32,14 @@ class Block(nn.Module):
         self.mixed = nn.Linear(WIDTH, WIDTH)
         self.mlp = nn.Sequential(nn.Linear(WIDTH, 2 * WIDTH), nn.ReLU(), nn.Linear(2 * WIDTH, WIDTH))
 
-    def forward(self, tokens: Tensor, sees: Tensor) -> Tensor:
-        """tokens (N, T, WIDTH); sees (N, 1, T, T): what is added to the attention's energy, 0 or DEAD."""
+    def forward(self, tokens: Tensor, sees: Tensor, first: int = 0) -> Tensor:
+        """tokens (N, T, WIDTH); sees (N, 1, T, T): what is added to the attention's energy, 0 or DEAD.
+
+        first: of the tokens that are wanted, (N, T - first, WIDTH); the last layer's others would go unused."""
         split = self.query_key_value(self.attention_norm(tokens)).unflatten(-1, (3 * ATTENTION_HEADS, -1))
         query, key, value = split.transpose(1, 2).chunk(3, 1)  # (N, heads, T, WIDTH / heads)
-        attended = scaled_dot_product_attention(query, key, value, attn_mask=sees)
-        tokens = tokens + self.mixed(attended.transpose(1, 2).flatten(2))
+        attended = scaled_dot_product_attention(query[:, :, first:], key, value, attn_mask=sees[:, :, first:])
+        tokens = tokens[:, first:] + self.mixed(attended.transpose(1, 2).flatten(2))
         return tokens + self.mlp(self.mlp_norm(tokens))
 
 
@@ -54,9 +56,9 @@ class Transformer(nn.Module):
         nothing = candidates.new_zeros(*candidates.shape[:2], len(ACTIONS) + len(TIMES))
         tokens = torch.cat([torch.cat([watched, done, times], -1), torch.cat([candidates, nothing], -1)], 1)
         tokens = self.token(tokens)
-        for block in self.blocks:
-            tokens = block(tokens, sees)
-        return tokens[:, watched.shape[1] :]
+        for k, block in enumerate(self.blocks):
+            tokens = block(tokens, sees, watched.shape[1] if k + 1 == LAYERS else 0)
+        return tokens
 
 
 class KirDense(nn.Module):

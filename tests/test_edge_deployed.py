@@ -8,8 +8,10 @@ from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY, TAG_SCALE, C, H, 
 from nextone.experiments.metrics import METRICS, Run
 from nextone.experiments.replication import run_arm
 from nextone.policies.context_aware import Search
+from nextone.policies.behaviour_attention import FastAttention
 from nextone.policies.edge import EdgePolicy, ListPolicy, OnEngine, make_network
-from nextone.policies.edgerec_phone import EdgeRecPhone, triggers
+from nextone.policies.edgerec import Encoded
+from nextone.policies.edgerec_phone import EdgeRecPhone, places, triggers
 from nextone.policies.names import is_trained, split_name
 from nextone.sim.config import FEEDBACK, Scenario
 from nextone.sim.scenario import with_settings
@@ -62,6 +64,11 @@ def whole(net, observation):
         return net(*map(torch.from_numpy, observation)).numpy()
 
 
+def newest(memory, array):
+    """What memory keeps of the last ROWS behaviours, the newest first."""
+    return np.stack([array[k, place] for k, place in enumerate(places(memory, ROWS))])
+
+
 def agree(scores, expected, mask):
     assert np.abs(scores - expected)[mask].max() < 1e-5 and np.ptp(expected[mask]) > 1e-3
 
@@ -90,8 +97,10 @@ def test_the_state_outlives_the_list_of_watched_videos():
     for at in range(1, 41):
         _, memory = phone(observed(past, at), memory)
     _, told = long(observed(past, 40, rows=40), long.start(2))
-    np.testing.assert_allclose(memory.keys, told.keys[:, :ROWS], atol=1e-5)
-    np.testing.assert_allclose(memory.values, told.values[:, :ROWS], atol=1e-5)
+    for name in ("keys", "values"):
+        ours, theirs = (newest(kept, getattr(kept, name)) for kept in (memory, told))
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+        assert np.ptp(theirs) > 0.1
 
 
 @pytest.mark.parametrize("late", [1, 2, 3])
@@ -117,7 +126,7 @@ def test_an_older_behaviour_that_is_late_holds_up_the_newer_ones():
     observation = observed(past, 3)
     observation.history[:, 1, H.encoded] = 0.0
     _, memory = phone(observation, phone.start(1))
-    assert memory.encoded[0, :4].tolist() == [False, False, True, False]
+    assert newest(memory, memory.encoded)[0, :4].tolist() == [False, False, True, False]
 
 
 def test_a_new_version_of_the_model_encodes_everything_anew():
@@ -142,6 +151,23 @@ def test_nobodys_bits_depend_on_the_others():
         one, alone = phone(Observation(*(array[66:67] for array in observation)), alone)
         assert np.array_equal(one[0], scores[66])
         assert all(np.array_equal(a[0], b[66]) for a, b in zip(alone, together, strict=True))
+
+
+@pytest.mark.parametrize("scale", [1.0, 3.0, 300.0])
+def test_the_fast_attention_is_the_networks(scale):
+    """Also where tanh saturates, and where exponentials would overflow; none, one, and all behaviours present."""
+    module = network("edgerec").dense.rerank.attention[0]
+    module.query.weight.data *= scale
+    module.key.weight.data *= scale
+    assert FastAttention(module).safe == (scale < 100)
+    generator = torch.Generator().manual_seed(3)
+    queries, keys, values = (2 * torch.rand(3, n, w, generator=generator) - 1 for n, w in ((9, 32), (6, 32), (6, 64)))
+    since, counts = torch.rand(3, 6, generator=generator), torch.tensor([0, 1, 6])
+    present = (torch.arange(6) < counts[:, None]).float()
+    with torch.inference_mode():
+        expected = module(queries, Encoded(keys, values, since, present))
+        assert (FastAttention(module)(queries, keys, values, since, present) - expected).abs().max() < 1e-5
+    assert expected[2].std() > 0.01 and not expected[0].any()
 
 
 # -- triggers ----------------------------------------------------------------------------------------------------------
