@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from nextone.policies.names import split_name
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from .executor import Execute, Outcome
     from .sweep_result import SweepResult
 
+WEIGHTS = (".safetensors", ".json", ".onnx", ".mnn")
 Values = Mapping[tuple[int, str], NDArray[np.float64]]
 
 
@@ -202,11 +204,11 @@ def code_sha256(policies: Sequence[str] = ()) -> str:
     files = [file for name in ("sim", "envs", "policies") for file in sorted((here.parent / name).glob("*.py"))]
     files += [here / f"{name}.py" for name in ("deciding", "metrics", "oracle", "replication")]
     for name in policies:
-        kind, colon, folder = name.partition(":")
-        weights = Path(folder) if colon else here.parent / "policies" / "checkpoints" / kind
-        if colon and not weights.is_dir():
+        kind, folder, _ = split_name(name)
+        weights = Path(folder) if folder else here.parent / "policies" / "checkpoints" / kind
+        if folder and not weights.is_dir():
             raise SettingError(f"policy {name[:200]!r}: no such folder; give one that holds a checkpoint")
-        files += sorted(file for file in weights.rglob("*") if file.suffix in (".safetensors", ".json"))
+        files += sorted(file for file in weights.rglob("*") if file.suffix in WEIGHTS)
     digest = hashlib.sha256()
     for file in files:
         digest.update(f"{file.parent.name}/{file.name}\n".encode() + file.read_bytes())
