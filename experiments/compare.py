@@ -8,7 +8,7 @@ finishes first. Called by `nextone compare` and, with policies of one's own, fro
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,7 +117,8 @@ def compare(
     values = np.full((len(arms), replications, len(METRICS)), np.nan)
     positions = np.zeros((len(arms), replications, pages, 2), np.int64)
     index = {arm.label: a for a, arm in enumerate(arms)}
-    with closing(run_all(tasks, workers)) as outcomes:  # closed at once on Ctrl-C, so that no process outlives us
+    source = partial(next, iter(tasks), None)
+    with closing(run_all(source, workers)) as outcomes:  # closed at once on Ctrl-C, so that no process outlives us
         for done, (task, outcome) in enumerate(outcomes, start=1):
             if isinstance(outcome, Failed):
                 raise outcome.raised()

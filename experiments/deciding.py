@@ -6,13 +6,14 @@ import numpy as np
 
 from nextone.envs.features import Observation, empty_observation, observe
 from nextone.policies.base import PolicyLike, as_policy, name_of
-from nextone.policies.names import UnknownPolicy, make_policy, unknown_name
+from nextone.policies.names import SHIPPED, UnknownPolicy, make_policy, unknown_name
 from nextone.sim.batch_run import Decide
 from nextone.sim.state import Array, World
 
 from .names import ORACLE as ORACLE
 from .names import decider_names as decider_names
 from .names import is_decider as is_decider
+from .names import is_downloaded as is_downloaded
 from .names import is_edge as is_edge
 from .oracle import oracle_greedy
 
@@ -28,7 +29,7 @@ def make_decider(policy: str | PolicyLike, world: World, pad_to: int | None = No
     if policy == ORACLE:
         return oracle_greedy
     if not is_decider(policy):
-        raise UnknownPolicy(unknown_name(policy, decider_names()))
+        raise UnknownPolicy(unknown_name(policy, (*decider_names(), *SHIPPED)))
     made = make_policy(policy)
     return None if made is None else make_decide(made, world, pad_to)
 
@@ -102,7 +103,8 @@ def _checked(w: World, rows: Array, given: Any, live: Array, size: int, name: st
     scores = scores[:n]
     if np.isfinite(scores).all():
         return scores
-    wrong = (~np.isfinite(scores[:, :slots]) & live).any(1) | np.isnan(scores[:, slots:]).any(1)
+    stands = ((scores[:, :slots] == -np.inf) | ~live).all(1)  # nothing computed: the last order stands
+    wrong = (~np.isfinite(scores[:, :slots]) & live).any(1) & ~stands | np.isnan(scores[:, slots:]).any(1)
     if wrong.any():
         k = int(np.argmax(wrong))
         user = w.users[rows[k]]

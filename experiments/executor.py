@@ -10,7 +10,7 @@ import signal
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor
 from concurrent.futures import wait as first_of
 from concurrent.futures.process import BrokenProcessPool
@@ -49,59 +49,64 @@ class Failed(NamedTuple):
 
 Outcome = Replication | Failed
 Outcomes = Generator[tuple[Task, Outcome], None, None]
-Execute = Callable[[Sequence[Task], int], Outcomes]
-"""execute(tasks, workers) yields each task once with its outcome, in any order. It is closed early on Ctrl-C."""
+Source = Callable[[], Task | None]
+"""The next task to run; None while there is none before more outcomes are in, and for good when none is out either."""
+Execute = Callable[[Source, int], Outcomes]
+"""execute(source, workers) yields each task of the source once with its outcome, in any order, until the source has
+none and none is out. It is closed early on Ctrl-C."""
 
 AHEAD = 2  # tasks handed out per process: one to work on, one to go on with
 DIED = "its process was killed, as when memory runs out; give it more memory, or fewer users"
 
 
-def run_all(tasks: Sequence[Task], workers: int) -> Outcomes:
+def run_all(source: Source, workers: int) -> Outcomes:
     """In this process if one is enough, else in several."""
-    return in_this_process(tasks) if workers == 1 else in_processes(tasks, workers)
+    return in_this_process(source) if workers == 1 else in_processes(source, workers)
 
 
-def in_this_process(tasks: Sequence[Task], workers: int = 1) -> Outcomes:
+def in_this_process(source: Source, workers: int = 1) -> Outcomes:
     """One after the other, here."""
     del workers
-    for task in tasks:
+    while (task := source()) is not None:
         yield task, run_task(task)
 
 
-def in_processes(tasks: Sequence[Task], workers: int) -> Outcomes:
-    """In processes of their own. Those at work when one dies are run again, each in a process of its own, which tells
-    who it was."""
-    for arm in {id(task.arm): task.arm for task in tasks}.values():
-        _must_travel(arm)
-    waiting, suspects = deque(tasks), list[Task]()
-    while waiting or suspects:
-        alone = bool(suspects)
-        todo = deque([suspects.pop()]) if alone else waiting
-        with _processes(1 if alone else min(workers, len(todo))) as pool:
-            for task, outcome in _results(pool, todo, 1 if alone else workers):
+def in_processes(source: Source, workers: int) -> Outcomes:
+    """In processes of their own. When one dies, the tasks that were out are run again one by one, which tells whose
+    fault it was."""
+    suspects = deque[Task]()
+    while True:
+        alone, died = bool(suspects), False
+        take: Source = (lambda: suspects.popleft() if suspects else None) if alone else source
+        with _processes(1 if alone else workers) as pool:
+            for task, outcome in _results(pool, take, 1 if alone else AHEAD * workers):
                 if outcome is not None:
                     yield task, outcome
                 elif alone:
                     yield task, Failed(f"{task}: {DIED}")
                 else:
+                    died = True
                     suspects.append(task)
+        if not alone and not died:
+            return
 
 
-def _results(
-    pool: ProcessPoolExecutor, todo: deque[Task], workers: int
-) -> Iterator[tuple[Task, Outcome | None]]:
-    """Takes tasks from `todo` and yields their outcomes, None for those that were out when a process died."""
+def _results(pool: ProcessPoolExecutor, take: Source, most: int) -> Iterator[tuple[Task, Outcome | None]]:
+    """Hands out tasks, at most so many at a time, and yields their outcomes; once a process has died it takes no more
+    and yields None for those that were out."""
     futures: dict[Future[Outcome], Task] = {}
     dead = False
-    while futures or (todo and not dead):
-        with _ctrl_c_later():  # the processes start here, and inherit that they leave Ctrl-C to us
-            while todo and not dead and len(futures) < AHEAD * workers:
-                try:
-                    future = pool.submit(run_task, todo[0])
-                except BrokenProcessPool:
-                    dead = True
-                else:
-                    futures[future] = todo.popleft()
+    while True:
+        while not dead and len(futures) < most and (task := take()) is not None:
+            _must_travel(task.arm)
+            try:
+                with _ctrl_c_later():  # processes start here, and inherit that they leave Ctrl-C to us
+                    futures[pool.submit(run_task, task)] = task
+            except BrokenProcessPool:
+                dead = True
+                yield task, None
+        if not futures:
+            return
         for future in first_of(futures, return_when=FIRST_COMPLETED).done:
             task = futures.pop(future)
             try:
@@ -181,6 +186,8 @@ def _end_with_parent() -> None:
 
 
 def _must_travel(arm: Arm) -> None:
+    if isinstance(arm.policy, str):
+        return
     try:
         ForkingPickler.dumps(arm)
     except Exception as error:

@@ -103,6 +103,12 @@ def _ended(outcome: int) -> Callable[[Run], float]:
     return lambda run: _per_person(int(np.count_nonzero(run.records.requests["outcome"] == outcome)), run)
 
 
+def _decisions_per_page(run: Run) -> float:
+    pages = len(run.records.impressions) / run.scenario.server.page_size  # a page may be left halfway
+    decisions = int(run.world.users["inferences"].sum()) or pages
+    return decisions / pages if pages else float("nan")
+
+
 def _stale(run: Run) -> float:
     asked = run.records.impressions
     return _mean((asked["outcome"][(asked["outcome"] & ASKED) != 0] & STALE) != 0)
@@ -138,6 +144,8 @@ METRICS: tuple[Metric, ...] = (
         r.records.impressions["wait_us"] > 0)),
     Metric("inferences", "/person", "phone", "neither", "decisions computed on the phone", lambda r: _per_person(
         r.world.users["inferences"].sum(), r)),
+    Metric("decisions_per_page", "/page", "phone", "neither",
+           "orders computed on the phone per page_size impressions; 1, the cloud's, if none", _decisions_per_page),
     Metric("stale_picks", "share", "phone", "fewer", "picks whose ranking was not ready, of those asked for", _stale),
     Metric("requests", "/person", "server", "fewer", "requests sent, retries included", lambda r: _per_person(
         len(r.records.requests), r)),
@@ -145,6 +153,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("queue_p95_ms", "ms", "server", "fewer", "wait for a worker, 95th percentile", _queue_p95),
     Metric("timeouts", "/person", "server", "fewer", "requests given up by the phone", _ended(TIMED_OUT)),
     Metric("refused", "/person", "server", "fewer", "requests refused, the queue being full", _ended(REFUSED)),
+    Metric("data_mb", "MB/person", "link", "neither", "pages with their embeddings, and models", lambda r: _per_person(
+        r.world.users["data_bytes"].sum() / 1e6, r)),
     Metric("delivered_mb", "MB/person", "link", "neither", "video bytes delivered", lambda r: _per_person(
         r.world.users["delivered"].sum() / 1e6, r)),
     Metric("wasted_mb", "MB/person", "link", "fewer", "delivered and never watched, cancelled ones included",

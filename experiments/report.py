@@ -84,7 +84,7 @@ def read_unfinished(folder: Path) -> SweepResult:
     with tempfile.TemporaryDirectory() as scratch:
         for file in folder.glob(f"{LEDGER}*"):
             shutil.copy(file, scratch)
-        ledger = resume(Path(scratch), code_sha256())
+        ledger = resume(Path(scratch), code_sha256)
         try:
             results, failures = ledger.outcomes()
         finally:

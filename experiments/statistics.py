@@ -165,6 +165,39 @@ def select_best(
     return Selection(tuple(int(i) for i in order), r)
 
 
+class SteadyState(NamedTuple):
+    """The long-run mean of a series, after what the start still coloured was left out."""
+
+    interval: Interval
+    cut: int  # points left out of each replication
+    doubtful: bool  # more than half was: the run is too short to say
+
+
+def steady_state(x: ArrayLike) -> SteadyState:
+    """The steady state of R replications of a series of T points, x (R, T), by MSER-5.
+
+    For questions about a system that never ends, such as a server's load by the minute; a session ends, and all of it
+    counts. The cut is found once, on the mean over replications: cut for each replication by itself, the start's own
+    luck chooses what is kept, which biased a mean by -6.7 %.
+
+    Source: K. P. White, An effective truncation heuristic for bias reduction in simulation output, Simulation 69(6),
+    1997, batches of 5: the cut with the least standard error of what remains. Cuts beyond half are told as doubtful.
+    """
+    values = np.asarray(x, np.float64)
+    if values.ndim != 2 or values.shape[1] < 50 or not np.isfinite(values).all():
+        raise ValueError(f"a series of at least 50 finite points per replication expected, not shape {values.shape}")
+    require_replications(len(values))
+    points = values.shape[1] // 5
+    batch = values[:, : 5 * points].mean(axis=0).reshape(points, 5).mean(axis=1)
+    left = np.arange(points, 0, -1)
+    total, square = (np.cumsum(y[::-1])[::-1] for y in (batch, batch**2))
+    error = (square - total**2 / left) / left**2
+    best = int(np.argmin(error[: points - 5]))  # the last few agree by chance
+    interval = mean_interval(values[:, 5 * best :].mean(axis=1))
+    assert interval is not None
+    return SteadyState(interval, 5 * best, best > points // 2)
+
+
 def _shared_luck(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[float | None, float | None]:
     """(correlation, variance saved) of two arms under common random numbers."""
     var_a, var_b, var_d = (float(x.var(ddof=1)) for x in (a, b, b - a))

@@ -8,7 +8,8 @@ is run, and keyed draws make each result a function of its task alone: the same 
 import hashlib
 import math
 import time
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextone.sim.config import Scenario
+from nextone.sim.scenario import SettingError
 
-from .arms import FRESH, Progress
+from .arms import FRESH, Progress, Task
 from .metrics import METRICS
 from .statistics import MIN_REPLICATIONS, replications_needed
 from .sweep_ledger import Key, Ledger, Result, begin, told
@@ -63,12 +65,12 @@ def resume(
     folder: Path | str, *, workers: int = 1, progress: Progress | None = None, execute: "Execute | None" = None
 ) -> "SweepResult":
     """Go on with the sweep in a folder, from nothing but the folder. Raises SettingError."""
-    return finish(open_ledger(Path(folder), code_sha256()), workers=workers, progress=progress, execute=execute)
+    return finish(open_ledger(Path(folder), code_sha256), workers=workers, progress=progress, execute=execute)
 
 
 def begun(folder: Path, plan: Plan) -> Ledger:
     """The ledger of a new sweep: from here on the folder alone is enough. Loads nothing heavy."""
-    return begin(folder, plan, code_sha256(), first_round(plan))
+    return begin(folder, plan, code_sha256(plan.policies), first_round(plan))
 
 
 def first_round(plan: Plan) -> list[Key]:
@@ -89,38 +91,87 @@ def finish(
     from .sweep_result import read_sweep, save_sweep
 
     started, ran, waited = time.monotonic(), 0, 0.0
-    plan = ledger.plan
     with closing(ledger):
-        while True:
-            results, failures = ledger.outcomes()
-            failed = failed_cells(failures)
-            wanted = wanted_tasks(plan, results, failed)
-            todo = [key for key in wanted if key not in results and key not in failures]
-            if not todo:
-                break
-            ledger.promise(todo)
-            at_work = {key.cell for key in todo}
-            ledger.mark((c, "running", "") for c in sorted(at_work - set(failed)))
-            done, whole = len(wanted) - len(todo), len(wanted)
-            tasks = {plan.task(plan.cells[key.cell], key.policy, key.replication): key for key in todo}
-            asked = time.monotonic()
-            with closing((execute or in_processes)(list(tasks), workers)) as outcomes:
-                for task, outcome in outcomes:
-                    waited += time.monotonic() - asked
-                    _write(ledger, tasks[task], outcome)
-                    done, ran = done + 1, ran + 1
-                    if progress:
-                        progress(done, whole)
-                    asked = time.monotonic()
+        rounds = _Rounds(ledger)
+        asked = time.monotonic()
+        with closing((execute or in_processes)(rounds.next_task, workers)) as outcomes:
+            for task, outcome in outcomes:
                 waited += time.monotonic() - asked
-        states = ((c.number, "failed" if c.number in failed else "done") for c in plan.cells)
-        ledger.mark((c, state, failed.get(c, "")) for c, state in states)
+                rounds.take(task, outcome)
+                ran += 1
+                if progress:
+                    progress(rounds.done, len(rounds.wanted))
+                asked = time.monotonic()
+        waited += time.monotonic() - asked - rounds.own_s
+        rounds.close()
         with told(ledger.folder):
-            save_sweep(ledger.folder, plan, ledger.code, {k: results[k] for k in wanted if k in results}, failed)
+            save_sweep(ledger.folder, ledger.plan, ledger.code, rounds.kept(), rounds.failed)
     wall = time.monotonic() - started
     if effort is not None:
         effort.append(Effort(ran, wall, wall - waited))
     return read_sweep(ledger.folder)
+
+
+class _Rounds:
+    """Where a sweep stands: what is wanted, what has come in, what is still to be handed out."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.own_s = 0.0  # spent in `next_task`
+        self._results, self._failures = ledger.outcomes()
+        self._out: dict[Task, Key] = {}
+        self._todo: deque[Key] = deque()
+        self._plan_round()
+
+    @property
+    def done(self) -> int:
+        return len(self.wanted) - len(self._todo) - len(self._out)
+
+    def next_task(self) -> Task | None:
+        """The next to be run; a new round begins when the last one is in."""
+        started = time.monotonic()
+        if not self._todo and not self._out:
+            self._plan_round()
+        task = None
+        if self._todo:
+            key = self._todo.popleft()
+            plan = self.ledger.plan
+            task = plan.task(plan.cells[key.cell], key.policy, key.replication)
+            self._out[task] = key
+        self.own_s += time.monotonic() - started
+        return task
+
+    def take(self, task: Task, outcome: "Outcome") -> None:
+        """Acknowledge what came of a task."""
+        from .executor import Failed
+
+        key = self._out.pop(task)
+        if isinstance(outcome, Failed):
+            self._failures[key] = outcome.reason
+            self.ledger.failed(key, outcome.reason)
+            self.ledger.mark([(key.cell, "failed", outcome.reason)])
+            return
+        numbers = np.array([outcome.metrics[metric.name] for metric in METRICS])
+        self._results[key] = Result(numbers, outcome.positions, outcome.links_sha256, outcome.catalogue_sha256)
+        self.ledger.done(key, self._results[key])
+
+    def close(self) -> None:
+        """Every cell's last state."""
+        states = ((c.number, "failed" if c.number in self.failed else "done") for c in self.ledger.plan.cells)
+        self.ledger.mark((c, state, self.failed.get(c, "")) for c, state in states)
+
+    def kept(self) -> dict[Key, Result]:
+        """The results that the answer is made of, in order."""
+        return {key: self._results[key] for key in self.wanted if key in self._results}
+
+    def _plan_round(self) -> None:
+        self.failed = failed_cells(self._failures)
+        self.wanted = wanted_tasks(self.ledger.plan, self._results, self.failed)
+        self._todo.extend(k for k in self.wanted if k not in self._results and k not in self._failures)
+        if self._todo:
+            self.ledger.promise(self._todo)
+            cells = sorted({key.cell for key in self._todo} - set(self.failed))
+            self.ledger.mark((c, "running", "") for c in cells)
 
 
 def wanted_tasks(plan: Plan, results: Mapping[Key, Result], failed: Mapping[int, str]) -> list[Key]:
@@ -144,12 +195,18 @@ def failed_cells(failures: Mapping[Key, str]) -> dict[int, str]:
     return found
 
 
-def code_sha256() -> str:
-    """Of the code that results are a function of: two versions' results never meet in one table."""
+def code_sha256(policies: Sequence[str] = ()) -> str:
+    """Of the code and the trained weights that results are a function of: those of two versions never meet in one
+    table. Raises SettingError if the folder of a policy's checkpoint is missing."""
     here = Path(__file__).resolve().parent
-    homes = {name: here.parent / name for name in ("sim", "envs", "policies")}
-    files = [file for home in homes.values() for file in sorted(home.glob("*.py"))]
+    files = [file for name in ("sim", "envs", "policies") for file in sorted((here.parent / name).glob("*.py"))]
     files += [here / f"{name}.py" for name in ("deciding", "metrics", "oracle", "replication")]
+    for name in policies:
+        kind, colon, folder = name.partition(":")
+        weights = Path(folder) if colon else here.parent / "policies" / "checkpoints" / kind
+        if colon and not weights.is_dir():
+            raise SettingError(f"policy {name[:200]!r}: no such folder; give one that holds a checkpoint")
+        files += sorted(file for file in weights.rglob("*") if file.suffix in (".safetensors", ".json"))
     digest = hashlib.sha256()
     for file in files:
         digest.update(f"{file.parent.name}/{file.name}\n".encode() + file.read_bytes())
@@ -216,13 +273,3 @@ def _values(
         if key.cell not in failed and key.replication < FRESH:
             rows.setdefault((key.cell, key.policy), []).append(results[key].metrics)
     return {key: np.array(x) for key, x in rows.items()}
-
-
-def _write(ledger: Ledger, key: Key, outcome: "Outcome") -> None:
-    from .executor import Failed
-
-    if isinstance(outcome, Failed):
-        ledger.failed(key, outcome.reason)
-    else:
-        numbers = np.array([outcome.metrics[metric.name] for metric in METRICS])
-        ledger.done(key, Result(numbers, outcome.positions, outcome.links_sha256, outcome.catalogue_sha256))

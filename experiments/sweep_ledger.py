@@ -7,8 +7,9 @@ none. What the ledger says can be asked of it with any SQLite tool:
 """
 
 import hashlib
+import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -120,7 +121,7 @@ def begin(folder: Path, plan: Plan, code: str, keys: Iterable[Key]) -> Ledger:
         raise SettingError(f"--out {str(folder)!r} holds a sweep already; give --resume {folder}, or another folder")
     with told(folder):
         db = _connect(path)
-        text = plan.to_json()
+        text = json.dumps(plan.record())
         with db:
             db.execute("BEGIN IMMEDIATE")
             for statement in TABLES.split(";"):
@@ -136,8 +137,10 @@ def begin(folder: Path, plan: Plan, code: str, keys: Iterable[Key]) -> Ledger:
     return Ledger(folder, plan, code, db)
 
 
-def resume(folder: Path, code: str) -> Ledger:
-    """The ledger in a folder. Raises SettingError if there is none, if it is damaged, in use, or of other code."""
+def resume(folder: Path, code_of: Callable[[Sequence[str]], str]) -> Ledger:
+    """The ledger in a folder; code_of(policies): the digest of today's code.
+
+    Raises SettingError if there is none, if it is damaged, in use, or of other code."""
     path = folder / NAME
     if not path.is_file():
         raise SettingError(f"--resume {str(folder)!r}: holds no sweep ({NAME} is missing); give the --out of one")
@@ -154,12 +157,14 @@ def resume(folder: Path, code: str) -> Ledger:
         code_then, text = about.get("code", ""), about.get("plan", "")
         if about.get("format") != str(FORMAT) or about.get("digest") != _digest(code_then, text).hex():
             raise sqlite3.DatabaseError("its plan is damaged")
+        plan = Plan.from_record(json.loads(text))
+        code = code_of(plan.policies)
         if code_then != code:
             raise SettingError(
                 f"--resume {str(folder)!r}: begun by other code of nextone ({code_then[:12]}, this is {code[:12]}); "
                 "finish it with that, or begin a new one"
             )
-        return Ledger(folder, Plan.from_json(text), code, db)
+        return Ledger(folder, plan, code, db)
 
 
 @contextmanager

@@ -4,12 +4,11 @@ Loads nothing of the compiled model: the plan is in the ledger (`sweep_ledger.py
 A cell is a scenario; cell by cell the same people with the same luck live in it, under each policy.
 """
 
-import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -18,10 +17,10 @@ from nextone.sim.scenario import SettingError, nearest, read_toml, scenario_toml
 
 from .arms import BASELINE_POLICY, Arm, Engine, Task, check_run, words
 from .metrics import METRICS, Metric
-from .names import resolve_policy
+from .names import check_name
 from .statistics import MIN_REPLICATIONS
 
-MAX_CELLS = 10_000
+MAX_CELLS = 2_048
 Servers = Literal["same", "per_cell"]
 
 
@@ -110,19 +109,19 @@ class Plan:
     def window(self) -> str:
         return f"{self.days:g} days" if self.days is not None else f"{self.minutes:g} min"
 
-    def to_json(self) -> str:
-        """Reads back equal by `from_json`."""
+    def record(self) -> dict[str, Any]:
+        """As JSON says it; reads back equal by `from_record`."""
         told = {f.name: getattr(self, f.name) for f in fields(self)}
         told |= {
             "base": scenario_toml(self.base, comments=False),
             "cells": [[list(cell.settings), cell.default, cell.asked] for cell in self.cells],
             "half_width": str(self.half_width),
         }
-        return json.dumps(told, sort_keys=True)
+        told["policies"] = list(self.policies)
+        return told
 
     @classmethod
-    def from_json(cls, text: str) -> "Plan":
-        told: dict[str, Any] = json.loads(text)
+    def from_record(cls, told: Mapping[str, Any]) -> "Plan":
         base = Scenario.model_validate(tomllib.loads(told["base"]))
         window = told["minutes"], told["days"], told["servers"]
         cells = tuple(
@@ -130,7 +129,7 @@ class Plan:
             for k, (settings, default, asked) in enumerate(told["cells"])
         )
         known = {"base": base, "cells": cells, "policies": tuple(told["policies"])}
-        return cls(**(told | known | {"half_width": HalfWidth.parse(told["half_width"])}))
+        return cls(**(dict(told) | known | {"half_width": HalfWidth.parse(told["half_width"])}))
 
 
 @dataclass(frozen=True)
@@ -158,7 +157,7 @@ def plan_of(asked: Question, base: Scenario) -> Plan:
     names = asked.policies or (BASELINE_POLICY,)
     if len(set(names)) < len(names):
         raise SettingError(f"policy {next(n for n in names if names.count(n) > 1)!r} is given twice; give it once")
-    policies = tuple(resolve_policy(name, base) if ":" not in name else name for name in names)
+    policies = tuple(map(check_name, names))
     metric = asked.metric or "watch_s"
     known = tuple(m.name for m in METRICS)
     if metric not in known:
@@ -237,28 +236,22 @@ def _cells(
             + (f" (given: {', '.join(kinds)})" if kinds else "")
         )
     lists = {"grid": _grid, "cells": _listed, "sobol": _sampled}[kinds[0]](asked, seed)
-    found: dict[str, Cell] = {}
     first = _scenario(base, (), minutes, days, servers)
     listed: list[tuple[tuple[str, ...], Scenario]] = []
-    for settings in lists:
-        if len(listed) >= MAX_CELLS:
-            raise SettingError(f"a sweep of more than {MAX_CELLS:,} cells; ask for fewer")
+    asked_for = list(islice(lists, MAX_CELLS + 1))
+    if len(asked_for) > MAX_CELLS:
+        raise SettingError(f"a sweep of more than {MAX_CELLS:,} cells; ask for fewer")
+    for settings in asked_for:
         try:
             scenario = _scenario(base, settings, minutes, days, servers)
         except SettingError as error:
             raise SettingError(f"cell {' '.join(settings)}: {error}") from None
         listed.append((settings, scenario))
     names = list(dict.fromkeys(text.partition("=")[0].strip() for settings, _ in listed for text in settings))
-    worlds = [scenario for _, scenario in listed]
-    if first not in worlds:
-        worlds.insert(0, first)
-    asked_for = {scenario_toml(scenario, comments=False) for _, scenario in listed}
-    for scenario in worlds:
-        key = scenario_toml(scenario, comments=False)
-        if key not in found:
-            settings = tuple(f"{name}={setting_text(_value(scenario, name))}" for name in names)
-            found[key] = Cell(len(found), settings, scenario, scenario == first, key in asked_for)
-    yield from found.values()
+    worlds = dict.fromkeys(scenario for _, scenario in listed)
+    for number, scenario in enumerate(worlds if first in worlds else (first, *worlds)):
+        settings = tuple(f"{name}={setting_text(_value(scenario, name))}" for name in names)
+        yield Cell(number, settings, scenario, scenario == first, scenario in worlds)
 
 
 def _grid(asked: Question, seed: int) -> Iterator[tuple[str, ...]]:

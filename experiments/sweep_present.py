@@ -53,25 +53,28 @@ def best_text(result: SweepResult) -> str:
     best, metric = result.best, result.plan.objective
     if best is None:
         return f"No best cell: neither more nor less of {metric.name} is better, or it is undefined somewhere."
-    near = f"within {best.indifference:.3g} {metric.unit} of the best"
+    near, sure = f"within {best.indifference:.3g} {metric.unit} of the best", f"probability >= {best.probability:.0%}"
     if best.settled:
-        text = f"Best {metric.name}: {arm_text(best.arm)}; it is {near} with probability >= {best.probability:.0%} (Kim and Nelson, n = {best.replications})."
-    else:
         text = (
-            f"Best {metric.name} so far: {arm_text(best.arm)}; the budget ended with {len(best.contenders)} in the race. "
-            f"With probability >= {best.probability:.0%} one of these is {near}: {'; '.join(map(arm_text, best.contenders[:8]))}"
-            + (" ..." if len(best.contenders) > 8 else ".")
+            f"Best {metric.name}: {arm_text(best.arm)}; with {sure} it is {near} (Kim and Nelson, {best.replications} "
+            "replications)."
         )
-    if best.fresh is not None:
-        text += f" On fresh seeds: {mean_and_half(best.fresh.mean, best.fresh.high - best.fresh.mean)} {metric.unit} (n = {best.fresh.n})"
-        for d, against in (
-            (best.fresh_against_baseline, result.plan.baseline),
-            (best.fresh_against_default, "the default cell"),
-        ):
-            if d is not None:
-                text += f", {difference_cell(d, metric).plain.split('×')[0].strip()} % against {against}"
-        text += "."
-    return text
+    else:
+        some = "; ".join(map(arm_text, best.contenders[:8])) + ("; ..." if len(best.contenders) > 8 else "")
+        text = (
+            f"Best {metric.name} so far: {arm_text(best.arm)}; the budget ended with "
+            f"{len(best.contenders)} in the race: "
+            f"with {sure} one of them is {near}: {some}."
+        )
+    if best.fresh is None:
+        return text
+    own = mean_and_half(best.fresh.mean, best.fresh.high - best.fresh.mean)
+    text += f" On fresh seeds: {own} {metric.unit} (n = {best.fresh.n})"
+    others = (best.fresh_against_baseline, result.plan.baseline), (best.fresh_against_default, "the default cell")
+    for d, whom in others:
+        if d is not None:
+            text += f", {difference_cell(d, metric).plain.split('×')[0].strip()} % against {whom}"
+    return text + "."
 
 
 def arm_text(arm: SweepArm) -> str:

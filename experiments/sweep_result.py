@@ -4,7 +4,7 @@ Kept as two Parquet files that explain and can repeat themselves, a row for each
 `results.parquet` with the swept settings and every metric, `positions.parquet` with valid play by position in the page.
 """
 
-import json
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from nextone import __version__
+from nextone import SEMANTICS, __version__
 from nextone.sim.scenario import SettingError, scenario_toml
 
 from .arms import FRESH
@@ -29,8 +29,9 @@ RESULTS, POSITIONS = "results.parquet", "positions.parquet"
 OBJECTIVES = (("watch_s", "more"), ("requests", "fewer"), ("wasted_mb", "fewer"))
 """What is weighed against each other: people's time, the servers' cost, wasted bytes."""
 METHOD = (
-    "Student t over independent replications; differences paired under keyed common random numbers; replications added "
-    "until the half-width is met or the budget ends; best arm by Kim and Nelson's procedure, re-estimated on fresh seeds"
+    "Student t over independent replications; differences paired under keyed common random numbers; replications "
+    "added until the half-width is met or the budget ends; best arm by Kim and Nelson's procedure, re-estimated on "
+    "fresh seeds"
 )
 
 
@@ -136,6 +137,8 @@ class SweepResult:
     def pareto(self) -> tuple[SweepArm, ...]:
         """Arms that no other beats in watch time, requests and wasted bytes at once (by their means), in order."""
         arms = self.arms
+        if not arms:
+            return ()
         signs = np.array([1.0 if better == "more" else -1.0 for _, better in OBJECTIVES])
         means = np.array([[self.of(arm, name).mean() for name, _ in OBJECTIVES] for arm in arms]) * signs
         beaten = [((means >= own).all(axis=1) & (means > own).any(axis=1)).any() for own in means]
@@ -173,8 +176,9 @@ def save_sweep(
     alone: no times, no machine, no number of workers."""
     kept = {key: result for key, result in sorted(results.items()) if key.cell not in failed}
     record = {
-        "kind": "nextone sweep", "plan": json.loads(plan.to_json()), "failed": {str(k): v for k, v in failed.items()},
-        "version": __version__, "code_sha256": code, "method": METHOD, "generator": "Philox4x32-10, keyed",
+        "kind": "nextone sweep", "plan": plan.record(), "failed": {str(k): v for k, v in failed.items()},
+        "version": __version__, "semantics": SEMANTICS, "code_sha256": code, "method": METHOD,
+        "generator": "Philox4x32-10, keyed",
         "units": {m.name: m.unit for m in METRICS}, "meanings": {m.name: m.meaning for m in METRICS},
     }  # fmt: skip
     paths = [folder / POSITIONS, folder / RESULTS]
@@ -188,7 +192,7 @@ def read_sweep(folder: Path | str) -> SweepResult:
     folder = Path(folder)
     if not (folder / RESULTS).exists():
         raise SettingError(
-            f"{str(folder)!r} holds no finished sweep ({RESULTS} is missing); go on with nextone sweep --resume {folder}"
+            f"{str(folder)!r} holds no finished sweep ({RESULTS} is missing); go on with --resume {folder}"
         )
     table, record = read_record(folder / RESULTS)
     places, again = read_record(folder / POSITIONS)
@@ -196,7 +200,7 @@ def read_sweep(folder: Path | str) -> SweepResult:
         raise SettingError(
             f"{str(folder)!r}: {RESULTS} and {POSITIONS} are not of one sweep; write them again with --resume {folder}"
         )
-    plan = Plan.from_json(json.dumps(record["plan"]))
+    plan = Plan.from_record(record["plan"])
     numbers = np.column_stack([table[m.name].to_numpy() for m in METRICS])
     page = int(max(places["position"].to_numpy(), default=0)) + 1
     values: dict[tuple[int, str], Any] = {}
@@ -238,6 +242,7 @@ def _results_table(plan: Plan, code: str, results: Mapping[Key, Result]) -> pa.T
     columns |= {
         "seed": pa.array([plan.seed] * len(results), pa.uint64()),
         "version": pa.array([__version__] * len(results), pa.string()),
+        "semantics": pa.array([SEMANTICS] * len(results), pa.int32()),
         "code_sha256": pa.array([code] * len(results), pa.string()),
         "scenario_sha256": pa.array([digests[key.cell] for key in results], pa.string()),
         "links_sha256": pa.array([result.links_sha256 for result in results.values()], pa.string()),
@@ -263,8 +268,6 @@ def _positions_table(plan: Plan, results: Mapping[Key, Result]) -> pa.Table:
 
 def scenario_sha256(cell: Cell) -> str:
     """Of the cell's whole scenario as text."""
-    import hashlib
-
     return hashlib.sha256(scenario_toml(cell.scenario, comments=False).encode()).hexdigest()
 
 

@@ -69,7 +69,7 @@ def sweep(
     if resume is not None:
         if file or out or users is not None or settings or scenario or options != Question():
             raise SettingError("--resume goes on with what its folder says; give nothing else but --workers")
-        ledger = open_ledger(resume, code_sha256())
+        ledger = open_ledger(resume, code_sha256)
     else:
         question, base = _asked(file, options, settings, users, scenario)
         folder = out or Path("results/sweep")

@@ -27,6 +27,8 @@ ONLY_IN = {
     # people_figures: figures of a log share nothing with those of a comparison; the phone's screen needs text
     "matplotlib": ("experiments/figures.py", "experiments/people_figures.py", "envs/screen.py", *GALLERY),
     "seaborn": ("experiments/figures.py", "experiments/people_figures.py", *GALLERY),
+    "onnxruntime": ("policies/engines.py",),
+    "MNN": ("policies/engines.py",),
     "typer": ("nextone/cli",),
 }
 NEVER = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "imp"}
