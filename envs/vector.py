@@ -269,7 +269,7 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
 
     def _told(self, components: NDArray[Any], shown: NDArray[Any], mask: NDArray[np.bool_]) -> dict[str, Any]:
         """What the step brought, for the rows of the mask."""
-        parts: dict[str, Any] = {name: components[:, k] * mask for k, name in enumerate(COMPONENTS)}
+        parts: dict[str, Any] = dict(zip(COMPONENTS, components.T * mask, strict=True))
         parts |= {f"_{name}": mask.copy() for name in COMPONENTS}
         return {
             "components": parts, "_components": mask.copy(),
