@@ -20,9 +20,9 @@ from nextone.sim.config import FEEDBACK, TIERS
 from nextone.sim.kernel import kernel
 from nextone.sim.network import offline
 from nextone.sim.player import content_us, preload_size
-from nextone.sim.pool import live_slots
+from nextone.sim.pool import live_slots, rankable
 from nextone.sim.request import candidate_in
-from nextone.sim.state import BACKOFF, COMPLETE, DEAD, IDLE, LONG, PXTR, READY, SKIP, VALID
+from nextone.sim.state import BACKOFF, COMPLETE, IDLE, LONG, PREVIOUS, PXTR, READY, SKIP, VALID
 from nextone.sim.watching import outcome_of
 
 # KIR's groups of features.
@@ -104,7 +104,7 @@ CANDIDATE = (
     Feature("diff_position", REAL_TIME, "impressions", COUNT, "since its counterpart: 1 for the newest"),
     Feature("same_tag", REAL_TIME, "", FLAG, "its counterpart has a tag of its own"),
 )  # fmt: skip
-"""Columns of a candidate; an empty slot is all zero.
+"""Columns of a candidate; a slot that is empty, or not for the phone's version of the model, is all zero.
 
 Its counterpart is the newest past impression with a tag of its own, or the newest if there is none; without a past,
 columns about it are zero. Source: CIKM 2022, crossing features of watched and candidate (one pair for each candidate).
@@ -120,6 +120,7 @@ HISTORY = (
     Feature("skip", REAL_TIME, "", FLAG, "left within 2 s"),
     *(Feature(kind, REAL_TIME, "", FLAG, f"feedback: {kind}") for kind in FEEDBACK),
     Feature("since", REAL_TIME, "s", _log(MOST_S), "since it took the screen"),
+    Feature("encoded", REAL_TIME, "", FLAG, "perceived: a model's encoder has taken it in"),
     Feature("position", REAL_TIME, "impressions", COUNT, "its position in the page"),
     *KIND_OF_VIDEO,
     *PREDICTED,
@@ -142,6 +143,7 @@ CONTEXT = (
     Feature("requested", DEVICE, "", FLAG, "a request for a page is under way, or is to be retried"),
     Feature("page_waits", DEVICE, "", FLAG, "a page waits beside the pool"),
     Feature("may_ask", DEVICE, "", FLAG, "a page may be asked for"),
+    Feature("old_model", DEVICE, "", FLAG, "ranks with the model's version before the current one"),
     Feature("software_decoder", DEVICE, "", FLAG, "no hardware decoder"),
     *(Feature(f"tier_{tier}", DEVICE, "", FLAG, f"phone: {tier.replace('_', ' ')}") for tier in TIERS),
 )  # fmt: skip
@@ -168,7 +170,7 @@ class Observation(NamedTuple):
     candidates: NDArray[np.float32]  # (N, P, Fc)
     history: NDArray[np.float32]  # (N, H, Fh), newest first
     context: NDArray[np.float32]  # (N, Fx)
-    mask: NDArray[np.bool_]  # (N, P): slots that hold a video
+    mask: NDArray[np.bool_]  # (N, P): slots that hold a video, with embeddings for the phone's version of the model
 
 
 def empty_observation(n: int, p: int, h: int) -> Observation:
@@ -242,8 +244,8 @@ def observe_pool(p, user, pool, videos, known, known_as, candidates, mask):
     arrived_us, age = np.int64(-1), np.float32(0.0)
     for k in range(len(pool)):
         slot, row = pool[k], candidates[k]
-        mask[k] = slot.rank != DEAD
-        if slot.rank == DEAD:
+        mask[k] = rankable(user, slot)
+        if not mask[k]:
             row[:] = 0.0
             continue
         if known_as[k] != candidate_in(slot):
@@ -284,7 +286,9 @@ def observe_history(user, on_screen, ring, videos, known, known_to, history):
     for k in range(count):
         for column in range(history.shape[1]):
             history[k, column] = known[at, column]
-        history[k, H.since] = log_seconds(((now_ms - np.int64(ring[last - at].start_ms)) & 0xFFFFFFFF) * 1000)
+        since_ms = (now_ms - np.int64(ring[last - at].start_ms)) & 0xFFFFFFFF
+        history[k, H.since] = log_seconds(since_ms * 1000)
+        history[k, H.encoded] = since_ms >= np.int64(ring[last - at].encoded_ms)
         at = at + 1 if at < last else 0
     for k in range(count, len(history)):
         history[k, :] = 0.0
@@ -320,7 +324,7 @@ def observe_crossings(history, newest_of, candidates, mask):
 
 @kernel
 def observe_past(past, video, row):
-    """One past impression (Fh,), but for how long ago it was."""
+    """One past impression (Fh,), but for how long ago it was and whether it is encoded."""
     play_us, duration_us = np.int64(past.play_ms) * 1000, video.duration_us // 1000 * 1000
     outcome = outcome_of(play_us, duration_us)  # both known to the millisecond
     observe_kind(video, past.pxtr, row, H.pevtr, H.duration)
@@ -359,6 +363,7 @@ def observe_context(p, user, pool, row):
     row[X.requested] = IDLE < user.request_state <= BACKOFF  # sent, lost or on its way: the phone cannot tell
     row[X.page_waits] = user.request_state == READY
     row[X.may_ask] = user.request_state == IDLE
+    row[X.old_model] = user.model == PREVIOUS
     row[X.software_decoder] = user.software_decoder
     row[X.tier_android_low + user.tier] = 1.0
 

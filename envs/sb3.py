@@ -23,7 +23,8 @@ class NextOneVecEnv(VecEnv):
     """N people for stable-baselines3. The environment must reset itself in the same step.
 
     A finished episode's info has terminal_observation, TimeLimit.truncated, and episode: r (return), l (steps), t
-    (seconds since this was made) and the episode's total of each reward component.
+    (seconds since this was made) and the episode's total of each reward component. `moved` is the last step as the
+    native environment tells it.
     """
 
     def __init__(self, env: NextOneVectorEnv) -> None:
@@ -55,7 +56,7 @@ class NextOneVecEnv(VecEnv):
 
     def step_wait(self) -> tuple[Any, NDArray[Any], NDArray[Any], list[dict[str, Any]]]:
         """Observations, rewards float32, dones, infos."""
-        moved = self.env.advance(self._actions)
+        moved = self.moved = self.env.advance(self._actions)
         self._totals += moved.components
         self._return += moved.reward
         self._steps += 1

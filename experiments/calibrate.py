@@ -22,7 +22,7 @@ from nextone.sim.state import Array
 
 from .facts import facts, outcomes, sum_up
 from .play_fit import MATCH, PLAY, RANDOM, Fit, Moments, PlayModel, fit_plays, fitted_facts, get, limits
-from .thinning import BLOCK, Fortnight, simulate_fortnight, thin
+from .thinning import BLOCK, DAYS, Fortnight, pool_of, session_facts, simulate_fortnight, thin
 from .user_log import UserLog, UserLogError
 
 PEOPLE, ROUNDS, DRAWS = 1_000, 2, 200
@@ -62,9 +62,10 @@ class Calibration(NamedTuple):
 
 def calibrate(
     log: UserLog, scenario: Scenario | None = None, *, published: dict[str, float] | None = None, people: int = PEOPLE,
-    rounds: int = ROUNDS, seed: int = 0, progress: Callable[[int, int], None] | None = None,
+    rounds: int = ROUNDS, days: float = DAYS, seed: int = 0, progress: Callable[[int, int], None] | None = None,
 ) -> Calibration:  # fmt: skip
-    """Fit the scenario's people to a log. published: facts from elsewhere, by name (see KUAIRAND).
+    """Fit the scenario's people to a log. published: facts from elsewhere, by name (see KUAIRAND). days: that simulated
+    people live.
 
     A pure function of its arguments. Raises UserLogError if the log cannot identify the play times."""
     scenario, known = with_settings(scenario or Scenario(), catalogue_settings(log)), published or {}
@@ -85,7 +86,7 @@ def calibrate(
                 one[name] += error * z
     parameters = (*PLAY, MATCH) if RANDOM[0] in known else PLAY
     moments, missing = moments_of(told, resampled)
-    pool = REAL_VIDEOS if scenario.catalogue.kind == "kuairand" else min(log.videos, scenario.catalogue.videos, 20_000)
+    pool = pool_of(scenario, log)
     steps = (rounds + 1) * (people // BLOCK + 1)
     done = 0
 
@@ -96,13 +97,13 @@ def calibrate(
             progress(min(done, steps), steps)
 
     for _ in range(rounds):
-        lived = simulate_fortnight(scenario, people, seed, pool=pool, progress=step)
+        lived = simulate_fortnight(scenario, people, seed, days, pool, progress=step)
         dense, row = thin(lived, np.full(1, DENSE_ROWS), seed)
         model = PlayModel(scenario, dense, lived.latent[row], parameters, seed)
         fit = fit_plays(model, moments, model.start())
         scenario = with_settings(scenario, settings_of(scenario, model.settings(fit.x) | person_settings(told)))
         step()
-    lived = simulate_fortnight(scenario, people, seed, pool=pool, progress=step)  # feedback follows from plays
+    lived = simulate_fortnight(scenario, people, seed, days, pool, progress=step)  # feedback follows from plays
     needed, rest = needed_rates(told, lived, scenario), session_settings(known, lived, scenario)
     settings = model.settings(fit.x) | person_settings(told) | feedback_settings(told, needed) | rest
     scenario = with_settings(scenario, settings_of(scenario, settings))
@@ -259,18 +260,6 @@ def session_settings(known: dict[str, float], lived: Fortnight, scenario: Scenar
         wanted_h = max(24 / known["sessions a day"] - open_h, 0.5)
         found["sessions.gap_hours"] = max(s.gap_hours * wanted_h / max(cycle_h - open_h, 0.5), 0.51)
     return found
-
-
-def session_facts(log: UserLog) -> dict[str, float]:
-    """Means of sessions, of a log that has them: every impression of a session must then be in it."""
-    if log.session is None or not (log.session >= 0).any():
-        return {}
-    sessions = len(np.unique(log.session[log.session >= 0]))
-    days = max(float(log.time_ms.max() - log.time_ms.min()) / 86_400e3, 1.0)
-    return {
-        "impressions a session": float((log.session >= 0).sum()) / sessions,
-        "sessions a day": sessions / log.users / days,
-    }
 
 
 def spread_of_fit(

@@ -12,8 +12,10 @@ from typing import Literal, NamedTuple, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from nextone.sim.config import Scenario, Section
 from nextone.sim.scenario import bounds
+
+from .domain import domain_of, entries, fields
+from .fit_file import load_fit
 
 MARK = "<!-- written by python -m nextone.experiments.claims: do not edit below -->"
 MEASURED_IN = ("KuaiRand", "pam2025", "bts", "sabre", "encodings")
@@ -33,20 +35,19 @@ class Parameter(NamedTuple):
     value: str
     unit: str
     range: str
+    domain: str  # within which claims hold
     basis: str
     source: str
 
 
 def parameters() -> Iterator[Parameter]:
     """Every field of the scenario, in order."""
-    for section, info in Scenario.model_fields.items():
-        model = info.annotation
-        assert isinstance(model, type) and issubclass(model, Section)
-        for name, field in model.model_fields.items():
-            extra = field.json_schema_extra
-            assert isinstance(extra, dict)
-            unit, source = str(extra["unit"]), str(extra["source"])
-            yield Parameter(f"{section}.{name}", _value(field), unit, _range(field), basis(source), source)
+    draws = load_fit(None).draws
+    for name, field in fields():
+        extra = field.json_schema_extra
+        assert isinstance(extra, dict)
+        unit, source = str(extra["unit"]), str(extra["source"])
+        yield Parameter(name, _value(field), unit, _range(field), _domain(name, field, draws), basis(source), source)
 
 
 def basis(source: str) -> str:
@@ -69,9 +70,9 @@ def claims_markdown() -> str:
             "",
             f"{meaning[0].upper()}{meaning[1:]}.",
             "",
-            "| parameter | default | unit | range | where from |",
-            "|---|---|---|---|---|",
-            *(f"| `{p.name}` | {p.value} | {p.unit} | {p.range} | {p.source} |" for p in of_kind),
+            "| parameter | default | unit | accepted | claims hold within | where from |",
+            "|---|---|---|---|---|---|",
+            *(f"| `{p.name}` | {p.value} | {p.unit} | {p.range} | {p.domain} | {p.source} |" for p in of_kind),
         ]
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
@@ -80,6 +81,14 @@ def claims_markdown() -> str:
 def _value(field: FieldInfo) -> str:
     value = field.default
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _domain(name: str, field: FieldInfo, draws: tuple[dict[str, float], ...]) -> str:
+    """Of each entry of a list, once if they are alike."""
+    if isinstance(field.default, str):
+        return _range(field) if get_origin(field.annotation) is Literal else "traces that `validate` was run with"
+    each = [str(domain_of(entry, name, field, draws)) for entry, _ in entries(name, field.default)]
+    return ", ".join(each[:1] if len(set(each)) == 1 else each)
 
 
 def _range(field: FieldInfo) -> str:

@@ -5,53 +5,27 @@ the scenario, the policy and the keys of its draws, so the result does not depen
 finishes first. Called by `nextone compare` and, with policies of one's own, from Python.
 """
 
-import math
-import multiprocessing
-import os
-import re
-import signal
-import threading
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
-from functools import cached_property
-from multiprocessing.connection import wait
-from multiprocessing.reduction import ForkingPickler
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nextone import __version__
 from nextone.policies.base import PolicyLike
-from nextone.policies.names import TRAINED, make_policy
 from nextone.sim.config import Scenario
-from nextone.sim.scenario import SettingError, nearest, with_settings
-from nextone.sim.traces import TraceError
+from nextone.sim.scenario import SettingError
 
-from .deciding import decider_names, is_decider
-from .metrics import METRICS, Metric
-from .replication import run_replication
-from .statistics import Interval, PairedDifference, mean_interval, paired, require_replications
-
-BASELINE_POLICY = "cloud_only"
-MAX_REPLICATIONS = 10_000
-Engine = Literal["event", "batch"]
-Progress = Callable[[int, int], None]
-
-
-class RunFailed(RuntimeError):
-    """A replication failed; the message names its arm, replication and seed."""
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One column of the comparison: a label, a policy (a name, or one of your own), and the world it meets."""
-
-    label: str
-    policy: str | PolicyLike
-    scenario: Scenario
+from .arms import BASELINE_POLICY as BASELINE_POLICY
+from .arms import Arm, Engine, Progress, Task, check_run, with_the_same_servers
+from .arms import parse_arm as parse_arm
+from .executor import Failed, run_all
+from .executor import RunFailed as RunFailed
+from .metrics import METRICS, Metric, shares
+from .names import resolve_policy
+from .statistics import Interval, PairedDifference, mean_interval, paired
 
 
 @dataclass(frozen=True, repr=False)
@@ -65,6 +39,7 @@ class Comparison:
     minutes: float | None
     days: float | None
     engine: Engine
+    positions: NDArray[np.int64]  # (A, R, P, 2) by position in the page: impressions, and valid plays among them
     version: str = __version__
 
     @property
@@ -87,6 +62,11 @@ class Comparison:
         nothing: tuple[PairedDifference | None, ...] = (None,) * len(self.metrics)
         return nothing, *(tuple(map(paired, base, arm.T)) for arm in self.values[1:])
 
+    @cached_property
+    def valid_play_by_position(self) -> tuple[tuple[Interval | None, ...], ...]:
+        """[arm][position in the page]: share of valid plays; None where some replication has no impression there."""
+        return tuple(tuple(map(mean_interval, shares(arm).T)) for arm in self.positions)
+
     def __str__(self) -> str:
         """The table, as `nextone compare` prints it."""
         from rich.console import Console
@@ -101,33 +81,6 @@ class Comparison:
     def window(self) -> str:
         """`60 min` or `2 days`, for titles."""
         return f"{self.days:g} days" if self.days is not None else f"{self.minutes:g} min"
-
-
-def resolve_policy(name: str, scenario: Scenario) -> str:
-    """The policy of that name; the one place where names are looked up.
-
-    Raises SettingError with the nearest name, CheckpointError if `rl:DIR` holds none for this scenario."""
-    if not is_decider(name):
-        raise SettingError(f"unknown policy {name[:60]!r}{nearest(name, decider_names())}")
-    if name.startswith(TRAINED):
-        make_policy(name, scenario)
-    return name
-
-
-def parse_arm(text: str, base: Scenario) -> Arm:
-    """`small=cloud_only server.page_size=2 server.workers=8`: label, policy and settings over the base scenario."""
-    first, *settings = _words(text)
-    label, equals, policy = first.partition("=")
-    if not equals or not re.fullmatch(r"[\w.+-]{1,40}", label):
-        raise SettingError(
-            f"arm {text[:60]!r} must read 'label=policy section.field=value ...', the label 1 to 40 letters, digits "
-            "or . + - _; for example 'small=cloud_only server.page_size=2'"
-        )
-    try:
-        world = with_settings(base, settings)
-        return Arm(label, resolve_policy(policy, world), world)
-    except SettingError as error:
-        raise SettingError(f"arm {label!r}: {error}") from None
 
 
 def compare(
@@ -156,19 +109,27 @@ def compare(
     if len(set(labels)) < len(labels):
         twice = next(label for label in labels if labels.count(label) > 1)
         raise SettingError(f"two arms are called {twice!r}; give each its own label")
-    arms = _with_the_same_servers(arms, minutes, days)
+    arms = with_the_same_servers(arms, minutes, days)
     tasks = [
         Task(arm, seed, replication, minutes, days, engine) for replication in range(replications) for arm in arms
     ]
+    pages = max(arm.scenario.server.page_size for arm in arms)
     values = np.full((len(arms), replications, len(METRICS)), np.nan)
-    position = {arm.label: index for index, arm in enumerate(arms)}
-    with closing(_run_all(tasks, workers)) as rows:  # closed at once on Ctrl-C, so that no process outlives us
-        for done, (task, row) in enumerate(rows, start=1):
-            values[position[task.arm.label], task.replication] = row
+    positions = np.zeros((len(arms), replications, pages, 2), np.int64)
+    index = {arm.label: a for a, arm in enumerate(arms)}
+    source = partial(next, iter(tasks), None)
+    with closing(run_all(source, workers)) as outcomes:  # closed at once on Ctrl-C, so that no process outlives us
+        for done, (task, outcome) in enumerate(outcomes, start=1):
+            if isinstance(outcome, Failed):
+                raise outcome.raised()
+            place = index[task.arm.label], task.replication
+            values[place] = [outcome.metrics[metric.name] for metric in METRICS]
+            positions[place][: len(outcome.positions)] = outcome.positions
             if progress:
                 progress(done, len(tasks))
     values.setflags(write=False)
-    return Comparison(tuple(arms), METRICS, values, seed, minutes, days, engine)
+    positions.setflags(write=False)
+    return Comparison(tuple(arms), METRICS, values, seed, minutes, days, engine, positions)
 
 
 def compare_policies(
@@ -199,154 +160,3 @@ def compare_policies(
         workers=workers,
         progress=progress,
     )
-
-
-def check_run(
-    *,
-    replications: int = 10,
-    minutes: float | None = None,
-    days: float | None = None,
-    seed: int = 0,
-    workers: int = 1,
-) -> None:
-    """Raises TooFewReplications or SettingError for a run that cannot or must not be made."""
-    require_replications(replications)
-    if replications > MAX_REPLICATIONS:
-        raise SettingError(f"replications={replications} must be <= {MAX_REPLICATIONS}; intervals shrink with its root")
-    if minutes is not None and days is not None:
-        raise SettingError("minutes and days are both given; give one window")
-    for name, value, most in (("minutes", minutes, 1440.0), ("days", days, 366.0)):
-        if value is not None and not 0 < value <= most:
-            raise SettingError(f"{name}={value:g} must be > 0 and <= {most:g}; the default is 60 minutes")
-    if not 0 <= seed < 2**63:
-        raise SettingError(f"seed={seed} must be >= 0 and < 2**63; any such number will do")
-    if not 1 <= workers <= 1024:
-        raise SettingError(f"workers={workers} must be >= 1 and <= 1024; processes to use, at most one per core helps")
-
-
-@dataclass(frozen=True)
-class Task:
-    """One arm in one replication."""
-
-    arm: Arm
-    seed: int
-    replication: int
-    minutes: float | None
-    days: float | None
-    engine: Engine
-
-    def __str__(self) -> str:
-        return f"arm {self.arm.label!r}, replication {self.replication}, seed {self.seed}"
-
-
-def run_task(task: Task) -> tuple[float, ...]:
-    """One number per metric, in the order of METRICS, NaN where undefined."""
-    try:
-        row = run_replication(
-            task.arm.scenario,
-            task.arm.policy,
-            seed=task.seed,
-            replication=task.replication,
-            minutes=task.minutes,
-            days=task.days,
-            engine=task.engine,
-        )
-        numbers = tuple(float(row[metric.name]) for metric in METRICS)
-    except (SettingError, TraceError):  # about the user's input: says all by itself
-        raise
-    except Exception as error:
-        raise RunFailed(f"{task}: {type(error).__name__}: {error}") from error
-    if any(math.isinf(x) for x in numbers):
-        name = next(metric.name for metric, x in zip(METRICS, numbers, strict=True) if math.isinf(x))
-        raise RunFailed(f"{task}: metric {name} is infinite; every metric must be a number, or NaN where undefined")
-    return numbers
-
-
-def _words(text: str) -> list[str]:
-    """Split at spaces, but not within brackets or quotes, so that `a.b=[1, 2]` stays one word."""
-    return re.findall(r"(?:\[[^\]]*\]|\"[^\"]*\"|'[^']*'|\S)+", text) or [""]
-
-
-def _with_the_same_servers(arms: Sequence[Arm], minutes: float | None, days: float | None) -> list[Arm]:
-    """Resolve `server.workers = 0` once, for the baseline, before page sizes differ: the same for all arms."""
-    count = arms[0].scenario.with_workers(minutes, days).server.workers
-    return [
-        arm
-        if arm.scenario.server.workers
-        else replace(arm, scenario=with_settings(arm.scenario, [f"server.workers={count}"]))
-        for arm in arms
-    ]
-
-
-def _run_all(tasks: Sequence[Task], workers: int) -> Generator[tuple[Task, tuple[float, ...]], None, None]:
-    if workers == 1:
-        for task in tasks:
-            yield task, run_task(task)
-        return
-    for arm in {id(task.arm): task.arm for task in tasks}.values():
-        _must_travel(arm)
-    with _processes(min(workers, len(tasks))) as pool:
-        with _ctrl_c_later():  # the processes start here, and inherit that they leave Ctrl-C to us
-            futures: dict[Future[tuple[float, ...]], Task] = {pool.submit(run_task, task): task for task in tasks}
-        for future in as_completed(futures):
-            try:
-                yield futures[future], future.result()
-            except (SettingError, TraceError, RunFailed):
-                raise
-            except Exception as error:  # the process died: killed, out of memory
-                raise RunFailed(f"{futures[future]}: {type(error).__name__}: {error}") from error
-
-
-@contextmanager
-def _processes(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """A pool whose processes are gone when the block is left, at once if by an error or Ctrl-C."""
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_process, (threads,))
-    try:
-        yield pool
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in set(multiprocessing.active_children()) - others:
-            process.kill()
-        raise
-    pool.shutdown()
-
-
-@contextmanager
-def _ctrl_c_later() -> Iterator[None]:
-    """Hold Ctrl-C back, in this thread and for good in what it starts."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _start_process(threads: int) -> None:
-    """End with the parent, and share the cores with the other processes."""
-    import numba
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it could not be held back
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    numba.set_num_threads(min(threads, numba.get_num_threads()))
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-
-def _must_travel(arm: Arm) -> None:
-    try:
-        ForkingPickler.dumps(arm)
-    except Exception as error:
-        raise SettingError(
-            f"policy {arm.label!r} cannot be sent to another process ({error}); use workers=1, or define it at the "
-            "top of a module"
-        ) from None

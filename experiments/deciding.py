@@ -6,29 +6,18 @@ import numpy as np
 
 from nextone.envs.features import Observation, empty_observation, observe
 from nextone.policies.base import PolicyLike, as_policy, name_of
-from nextone.policies.names import CLOUD_ONLY, TRAINED, UnknownPolicy, make_policy, policy_names, unknown_name
+from nextone.policies.names import SHIPPED, UnknownPolicy, make_policy, unknown_name
 from nextone.sim.batch_run import Decide
 from nextone.sim.state import Array, World
 
+from .names import ORACLE as ORACLE
+from .names import decider_names as decider_names
+from .names import is_decider as is_decider
+from .names import is_downloaded as is_downloaded
+from .names import is_edge as is_edge
 from .oracle import oracle_greedy
 
-ORACLE = "oracle_greedy"
 AT_A_TIME = 256  # people a policy is asked about at once: 1 MB of observations stays in the cache
-
-
-def decider_names() -> tuple[str, ...]:
-    """Every name `make_decider` knows: the policies, and the oracle as a reference."""
-    return (*policy_names(), ORACLE)
-
-
-def is_decider(name: str) -> bool:
-    """Whether `make_decider` may know it: one of the names, or `rl:` and a folder."""
-    return name in decider_names() or name.startswith(TRAINED)
-
-
-def is_edge(policy: str | PolicyLike) -> bool:
-    """Whether the phone ranks: any policy but `cloud_only`."""
-    return policy != CLOUD_ONLY
 
 
 def make_decider(policy: str | PolicyLike, world: World, pad_to: int | None = None) -> Decide | None:
@@ -40,7 +29,7 @@ def make_decider(policy: str | PolicyLike, world: World, pad_to: int | None = No
     if policy == ORACLE:
         return oracle_greedy
     if not is_decider(policy):
-        raise UnknownPolicy(unknown_name(policy, decider_names()))
+        raise UnknownPolicy(unknown_name(policy, (*decider_names(), *SHIPPED)))
     made = make_policy(policy)
     return None if made is None else make_decide(made, world, pad_to)
 
@@ -114,7 +103,8 @@ def _checked(w: World, rows: Array, given: Any, live: Array, size: int, name: st
     scores = scores[:n]
     if np.isfinite(scores).all():
         return scores
-    wrong = (~np.isfinite(scores[:, :slots]) & live).any(1) | np.isnan(scores[:, slots:]).any(1)
+    stands = ((scores[:, :slots] == -np.inf) | ~live).all(1)  # nothing computed: the last order stands
+    wrong = (~np.isfinite(scores[:, :slots]) & live).any(1) & ~stands | np.isnan(scores[:, slots:]).any(1)
     if wrong.any():
         k = int(np.argmax(wrong))
         user = w.users[rows[k]]

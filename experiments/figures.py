@@ -3,7 +3,7 @@
 Tables of the same are in experiments/present.py. A figure is written whole or not at all.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .compare import Comparison
     from .metrics import Metric
     from .network_facts import Compared
+    from .statistics import Interval
     from .train_frontier import FrontierPoint
 
 
@@ -206,29 +207,34 @@ def _legend(figure: "Figure", axis: "Axes") -> None:
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
 
 
-def learning_figure(runs: Sequence[Sequence[dict[str, Any]]], path: Path) -> None:
-    """Uplift over each rule on the evaluation people by steps: a panel a rule, a line and its 95 % band a run."""
+def learning_figure(runs: Sequence[Sequence[dict[str, Any]]], levels: Mapping[str, "Interval"], path: Path) -> None:
+    """Reward an episode on the evaluation people by steps, a line a run; every rule's level with its 95 % interval."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
     import seaborn as sns
 
-    rules = [u["rule"] for u in runs[0][0]["uplifts"]]
-    with sns.axes_style("whitegrid"):
-        figure, axes = plt.subplots(1, len(rules), figsize=(5 * len(rules), 3.6), squeeze=False, layout="constrained")
-        for k, (axis, rule) in enumerate(zip(axes[0], rules, strict=True)):
-            for seed, (looks, colour) in enumerate(zip(runs, sns.color_palette("colorblind", len(runs)), strict=True)):
-                steps = [look["step"] / 1e6 for look in looks]
-                points = [look["uplifts"][k] for look in looks]
-                diff, low, high = ([p[name] for p in points] for name in ("diff", "low", "high"))
-                axis.plot(steps, diff, color=colour, marker="o", markersize=3, label=f"run {seed + 1}")
-                axis.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
-            axis.axhline(0, color="0.25", linewidth=1)
-            axis.set_title(f"over {rule} ({runs[0][0]['uplifts'][k]['rule_mean']:.1f})", loc="left")
-            axis.set_xlabel("steps, millions")
-        axes[0][0].set_ylabel("reward an episode")
-        axes[0][-1].legend(frameon=False)
+    with sns.axes_style("white"):
+        figure, axis = plt.subplots(figsize=(7.6, 4.6), layout="constrained")
+        for looks, colour in zip(runs, sns.color_palette("colorblind", len(runs)), strict=True):
+            steps, reward = [look["step"] / 1e6 for look in looks], [look["reward"] for look in looks]
+            axis.plot(steps, reward, color=colour, marker="o", markersize=3, linewidth=1.5)
+        for interval in levels.values():
+            axis.axhspan(interval.low, interval.high, color="0.5", alpha=0.15, linewidth=0)
+            axis.axhline(interval.mean, color="0.4", linewidth=0.8, linestyle="--")
+        low, high = axis.get_ylim()
+        at = -np.inf
+        for name, interval in sorted(levels.items(), key=lambda item: item[1].mean):
+            at = max(interval.mean, at + 0.045 * (high - low))  # names do not cover each other
+            axis.annotate(
+                f"{name} {interval.mean:.1f}", (1.0, at), xycoords=("axes fraction", "data"), xytext=(6, 0),
+                textcoords="offset points", va="center", fontsize=8, color="0.3",
+            )  # fmt: skip
+        axis.set_title(f"{len(runs)} training run{'s' * (len(runs) > 1)} and the rules", loc="left", fontsize=10)
+        axis.set_xlabel("decisions learned from, millions")
+        axis.set_ylabel("reward an episode")
+        sns.despine(figure)
         write_whole(path, lambda tmp: figure.savefig(tmp, dpi=150))
         plt.close(figure)
 

@@ -1,14 +1,14 @@
 """Rules that know the reward: what a trained policy has to beat. Called by `experiments/train_rl.py` and tests.
 
-Greedy on what the server predicts the next impression to bring; and the same per second that it may take, since people
-leave after some time, not after some impressions, so that short videos leave room for others.
+Greedy on what the server predicts the next impression to bring; the same per second that it may take, since people
+leave after some time, not after some impressions, so that short videos leave room for others; and the shortest first.
 """
 
 import numpy as np
 
 from nextone.envs.features import MOST_S, C, Observation
 from nextone.envs.reward import RewardWeights
-from nextone.policies.base import Scores
+from nextone.policies.base import PolicyLike, Scores
 from nextone.policies.rules import rates
 
 PREDICTED = ("valid_play", "long_view", "like", "follow", "comment", "forward", "hate")  # as features.RATES
@@ -30,3 +30,15 @@ class RewardGreedy:
         if self.per_second:
             brings = brings / (PAUSE_S + duration_s)
         return np.asarray(brings, np.float32)
+
+
+def shortest_first(observation: Observation) -> Scores:
+    """The shortest video: more impressions fit into the same time."""
+    return np.asarray(-observation.candidates[..., C.duration], np.float32)
+
+
+def hand_made(weights: RewardWeights) -> dict[str, PolicyLike | str]:
+    """Every rule that a trained policy is compared with, by name; `cloud_only` is the server's order."""
+    names = ("cloud_only", "tag_momentum", "server_score", "buffered_first")
+    knowing = (shortest_first, RewardGreedy(weights), RewardGreedy(weights, per_second=True))
+    return {name: name for name in names} | {rule.__name__: rule for rule in knowing}

@@ -6,7 +6,6 @@ everything its run is a function of, what each column means, and a digest of all
 file is told from a whole one wherever the damage is. Reading one runs no code. Called by `nextone run` and `replay`.
 """
 
-import hashlib
 import json
 import stat
 import tomllib
@@ -31,6 +30,7 @@ from nextone.sim.state import (
     IMPRESSION,
     LAST,
     LONG,
+    MODEL_VERSIONS,
     REQUEST,
     REQUEST_OUTCOMES,
     SESSION,
@@ -45,8 +45,9 @@ from nextone.sim.state import (
 
 from .deciding import is_decider
 from .metrics import Run
+from .parquet import DAMAGE, digest
 from .present import write_table
-from .replication import run_arm
+from .replication import catalogue_sha256, links_sha256, run_arm
 
 TABLES = Records._fields
 FORMAT = 1
@@ -124,7 +125,7 @@ def save_logs(run: Run, out_dir: Path, recipe: Recipe) -> list[Path]:
     paths = []
     for name, table in log_tables(run.records, run.world).items():
         record = _record(name, table.num_rows, run, recipe)
-        record["sha256"] = _digest(record, table)
+        record["sha256"] = digest(record, table)
         paths.append(out_dir / f"{name}.parquet")
         write_table(table.replace_schema_metadata({b"nextone": json.dumps(record).encode()}), paths[-1])
     return paths
@@ -142,15 +143,14 @@ def read_log(path: Path) -> tuple[pa.Table, dict[str, Any]]:
         if not table.schema.equals(expected.schema, check_metadata=False):
             raise ValueError("its columns are not this version's")
         table = table.replace_schema_metadata(None)
-        digest = record.pop("sha256")
-        if digest != _digest(record, table):
+        if record.pop("sha256") != digest(record, table):
             raise ValueError("its contents do not match their checksum")
         return table, record
     except SettingError:
         raise
     except OSError as error:
         raise SettingError(f"{str(path)[:200]!r} cannot be read: {error.strerror or error}; {_REMEDY}") from None
-    except _DAMAGE as error:
+    except DAMAGE as error:
         reason = str(error).rstrip(". ")[:200]
         raise SettingError(f"{str(path)[:200]!r} is damaged or no log of nextone: {reason}; {_REMEDY}") from None
 
@@ -175,7 +175,6 @@ def replay(path: Path) -> Replay:
 
 
 _REMEDY = "give a log written by nextone run"
-_DAMAGE = (pa.ArrowException, ArithmeticError, LookupError, TypeError, ValueError, RecursionError, MemoryError)
 
 
 def _same(name: str, meaning: str, source: str = "") -> _Column:
@@ -251,6 +250,8 @@ _COLUMNS: dict[str, tuple[_Column, ...]] = {
         _word_of("outcome", "how it ended: " + ", ".join(REQUEST_OUTCOMES), REQUEST_OUTCOMES,
                  lambda s: s.rows["outcome"]),
         _flag("refresh", "asked for by the policy", "refresh"),
+        _word_of("model", "version on the phone: " + ", ".join(MODEL_VERSIONS), MODEL_VERSIONS,
+                 lambda s: s.rows["model"]),
         _same("sent_us", "leaves the phone"),
         _same("arrived_us", "reaches the server, unless lost"),
         _where("queue_us", "wait for a worker; null: got none", _turned),
@@ -289,34 +290,10 @@ def _record(name: str, rows: int, run: Run, recipe: Recipe) -> dict[str, Any]:
         "nextone": __version__,
         **recipe._asdict(),
         "scenario": scenario_toml(run.scenario, comments=False),
-        "links_sha256": _sha256(world.knots, world.trace_first, world.link_traces, world.link_levels, world.rtt),
-        "catalogue_sha256": _sha256(world.videos),
+        "links_sha256": links_sha256(world),
+        "catalogue_sha256": catalogue_sha256(world),
         "columns": {column.name: column.meaning for column in _COLUMNS[name]},
     }
-
-
-def _sha256(*arrays: Array) -> str:
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
-
-
-def _digest(record: dict[str, Any], table: pa.Table) -> str:
-    """Of everything a file says: the record, names and types of columns, and every value."""
-    digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode())
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        digest.update(f"{name}:{column.type}".encode())
-        digest.update(_bytes(column))
-    return digest.hexdigest()
-
-
-def _bytes(column: pa.ChunkedArray) -> bytes:
-    """A column's values as bytes, the same however they are held."""
-    if pa.types.is_string(column.type):
-        return "\n".join(column.to_pylist()).encode()
-    values = (pc.fill_null(column, -NEVER_US) if column.null_count else column).to_numpy()
-    return np.ascontiguousarray(values).tobytes()
 
 
 def _checked_record(file: pq.ParquetFile) -> dict[str, Any]:

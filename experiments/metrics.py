@@ -4,15 +4,19 @@ Impressions cut off by the window's end count for time, bytes and requests, but 
 video; sessions cut by it are left out of session length and counted. Called by `experiments/replication.py`.
 """
 
+from __future__ import annotations  # types of the compiled model are named without loading it
+
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
 from nextone.sim.config import FEEDBACK, Scenario
-from nextone.sim.event_run import ServerLedger
-from nextone.sim.records import Records
 from nextone.sim.state import ASKED, COMPLETE, CUT, LONG, REFUSED, SKIP, STALE, TIMED_OUT, VALID, Array, World
+
+if TYPE_CHECKING:
+    from nextone.sim.event_run import ServerLedger
+    from nextone.sim.records import Records
 
 
 class Run(NamedTuple):
@@ -99,6 +103,12 @@ def _ended(outcome: int) -> Callable[[Run], float]:
     return lambda run: _per_person(int(np.count_nonzero(run.records.requests["outcome"] == outcome)), run)
 
 
+def _decisions_per_page(run: Run) -> float:
+    pages = len(run.records.impressions) / run.scenario.server.page_size  # a page may be left halfway
+    decisions = int(run.world.users["inferences"].sum()) or pages
+    return decisions / pages if pages else float("nan")
+
+
 def _stale(run: Run) -> float:
     asked = run.records.impressions
     return _mean((asked["outcome"][(asked["outcome"] & ASKED) != 0] & STALE) != 0)
@@ -134,6 +144,8 @@ METRICS: tuple[Metric, ...] = (
         r.records.impressions["wait_us"] > 0)),
     Metric("inferences", "/person", "phone", "neither", "decisions computed on the phone", lambda r: _per_person(
         r.world.users["inferences"].sum(), r)),
+    Metric("decisions_per_page", "/page", "phone", "neither",
+           "orders computed on the phone per page_size impressions; 1, the cloud's, if none", _decisions_per_page),
     Metric("stale_picks", "share", "phone", "fewer", "picks whose ranking was not ready, of those asked for", _stale),
     Metric("requests", "/person", "server", "fewer", "requests sent, retries included", lambda r: _per_person(
         len(r.records.requests), r)),
@@ -141,6 +153,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("queue_p95_ms", "ms", "server", "fewer", "wait for a worker, 95th percentile", _queue_p95),
     Metric("timeouts", "/person", "server", "fewer", "requests given up by the phone", _ended(TIMED_OUT)),
     Metric("refused", "/person", "server", "fewer", "requests refused, the queue being full", _ended(REFUSED)),
+    Metric("data_mb", "MB/person", "link", "neither", "pages with their embeddings, and models", lambda r: _per_person(
+        r.world.users["data_bytes"].sum() / 1e6, r)),
     Metric("delivered_mb", "MB/person", "link", "neither", "video bytes delivered", lambda r: _per_person(
         r.world.users["delivered"].sum() / 1e6, r)),
     Metric("wasted_mb", "MB/person", "link", "fewer", "delivered and never watched, cancelled ones included",
@@ -152,9 +166,31 @@ METRICS: tuple[Metric, ...] = (
 )  # fmt: skip
 
 
+def metric_named(name: str) -> Metric:
+    """The metric of that name; KeyError without one."""
+    return {metric.name: metric for metric in METRICS}[name]
+
+
 def measure(run: Run) -> dict[str, float]:
     """Every metric of a run; NaN where undefined."""
     return {metric.name: metric.of(run) for metric in METRICS}
+
+
+def by_position(run: Run) -> Array:
+    """(P, 2) int64 by position in the page: impressions not cut by the window's end, and valid plays among them.
+
+    The last position holds those that were shown beyond the page, while the next one was still on its way, as well."""
+    pages = run.scenario.server.page_size
+    place = run.whole["position"].astype(np.int64)
+    valid = (run.whole["outcome"] & VALID) != 0
+    counts = (np.bincount(x, minlength=pages) for x in (place, place[valid]))
+    return np.stack(tuple(counts), axis=-1).astype(np.int64)
+
+
+def shares(positions: Array) -> Array:
+    """Valid plays of impressions, from (..., 2) counts; NaN where there is no impression."""
+    shown, valid = positions[..., 0], positions[..., 1]
+    return np.divide(valid, shown, out=np.full(shown.shape, np.nan), where=shown > 0)
 
 
 def whole_impressions(records: Records) -> Array:

@@ -41,10 +41,12 @@ def comparison_table(result: "Comparison") -> Table:
         table.add_row(Text(group, style="bold"))
         for m in indices:
             cells = [
-                _difference_cell(row[m], result.metrics[m]) if row[m] or result.intervals[0][m] else _own_cell(own[m])
+                difference_cell(row[m], result.metrics[m])
+                if row[m] or result.intervals[0][m]
+                else interval_text(own[m])
                 for row, own in zip(result.differences[1:], result.intervals[1:], strict=True)
             ]
-            table.add_row(Text(f"  {_name_and_unit(result.metrics[m])}"), _own_cell(result.intervals[0][m]), *cells)
+            table.add_row(Text(f"  {name_and_unit(result.metrics[m])}"), interval_text(result.intervals[0][m]), *cells)
     return table
 
 
@@ -175,35 +177,42 @@ def _luck(arm: "Arm", differences: Sequence[PairedDifference | None]) -> str:
     return f"{arm.label} correlation {correlation:.2f}, variance ×{median(d.variance_saved or 0.0 for d in known):.3g}"
 
 
-def _name_and_unit(metric: "Metric") -> str:
+def name_and_unit(metric: "Metric") -> str:
     arrow = {"more": " ↑", "fewer": " ↓"}.get(metric.better, "")
     return f"{metric.name}{f' [{metric.unit}]' if metric.unit else ''}{arrow}"
 
 
-def _own_cell(interval: Interval | None) -> str:
+def interval_text(interval: Interval | None) -> str:
     """An arm's own mean: the baseline's, or another's where the baseline has nothing to compare with."""
-    return MISSING if interval is None else _mean_and_half(interval.mean, interval.high - interval.mean)
+    return MISSING if interval is None else mean_and_half(interval.mean, interval.high - interval.mean)
 
 
-def _mean_and_half(mean: float, half: float) -> str:
+def mean_and_half(mean: float, half: float) -> str:
     """Both with the decimals that the half-width deserves: two significant digits of it, four of an exact mean."""
     size = half if half > 0 else abs(mean) / 100
     decimals = min(8, max(0, 1 - math.floor(math.log10(size)))) if size > 0 else 0
     return f"{mean:,.{decimals}f} ±{half:,.{decimals}f}"
 
 
-def _difference_cell(d: PairedDifference | None, metric: "Metric") -> Text:
+def difference_cell(d: PairedDifference | None, metric: "Metric") -> Text:
+    text = difference_text(d, metric.better)
+    if d is not None and d.diff_pct is not None and not d.diff == d.low == d.high == 0:
+        text.append(f" {_saved(d)}")
+    return text
+
+
+def difference_text(d: PairedDifference | None, better: str) -> Text:
+    """`+0.29 ±0.24*`, percent of the baseline's mean; green or red where the interval excludes 0 and one is better."""
     if d is None:
         return Text(MISSING, style="dim")
     if d.diff == d.low == d.high == 0:
         return Text("0", style="dim")
     if d.diff_pct is None or d.diff_pct_low is None or d.diff_pct_high is None:
-        return Text(f"{'+' if d.diff >= 0 else ''}{_mean_and_half(d.diff, d.high - d.diff)} abs", style="dim")
+        return Text(f"{'+' if d.diff >= 0 else ''}{mean_and_half(d.diff, d.high - d.diff)} abs", style="dim")
     sure = d.diff_pct_low > 0 or d.diff_pct_high < 0
-    text = f"{signed(d.diff_pct)} ±{_rounded(d.diff_pct_high - d.diff_pct)}{'*' if sure else ' '} {_saved(d)}"
-    good = (d.diff > 0) == (metric.better == "more")
-    style = "dim" if not sure else "" if metric.better == "neither" else "green" if good else "red"
-    return Text(text, style=style)
+    good = (d.diff > 0) == (better == "more")
+    style = "dim" if not sure else "" if better == "neither" else "green" if good else "red"
+    return Text(f"{signed(d.diff_pct)} ±{_rounded(d.diff_pct_high - d.diff_pct)}{'*' if sure else ' '}", style=style)
 
 
 def _saved(d: PairedDifference) -> str:

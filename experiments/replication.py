@@ -1,9 +1,11 @@
 """One replication of one arm: build the world, run it, check its ledgers, measure it.
 
-A pure function of scenario, policy, seed, replication and window. Called by `experiments/compare.py`, in processes of
-its own when there are several workers.
+A pure function of scenario, policy, seed, replication and window. Called by `experiments/executor.py`, in
+processes of its own when there are several workers.
 """
 
+import hashlib
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,12 +14,22 @@ from nextone.sim.batch_run import log_parts, run_batch
 from nextone.sim.config import Scenario
 from nextone.sim.event_run import run_events
 from nextone.sim.ledger import check_ledgers
+from nextone.sim.state import Array, World
 from nextone.sim.world import build_world
 
-from .deciding import is_edge, make_decider
-from .metrics import Run, measure, whole_impressions
+from .deciding import is_downloaded, is_edge, make_decider
+from .metrics import Run, by_position, measure, whole_impressions
 
 HOUR_US = 3_600_000_000
+
+
+class Replication(NamedTuple):
+    """What is kept of one replication of one arm."""
+
+    metrics: dict[str, float]  # NaN where undefined
+    positions: Array  # (P, 2) int64, see `metrics.by_position`
+    links_sha256: str
+    catalogue_sha256: str
 
 
 def window_of(minutes: float | None, days: float | None) -> int:
@@ -45,6 +57,7 @@ def run_arm(
     world = build_world(
         scenario,
         edge=is_edge(policy),
+        downloads=is_downloaded(policy),
         seed=seed,
         replication=replication,
         window_us=window_us,
@@ -79,8 +92,33 @@ def run_replication(
     minutes: float | None,
     days: float | None,
     engine: str,
-) -> dict[str, float]:
-    """Every metric of one replication of one arm; NaN where undefined."""
-    return measure(
-        run_arm(scenario, policy, seed=seed, replication=replication, minutes=minutes, days=days, engine=engine)
-    )
+) -> Replication:
+    """Every metric of one replication of one arm, and what it met."""
+    run = run_arm(scenario, policy, seed=seed, replication=replication, minutes=minutes, days=days, engine=engine)
+    return Replication(measure(run), by_position(run), links_sha256(run.world), catalogue_sha256(run.world))
+
+
+def links_sha256(world: World) -> str:
+    """Of the traces, levels and round trips that a world's phones have."""
+    return _once(world.knots, world.trace_first, world.link_traces, world.link_levels, world.rtt)
+
+
+def catalogue_sha256(world: World) -> str:
+    """Of its videos."""
+    return _once(world.videos)
+
+
+_digests: list[tuple[Array, str]] = []
+
+
+def _once(*arrays: Array) -> str:
+    """Digest of arrays; worlds of one process share theirs, so that it is known for those met lately."""
+    for first, known in _digests:
+        if first is arrays[0]:
+            return known
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    _digests[8:] = []
+    _digests.insert(0, (arrays[0], digest.hexdigest()))
+    return digest.hexdigest()

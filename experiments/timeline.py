@@ -25,6 +25,8 @@ from nextone.sim.state import (
     DECODING,
     FROM_WAITING,
     LOST,
+    MISSING,
+    MODEL,
     NOBODY,
     PAYLOAD,
     PHASES,
@@ -307,7 +309,9 @@ def _link(s: _Session, outages: list[tuple[int, int]]) -> Iterator[Event]:
             of = int(s.impressions["total_bytes"][impression[a]])
             yield _event(s, "link", a, b, "screen", f"screen {video}", {"bytes": got, "of": of})
         elif fetching == PAYLOAD:
-            yield _event(s, "link", a, b, "payload", "payload", {"page": _page_at(s, a), "bytes": _payload_bytes(s)})
+            yield _event(s, "link", a, b, "payload", "payload", _payload(s, a))
+        elif fetching == MODEL:
+            yield _event(s, "link", a, b, "model", "model", {})
         elif fetching != NOBODY:
             later = s.impressions[(s.impressions["video"] == video) & (s.impressions["start_us"] >= m["end_us"][b - 1])]
             place = f"waiting page's {fetching - FROM_WAITING}" if fetching >= FROM_WAITING else f"slot {fetching}"
@@ -317,21 +321,21 @@ def _link(s: _Session, outages: list[tuple[int, int]]) -> Iterator[Event]:
         yield Event("link", start, end, "outage", "no network", {})
 
 
-def _page_at(s: _Session, a: int) -> int:
-    """The number of the request that is on its way at moment a."""
-    sent = s.requests[s.requests["sent_us"] <= s.moments["start_us"][a]]
-    return int(sent["request"][-1])
+def _payload(s: _Session, a: int) -> dict[str, Any]:
+    """The number of the request whose response flows at moment a, and that response's bytes."""
+    p, row = s.run.world.params[0], s.requests[s.requests["sent_us"] <= s.moments["start_us"][a]][-1]
+    per_video = p["item_bytes"] + p["embedding_bytes"] * _asked_to_rank(p, row)
+    return {"page": int(row["request"]), "bytes": int(per_video * _shipped(p, row))}
 
 
-def _payload_bytes(s: _Session) -> int:
-    """Bytes of a whole response."""
-    p = s.run.world.params[0]
-    return int((p["item_bytes"] + p["embedding_bytes"] * p["edge"]) * _shipped(p))
-
-
-def _shipped(p: Array) -> int:
+def _shipped(p: Array, request: Array) -> int:
     """Videos of a whole response."""
-    return int(p["candidates"] if p["edge"] else p["page_size"])
+    return int(p["candidates"] if _asked_to_rank(p, request) else p["page_size"])
+
+
+def _asked_to_rank(p: Array, request: Array) -> bool:
+    """Whether the phone that asked ranks."""
+    return bool(p["edge"] and request["model"] != MISSING)
 
 
 def _pool(s: _Session) -> Iterator[Event]:
@@ -360,7 +364,7 @@ def _pool(s: _Session) -> Iterator[Event]:
             continue
         lands = start == row["ended_us"]  # then it takes over before the next video is shown, else after
         if p["merge"] and not row["refresh"]:
-            gone = max(gone + _shipped(p), 0)
+            gone = max(gone + _shipped(p, row), 0)
         else:
             gone = live[k] - (0 if lands else shown)
         why = "expired or dropped" if p["ttl_impressions"] < 2**62 else "dropped"

@@ -1,26 +1,31 @@
 """The pointer as actor and critic of sb3-contrib's MaskablePPO. Called by `experiments/train_rl.py`.
 
 Masks are in the observation, so the pointer applies them itself. All luck is the model's own: a torch generator for
-actions, and shuffles keyed by (seed, epoch); both are restored by `experiments/train_resume.py`.
+actions, and shuffles keyed by (seed, epoch); both are restored by `experiments/train_resume.py`. What the network reads
+is prepared once a rollout, not once a batch.
 """
 
 from collections.abc import Generator
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from gymnasium import spaces
+from numpy.typing import NDArray
 from sb3_contrib import MaskablePPO
 from sb3_contrib.common.maskable.buffers import MaskableDictRolloutBuffer, MaskableDictRolloutBufferSamples
 from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
-from nextone.policies.pointer import Pointer
+from nextone.policies.pointer import Pointer, Prepared, prepare
+
+from .train_leaving import FACTS, Leaving
 
 SHARPNESS = 10.0  # logits / scores: Adam moves a weight by its rate at most, and a sharp choice needs large logits
 
 Seen = dict[str, Tensor]
+Array = NDArray[Any]
 
 
 def new_pointer(space: spaces.Dict, actions: int, width: int, seed: int) -> Pointer:
@@ -33,8 +38,13 @@ def new_pointer(space: spaces.Dict, actions: int, width: int, seed: int) -> Poin
 
 def look_at(network: Pointer, seen: Seen) -> tuple[Tensor, Tensor]:
     """(scores (N, A), value (N,)) of the observations."""
-    scores, value = network(seen["candidates"], seen["history"], seen["context"], seen["mask"])
+    scores, value = network.judge(prepared(seen))
     return scores, value
+
+
+def prepared(seen: Seen) -> Prepared:
+    """Observations as the network reads them."""
+    return prepare(seen["candidates"], seen["history"], seen["context"], seen["mask"])
 
 
 class PointerActorCritic(MaskableActorCriticPolicy):
@@ -49,14 +59,14 @@ class PointerActorCritic(MaskableActorCriticPolicy):
         self.generator = torch.Generator().manual_seed(seed)
         self.optimizer = torch.optim.Adam(self.parameters(), lr=lr_schedule(1), eps=1e-5, fused=True)
 
-    def _look(self, obs: Seen) -> tuple[Tensor, Tensor]:
+    def _look(self, seen: Prepared) -> tuple[Tensor, Tensor]:
         """(log-probabilities (N, A), values (N,))."""
-        scores, value = look_at(self.network, obs)
+        scores, value = self.network.judge(seen)
         return torch.log_softmax(SHARPNESS * scores, 1), value
 
     def forward(self, obs: Any, deterministic: bool = False, action_masks: Any = None) -> tuple[Tensor, Tensor, Tensor]:
         """Actions (N,), values (N,) and log-probabilities (N,)."""
-        chances, value = self._look(obs)
+        chances, value = self._look(prepared(obs))
         if deterministic:
             actions = chances.argmax(1)
         else:  # Gumbel's trick: the largest of logit + Gumbel noise is a draw from the softmax
@@ -67,7 +77,7 @@ class PointerActorCritic(MaskableActorCriticPolicy):
     def evaluate_actions(
         self, obs: Any, actions: Tensor, action_masks: Any = None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Values (N,), log-probabilities (N,) and entropies (N,)."""
+        """Values (N,), log-probabilities (N,) and entropies (N,) of what `KeyedRolloutBuffer.get` prepared."""
         chances, value = self._look(obs)
         entropy = -(chances.exp() * chances).sum(1)
         return value, chances.gather(1, actions[:, None])[:, 0], entropy
@@ -80,12 +90,50 @@ class PointerActorCritic(MaskableActorCriticPolicy):
         return self.forward(observation, deterministic)[0]
 
 
-class KeyedRolloutBuffer(MaskableDictRolloutBuffer):
-    """Batches in an order that depends on (seed, epoch) alone; observations become tensors once a rollout."""
+class Lives(Protocol):
+    """What an environment tells of leaving."""
 
-    def __init__(self, *args: Any, seed: int = 0, **kwargs: Any) -> None:
-        self.seed, self.epoch = seed, 0
+    def last(self) -> tuple[Array, Array, Array, Array]:
+        """Of the last step of every row: `facts_of` (N, FACTS) at its end, minutes (N,) it took, whether (N,) the
+        person left of their own accord, and whether (N,) the episode ended otherwise."""
+
+
+class KeyedRolloutBuffer(MaskableDictRolloutBuffer):
+    """Batches in an order that depends on (seed, epoch) alone; observations are prepared once a rollout.
+
+    lives: where the lives that are learned from tell of leaving (`Lives`); None: advantages keep that luck."""
+
+    def __init__(self, *args: Any, seed: int = 0, lives: Lives | None = None, **kwargs: Any) -> None:
+        self.seed, self.epoch, self.lives, self.leaving = seed, 0, lives, Leaving()
         super().__init__(*args, **kwargs)
+
+    def reset(self) -> None:
+        """Empty again."""
+        super().reset()
+        shape = (self.buffer_size, self.n_envs)
+        self.facts, self.minutes, self.left = np.zeros((*shape, FACTS)), np.zeros(shape), np.zeros(shape, np.bool_)
+        self.gone = np.zeros(shape, np.bool_)
+        self.seen: list[Prepared] = []
+
+    def add(self, *args: Any, **kwargs: Any) -> None:
+        """One step of every row."""
+        if self.lives is not None:
+            told = self.facts, self.minutes, self.left, self.gone
+            for kept, new in zip(told, self.lives.last(), strict=True):
+                kept[self.pos] = new
+        super().add(*args, **kwargs)
+
+    def compute_returns_and_advantage(self, last_values: Tensor, dones: np.ndarray) -> None:
+        """SB3's; with `lives`, of departures from what an average session earns, without the luck of leaving: see
+        `train_leaving`."""
+        if self.lives is not None:
+            facts, minutes, left = self.facts.reshape(-1, FACTS), self.minutes.ravel(), self.left.ravel()
+            self.leaving.learn(facts, minutes, left)
+            self.leaving.count(float(self.rewards.sum()), int(self.left.sum() + self.gone.sum()))
+            chance = self.leaving.chance(facts, minutes).reshape(self.left.shape)
+            lost = (1.0 - self.gamma * (1.0 - chance - self.gone)) * self.leaving.level
+            self.rewards += (self.gamma * (self.left - chance) * self.values - lost).astype(np.float32)
+        super().compute_returns_and_advantage(last_values, dones)
 
     def get(  # type: ignore[override]  # as in the library itself
         self, batch_size: int | None = None
@@ -95,12 +143,13 @@ class KeyedRolloutBuffer(MaskableDictRolloutBuffer):
         size = self.buffer_size * self.n_envs
         order = torch.from_numpy(np.random.Generator(np.random.Philox(key=[self.seed, self.epoch])).permutation(size))
         self.epoch += 1
-        seen = {name: _flat(array) for name, array in self.observations.items()}
+        if not self.seen:
+            self.seen = [prepared({name: _flat(array) for name, array in self.observations.items()})]
         numbers = [_flat(x) for x in (self.actions, self.values, self.log_probs, self.advantages, self.returns)]
         for start in range(0, size, batch_size or size):
             which = order[start : start + (batch_size or size)]
             actions, values, chances, advantages, returns = (x.index_select(0, which) for x in numbers)
-            observations = {name: x.index_select(0, which) for name, x in seen.items()}
+            observations: Any = Prepared(*(x.index_select(0, which) for x in self.seen[0]))
             masks: Any = None  # they are in the observations
             yield MaskableDictRolloutBufferSamples(observations, actions, values, chances, advantages, returns, masks)
 
@@ -110,14 +159,14 @@ def _flat(array: Any) -> Tensor:
     return torch.from_numpy(array.reshape(-1, *array.shape[2:]))
 
 
-def make_ppo(env: Any, *, seed: int, width: int, **hyperparameters: Any) -> MaskablePPO:
-    """MaskablePPO with a fresh pointer and luck of its own."""
+def make_ppo(env: Any, *, seed: int, width: int, expected_leaving: bool = True, **hyperparameters: Any) -> MaskablePPO:
+    """MaskablePPO with a fresh pointer and luck of its own. expected_leaving: env is `Lives`, see `train_leaving`."""
     return MaskablePPO(
         PointerActorCritic,
         env,
         policy_kwargs={"width": width, "seed": seed},
         rollout_buffer_class=KeyedRolloutBuffer,
-        rollout_buffer_kwargs={"seed": seed},
+        rollout_buffer_kwargs={"seed": seed, "lives": env if expected_leaving else None},
         device="cpu",
         **hyperparameters,
     )

@@ -8,31 +8,27 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from nextone.envs.sb3 import NextOneVecEnv
 from nextone.policies.checkpoint import CheckpointError, Tensors, load_into
 
 from .train_dqn import KeyedReplayBuffer, MaskedDQN
 from .train_ppo import KeyedRolloutBuffer
+from .train_state import Arrays, begin_moments, moments_of, weights_of
 
 COUNTERS = ("num_timesteps", "_n_updates", "_n_calls", "_episode_num")
-Arrays = dict[str, NDArray[Any]]
-
-
-def weights_of(module: torch.nn.Module) -> Arrays:
-    """Views of a network's weights, by name."""
-    return {name: tensor.detach().numpy() for name, tensor in module.state_dict().items()}
 
 
 def training_state(model: Any) -> Arrays:
     """Everything but the settings; views where possible."""
     luck = model.policy.generator.get_state().numpy() if hasattr(model.policy, "generator") else None
-    arrays = {f"policy.{name}": array for name, array in weights_of(model.policy).items()} | _optimiser(model)
+    arrays = {f"policy.{name}": array for name, array in weights_of(model.policy).items()}
+    arrays |= moments_of(model.policy.optimizer)
     arrays["counters"] = np.array([getattr(model, name, 0) for name in COUNTERS], np.int64)
     arrays |= {} if luck is None else {"generator": luck}
     arrays |= {f"world.{name}": array for name, array in _world(model.env).items()}
     arrays |= {f"seen.{name}": array for name, array in model._last_obs.items()}
+    arrays |= {f"leaving.{name}": array for name, array in _leaving(model).items()}
     arrays["episode_starts"] = np.asarray(model._last_episode_starts, np.bool_)
     return arrays | {f"replay.{name}": array for name, array in _replay(model).items()}
 
@@ -41,10 +37,7 @@ def restore_training(model: Any, saved: Tensors, total_steps: int) -> None:
     """Bring a fresh model of the same settings to where `saved` was. Raises CheckpointError if it does not fit."""
     model._last_obs = model.env.reset()
     model._last_episode_starts = np.ones(model.n_envs, np.bool_)
-    for group in model.policy.optimizer.param_groups:
-        for parameter in group["params"]:
-            moments = {name: torch.zeros_like(parameter.data) for name in ("exp_avg", "exp_avg_sq")}
-            model.policy.optimizer.state[parameter] = {"step": torch.tensor(0.0)} | moments
+    begin_moments(model.policy.optimizer)
     if isinstance(model, MaskedDQN):
         _begin_replay(model, saved)
     expected = training_state(model)
@@ -66,20 +59,16 @@ def restore_training(model: Any, saved: Tensors, total_steps: int) -> None:
         model.rollout_buffer.epoch = model._n_updates
 
 
-def _optimiser(model: Any) -> Arrays:
-    """Adam's moments, by number of the parameter; none before the first update."""
-    state = model.policy.optimizer.state
-    parameters = [p for group in model.policy.optimizer.param_groups for p in group["params"]]
-    return {
-        f"optimiser.{k}.{name}": tensor.numpy()
-        for k, parameter in enumerate(parameters)
-        for name, tensor in state.get(parameter, {}).items()
-    }
-
-
 def _world(env: NextOneVecEnv) -> Arrays:
     """All that changes in an environment, as arrays with a row per person."""
-    return env.env.state() | {"totals": env._totals, "return": env._return, "steps": env._steps}
+    since = {"since": env._since} if hasattr(env, "_since") else {}
+    return env.env.state() | {"totals": env._totals, "return": env._return, "steps": env._steps} | since
+
+
+def _leaving(model: Any) -> Arrays:
+    """What PPO has learned of who leaves."""
+    buffer = getattr(model, "rollout_buffer", None)
+    return buffer.leaving.state() if isinstance(buffer, KeyedRolloutBuffer) else {}
 
 
 def _replay(model: Any) -> Arrays:

@@ -19,7 +19,7 @@ from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from nextone import __version__
-from nextone.envs.reward import PRESETS, RewardWeights, reward_weights
+from nextone.envs.reward import COMPONENTS, PRESETS, RewardWeights, reward_weights
 from nextone.envs.sb3 import NextOneVecEnv
 from nextone.envs.vector import NextOneVectorEnv
 from nextone.policies.checkpoint import (
@@ -34,15 +34,19 @@ from nextone.policies.checkpoint import (
 )
 from nextone.policies.names import CLOUD_ONLY
 from nextone.policies.pointer import WIDTH
-from nextone.policies.rl import KIND, RlPolicy, check_fits, features_hash, load_rl
+from nextone.policies.rl import KIND, RlPolicy, load_rl
+from nextone.policies.trained import check_fits, features_hash
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, scenario_toml
 
-from .greedy import RewardGreedy
+from .greedy import hand_made
+from .statistics import Interval, mean_interval
 from .train_dqn import make_dqn
 from .train_evaluate import Array, Uplift, chooser, play, uplift
+from .train_leaving import facts_of, minutes_of
 from .train_ppo import make_ppo
-from .train_resume import restore_training, training_state, weights_of
+from .train_resume import restore_training, training_state
+from .train_state import weights_of
 
 Algorithm = Literal["maskable_ppo", "dqn"]
 RULES = (CLOUD_ONLY, "tag_momentum")  # what a policy in training is compared with
@@ -131,7 +135,7 @@ def make_model(settings: TrainSettings) -> Any:
     inner = make_env(settings, settings.envs, autoreset_mode="SameStep")
     make, usual = (make_ppo, PPO) if settings.algo == "maskable_ppo" else (make_dqn, DQN)
     chosen = usual | dict(settings.hyperparameters)
-    env = ScaledVecEnv(inner, chosen.pop("reward_scale"), settings.cut_is_end)
+    env = TrainingVecEnv(inner, chosen.pop("reward_scale"), settings.cut_is_end)
     env.seed(settings.seed << 24)  # row i plays this + i
     rate = settings.learning_rate or LEARNING_RATE[settings.algo]
     return make(env, seed=settings.seed, width=settings.width, learning_rate=lambda left: rate * left, **chosen)
@@ -146,14 +150,20 @@ def make_env(settings: TrainSettings, people: int, autoreset_mode: str = "NextSt
     )  # fmt: skip
 
 
-class ScaledVecEnv(NextOneVecEnv):
+class TrainingVecEnv(NextOneVecEnv):
     """Rewards times a constant, so that values are of the size that networks like; what is reported is not scaled.
 
-    cut_is_end: a step limit ends an episode for good."""
+    cut_is_end: a step limit ends an episode for good. `last` is what `train_ppo.Lives` wants."""
 
     def __init__(self, env: NextOneVectorEnv, scale: float, cut_is_end: bool) -> None:
         super().__init__(env)
         self.scale, self.cut_is_end = scale, cut_is_end
+
+    def reset(self) -> Any:
+        """Fresh episodes."""
+        observations = super().reset()
+        self._since = np.zeros(self.num_envs)
+        return observations
 
     def step_wait(self) -> tuple[Any, Array, Array, list[dict[str, Any]]]:
         """Observations, scaled rewards, dones, infos."""
@@ -161,7 +171,27 @@ class ScaledVecEnv(NextOneVecEnv):
         if self.cut_is_end:
             for i in np.flatnonzero(dones):
                 infos[i]["TimeLimit.truncated"] = False
+        self._ended = [(i, infos[i]["terminal_observation"]) for i in np.flatnonzero(dones)]
+        until = minutes_of(observations["context"])
+        for i, last in self._ended:
+            until[i] = minutes_of(last["context"])
+        self._took = np.maximum(until - self._since, 0.0)
+        self._since = np.where(dones, 0.0, until)
+        self._seen = observations
+        self._cut = self.moved.truncated & (not self.cut_is_end)
         return observations, rewards * np.float32(self.scale), dones, infos
+
+    def last(self) -> tuple[Array, Array, Array, Array]:
+        """Facts (N, FACTS), minutes (N,), whether (N,) people left but for want of a page, and otherwise."""
+        components = dict(zip(COMPONENTS, self.moved.components.T, strict=True))
+        left = (components["leaving"] > 0) & (components["wait_s"] == 0)
+        facts = facts_of(self._seen["history"])
+        for i, last in self._ended:
+            facts[i] = facts_of(last["history"][None])[0]
+        gone = np.zeros(self.num_envs, np.bool_)
+        for i, _ in self._ended:
+            gone[i] = not left[i] and not self._cut[i]
+        return facts, self._took, left, gone
 
 
 class Keeper(BaseCallback):
@@ -263,6 +293,17 @@ def held_out(
     return [uplift(other, rewards[other], rewards[first]) for other in others]
 
 
+def levels(settings: TrainSettings) -> dict[str, Interval]:
+    """What each hand-made rule earns an episode on the evaluation people."""
+    env, episodes = make_env(settings, settings.evaluation[0]), settings.evaluation[1]
+    found = {
+        name: mean_interval(play(env, chooser(rule), EVALUATION_SEED, episodes).reward(settings.reward))
+        for name, rule in hand_made(settings.reward).items()
+    }
+    env.close()
+    return {name: interval for name, interval in found.items() if interval is not None}
+
+
 def parse_reward(text: str) -> RewardWeights:
     """Weights from a preset's name or `like=5,follow=10`: what is not mentioned is 0. Raises SettingError."""
     if "=" not in text:
@@ -280,9 +321,7 @@ def parse_reward(text: str) -> RewardWeights:
 def final_result(settings: TrainSettings, out: Path) -> dict[str, Any]:
     """The best checkpoint against every rule on held-out people, JSON."""
     best = best_checkpoint(out)
-    named = {rule: rule for rule in (CLOUD_ONLY, "tag_momentum", "server_score", "buffered_first")}
-    greedy = [RewardGreedy(settings.reward, per_second) for per_second in (False, True)]
-    uplifts = held_out(settings, {"rl": load_rl(best.path)} | named | {rule.__name__: rule for rule in greedy})
+    uplifts = held_out(settings, {"rl": load_rl(best.path)} | hand_made(settings.reward))
     return {
         "checkpoint": str(best.path),
         "steps": best.step,

@@ -154,7 +154,7 @@ def read_user_log(path: Path, format: Format | None = None, videos: Path | None 
     early = Audit(path, np.concatenate([file.row, file.ragged]))
     spelled = _spelled(file, SPELLINGS[format], early)
     early.drop(np.isin(early.row, file.ragged), "", "has another number of fields than the header", "repair the rows")
-    if format == "kuairand":
+    if format == "kuairand" and file.table.num_rows:
         file = _main_feed(file, early)
     if file.table.num_rows == 0:
         fail(path, "has no row of data; write one row per impression under the header")

@@ -11,6 +11,8 @@ from gymnasium.envs.registration import register
 from . import sim as sim  # says where compiled kernels are kept, before numba is imported
 
 __version__ = "0.1.0"
+SEMANTICS = 1
+"""Version of what happens in a scenario: results of different ones must not be compared. Golden scenarios pin it."""
 
 if TYPE_CHECKING:
     from nextone.experiments.compare import Arm, Comparison, compare, compare_policies, parse_arm

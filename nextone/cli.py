@@ -16,6 +16,8 @@ import typer
 
 from nextone import __version__
 
+from .cli_held_out import held_out
+
 if TYPE_CHECKING:
     from nextone.experiments.compare import Arm, Progress
     from nextone.sim.config import Scenario
@@ -79,6 +81,7 @@ def _message(error: Exception) -> str | None:
         (module("nextone.experiments.log_file"), "UserLogError"),
         (module("nextone.experiments.statistics"), "TooFewReplications"),
         (module("nextone.policies.checkpoint"), "CheckpointError"),
+        (module("nextone.experiments.samples"), "SampleError"),
     ]
     known = tuple(getattr(home, name) for home, name in expected if home is not None)
     return " ".join(str(error).split()) if isinstance(error, known) else None
@@ -130,6 +133,13 @@ def compare(
     minutes = 60.0 if minutes is None and days is None else minutes
     check_run(replications=replications, minutes=minutes, days=days, seed=seed, workers=workers)
     arms = _arms(policies, arm or [], base.with_workers(minutes, days))
+    from nextone.experiments.domain import draws_beside, outside, warning
+
+    draws = draws_beside(scenario)
+    leaves = {each.label: outside(each.scenario, draws, days) for each in arms}
+    for label, found in leaves.items():
+        if found:
+            print(warning(label, found), file=sys.stderr)
     fit = None
     if robust is not None:
         from nextone.experiments.fit_file import check_sets, load_fit
@@ -163,6 +173,7 @@ def compare(
         figures.uplift_figure(result, files[-1])
     if as_json:
         told = present.comparison_json(result)
+        told |= {"outside_domain": {label: [o._asdict() for o in found] for label, found in leaves.items()}}
         if verdicts is not None:
             told |= {"parameter_sets": robust, "robust": [v._asdict() for v in verdicts]}
         print(json.dumps(told, allow_nan=False))
@@ -193,7 +204,8 @@ def run_once(
     engine: Engine = "event",
 ) -> None:
     """Run one policy once and save its logs, as Parquet files that explain and can replay themselves."""
-    from nextone.experiments.compare import check_run, resolve_policy
+    from nextone.experiments.arms import check_run
+    from nextone.experiments.names import resolve_policy
 
     minutes = 60.0 if minutes is None and days is None else minutes
     check_run(minutes=minutes, days=days, seed=seed)
@@ -214,9 +226,20 @@ def run_once(
 
 @app.command()
 def replay(
-    file: Annotated[Path, typer.Argument(metavar="FILE.parquet", help="A log that `nextone run` saved.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE.parquet", help="A log of `nextone run`, or results.parquet of a sweep.")
+    ],
+    rows: Annotated[int, typer.Option(help="Of a sweep's results: so many of its rows.", min=1)] = 10,
 ) -> None:
-    """Run a log's run again from what the file says, and compare every bit; exit code 1 if any differs."""
+    """Run again what a file says of itself, and compare every bit; exit code 1 if any differs."""
+    if file.name == "results.parquet":
+        from nextone.experiments.sweep_replay import replay_rows
+
+        again = replay_rows(file, rows, workers=_cores())
+        print("\n".join(again.differences) or f"identical: {again.rows:,} replications, every bit of every metric")
+        if again.differences:
+            raise typer.Exit(1)
+        return
     from nextone.experiments.logs import replay as run_again
 
     result = run_again(file)
@@ -249,7 +272,8 @@ def timeline(
     scenario: ScenarioFile = None,
 ) -> None:
     """Write one person's session as Chrome trace events: screen, link, pool, server, policy."""
-    from nextone.experiments.compare import check_run, resolve_policy
+    from nextone.experiments.arms import check_run
+    from nextone.experiments.names import resolve_policy
     from nextone.sim.scenario import SettingError
 
     world = _scenario(scenario, settings, None)
@@ -262,90 +286,6 @@ def timeline(
 
     write_timeline(world, user, seed, policy, out)
     print(f"Saved {out}; open it in any viewer of Chrome trace events, for example ui.perfetto.dev")
-
-
-@training.command("rl")
-def train_rl(
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Save checkpoints there, for `rl:DIR`.")] = None,
-    algo: Annotated[Literal["maskable_ppo", "dqn"] | None, typer.Option(help="Default maskable_ppo.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Decisions to learn from (default 5,000,000).", min=1)] = None,
-    envs: Annotated[int | None, typer.Option(help="People at a time (default 512).", min=1)] = None,
-    reward: Annotated[
-        str | None, typer.Option(help="A preset (default, watch, retention), or like=5,follow=10,...: the rest is 0.")
-    ] = None,
-    refresh: Annotated[bool, typer.Option("--refresh", help="One more choice: ask for a page now.")] = False,
-    seed: Annotated[int | None, typer.Option(help="Fixes people, luck and first weights (default 0).")] = None,
-    resume: Annotated[Path | None, typer.Option(metavar="DIR", help="Go on with the training in this folder.")] = None,
-    settings: Settings = None,
-    scenario: ScenarioFile = None,
-    threads: Annotated[int | None, typer.Option(help="Of torch; fixed: bits repeat (default 2).", min=1)] = None,
-    as_json: Json = False,
-) -> None:
-    """Train a policy by reinforcement learning, then compare it with rules on people that it never met."""
-    from nextone.sim.scenario import SettingError
-
-    options: dict[str, object] = {"algo": algo, "envs": envs, "seed": seed, "threads": threads, "steps": steps}
-    given = {name: value for name, value in options.items() if value is not None}
-    fixed = options | {"scenario": scenario, "set": settings, "reward": reward, "refresh": refresh or None}
-    changed = [name for name, value in fixed.items() if value is not None and name != "steps"]
-    if resume is not None and changed:
-        raise SettingError(f"--{changed[0]} cannot be changed with --resume; only --steps can")
-    folder = out or resume
-    if folder is None:
-        raise SettingError("--out is missing; give a folder for the checkpoints")
-    world = _scenario(scenario, settings, None)
-    prepare_folder(folder)
-    from dataclasses import replace
-
-    from nextone.experiments import present
-    from nextone.experiments import train_rl as training_code
-
-    checkpoint = None
-    if resume is not None:
-        chosen, checkpoint = training_code.resume_from(resume)
-        chosen = replace(chosen, **given)  # type: ignore[arg-type]
-    else:
-        weights = training_code.parse_reward(reward or "default")
-        chosen = training_code.TrainSettings(scenario=world, reward=weights, refresh=refresh, **given)  # type: ignore[arg-type]
-    training_code.train(chosen, folder, resume=checkpoint, progress=not as_json and sys.stderr.isatty())
-    result = training_code.final_result(chosen, folder)
-    print(json.dumps(result, allow_nan=False) if as_json else present.training_text(result))
-
-
-@training.command("curves")
-def train_curves(
-    runs: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of trainings, one seed each.")],
-    out: Annotated[Path, typer.Option(metavar="FILE.png", help="Where to draw it.")] = Path("curves.png"),
-) -> None:
-    """Draw learning curves: reward over steps on the evaluation people, against the rules."""
-    prepare_file(out)
-    from nextone.experiments.figures import learning_figure
-    from nextone.policies.checkpoint import newest_checkpoint
-
-    learning_figure([newest_checkpoint(run).about["looks"] for run in runs], out)
-    print(f"Saved {out}")
-
-
-@training.command("frontier")
-def train_frontier(
-    runs: Annotated[list[str], typer.Argument(metavar="DIR...", help="Folders of trainings with --refresh.")],
-    out: Annotated[Path, typer.Option(metavar="FILE.png", help="Where to draw it.")] = Path("frontier.png"),
-    base: Annotated[str, typer.Option(help="What chooses where a fixed threshold asks.")] = "server_score",
-    settings: Settings = None,
-    scenario: ScenarioFile = None,
-) -> None:
-    """Draw watch time against requests: policies trained to ask for pages, and fixed thresholds."""
-    world = _scenario(scenario, settings, None)
-    prepare_file(out)
-    from nextone.experiments.figures import frontier_figure
-    from nextone.experiments.train_frontier import frontier
-    from nextone.experiments.train_rl import TrainSettings
-
-    points = frontier(TrainSettings(scenario=world), runs, base)
-    for point in points:
-        print(f"{point.name:20} {point.requests.mean:7.2f} requests, {point.watch_s.mean:8.1f} s watched a session")
-    frontier_figure(points, out)
-    print(f"Saved {out}")
 
 
 @app.command()
@@ -462,7 +402,7 @@ def validate(
 
         files = report.save_scoreboard(result, out) + save_figures(result, out)
     if as_json:
-        print(json.dumps(report.scoreboard_json(result), allow_nan=False))
+        print(json.dumps({"rows": report.scoreboard_json(result)["rows"]}, allow_nan=False))
     else:
         from rich.console import Console
 
@@ -492,6 +432,28 @@ def bench(
         print_bench(result)
 
 
+def _add_commands() -> None:
+    """Commands in files of their own."""
+    from nextone.cli_edge import KINDS, collect, offline_table, train_command
+    from nextone.cli_export import export
+    from nextone.cli_gallery import report, what_if
+    from nextone.cli_sweep import sweep
+    from nextone.cli_train import train_curves, train_frontier, train_rl, train_robust
+
+    app.command()(sweep)
+    app.command()(report)
+    app.command("what-if")(what_if)
+    app.command()(collect)
+    app.command()(export)
+    app.command("offline-table")(offline_table)
+    training.command("rl")(train_rl)
+    for kind in KINDS:
+        train_command(kind)
+    training.command("curves")(train_curves)
+    training.command("frontier")(train_frontier)
+    training.command("robust")(train_robust)
+
+
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -506,6 +468,8 @@ def _scenario(file: Path | None, settings: Sequence[str] | None, users: int | No
             raise SettingError("--users and --set population.users=... are both given; give one")
         settings.append(f"population.users={users}")
     chosen = with_settings(load_scenario(file) if file is not None else Scenario(), settings)
+    if not (chosen.network.traces or chosen.network.rtt):
+        return chosen
     from nextone.sim.trace_files import read_pings, read_traces
 
     if chosen.network.traces:  # bad files are told at once, before the compiled model is loaded
@@ -517,7 +481,8 @@ def _scenario(file: Path | None, settings: Sequence[str] | None, users: int | No
 
 def _arms(policies: str, texts: Sequence[str], base: "Scenario") -> list["Arm"]:
     """Baseline first: cloud_only where it is among the policies, else the first."""
-    from nextone.experiments.compare import BASELINE_POLICY, Arm, parse_arm, resolve_policy
+    from nextone.experiments.arms import BASELINE_POLICY, Arm, parse_arm
+    from nextone.experiments.names import resolve_policy
 
     names = [name.strip() for name in policies.split(",") if name.strip()]
     names.sort(key=lambda name: name != BASELINE_POLICY)
@@ -574,5 +539,10 @@ def _progress(quiet: bool, what: str = "replications × arms") -> Iterator["Prog
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+app.command("held-out")(held_out)
+_add_commands()
+
+if __name__ == "__main__":  # `python -m nextone.cli`: as `nextone` does, so that there is one such module
+    from nextone.cli import main as run_main
+
+    sys.exit(run_main())

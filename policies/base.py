@@ -19,6 +19,8 @@ Scores = NDArray[np.float32]
 class Policy(Protocol):
     """Scores candidates; the best live slot is shown next, ties by the server's rank.
 
+    An object whose attribute `downloaded` is True is a model that phones download over their links first.
+
     The result may depend on nothing but the observation and the memory of the same person: the same scores come out
     whoever else is asked at the same time.
     """
@@ -29,7 +31,8 @@ class Policy(Protocol):
 
     def __call__(self, observation: Observation, memory: Any) -> tuple[Scores, Any]:
         """(scores (N, P), new memory). Scores of empty slots are ignored. Scores (N, P + 1) ask for a page where the
-        last one is the largest. The observation is only valid during the call: copy what is to be kept."""
+        last one is the largest. A row of -inf computes nothing: the last order stands, and no inference is counted.
+        The observation is only valid during the call: copy what is to be kept."""
 
 
 PolicyLike = Policy | Callable[[Observation], Scores]

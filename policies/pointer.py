@@ -5,6 +5,8 @@ to a candidate through shared tags (the crossing of CIKM 2022, section 4.2), eve
 Used by `policies/rl.py` to choose, and by the training code as actor, critic and Q function.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
@@ -17,16 +19,47 @@ BELIEF = 3.0  # Assumed: impressions of a tag after which they are believed half
 DEAD_SCORE = -1e9  # finite, so that no product with zero is undefined
 
 
+class Prepared(NamedTuple):
+    """All that the network reads and no weight changes: a rollout is learned from many times, and prepared once."""
+
+    candidates: Tensor  # (N, P, Fc + rates + 1): features, predicted probabilities, how much of the past has their tags
+    history: Tensor  # (N, H, Fh + rates)
+    context: Tensor  # (N, Fx)
+    shared: Tensor  # (N, P, H) what each past impression counts for each candidate, by tags in common
+    of_past: Tensor  # (N, 1, H) weights of a mean over past impressions
+    of_live: Tensor  # (N, 1, P) and over live slots
+    dead: Tensor  # (N, A) bool: what is masked
+
+
+def prepare(candidates: Tensor, history: Tensor, context: Tensor, mask: Tensor) -> Prepared:
+    """candidates (N, P, Fc), history (N, H, Fh), context (N, Fx) float32; mask (N, P) or (N, P + 1), any type."""
+    live = mask[:, : candidates.shape[1]].to(candidates.dtype)[:, None]  # (N, 1, P)
+    present = history[..., H.present][:, None]  # (N, 1, H)
+    tags = [candidates[..., column, None] for column in (C.tag, C.tag2)]  # (N, P, 1); equal tags are equal bits
+    past_tags = [history[..., column][:, None] for column in (H.tag, H.tag2)]  # (N, 1, H)
+    same = sum((tag == past).to(candidates.dtype) for tag in tags for past in past_tags) * (0.25 * present)  # (N, P, H)
+    total = same.sum(2, keepdim=True) + BELIEF  # (N, P, 1)
+    return Prepared(
+        torch.cat([candidates, rates(candidates, C.pevtr), 1.0 - BELIEF / total], 2),
+        torch.cat([history, rates(history, H.pevtr)], 2),
+        context,
+        same / total,
+        present / present.sum(2, keepdim=True).clamp(min=1.0),
+        live / live.sum(2, keepdim=True).clamp(min=1.0),
+        mask == 0,
+    )
+
+
 class Pointer(nn.Module):
     """Scores (N, P), or (N, P + 1) with `refresh`: the last is for asking for a page; and a value (N,)."""
 
     def __init__(self, width: int = WIDTH, refresh: bool = False) -> None:
         super().__init__()
-        rates = len(PREDICTED)
-        described = len(CANDIDATE) + rates + CROSSED + 1
-        self.past = nn.Linear(len(HISTORY) + rates, width)
+        described = len(CANDIDATE) + len(PREDICTED) + 1
+        self.past = nn.Linear(len(HISTORY) + len(PREDICTED), width)
         self.crossed = nn.Linear(width, CROSSED)
         self.candidate = nn.Linear(described, width)
+        self.candidate_crossed = nn.Linear(CROSSED, width, bias=False)
         self.person = nn.Linear(len(CONTEXT) + 2 * width, width)
         self.meeting = nn.Linear(width, width)
         self.meeting_person = nn.Linear(width, width, bias=False)
@@ -39,42 +72,26 @@ class Pointer(nn.Module):
             nn.init.normal_(last.weight, std=0.01)  # nothing is preferred before something is learned
 
     def forward(self, candidates: Tensor, history: Tensor, context: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """candidates (N, P, Fc), history (N, H, Fh), context (N, Fx) float32; mask (N, P) or (N, P + 1), any type.
+        """Arguments of `prepare`.
 
         Returns (scores (N, P) or (N, P + 1), DEAD_SCORE where the mask is 0; value (N,))."""
-        slots = candidates.shape[1]
-        live = mask[:, :slots].to(candidates.dtype)[..., None]  # (N, P, 1)
-        present = history[..., H.present, None]  # (N, H, 1)
-        past = relu(self.past(torch.cat([history, rates(history, H.pevtr)], -1))) * present  # (N, H, W)
-        described = torch.cat(
-            [candidates, rates(candidates, C.pevtr), self._from_same_tag(candidates, history, past, present)], -1
-        )
-        met = relu(self.candidate(described))  # (N, P, W)
-        pooled = torch.cat([context, mean_of(past, present), mean_of(met * live, live)], -1)
-        person = relu(self.person(pooled))  # (N, W)
+        return self.judge(prepare(candidates, history, context, mask))
+
+    def judge(self, seen: Prepared) -> tuple[Tensor, Tensor]:
+        """`forward` of what was prepared."""
+        past = relu(self.past(seen.history))  # (N, H, W)
+        crossed = torch.bmm(seen.shared, self.crossed(past))  # (N, P, CROSSED): what the past says of such tags
+        met = relu(self.candidate(seen.candidates) + self.candidate_crossed(crossed))  # (N, P, W)
+        pooled = torch.cat([torch.bmm(seen.of_past, past)[:, 0], torch.bmm(seen.of_live, met)[:, 0]], 1)
+        person = relu(self.person(torch.cat([seen.context, pooled], 1)))  # (N, W)
         hidden = relu(self.meeting(met) + self.meeting_person(person)[:, None])  # (N, P, W)
-        scores = (self.score(hidden) + self.plain_score(described))[..., 0]  # (N, P)
+        scores = (self.score(hidden) + self.plain_score(seen.candidates))[..., 0]  # (N, P)
         if self.ask is not None:
             scores = torch.cat([scores, self.ask(person)], 1)
         value = self.value(relu(self.value_hidden(person)))[:, 0]
-        return scores.masked_fill(mask == 0, DEAD_SCORE), value
-
-    def _from_same_tag(self, candidates: Tensor, history: Tensor, past: Tensor, present: Tensor) -> Tensor:
-        """What past impressions say to each candidate, by the share of tags in common, (N, P, CROSSED + 1)."""
-        tags = [candidates[..., column, None] for column in (C.tag, C.tag2)]  # (N, P, 1); equal tags are equal bits
-        past_tags = [history[..., column][:, None] for column in (H.tag, H.tag2)]  # (N, 1, H)
-        first, second = ((tag == past_tags[0]).to(past.dtype) + (tag == past_tags[1]).to(past.dtype) for tag in tags)
-        same = 0.25 * (first + second)  # (N, P, H)
-        said = torch.cat([self.crossed(past) * present, present], -1)  # (N, H, CROSSED + 1)
-        total = torch.bmm(same, said)
-        return total / (total[..., -1:] + BELIEF)
+        return scores.masked_fill(seen.dead, DEAD_SCORE), value
 
 
 def rates(rows: Tensor, first: int) -> Tensor:
     """The probabilities behind the predicted-rate columns from `first` on."""
     return torch.sigmoid(rows[..., first : first + len(PREDICTED)] * LOGIT_SCALE)
-
-
-def mean_of(rows: Tensor, counted: Tensor) -> Tensor:
-    """Mean over the second axis of rows (N, M, W) where counted (N, M, 1) is 1; rows are 0 elsewhere."""
-    return rows.sum(1) / counted.sum(1).clamp(min=1.0)

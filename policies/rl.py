@@ -4,26 +4,21 @@ It shows what it was trained to choose: the best live slot gets 1, the others 0,
 environments do. Called by `policies/names.py`; training is in `experiments/train_rl.py`.
 """
 
-import hashlib
-import tomllib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from nextone.envs.features import Observation, X, feature_table_markdown
+from nextone.envs.features import Observation, X
 from nextone.sim.config import Scenario
-from nextone.sim.scenario import MAX_LINE, scenario_toml
 
 from .base import Scores
 from .checkpoint import MODEL, Checkpoint, CheckpointError, best_checkpoint, load_into
 from .pointer import Pointer
+from .trained import check_fits
 
 KIND = "pointer"
 PAD_TO = 64  # people in every forward pass: then nobody's scores depend on who else is asked
 MOST_WIDTH = 1024
-FREE = {("population", "users"), ("server", "workers")}  # fields in which a world may differ from the one trained in
 
 
 class RlPolicy:
@@ -66,40 +61,3 @@ def network_of(checkpoint: Checkpoint) -> Pointer:
     if about.get("kind") != KIND or type(width) is not int or not 1 <= width <= MOST_WIDTH or type(refresh) is not bool:
         raise CheckpointError(f"checkpoint {str(checkpoint.path)!r} does not hold a pointer network")
     return Pointer(width, refresh)
-
-
-def check_fits(checkpoint: Checkpoint, scenario: Scenario | None) -> None:
-    """Raises CheckpointError if it was trained on other features, or in another scenario."""
-    where = f"checkpoint {str(checkpoint.path)!r}"
-    if checkpoint.about.get("features") != features_hash():
-        raise CheckpointError(f"{where} was trained on another table of features than this version's; train it anew")
-    if scenario is None:
-        return
-    text = checkpoint.about.get("scenario")
-    try:
-        if not isinstance(text, str) or max(map(len, text.splitlines()), default=0) > MAX_LINE:
-            raise ValueError
-        trained = tomllib.loads(text)
-    except (ValueError, RecursionError):
-        raise CheckpointError(f"{where} does not say in which scenario it was trained") from None
-    for name, was, now in differences(trained, tomllib.loads(scenario_toml(scenario, comments=False))):
-        raise CheckpointError(
-            f"{where} was trained with {name}={was}, here it is {now}; train one for this scenario (nextone train rl)"
-        )
-
-
-def differences(a: dict[str, Any], b: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """(section.field, value in a, in b) of what differs between two scenarios read from TOML, FREE fields apart."""
-    for section in sorted({*a, *b}):
-        left: dict[str, Any]
-        right: dict[str, Any]
-        left, right = (x[section] if isinstance(x.get(section), dict) else {} for x in (a, b))
-        for field in sorted({*left, *right}):
-            was, now = left.get(field), right.get(field)
-            if (section, field) not in FREE and was != now:
-                yield f"{section}.{field}", str(was)[:60], str(now)[:60]
-
-
-def features_hash() -> str:
-    """Of the table of features: a network fits one table only."""
-    return hashlib.sha256(feature_table_markdown().encode()).hexdigest()

@@ -13,7 +13,7 @@ from .chance import MATCH, TASTE, VIDEO, WALK, many_words, philox, quick_normal
 from .feedback import COMPLETE_SHARE, HATE, LONG_SHARE, SHORT_SHARE, mean_level
 from .interest import belief
 from .kernel import allocating, fetch_ahead
-from .state import VALID
+from .state import MISSING, VALID
 from .watching import LONG_US, VALID_US, length_logit, sigmoid
 
 STRIDES = np.array(
@@ -219,6 +219,12 @@ def tails(p, threshold_us):
 
 
 @njit(cache=True, error_model="numpy")
+def phone_ranks(p, user):
+    """Whether the phone that sent the last request ranks: it had the model then, or needs none."""
+    return p.edge != 0 and user.model_sent != MISSING
+
+
+@njit(cache=True, error_model="numpy")
 def predict_rates(p, user, video_id, video, estimate, known, pxtr):
     """The server's predicted rates of a video for a person into `pxtr` (7,), int16 in 1/1000 logit.
 
@@ -234,7 +240,7 @@ def predict_rates(p, user, video_id, video, estimate, known, pxtr):
     valid = stays * max(sigmoid(watch_valid + longer), skip_valid) + (1 - stays) * skip_valid
     long = stays * max(sigmoid(watch_long + longer), skip_long) + (1 - stays) * skip_long
     pxtr[0] = logit_milli(valid, p.pxtr_bias)
-    if not p.edge:
+    if not phone_ranks(p, user):
         return
     pxtr[1] = logit_milli(long, p.pxtr_bias)
     noise = philox(VIDEO, video_id, 1, 0, 7, 11)

@@ -306,6 +306,9 @@ class Client(Section):
                               ge=0, le=3600)  # fmt: skip
     history: int = number(20, "impressions", "Source: CIKM 2022, list of watched videos, 10 to 50", "past impressions a policy sees",
                           ge=1, le=200)  # fmt: skip
+    model_bytes: int = number(
+        3_000_000, "bytes", "Source: EdgeRec, about 3 MB on the device; CIKM 2022 below 6 MB",
+        "dense model that a phone downloads once per version; 0: it comes with the app", ge=0, le=1_000_000_000)  # fmt: skip
 
 
 class Server(Section):
@@ -360,6 +363,14 @@ class Phone(Section):
     inference_min_ms: float = number(20.0, "ms", "Assumed: architecture", "floor of it, unless the mean is lower",
                                      ge=0, le=60_000)  # fmt: skip
     inference_log_sd: float = number(0.5, "log", "Assumed: systems.md 3.4, .4 to .6", "log-sd of it", ge=0, le=3)
+    perception_ms: float = number(
+        300.0, "ms", "Source: EdgeRec Table 3, at most 300 ms; evenly spread below it Assumed",
+        "longest time from the end of play until the behaviour is encoded", ge=0, le=60_000)  # fmt: skip
+    no_model: float = number(
+        0.05, "share", "Assumed: installed anew; no public data", "phones without a model when first opened", ge=0, le=1)  # fmt: skip
+    old_model: float = number(
+        0.2, "share", "Assumed: rollout to phones lags (EdgeRec section 2.2); no public data",
+        "phones that still hold the model's version before the current one when first opened", ge=0, le=1)  # fmt: skip
     software_decoder: float = number(0.15, "share", "Assumed: no public data", "phones without a hardware decoder", ge=0, le=1)
     hardware_start_ms: float = number(60.0, "ms", "Assumed: no public data", "start-up delay, hardware decoder", ge=0, le=10_000)
     software_start_ms: float = number(150.0, "ms", "Assumed: no public data", "start-up delay, software decoder",
@@ -406,6 +417,11 @@ class Scenario(BaseModel):
         for name, shares in (("network.shares", self.network.shares), ("phone.shares", self.phone.shares)):
             if not 0 < sum(shares) < math.inf:
                 raise ValueError(f"{name}={list(shares)} must have a positive, finite sum; give some class a share")
+        if self.phone.no_model + self.phone.old_model > 1:
+            raise ValueError(
+                f"phone.old_model={self.phone.old_model} must be <= 1 - phone.no_model={self.phone.no_model}; no phone is "
+                "both without a model and on an old one"
+            )
         if c.ttl_impressions != math.inf and c.ttl_impressions != int(c.ttl_impressions):
             raise ValueError(f"client.ttl_impressions={c.ttl_impressions} must be a whole number or inf; round it")
         return self

@@ -15,6 +15,7 @@ One turn of its loop is one event:
 
 import numpy as np
 
+from .chance import LIFE, uniform
 from .clock import (
     ENOUGH_HELD,
     EXPIRES,
@@ -52,6 +53,7 @@ from .pool import (
     empty_waiting,
     forget_rankings,
     live_slots,
+    may_rank,
     next_slots,
     past_ttl,
 )
@@ -81,6 +83,7 @@ from .state import (
     AWAY,
     BROWSING,
     CLOSED,
+    CURRENT,
     CUT,
     DEAD,
     DECODING,
@@ -89,6 +92,7 @@ from .state import (
     LAST,
     LEFT,
     LOST,
+    MODEL,
     NOBODY,
     PAYLOAD,
     PICKING,
@@ -170,9 +174,14 @@ def start_playing(user, screen):
 
 
 @kernel
-def stop_watching(p, key, user, screen, videos):
+def stop_watching(p, key, user, screen, history, videos):
     """Play is over: feedback is given, comments may be read. Whether nothing is left to do with the video."""
     video = videos[screen.video]
+    encoded_us = user.now_us
+    if p.edge and p.perception_us > 0:
+        encoded_us += np.int64(p.perception_us * uniform(key, LIFE, user.user, user.impression, 6))
+    past = history[user.impression % len(history)]
+    past.encoded_ms = np.uint32(encoded_us // 1000 - screen.start_us // 1000)
     browse_us = 0
     if screen.play_us > 0:
         outcome = outcome_of(screen.play_us, video.duration_us)
@@ -256,7 +265,7 @@ def advance(w, i, scores, answered, end_us, comes_back, budget, part):
     pool, waiting, history, behaviours, taste = w.pool[i], w.waiting[i], w.history[i], w.behaviours[i], w.taste[i]
     videos, knots, rtt = w.videos, w.knots, w.rtt
     if len(scores) > 0:
-        take_scores(p, key, user, pool, scores)
+        take_scores(p, key, user, screen, pool, scores)
     if answered:
         answer(p, key, user, rtt)
     stop_at = user.impression + budget
@@ -293,6 +302,9 @@ def advance(w, i, scores, answered, end_us, comes_back, budget, part):
                 page_check, replan = True, True
                 log_request(user, w.requests, w.logged, part, SERVED)
                 shows = page_lands(p, key, user, knots, screen, pool, waiting, videos)
+            elif user.fetching == MODEL:
+                user.fetching = NOBODY
+                user.model_held = CURRENT
             elif user.fetching != SCREEN:
                 user.fetching = NOBODY
                 replan = True
@@ -359,7 +371,7 @@ def advance(w, i, scores, answered, end_us, comes_back, budget, part):
                 start_playing(user, screen)
                 asks = p.decide_at_start != 0
             elif user.phase == PLAYING or user.phase == STARTING or user.phase == STALLED:
-                browsed = stop_watching(p, key, user, screen, videos)
+                browsed = stop_watching(p, key, user, screen, history, videos)
             elif user.phase == BROWSING:
                 browsed = True
             elif user.phase == AWAY:
@@ -388,7 +400,7 @@ def advance(w, i, scores, answered, end_us, comes_back, budget, part):
             user.phase = AWAY
             user.phase_end_us = user.now_us + away_time_us(p, key, user)
             lifts = user.phase_end_us == user.now_us
-        if shows and user.phase == WAITING and p.edge:  # after a wait the pick waits for its inference
+        if shows and user.phase == WAITING and may_rank(p, user, pool):  # after a wait the pick waits for its inference
             user.phase, user.phase_end_us = PICKING, NEVER_US
             asks, shows = True, False
         if shows:
@@ -414,6 +426,6 @@ def advance(w, i, scores, answered, end_us, comes_back, budget, part):
             end_session(
                 p, key, user, pool, waiting, w.activity, w.requests, w.sessions, w.logged, part, closing, comes_back
             )
-        if asks and p.edge and live_slots(pool) > 0:
+        if asks and may_rank(p, user, pool):
             ask_policy(user, screen)
             return DECIDE

@@ -3,10 +3,9 @@
 import numpy as np
 
 from .chance import LIFE, normal_quantile, uniform
-from .config import NEVER_US
 from .kernel import kernel
-from .pool import rank_pool
-from .state import ASKED, DEAD, IDLE
+from .pool import rank_pool, rankable
+from .state import ASKED, IDLE
 
 
 @kernel
@@ -21,14 +20,35 @@ def inference_us(p, key, user):
 
 
 @kernel
-def take_scores(p, key, user, pool, scores):
-    """The policy has answered: its ranking is ready after the inference. A last column above all asks for a page."""
+def stands(user, pool, scores):
+    """Whether the policy left the last order as it is: nothing was computed, -inf for every candidate."""
+    scored = 0
+    for k in range(len(pool)):
+        scored += rankable(user, pool[k]) and scores[k] != -np.inf
+    return scored == 0
+
+
+@kernel
+def take_scores(p, key, user, screen, pool, scores):
+    """The policy has answered: its ranking is ready after the inference. A last column above all asks for a page.
+
+    If it lets the last order stand, there is no inference; a ranking still being computed is waited for."""
+    pending = user.ranking > 1
+    user.ranking = 1
+    if stands(user, pool, scores):
+        screen.outcome &= np.uint8(255 - ASKED)
+        if not pending:
+            user.ready_us = user.now_us
+            user.page_wanted = 0
+            for k in range(len(pool)):
+                pool[k].next_order = pool[k].order
+        return
     rank_pool(user, pool, scores)
     user.page_wanted = 0
     if len(scores) > len(pool) and user.request_state == IDLE:
         user.page_wanted = 1
         for k in range(len(pool)):
-            if pool[k].rank != DEAD and scores[k] >= scores[len(pool)]:
+            if rankable(user, pool[k]) and scores[k] >= scores[len(pool)]:
                 user.page_wanted = 0
     user.inferences += 1
     user.ready_us = user.now_us + inference_us(p, key, user)
@@ -37,6 +57,5 @@ def take_scores(p, key, user, pool, scores):
 @kernel
 def ask_policy(user, screen):
     """A decision is wanted now; `advance` comes back and is called again with scores."""
-    user.ranking = 1
-    user.ready_us = NEVER_US
+    user.ranking += 1
     screen.outcome |= ASKED

@@ -1,7 +1,8 @@
 """Playing and preloading: sizes, bitrates, and whom the link works for. Steps 7 and 9.
 
-The video on screen comes first, then the first seconds of the next ones in the order the present ranking expects. What
-was fetched and is never watched is wasted; what was still in flight when a transfer is broken off is cancelled.
+The video on screen comes first, then the first seconds of the next ones in the order the present ranking expects; the
+model is downloaded when nothing else is wanted, and goes on where it was interrupted. What was fetched and is never
+watched is wasted; what was still in flight when a transfer is broken off is cancelled.
 """
 
 import numpy as np
@@ -16,6 +17,7 @@ from .state import (
     DEAD,
     DECODING,
     FROM_WAITING,
+    MODEL,
     NOBODY,
     PAYLOAD,
     PLAYING,
@@ -27,6 +29,7 @@ from .state import (
 
 REFETCH_BELOW = 4  # refetch when less than buffer_s / 4 is ahead of the playhead (Assumed)
 RATE_MEMORY = 0.7  # weight of the past in the measured throughput (Assumed)
+THE_MODEL = 1 << 29  # in the key of its transfers' round trips, beyond any video
 LEAST_TO_MEASURE = 30_000  # bytes; shorter transfers say nothing about throughput (Assumed)
 
 
@@ -118,6 +121,8 @@ def choose_fetch(p, key, rtt, user, screen, pool, waiting, videos, knots, replan
                 plan_preload(p, user, pool, waiting, videos)
                 replan = False
             wanted = user.preload
+            if wanted == NOBODY and user.model_left > 0:
+                wanted = MODEL
     if wanted == user.fetching:
         return replan
     user.fetching = wanted
@@ -130,6 +135,8 @@ def choose_fetch(p, key, rtt, user, screen, pool, waiting, videos, knots, replan
         return replan
     if wanted == SCREEN:
         video = screen.video
+    elif wanted == MODEL:
+        video = THE_MODEL
     elif wanted >= FROM_WAITING:
         early = waiting[wanted - FROM_WAITING]
         video = early.video
@@ -166,6 +173,8 @@ def still_to_fetch(p, user, screen, pool, waiting, videos):
     """Bytes until the present transfer's goal."""
     if user.fetching == PAYLOAD:
         return user.payload_left
+    if user.fetching == MODEL:
+        return user.model_left
     if user.fetching == SCREEN:
         return user.goal - screen.bytes
     if user.fetching >= FROM_WAITING:
@@ -181,6 +190,11 @@ def receive(user, screen, pool, waiting, size):
     user.fetched += size
     if user.fetching == PAYLOAD:
         user.payload_left -= size
+        user.data_bytes += size
+        return
+    if user.fetching == MODEL:
+        user.model_left -= size
+        user.data_bytes += size
         return
     user.delivered += size
     if user.fetching == SCREEN:

@@ -9,7 +9,7 @@ import numpy as np
 from .cloud import predict_rates, what_is_known
 from .config import NEVER_US
 from .kernel import allocating, fetch_ahead, kernel
-from .state import DEAD, UNRANKED
+from .state import DEAD, MISSING, UNRANKED
 
 
 @kernel
@@ -19,6 +19,21 @@ def live_slots(pool):
     for k in range(len(pool)):
         count += pool[k].rank != DEAD
     return count
+
+
+@kernel
+def rankable(user, slot):
+    """Whether the model that ranks now may score a slot: there is a video, with embeddings of that version."""
+    return slot.rank != DEAD and slot.version == user.model
+
+
+@kernel
+def may_rank(p, user, pool):
+    """Whether the phone has a model, or needs none, and something to rank."""
+    count = 0
+    for k in range(len(pool)):
+        count += rankable(user, pool[k])
+    return p.edge != 0 and user.model != MISSING and count > 0
 
 
 @kernel
@@ -76,6 +91,7 @@ def take_over(p, key, user, pool, waiting, videos):
         user.left = 0
     for k in range(user.waiting):
         fetch_ahead(videos, waiting[k].video)
+    user.model = user.model_sent  # a new version ranks from the first page with embeddings for it
     known = what_is_known(p, user)
     for k in range(user.waiting):
         join(p, key, user, pool, waiting[k], k, videos, known)
@@ -110,6 +126,7 @@ def join(p, key, user, pool, early, rank, videos, known):
     early.buffered = 0
     slot.bitrate = early.bitrate
     slot.rank = np.uint8(rank)
+    slot.version = user.model
     slot.order = UNRANKED
     slot.next_order = UNRANKED
     predict_rates(p, user, early.video, videos[early.video], early.estimate, known, slot.pxtr)
@@ -146,10 +163,10 @@ def past_ttl(p, user, slot):
 
 @allocating
 def rank_pool(user, pool, scores):
-    """A ranking is asked for: place every live slot by score into `next_order`; ties by page, then server rank."""
-    places = np.empty(len(pool), np.int32)  # of a live slot; -1: empty. Compared without branches, on vectors
+    """A ranking is asked for: place every slot it may score into `next_order`; ties by page, then server rank."""
+    places = np.empty(len(pool), np.int32)  # of a slot; -1: not to be ranked. Compared without branches, on vectors
     for k in range(len(pool)):
-        places[k] = server_place(user, pool[k]) if pool[k].rank != DEAD else -1
+        places[k] = server_place(user, pool[k]) if rankable(user, pool[k]) else -1
     for k in range(len(pool)):
         if places[k] < 0:
             continue

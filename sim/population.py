@@ -8,7 +8,7 @@ from .chance import LIFE, PERSON, even_quantile, normal2, normal_quantile, unifo
 from .config import FEEDBACK, NEVER_US, Scenario
 from .interest import lasting_interest
 from .session import first_open_us, next_open_us
-from .state import CLOSED, DEAD, IDLE, NOBODY, UNRANKED, Array
+from .state import BUILT_IN, CLOSED, CURRENT, DEAD, IDLE, MISSING, NOBODY, PREVIOUS, UNRANKED, Array
 
 PAST_LOG_MEAN, PAST_LOG_SD = 8.5, 0.96  # Source: KuaiRand-27K, 277 impressions a day (log-sd .96); a month of them
 QUANTILES = 2049
@@ -52,6 +52,17 @@ def share_index(shares, u):
 
 
 @njit(cache=True, error_model="numpy")
+def draw_model(p, key, user):
+    """Which version of the model the phone holds, and what is to be downloaded of the current one."""
+    user.model_held, user.model_left = BUILT_IN, 0
+    if p.edge and p.model_bytes > 0:
+        u = uniform(key, PERSON, user.user, 4, 0)
+        user.model_held = MISSING if u < p.no_model else PREVIOUS if u < p.no_model + p.old_model else CURRENT
+        user.model_left = 0 if user.model_held == CURRENT else p.model_bytes
+    user.model = user.model_sent = user.model_held
+
+
+@njit(cache=True, error_model="numpy")
 def draw_person(p, key, user, taste, propensities, activity, window_us, days):
     """One person and phone. days: opens by return gaps from a stationary start, otherwise once within the window."""
     i = user.user
@@ -65,6 +76,7 @@ def draw_person(p, key, user, taste, propensities, activity, window_us, days):
     user.tier = share_index(p.phone_shares, u_tier)
     user.link = share_index(p.network_shares, u_link)
     user.software_decoder = uniform(key, PERSON, i, 3, 0) < p.software_decoder
+    draw_model(p, key, user)
     user.past_impressions = np.int32(min(np.exp(PAST_LOG_MEAN + PAST_LOG_SD * z_past), 1e8))
     for k in range(len(user.propensity)):
         u, v = uniform2(key, PERSON, i, 10 + k, 0)

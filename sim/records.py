@@ -61,7 +61,7 @@ def log_request(user, requests, logged, part, outcome):
         return
     row = requests[part, logged[part, 1]]
     row.user, row.session, row.request, row.attempt = user.user, user.session, user.request, user.attempt
-    row.outcome, row.refresh = outcome, user.refresh
+    row.outcome, row.refresh, row.model = outcome, user.refresh, user.model_sent
     row.sent_us, row.arrived_us, row.queue_us = user.sent_us, user.arrived_us, user.queue_us
     row.service_us, row.response_us, row.ended_us = user.service_us, user.response_us, user.now_us
     logged[part, 1] += 1

@@ -6,7 +6,7 @@ The wait in the server's queue is the only thing a driver decides: it puts it in
 import numpy as np
 
 from .chance import REQUEST, normal_quantile, uniform, uniform2
-from .cloud import learn_outcomes, rank_page
+from .cloud import learn_outcomes, phone_ranks, rank_page
 from .config import NEVER_US
 from .kernel import kernel
 from .network import offline, rtt_us
@@ -29,6 +29,8 @@ def wants_page(p, user, pool):
 def send_request(p, key, user, rtt, queue_waits):
     """A request for a page leaves the phone (first attempt or a retry). Draws what it will meet on the way.
 
+    It tells the version of the phone's model: the response's embeddings are of that version.
+
     Returns whether it will reach the server and must be answered by the driver."""
     if offline(user, user.now_us):
         user.request_state = BACKOFF
@@ -44,8 +46,9 @@ def send_request(p, key, user, rtt, queue_waits):
     user.arrived_us = user.now_us + there_us
     user.queue_us = NEVER_US
     user.response_us = NEVER_US
+    user.model_sent = user.model_held
     u_lost, u_service = uniform2(key, REQUEST, user.user, user.request, user.attempt)
-    shipped = p.candidates if p.edge else p.page_size
+    shipped = p.candidates if phone_ranks(p, user) else p.page_size
     mean_us = p.service_us + p.service_per_candidate_us * shipped
     variance = np.log(1.0 + p.service_cv * p.service_cv)
     user.service_us = np.int64(mean_us * np.exp(np.sqrt(variance) * normal_quantile(u_service) - 0.5 * variance))
@@ -80,9 +83,10 @@ def response_arrives(p, key, user, taste, behaviours, listed, tag_start, waiting
     """First byte of the response: the cloud had ranked a page at its turn, from what it could see then."""
     turn_us = user.arrived_us + user.queue_us
     learn_outcomes(p, user, behaviours, taste, turn_us - p.feature_lag_us)
-    shipped = p.candidates if p.edge else p.page_size
+    ranks = phone_ranks(p, user)
+    shipped = p.candidates if ranks else p.page_size
     user.waiting = rank_page(p, key, user, taste, listed, tag_start, waiting, shipped)
-    per_video = p.item_bytes + (p.embedding_bytes if p.edge else 0)
+    per_video = p.item_bytes + (p.embedding_bytes if ranks else 0)
     user.payload_left = np.int32(min(per_video * user.waiting, 2_000_000_000))
 
 

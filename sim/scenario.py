@@ -15,7 +15,7 @@ import textwrap
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -59,6 +59,19 @@ def with_settings(scenario: Scenario, settings: Sequence[str] | Mapping[str, obj
         return _validated(given, scenario.model_dump())
     except _Located as error:
         raise SettingError(str(error)) from None
+
+
+def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The tables of another TOML file of ours. Raises SettingError that names file and line."""
+    try:
+        return _parse(_read(Path(path)))
+    except _Located as error:
+        raise SettingError(f"{path}:{error.line or 1}: {error}") from None
+
+
+def setting_text(value: object) -> str:
+    """A value as settings and TOML files write it: what `section.field=...` reads back equal."""
+    return _toml(value)
 
 
 def scenario_toml(scenario: Scenario, comments: bool = True) -> str:

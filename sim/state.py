@@ -24,8 +24,13 @@ IDLE, SENT, LOST, TURNED, ARRIVING, BACKOFF, READY = range(7)
 """No request / on its way or queued / never arrives / service known / payload flows / to be retried / page waits."""
 
 # Who the link works for; a pool slot k is k, the waiting page's k-th video is FROM_WAITING + k.
-NOBODY, PAYLOAD, SCREEN = -1, -2, -3
+NOBODY, PAYLOAD, SCREEN, MODEL = -1, -2, -3, -4
 FROM_WAITING = 1000
+
+# Versions of the model that ranks on a phone; a candidate's embeddings are of one of them.
+BUILT_IN, CURRENT, PREVIOUS, MISSING = range(4)
+MODEL_VERSIONS = ("built_in", "current", "previous", "missing")
+"""Comes with the app (a hand-made rule) / downloaded: the current one, the one before it, none yet."""
 
 UNRANKED, DEAD = 250, 255  # `order` of a slot no finished ranking has seen; `rank` of an empty slot
 
@@ -97,8 +102,13 @@ USER = np.dtype(
         ("give_up_us", "i8"),
         ("retry_us", "i8"),
         ("payload_left", "i4"),
+        # the model: its version that ranks now, the newest on the phone, the one the last request was sent with
+        ("model", "i1"),
+        ("model_held", "i1"),
+        ("model_sent", "i1"),
+        ("model_left", "i4"),  # bytes of the current one still to download
         # decision
-        ("ranking", "i1"),  # a decision is being computed
+        ("ranking", "i1"),  # a decision is being computed; 2: and another one is asked for
         ("page_wanted", "i1"),  # and it asks for a page
         ("cut", "i1"),  # the window's end came during a session
         ("behaviours", "i2"),  # rows in use of the cloud's unseen behaviours, and the oldest of them
@@ -111,6 +121,7 @@ USER = np.dtype(
         ("watched", "i8"),
         ("wasted", "i8"),
         ("cancelled", "i8"),
+        ("data_bytes", "i8"),  # bytes of pages and models: all that is not video
         ("served", "i4"),
         ("shown", "i4"),
         ("expired", "i4"),
@@ -171,6 +182,7 @@ SLOT = np.dtype(
         ("order", "u1"),  # in the last finished ranking; UNRANKED if none saw it
         ("next_order", "u1"),  # in the ranking being computed
         ("bitrate", "i1"),  # index, -1 before the first byte is asked for
+        ("version", "i1"),  # of the model that its embeddings are for
     ],
     align=True,
 )
@@ -184,6 +196,7 @@ PAST = np.dtype(
         ("video", "i4"),
         ("start_ms", "u4"),
         ("play_ms", "u4"),
+        ("encoded_ms", "u4"),  # after its start: when a model's encoder has taken it in
         ("pxtr", "i2", (len(PXTR),)),
         ("feedback", "u1"),
         ("position", "u1"),
@@ -225,6 +238,7 @@ REQUEST = np.dtype(
         ("attempt", "i4"),
         ("outcome", "i1"),
         ("refresh", "i1"),
+        ("model", "i1"),  # version on the phone that asked
         ("sent_us", "i8"),
         ("arrived_us", "i8"),
         ("queue_us", "i8"),

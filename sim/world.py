@@ -96,6 +96,7 @@ def build_world(
     *,
     edge: bool,
     seed: int,
+    downloads: bool = False,
     replication: int = 0,
     window_us: int,
     days: bool = False,
@@ -107,6 +108,7 @@ def build_world(
     """The world before anybody opens the app.
 
     edge: whether a policy ranks on the phone (False: cloud_only). With one candidate there is nothing to rank.
+    downloads: whether that policy is a model that phones download; otherwise it comes with the app.
     log_rows: rows of each part of the three logs between two collections (0: no logs). parts: one per thread.
     queue_waits: waits in the server's queue by rising probability, us; None if the driver answers requests itself.
     traced: the person whose every moment is noted (-1: nobody).
@@ -117,6 +119,8 @@ def build_world(
     params = blank(1, PARAMS_DTYPE)
     params[:] = scenario.params()
     params["edge"] = edge and server.candidates > 1
+    if not (downloads and params["edge"][0]):
+        params["model_bytes"] = 0
     params["merge"] = scenario.client.on_refill == "merge"
     params["decide_at_start"] = scenario.client.decide_at == "start"
     params["serve_expired"] = scenario.client.expired_offline == "serve"

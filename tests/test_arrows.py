@@ -16,6 +16,7 @@ MAY_IMPORT = {
     "policies": {"sim", "policies", "envs.features"},
     "experiments": {"sim", "envs", "policies", "experiments"},
 }
+GALLERY = ("experiments/drawing.py", "experiments/what_if_figures.py", "experiments/report_figures.py")
 # Package: the places it may be imported in, a folder or a file. Training code lives in experiments/train*.py.
 ONLY_IN = {
     "simpy": ("sim/event_run.py",),
@@ -24,9 +25,11 @@ ONLY_IN = {
     "sb3_contrib": ("envs/", "experiments/train"),
     "torch": ("policies/", "experiments/train"),
     # people_figures: figures of a log share nothing with those of a comparison; the phone's screen needs text
-    "matplotlib": ("experiments/figures.py", "experiments/people_figures.py", "envs/screen.py"),
-    "seaborn": ("experiments/figures.py", "experiments/people_figures.py"),
-    "typer": ("nextone/cli.py",),
+    "matplotlib": ("experiments/figures.py", "experiments/people_figures.py", "envs/screen.py", *GALLERY),
+    "seaborn": ("experiments/figures.py", "experiments/people_figures.py", *GALLERY),
+    "onnxruntime": ("policies/engines.py",),
+    "MNN": ("policies/engines.py",),
+    "typer": ("nextone/cli",),
 }
 NEVER = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "imp"}
 # Global randomness: all draws are keyed. `default_rng` has state too, and is left to tests and the data scripts.

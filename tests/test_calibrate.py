@@ -13,21 +13,19 @@ from nextone.experiments.calibrate import (
     calibrate,
     feedback_settings,
     session_settings,
-    settings_of,
     split_randomised,
 )
 from nextone.experiments.compare import Arm, compare
+from nextone.experiments.coverage import covered, one_round, run, text, verdict
 from nextone.experiments.fit_file import check_sets, fit_path, load_fit, save_fit
-from nextone.experiments.play_fit import PLAY, from_scale, get, to_scale
+from nextone.experiments.play_fit import PLAY, get
 from nextone.experiments.robust import ROBUST, varied, verdicts
-from nextone.experiments.thinning import simulate_fortnight, thin
+from nextone.experiments.thinning import simulate_fortnight
 from nextone.experiments.user_log import shipped_log, write_generic
 from nextone.sim.config import FEEDBACK, Scenario
-from nextone.sim.scenario import SettingError, load_scenario, with_settings
+from nextone.sim.scenario import SettingError, load_scenario
 
-PEOPLE, PLANTED = 200, 150
-LEVEL = 0.9
-PRIOR_SD = 0.15  # of a planted parameter, on the scale on which it is fitted
+PEOPLE = 200
 
 
 @pytest.fixture(scope="module")
@@ -43,35 +41,26 @@ def fit(shipped):
 # -- planted parameters ------------------------------------------------------------------------------------------------
 
 
-def covered(seed):
-    """Whether each planted parameter lies in its 90 % interval: a log is made with known parameters, then fitted."""
-    rng = np.random.default_rng([seed, 0x736263])
-    planted = {}
-    for p in PLAY:
-        moved = to_scale(get(Scenario(), p.name), p.scale) + PRIOR_SD * rng.standard_normal()
-        planted[p.name] = from_scale(max(moved, 0.0) if p.name.endswith("slope") else moved, p.scale)
-    world = with_settings(Scenario(), settings_of(Scenario(), planted))
-    lived = simulate_fortnight(world, PLANTED, seed=1_000 + seed)
-    log, _ = thin(lived, np.array([40]), seed=seed)
-    found = calibrate(log, people=PLANTED, rounds=2, seed=2_000 + seed)
-    inside = []
-    for p in PLAY:
-        low, high = np.quantile([draw[p.name] for draw in found.draws], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        inside.append(low <= get(world, p.name) <= high)
-    return np.array(inside)
-
-
 def test_planted_parameters_are_recovered():
     """Two rounds of simulation-based calibration: of 34 intervals about 31 hold what was planted."""
-    hits = np.concatenate([covered(seed) for seed in range(2)])
+    hits = covered(np.array([one_round(seed) for seed in range(2)]))
     assert hits.mean() >= 0.7, hits  # P = .001, were they independent
+
+
+def test_coverage_by_hand():
+    """Ranks .01 and .5: one of the two lies within the central nine tenths; ranks spread evenly are uniform."""
+    even = verdict([np.full(len(PLAY), x) for x in np.arange(0.05, 1, 0.1)])
+    assert even.rounds == 10 and even.coverage == 1.0 and even.rank_p.min() > 0.9
+    half = verdict([np.full(len(PLAY), 0.01), np.full(len(PLAY), 0.5)] * 20)
+    assert half.coverage == 0.5 and half.rank_p.max() < 0.001
 
 
 @pytest.mark.long
 def test_intervals_of_90_percent_cover_90_percent():
-    """Goal 37: over 200 rounds, .85 to .95."""
-    hits = np.array([covered(seed) for seed in range(200)])
-    assert 0.85 <= hits.mean() <= 0.95, dict(zip((p.name for p in PLAY), hits.mean(axis=0).round(2), strict=True))
+    """Goal 37: over 200 rounds, .85 to .95, and ranks are uniform."""
+    found = run(200)
+    assert 0.85 <= found.coverage <= 0.95, text(found)
+    assert found.rank_p.min() * len(PLAY) > 0.01, text(found)  # of 17 at once (Bonferroni)
 
 
 # -- the shipped log ---------------------------------------------------------------------------------------------------

@@ -30,7 +30,8 @@ from nextone.policies.checkpoint import (
 )
 from nextone.policies.names import make_policy
 from nextone.policies.pointer import Pointer
-from nextone.policies.rl import KIND, RlPolicy, features_hash, load_rl
+from nextone.policies.rl import KIND, RlPolicy, load_rl
+from nextone.policies.trained import features_hash
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import scenario_toml, with_settings
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import nextone
 from nextone import cli
-from nextone.experiments import compare as compare_module
+from nextone.experiments import executor
 from nextone.experiments.metrics import METRICS
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import load_scenario
@@ -44,7 +44,7 @@ def idle(monkeypatch):
     def never(*_, **__):
         raise AssertionError("the run started")
 
-    monkeypatch.setattr(compare_module, "run_replication", never)
+    monkeypatch.setattr(executor, "run_replication", never)
 
 
 def refused(capsys, *arguments):

@@ -9,10 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from nextone.experiments import compare as module
+from nextone.experiments import executor as module
 from nextone.experiments import figures, present
 from nextone.experiments.compare import Arm, RunFailed, compare, compare_policies, parse_arm
 from nextone.experiments.metrics import METRICS
+from nextone.experiments.replication import Replication
 from nextone.experiments.statistics import TooFewReplications
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, load_scenario
@@ -30,9 +31,15 @@ def made_up(scenario, policy, *, seed, replication, minutes, days, engine):
     return row
 
 
+def instead(function):
+    """A run_replication that takes its metrics from a function; its page is [8 shown, 4 valid], [4 shown, 1 valid]."""
+    positions = np.array([[8, 4], [4, 1]])
+    return lambda *a, **k: Replication(function(*a, **k), positions, "links", "catalogue")
+
+
 @pytest.fixture
 def fake(monkeypatch):
-    monkeypatch.setattr(module, "run_replication", made_up)
+    monkeypatch.setattr(module, "run_replication", instead(made_up))
 
 
 @pytest.fixture
@@ -46,6 +53,14 @@ def test_values_are_in_the_order_of_arms_replications_and_metrics(result):
     np.testing.assert_allclose(result.values[0, :, 0], 100 + np.array(luck))
     np.testing.assert_allclose(result.values[1, :, 2], 3.3 * (100 + np.array(luck)))
     assert np.isnan(result.values[0, :, 1]).all()
+
+
+def test_valid_play_by_position_in_the_page(result):
+    # pages of 6 in every arm: half of what is shown first is played, a quarter of what is second, nothing known beyond
+    assert result.positions.shape == (3, 10, 6, 2)
+    first, second, *rest = result.valid_play_by_position[1]
+    assert (first.mean, second.mean, first.n) == (0.5, 0.25, 10)
+    assert rest == [None] * 4
 
 
 def test_a_policy_of_ones_own_is_compared(result):
@@ -114,7 +129,7 @@ def test_figure_is_drawn_with_extreme_and_undefined_uplifts(fake, tmp_path):
 
 
 def test_figure_without_any_uplift(monkeypatch, tmp_path):
-    monkeypatch.setattr(module, "run_replication", lambda *a, **k: {m.name: math.nan for m in METRICS})
+    monkeypatch.setattr(module, "run_replication", instead(lambda *a, **k: {m.name: math.nan for m in METRICS}))
     figures.uplift_figure(compare_policies({"a": "cloud_only", "b": "random"}), tmp_path / "f.png")
     assert (tmp_path / "f.png").stat().st_size > 0
 
@@ -219,13 +234,13 @@ def test_a_failing_task_is_named(monkeypatch):
             raise ZeroDivisionError("ratio of nothing")
         return dict.fromkeys((m.name for m in METRICS), 1.0)
 
-    monkeypatch.setattr(module, "run_replication", fails)
+    monkeypatch.setattr(module, "run_replication", instead(fails))
     with pytest.raises(RunFailed, match="arm 'chance', replication 4, seed 0: ZeroDivisionError: ratio of nothing"):
         compare_policies({"cloud_only": "cloud_only", "chance": "random"})
 
 
 def test_an_infinite_metric_is_a_fault_not_a_number(monkeypatch):
-    monkeypatch.setattr(module, "run_replication", lambda *a, **k: {m.name: math.inf for m in METRICS})
+    monkeypatch.setattr(module, "run_replication", instead(lambda *a, **k: {m.name: math.inf for m in METRICS}))
     with pytest.raises(RunFailed, match="is infinite"):
         compare_policies({"a": "cloud_only", "b": "random"})
 

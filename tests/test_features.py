@@ -102,6 +102,8 @@ def random_world(seed, **sizes):
     pool["buffered"] = np.abs(pool["buffered"] // 2) * rng.integers(0, 2, pool.shape)
     pool["bitrate"] = np.where(pool["buffered"] > 0, rng.integers(0, 3, pool.shape), -1)
     pool["arrived_us"] = rng.integers(0, users["now_us"][:, None] + 1, pool.shape)
+    users["model"] = rng.integers(0, 4, n)
+    pool["version"] = users["model"][:, None]
     pool["rank"] = np.where(rng.integers(0, 4, pool.shape) == 0, DEAD, rng.integers(0, 250, pool.shape))
     world.history["video"] = rng.integers(0, videos, world.history.shape)
     world.videos["duration_us"] = rng.integers(1, 2 * 3600 * SECOND, videos)
@@ -314,9 +316,11 @@ def test_every_value_is_finite_and_in_its_stated_range(seed):
 # All that a phone knows of the state; whatever is not named here is hidden. `screen.video`: whether there is one.
 KNOWN = {
     "users": {"now_us", "impression", "impressions_before", "opened_us", "past", "past_impressions", "left", "rate_bps",
-              "tier", "link", "request", "request_state", "software_decoder", "outage_start_us", "outage_end_us"},
+              "tier", "link", "request", "request_state", "software_decoder", "outage_start_us", "outage_end_us",
+              "model"},
     "screen": {"video"},
-    "pool": {"arrived_us", "duration_us", "video", "buffered", "arrived_at", "request", "pxtr", "rank", "bitrate"},
+    "pool": {"arrived_us", "duration_us", "video", "buffered", "arrived_at", "request", "pxtr", "rank", "bitrate",
+             "version"},
     "history": set(state.PAST.names),
     "videos": {"duration_us", "popularity", "tag", "tag2"},
 }  # fmt: skip

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from nextone.envs.features import C, H
+from nextone.envs.features import C, H, X
 from nextone.experiments.metrics import METRICS, Run
 from nextone.experiments.replication import run_arm
 from nextone.sim.config import FEEDBACK, Scenario
@@ -39,8 +39,8 @@ COME_BACK = ["sessions.gap_hours=0.6", "sessions.gap_log_sd=0", "population.user
 class Noting:
     """The server's order, as a policy that notes what it observes."""
 
-    def __init__(self, what: Callable) -> None:
-        self.what, self.seen = what, []
+    def __init__(self, what: Callable, downloaded: bool = False) -> None:
+        self.what, self.downloaded, self.seen = what, downloaded, []
 
     def start(self, n):
         self.seen.clear()
@@ -51,6 +51,8 @@ class Noting:
 
 
 past_seen = Noting(lambda o: o.history[..., H.present].sum(1).mean())
+encoded = Noting(lambda o: o.history[..., H.encoded].sum() / max(o.history[..., H.present].sum(), 1))
+a_model = Noting(lambda o: o.context[:, X.old_model].mean(), downloaded=True)
 predicted = Noting(lambda o: o.candidates[..., C.pevtr][o.mask > 0].mean())
 
 
@@ -303,6 +305,7 @@ FIELDS: dict[str, Row] = {
     "client.timeout_s": Row("0.5", "30", "timeouts", "down"),
     "client.backoff_s": Row("0", "60", "wait_s", "up", ["network.loss=0.5", "sessions.wait_patience_s=1000"]),
     "client.history": Row("1", "50", noted, "up", policy=past_seen),
+    "client.model_bytes": Row("100000", "10000000", "data_mb", "up", policy=a_model),
     # server
     "server.page_size": Row("2", "12", "requests", "down"),
     "server.candidates": Row("6", "40", "unseen", "up", policy="server_score"),
@@ -328,6 +331,9 @@ FIELDS: dict[str, Row] = {
     "phone.inference_ms": Row("10", "600", "stale_picks", "up", policy="server_score"),
     "phone.inference_min_ms": Row("0", "400", "stale_picks", "up", ["phone.inference_ms=400"], "server_score"),
     "phone.inference_log_sd": Row("0", "1", "stale_picks", "up", ["phone.inference_ms=150"], "server_score"),
+    "phone.perception_ms": Row("0", "60000", noted, "down", policy=encoded),
+    "phone.no_model": Row("0", "0.5", "inferences", "down", policy=a_model),
+    "phone.old_model": Row("0", "0.9", noted, "up", policy=a_model),
     "phone.software_decoder": Row("0", "1", "startup_p50_ms", "up", [NO_PRELOAD]),
     "phone.hardware_start_ms": Row("0", "2000", "startup_p50_ms", "up", [NO_PRELOAD]),
     "phone.software_start_ms": Row("0", "2000", "startup_p95_ms", "up", [NO_PRELOAD]),

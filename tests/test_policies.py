@@ -256,7 +256,7 @@ def test_large_batches_are_asked_in_parts():
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
 def test_scores_that_are_not_finite_are_refused_where_they_matter(bad):
     world = bare_world()
-    world.pool["rank"][:, 2] = 0
+    world.pool["rank"][:, [2, 4]] = 0
     world.users["impression"] = 41
 
     def broken(observation, slot=2):
@@ -267,6 +267,17 @@ def test_scores_that_are_not_finite_are_refused_where_they_matter(bad):
     with pytest.raises(FloatingPointError, match=r"policy broken gave user 3 after impression 41 a score that is not"):
         decide(broken, world)
     decide(lambda o: broken(o, slot=1), world)  # an empty slot's score is nobody's business
+
+
+def test_a_row_of_minus_infinity_lets_the_last_order_stand():
+    """For live slots; what is said of empty ones does not matter. Nothing else that is not finite does."""
+    world = bare_world()
+    world.pool["rank"][:, [2, 4]] = 0
+    scores = np.full((USERS, SLOTS), -np.inf, np.float32)
+    scores[:, 0] = 3.0
+    assert (decide(lambda o: scores, world)[:, [2, 4]] == -np.inf).all()
+    with pytest.raises(FloatingPointError):
+        decide(lambda o: -scores, world)
 
 
 def test_a_page_may_be_asked_for_but_not_with_nan():

@@ -23,6 +23,7 @@ from nextone.experiments.figures import frontier_figure
 from nextone.experiments.train_dqn import MaskedDQN
 from nextone.experiments.train_evaluate import chooser, play
 from nextone.experiments.train_frontier import frontier
+from nextone.experiments.train_ppo import prepared
 from nextone.experiments.train_rl import (
     TrainSettings,
     describe,
@@ -241,7 +242,7 @@ def test_ppo_knows_the_chances_of_what_it_does():
     seen["mask"][:, 2:4] = 0
     with torch.no_grad():
         actions, _, log_chance = model.policy(seen)
-        _, same, entropy = model.policy.evaluate_actions(seen, actions)
+        _, same, entropy = model.policy.evaluate_actions(prepared(seen), actions)
     assert torch.equal(log_chance, same)
     chances = torch.exp(log_chance)
     for action in actions.unique():

@@ -278,8 +278,7 @@ def test_the_command_and_the_same_log_by_hand(quick, capsys, tmp_path):
             each["simulated"] is not None and abs(each["simulated"] - each["target"]) <= each["tolerance"]
         )
         assert each["low"] is None or each["low"] <= each["high"]
-    assert shipped["within_tolerance"] == sum(each["ok"] for each in shipped["rows"])
-    assert (shipped["log"], shipped["users"], shipped["seed"]) == ("KuaiRand-Pure", PEOPLE, 0)
+    assert set(shipped) == {"rows"}
 
     with open_data("kuairand/log.parquet") as file:
         table = pq.read_table(file)

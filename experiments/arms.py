@@ -1,0 +1,104 @@
+"""What is run: an arm is a policy in a scenario, a task is one replication of it. Comparisons and sweeps share these.
+
+Loads nothing of the compiled model, so that whatever is wrong with a question is told at once.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from nextone.sim.config import Scenario
+from nextone.sim.scenario import SettingError, with_settings
+
+from .names import resolve_policy
+from .statistics import require_replications
+
+if TYPE_CHECKING:
+    from nextone.policies.base import PolicyLike
+
+BASELINE_POLICY = "cloud_only"
+MAX_REPLICATIONS = 10_000
+FRESH = 1_000_000
+"""The first of the replications that re-estimate what was chosen for being best; nothing else uses them."""
+Engine = Literal["event", "batch"]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One column of a comparison: a label, a policy (a name, or one of your own), and the world it meets."""
+
+    label: str
+    policy: "str | PolicyLike"
+    scenario: Scenario
+
+
+@dataclass(frozen=True)
+class Task:
+    """One arm in one replication: all that its result is a function of."""
+
+    arm: Arm
+    seed: int
+    replication: int
+    minutes: float | None
+    days: float | None
+    engine: Engine
+
+    def __str__(self) -> str:
+        return f"arm {self.arm.label!r}, replication {self.replication}, seed {self.seed}"
+
+
+def parse_arm(text: str, base: Scenario) -> Arm:
+    """`small=cloud_only server.page_size=2 server.workers=8`: label, policy and settings over the base scenario."""
+    first, *settings = words(text)
+    label, equals, policy = first.partition("=")
+    if not equals or not re.fullmatch(r"[\w.+-]{1,40}", label):
+        raise SettingError(
+            f"arm {text[:60]!r} must read 'label=policy section.field=value ...', the label 1 to 40 letters, digits "
+            "or . + - _; for example 'small=cloud_only server.page_size=2'"
+        )
+    try:
+        world = with_settings(base, settings)
+        return Arm(label, resolve_policy(policy, world), world)
+    except SettingError as error:
+        raise SettingError(f"arm {label!r}: {error}") from None
+
+
+def words(text: str) -> list[str]:
+    """Split at spaces, but not within brackets or quotes, so that `a.b=[1, 2]` stays one word."""
+    return re.findall(r"(?:\[[^\]]*\]|\"[^\"]*\"|'[^']*'|\S)+", text) or [""]
+
+
+def check_run(
+    *,
+    replications: int = 10,
+    minutes: float | None = None,
+    days: float | None = None,
+    seed: int = 0,
+    workers: int = 1,
+) -> None:
+    """Raises TooFewReplications or SettingError for a run that cannot or must not be made."""
+    require_replications(replications)
+    if replications > MAX_REPLICATIONS:
+        raise SettingError(f"replications={replications} must be <= {MAX_REPLICATIONS}; intervals shrink with its root")
+    if minutes is not None and days is not None:
+        raise SettingError("minutes and days are both given; give one window")
+    for name, value, most in (("minutes", minutes, 1440.0), ("days", days, 366.0)):
+        if value is not None and not 0 < value <= most:
+            raise SettingError(f"{name}={value:g} must be > 0 and <= {most:g}; the default is 60 minutes")
+    if not 0 <= seed < 2**63:
+        raise SettingError(f"seed={seed} must be >= 0 and < 2**63; any such number will do")
+    if not 1 <= workers <= 1024:
+        raise SettingError(f"workers={workers} must be >= 1 and <= 1024; processes to use, at most one per core helps")
+
+
+def with_the_same_servers(arms: Sequence[Arm], minutes: float | None, days: float | None) -> list[Arm]:
+    """Resolve `server.workers = 0` once, for the first arm, before page sizes differ: the same for all arms."""
+    count = arms[0].scenario.with_workers(minutes, days).server.workers
+    return [
+        arm
+        if arm.scenario.server.workers
+        else replace(arm, scenario=with_settings(arm.scenario, [f"server.workers={count}"]))
+        for arm in arms
+    ]

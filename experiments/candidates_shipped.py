@@ -1,0 +1,18 @@
+"""How many candidates should a page of six ship to a phone that ranks?
+
+About two minutes on 2 cores.
+"""
+
+from .what_if import WhatIf, along, main
+
+WHAT_IF = WhatIf(
+    axis="candidates shipped with a page of 6",
+    values=along("server.candidates", 6, 10, 20, 40, 80),
+    series={"cloud_only": "cloud_only", "tag_momentum": "tag_momentum", "server_score": "server_score"},
+    usual="20",
+    show=(("gain", "watch_s"), ("gain", "like"), ("level", "queue_p95_ms"), ("level", "wasted_mb")),
+    log_axis=True,
+)
+
+if __name__ == "__main__":
+    main(__file__)

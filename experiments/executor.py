@@ -1,0 +1,197 @@
+"""Running tasks: in this process or in several, and what came of each. To use a cluster, replace `in_processes`.
+
+A task's result is a pure function of the task, so that it does not matter where, when or in which order tasks are run.
+"""
+
+import math
+import multiprocessing
+import os
+import signal
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor
+from concurrent.futures import wait as first_of
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing.connection import wait
+from multiprocessing.reduction import ForkingPickler
+from typing import NamedTuple
+
+from nextone.sim.scenario import SettingError
+from nextone.sim.traces import TraceError
+
+from .arms import Arm, Task
+from .replication import Replication, run_replication
+
+
+class RunFailed(RuntimeError):
+    """A replication failed; the message names its arm, replication and seed."""
+
+
+class Failed(NamedTuple):
+    """What came of a task that has no result: the reason in one line; the error itself if it is about the input, else
+    where it came from, for whoever mends it."""
+
+    reason: str
+    error: ValueError | None = None
+    trace: str = ""
+
+    def raised(self) -> Exception:
+        """To be raised where one failure ends everything."""
+        if self.error is not None:
+            return self.error
+        failed = RunFailed(self.reason)
+        failed.add_note(self.trace)
+        return failed
+
+
+Outcome = Replication | Failed
+Outcomes = Generator[tuple[Task, Outcome], None, None]
+Source = Callable[[], Task | None]
+"""The next task to run; None while there is none before more outcomes are in, and for good when none is out either."""
+Execute = Callable[[Source, int], Outcomes]
+"""execute(source, workers) yields each task of the source once with its outcome, in any order, until the source has
+none and none is out. It is closed early on Ctrl-C."""
+
+AHEAD = 2  # tasks handed out per process: one to work on, one to go on with
+DIED = "its process was killed, as when memory runs out; give it more memory, or fewer users"
+
+
+def run_all(source: Source, workers: int) -> Outcomes:
+    """In this process if one is enough, else in several."""
+    return in_this_process(source) if workers == 1 else in_processes(source, workers)
+
+
+def in_this_process(source: Source, workers: int = 1) -> Outcomes:
+    """One after the other, here."""
+    del workers
+    while (task := source()) is not None:
+        yield task, run_task(task)
+
+
+def in_processes(source: Source, workers: int) -> Outcomes:
+    """In processes of their own. When one dies, the tasks that were out are run again one by one, which tells whose
+    fault it was."""
+    suspects = deque[Task]()
+    while True:
+        alone, died = bool(suspects), False
+        take: Source = (lambda: suspects.popleft() if suspects else None) if alone else source
+        with _processes(1 if alone else workers) as pool:
+            for task, outcome in _results(pool, take, 1 if alone else AHEAD * workers):
+                if outcome is not None:
+                    yield task, outcome
+                elif alone:
+                    yield task, Failed(f"{task}: {DIED}")
+                else:
+                    died = True
+                    suspects.append(task)
+        if not alone and not died:
+            return
+
+
+def _results(pool: ProcessPoolExecutor, take: Source, most: int) -> Iterator[tuple[Task, Outcome | None]]:
+    """Hands out tasks, at most so many at a time, and yields their outcomes; once a process has died it takes no more
+    and yields None for those that were out."""
+    futures: dict[Future[Outcome], Task] = {}
+    dead = False
+    while True:
+        while not dead and len(futures) < most and (task := take()) is not None:
+            _must_travel(task.arm)
+            try:
+                with _ctrl_c_later():  # processes start here, and inherit that they leave Ctrl-C to us
+                    futures[pool.submit(run_task, task)] = task
+            except BrokenProcessPool:
+                dead = True
+                yield task, None
+        if not futures:
+            return
+        for future in first_of(futures, return_when=FIRST_COMPLETED).done:
+            task = futures.pop(future)
+            try:
+                outcome: Outcome | None = future.result()
+            except BrokenProcessPool:
+                dead, outcome = True, None
+            except Exception as error:
+                outcome = Failed(f"{task}: {type(error).__name__}: {error}")
+            yield task, outcome
+
+
+def run_task(task: Task) -> Outcome:
+    """What came of one task; whatever goes wrong in it is its outcome."""
+    try:
+        result = run_replication(
+            task.arm.scenario,
+            task.arm.policy,
+            seed=task.seed,
+            replication=task.replication,
+            minutes=task.minutes,
+            days=task.days,
+            engine=task.engine,
+        )
+    except (SettingError, TraceError) as error:  # about the user's input: says all by itself
+        return Failed(str(error), error)
+    except Exception as error:
+        return Failed(f"{task}: {type(error).__name__}: {error}", trace=traceback.format_exc())
+    wrong = [name for name, value in result.metrics.items() if math.isinf(value)]
+    if wrong:
+        return Failed(f"{task}: metric {wrong[0]} is infinite; every metric must be a number, or NaN where undefined")
+    return result
+
+
+@contextmanager
+def _processes(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """A pool whose processes are gone when the block is left, at once if by an error or Ctrl-C."""
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_process, (threads,))
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in set(multiprocessing.active_children()) - others:
+            process.kill()
+        raise
+    pool.shutdown()
+
+
+@contextmanager
+def _ctrl_c_later() -> Iterator[None]:
+    """Hold Ctrl-C back, in this thread and for good in what it starts."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start_process(threads: int) -> None:
+    """End with the parent, and share the cores with the other processes."""
+    import numba
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it could not be held back
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    numba.set_num_threads(min(threads, numba.get_num_threads()))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def _must_travel(arm: Arm) -> None:
+    if isinstance(arm.policy, str):
+        return
+    try:
+        ForkingPickler.dumps(arm)
+    except Exception as error:
+        raise SettingError(
+            f"policy {arm.label!r} cannot be sent to another process ({error}); use workers=1, or define it at the "
+            "top of a module"
+        ) from None

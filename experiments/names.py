@@ -1,0 +1,53 @@
+"""Which policies a run may name; known without loading the compiled model, so that a wrong name is told at once."""
+
+from typing import TYPE_CHECKING
+
+from nextone.policies.names import CLOUD_ONLY, KINDS, SHIPPED, EngineMissing, is_trained, make_policy, policy_names, split_name
+from nextone.sim.scenario import SettingError, nearest
+
+if TYPE_CHECKING:
+    from nextone.policies.base import PolicyLike
+    from nextone.sim.config import Scenario
+
+ORACLE = "oracle_greedy"
+
+
+def decider_names() -> tuple[str, ...]:
+    """The policies that need no training, and the oracle as a reference."""
+    return (*policy_names(), ORACLE)
+
+
+def is_decider(name: str) -> bool:
+    """Whether `make_decider` may know it: one of the names, or a checkpoint's."""
+    return name in decider_names() or is_trained(name)
+
+
+def is_edge(policy: "str | PolicyLike") -> bool:
+    """Whether the phone ranks: any policy but `cloud_only`."""
+    return policy != CLOUD_ONLY
+
+
+def is_downloaded(policy: "str | PolicyLike") -> bool:
+    """Whether it is a model that phones download: a name of one, or an object whose `downloaded` is True."""
+    if isinstance(policy, str):
+        return split_name(policy)[0] in KINDS
+    return bool(getattr(policy, "downloaded", False))
+
+
+def check_name(name: str) -> str:
+    """The name itself. Raises SettingError with the nearest one if no policy can have it; loads nothing."""
+    if not is_decider(name):
+        raise SettingError(f"unknown policy {name[:60]!r}{nearest(name, (*decider_names(), *SHIPPED))}")
+    return name
+
+
+def resolve_policy(name: str, scenario: "Scenario") -> str:
+    """The policy of that name; the one place where names are looked up.
+
+    Raises SettingError with the nearest name, CheckpointError if the folder after a colon holds none that fits."""
+    if is_trained(check_name(name)):
+        try:
+            make_policy(name, scenario)
+        except EngineMissing as error:
+            raise SettingError(f"policy {name[:60]!r}: {error}") from None
+    return name

@@ -1,0 +1,34 @@
+"""Weights and Adam's moments as named arrays, and back. Shared by both kinds of training: `train_resume.py` of
+reinforcement learning and `train_edge.py`."""
+
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def weights_of(module: torch.nn.Module) -> Arrays:
+    """Views of a network's weights, by name."""
+    return {name: tensor.detach().numpy() for name, tensor in module.state_dict().items()}
+
+
+def moments_of(optimiser: torch.optim.Optimizer) -> Arrays:
+    """Views of Adam's moments, by number of the parameter; none before the first update."""
+    return {
+        f"optimiser.{k}.{name}": tensor.numpy()
+        for k, parameter in enumerate(_parameters(optimiser))
+        for name, tensor in optimiser.state.get(parameter, {}).items()
+    }
+
+
+def begin_moments(optimiser: torch.optim.Optimizer) -> None:
+    """Give Adam zero moments, for saved ones to be copied over."""
+    for parameter in _parameters(optimiser):
+        moments = {name: torch.zeros_like(parameter.data) for name in ("exp_avg", "exp_avg_sq")}
+        optimiser.state[parameter] = {"step": torch.tensor(0.0)} | moments
+
+
+def _parameters(optimiser: torch.optim.Optimizer) -> list[torch.Tensor]:
+    return [parameter for group in optimiser.param_groups for parameter in group["params"]]

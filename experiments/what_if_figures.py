@@ -1,0 +1,100 @@
+"""The figure of a what-if: a panel for each thing shown, a colour and marker for each series."""
+
+from pathlib import Path
+from textwrap import fill
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .arms import Progress
+from .drawing import GREY, INK, Curve, curves, drawn, save_png, zero_line
+from .metrics import METRICS
+from .report_landscape import labels, map_of
+from .sweep_present import sweep_table
+from .what_if import SweepIf
+from .what_if_answer import Answer, ask_sweep, legend, ran
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+UNDEFINED = (np.nan, np.nan, np.nan)
+
+
+def what_if_figure(answer: Answer, path: Path) -> None:
+    """Draw it to `path`, PNG."""
+    asked = answer.asked
+    columns = 2 if len(asked.show) > 1 else 1
+    rows = -(-len(asked.show) // columns)
+    with drawn(5.6 * columns, 3.0 * rows + 1.5) as figure:
+        top, body, foot = figure.subfigures(3, 1, height_ratios=[0.95, 3.0 * rows, 0.4])
+        top.text(0.012, 0.96, fill(answer.question, 92), fontsize=13, weight="bold", va="top", color=INK)
+        foot.text(0.012, 0.4, fill(ran(answer) + (f".  {legend(answer)}" if legend(answer) else ""), 150),
+                  fontsize=8, va="center", color=GREY)  # fmt: skip
+        axes = body.subplots(rows, columns, squeeze=False)
+        for axis, (kind, metric) in zip(axes.flat, asked.show, strict=False):
+            _panel(axis, answer, kind, metric)
+        for axis in axes.flat[len(asked.show) :]:
+            axis.set_axis_off()
+        handles, labels = axes.flat[0].get_legend_handles_labels()
+        if len(labels) > 1:
+            top.legend(handles, labels, loc="lower left", ncols=6, frameon=False, bbox_to_anchor=(0.005, -0.08))
+        save_png(figure, path)
+
+
+def answer_sweep(
+    asked: SweepIf, question: str, path: Path, *, seed: int = 0, workers: int = 1, progress: Progress | None = None
+) -> list[object]:
+    """Run a what-if that is a sweep in the folder beside `path` of its name, draw its map, and return its tables."""
+    result = ask_sweep(asked, question, path.with_suffix(""), seed=seed, workers=workers, progress=progress)
+    names = list(result.plan.cells[0].values)
+    axes = [labels([cell for cell in result.cells if cell.asked], name) for name in names]
+    map_of(result, result.plan.objective, names, axes, path)
+    return list(sweep_table(result))
+
+
+def _panel(axis: "Axes", answer: Answer, kind: str, metric: str) -> None:
+    asked = answer.asked
+    numeric = all(map(_is_number, asked.values))
+    x = [float(v) for v in asked.values] if numeric else list(range(len(asked.values)))
+    series = [
+        Curve(name, *np.transpose([_point(answer, kind, value, name, metric) for value in asked.values]).tolist())
+        for name in asked.series
+    ]
+    curves(axis, x, series, joined=numeric, apart=0.0 if numeric else 0.5)
+    if kind != "level":
+        zero_line(axis)
+    if numeric and asked.log_axis:
+        axis.set_xscale("log")
+        axis.minorticks_off()
+    axis.set_xticks(x, list(asked.values))
+    if asked.usual in asked.values:
+        axis.axvline(x[list(asked.values).index(asked.usual)], color=GREY, linewidth=0.9, linestyle=":", zorder=0)
+    axis.grid(visible=False, axis="x")
+    axis.set_xlabel(asked.axis)
+    _name(axis, kind, metric)
+
+
+def _name(axis: "Axes", kind: str, metric: str) -> None:
+    found = next(m for m in METRICS if m.name == metric)
+    arrow = {"more": " ↑", "fewer": " ↓"}.get(found.better, "")
+    axis.set_title(f"{found.meaning}{arrow}", loc="left")
+    axis.set_ylabel(f"{metric}, {found.unit}" if kind == "level" else f"{kind} in {metric}, %")
+
+
+def _point(answer: Answer, kind: str, value: str, series: str, metric: str) -> tuple[float, float, float]:
+    if kind == "level":
+        level = answer.level(value, series, metric)
+        return UNDEFINED if level is None else (level.mean, level.low, level.high)
+    difference = (answer.change if kind == "change" else answer.gain)(value, series, metric)
+    if difference is None:  # the one that others are measured from
+        return (0.0, 0.0, 0.0) if series == next(iter(answer.asked.series)) else UNDEFINED
+    if difference.diff_pct is None or difference.diff_pct_low is None or difference.diff_pct_high is None:
+        return UNDEFINED
+    return difference.diff_pct, difference.diff_pct_low, difference.diff_pct_high
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return np.isfinite(float(text))
+    except ValueError:
+        return False

@@ -1,0 +1,144 @@
+"""Commands for edge networks: `nextone collect`, `nextone train edgerec` and others, `nextone offline-table`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nextone.policies.names import KINDS
+
+from . import cli
+
+__all__ = ["KINDS", "collect", "offline_table", "train_command"]
+
+
+def collect(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Write samples.parquet there.")],
+    policy: Annotated[str, typer.Option(help="Who chooses, but for random picks.")] = "cloud_only",
+    users: Annotated[int, typer.Option(help="People.", min=1)] = 3000,
+    minutes: cli.Minutes = None,
+    days: cli.Days = None,
+    explore: Annotated[float, typer.Option(help="Share of decisions made at random.")] = 0.2,
+    seed: cli.Seed = 0,
+    settings: cli.Settings = None,
+    scenario: cli.ScenarioFile = None,
+    as_json: cli.Json = False,
+) -> None:
+    """Let people live under a logging policy and write training samples, one row per rerank request."""
+    world = cli._scenario(scenario, settings, None)
+    from nextone.experiments.collect import CollectSettings
+    from nextone.experiments.collect import collect as run
+    from nextone.experiments.compare import check_run, resolve_policy
+
+    minutes = 60.0 if minutes is None and days is None else minutes
+    check_run(minutes=minutes, days=days, seed=seed)
+    resolve_policy(policy, world)
+    chosen = CollectSettings(
+        scenario=world, policy=policy, users=users, minutes=minutes, days=days, explore=explore, seed=seed
+    )
+    cli.prepare_folder(out)
+    with cli._progress(as_json, "people") as progress:
+        result = run(chosen, out, progress)
+    size = result.path.stat().st_size
+    if as_json:
+        print(json.dumps(result._asdict() | {"path": str(result.path), "bytes": size}))
+        return
+    rows = ", ".join(f"{n:,} {split} ({result.people[split]:,} people)" for split, n in result.rows.items())
+    print(f"{rows} requests; {result.lost:,} came to nothing. Saved {result.path}, {size / 1e6:.1f} MB")
+
+
+def train_command(kind: str) -> None:
+    """Add `nextone train KIND`."""
+
+    def train(
+        data: Annotated[Path, typer.Option(metavar="DIR", help="Samples of `nextone collect`.")],
+        out: Annotated[Path | None, typer.Option(metavar="DIR", help="Save checkpoints there.")] = None,
+        ablation: Annotated[str | None, typer.Option(help="edgerec only: ie, ipv or huism.")] = None,
+        seed: Annotated[int | None, typer.Option(help="First weights and shuffles (default 0).")] = None,
+        epochs: Annotated[int | None, typer.Option(help="At most (default 10).", min=1)] = None,
+        batch: Annotated[int | None, typer.Option(help="Requests (default 512).", min=1)] = None,
+        learning_rate: Annotated[float | None, typer.Option(help="Of Adam.")] = None,
+        resume: Annotated[Path | None, typer.Option(metavar="DIR", help="Go on with the training there.")] = None,
+        threads: Annotated[int | None, typer.Option(help="Of torch (default 1).", min=1)] = None,
+        as_json: cli.Json = False,
+    ) -> None:
+        from dataclasses import replace
+
+        from nextone.experiments import train_edge as code
+        from nextone.sim.scenario import SettingError
+
+        options: dict[str, object] = {
+            "ablation": ablation, "seed": seed, "batch": batch, "learning_rate": learning_rate, "threads": threads
+        }  # fmt: skip
+        changed = [name for name, value in (options | {"out": out}).items() if value is not None]
+        if resume is not None and changed:
+            raise SettingError(f"--{changed[0].replace('_', '-')} cannot be changed with --resume; only --epochs can")
+        folder = out or resume
+        if folder is None:
+            raise SettingError("--out is missing; give a folder for the checkpoints")
+        given = {name: value for name, value in (options | {"epochs": epochs}).items() if value is not None}
+        checkpoint = None
+        if resume is not None:
+            chosen, checkpoint = code.resume_from(resume)
+            if chosen.kind != kind:
+                raise SettingError(f"--resume {str(resume)!r} holds a training of {chosen.kind}, not {kind}")
+            chosen = replace(chosen, **given)  # type: ignore[arg-type]
+        else:
+            chosen = code.EdgeSettings(kind=kind, **given)  # type: ignore[arg-type]
+        cli.prepare_folder(folder)
+        watched = not as_json and sys.stderr.isatty()
+        code.train_edge(chosen, data, folder, resume=checkpoint, progress=watched)
+        result = code.final_result(folder)
+        print(json.dumps(result, allow_nan=False) if as_json else code.result_text(result))
+
+    train.__doc__ = {
+        "edgerec": "Train EdgeRec (HUBSM and CRBAN) on collected samples.",
+        "kir": "Train the KIR-like network on collected samples.",
+        "context_aware": "Train the context-aware reranker on collected samples.",
+        "dnn": "Train DNN-rank, the cloud's baseline, on collected samples.",
+        "dlcm": "Train DLCM, the cloud's list ranker, on collected samples.",
+    }[kind]
+    cli.training.command(kind)(train)
+
+
+def offline_table(
+    data: Annotated[Path, typer.Option(metavar="DIR", help="Samples of `nextone collect`.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Trainings, and the table as Markdown and JSON.")],
+    seeds: Annotated[int, typer.Option(help="Trainings of each method, at least 5.", min=5)] = 5,
+    label: Annotated[str, typer.Option(help="engaged or effective_view.")] = "engaged",
+    epochs: Annotated[int | None, typer.Option(help="At most, of each training (default 10).", min=1)] = None,
+    threads: Annotated[int, typer.Option(help="Of torch.", min=1)] = 1,
+    as_json: cli.Json = False,
+) -> None:
+    """Train every method with several seeds, and print EdgeRec's offline table, theirs beside ours."""
+    from nextone.experiments import train_offline_table as code
+    from nextone.sim.scenario import SettingError
+
+    if label not in code.LABELS:
+        raise SettingError(f"--label {label[:40]!r} must be one of {', '.join(code.LABELS)}")
+    cli.prepare_folder(out)
+    watched = not as_json and sys.stderr.isatty()
+    table = code.offline_table(
+        data, out, seeds=seeds, label=label, epochs=epochs, threads=threads, progress=watched,
+        said=lambda line: print(line, file=sys.stderr),
+    )  # fmt: skip
+    files = code.save_table(table, out)
+    if as_json:
+        print(json.dumps(code.table_json(table), allow_nan=False))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    heads, lines, note = code.table_lines(table)
+    console = Console()
+    if not console.is_terminal:
+        console.width = 160
+    shown = Table(*heads, title="EdgeRec's Table 2 and NextOne's", caption=note, caption_justify="left")
+    for column in shown.columns[1:]:
+        column.justify = "right"
+    for line in lines:
+        shown.add_row(*line)
+    console.print(shown)
+    console.print("Saved " + ", ".join(map(str, files)), highlight=False, soft_wrap=True)

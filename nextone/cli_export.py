@@ -1,0 +1,52 @@
+"""`nextone export`: a trained edge network as files that a phone's engine runs."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from . import cli
+
+
+def export(
+    checkpoint: Annotated[str, typer.Argument(metavar="DIR", help="Folder of a training, or edgerec, kir, ...")],
+    to: Annotated[Literal["onnx", "mnn"], typer.Option(help="The engine.")] = "onnx",
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Write the files there.")] = Path("results/export"),
+    scenario: cli.ScenarioFile = None,
+    settings: cli.Settings = None,
+    as_json: cli.Json = False,
+) -> None:
+    """Write what a phone runs of a network to .onnx or .mnn files for the scenario's pool and history; say what it costs.
+
+    Id embeddings are not in the files: the cloud ships them with a page."""
+    world = cli._scenario(scenario, settings, None)
+    from nextone.policies.exporting import export_policy
+    from nextone.policies.names import EngineMissing
+    from nextone.sim.scenario import SettingError
+
+    cli.prepare_folder(out)
+    try:
+        made = export_policy(checkpoint, to, out, world.pool_slots, world.client.history)
+    except EngineMissing as error:
+        raise SettingError(str(error)) from None
+    if as_json:
+        files = [file._asdict() | {"path": str(file.path)} for file in made.files]
+        print(json.dumps(made._asdict() | {"files": files, "on_device_mb": made.on_device_mb}))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("file", "kB", "largest difference from torch", f"{to}, ms", "torch, ms")
+    for file in made.files:
+        table.add_row(file.path.name, f"{file.bytes / 1e3:,.0f}", f"{file.parity:.1e}", f"{file.engine_ms:.2f}",
+                      f"{file.torch_ms:.2f}")  # fmt: skip
+    for column in table.columns[1:]:
+        column.justify = "right"
+    console = Console()
+    console.print(table)
+    console.print(
+        f"{made.kind} on the phone: {made.on_device_mb:.2f} MB; embeddings, in the cloud: {made.embeddings_mb:.2f} MB. "
+        f"One person, one thread, pool of {world.pool_slots}, {world.client.history} past impressions. Saved in {out}",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip

@@ -1,0 +1,122 @@
+"""`nextone sweep`: many settings at once, resumable."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from nextone.experiments.sweep import Effort
+    from nextone.experiments.sweep_plan import Question
+    from nextone.sim.config import Scenario
+
+from . import cli
+
+
+def sweep(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE.toml]", help="The sweep as a file; options given here go before it.")
+    ] = None,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SECTION.FIELD=A,B,...", help="Values of a field; several: all combinations."),
+    ] = None,
+    cell: Annotated[
+        list[str] | None, typer.Option(metavar="'FIELD=VALUE ...'", help="Instead: one setting. Repeatable.")
+    ] = None,
+    sobol: Annotated[
+        list[str] | None, typer.Option(metavar="FIELD=LOW..HIGH", help="Instead: sampled from a span. Repeatable.")
+    ] = None,
+    samples: Annotated[int | None, typer.Option(help="Sobol points, a power of two.  [default: 16]")] = None,
+    policies: Annotated[str | None, typer.Option(help="Comma-separated.  [default: cloud_only]")] = None,
+    metric: Annotated[str | None, typer.Option(help="What is to be sharp, and best.  [default: watch_s]")] = None,
+    half_width: Annotated[
+        str | None, typer.Option(help="Of 95 % intervals: % of the mean, or in units.  [default: 0.5%]")
+    ] = None,
+    max_replications: Annotated[int | None, typer.Option(help="Of each cell, at most.  [default: 30]")] = None,
+    users: cli.Users = None,
+    minutes: cli.Minutes = None,
+    days: cli.Days = None,
+    seed: Annotated[int | None, typer.Option(help="Fixes people and luck.  [default: 0]")] = None,
+    settings: cli.Settings = None,
+    scenario: cli.ScenarioFile = None,
+    servers: Annotated[
+        Literal["same", "per_cell"] | None,
+        typer.Option(
+            help="server.workers=0: sized for the default, the same in all cells, or for each.  [default: same]"
+        ),
+    ] = None,
+    engine: Annotated[Literal["event", "batch"] | None, typer.Option(help="As in compare.  [default: event]")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes.  [default: one per core]")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where it is kept.  [default: results/sweep]")] = None,
+    resume: Annotated[Path | None, typer.Option(metavar="DIR", help="Go on with the sweep in this folder.")] = None,
+) -> None:
+    """Sweep settings: every cell meets the same people and luck; replicated until sharp; killed, it goes on."""
+    from nextone.experiments.arms import check_run
+    from nextone.experiments.sweep import begun, code_sha256
+    from nextone.experiments.sweep_ledger import resume as open_ledger
+    from nextone.experiments.sweep_plan import Question, plan_of
+    from nextone.sim.scenario import SettingError
+
+    workers = cli._cores() if workers is None else workers
+    check_run(workers=workers)
+    options = Question(
+        grid=tuple(grid or ()), cells=tuple(cell or ()), sobol=tuple(sobol or ()), samples=samples,
+        policies=tuple(p.strip() for p in (policies or "").split(",") if p.strip()), metric=metric,
+        half_width=half_width, max_replications=max_replications, seed=seed, minutes=minutes, days=days,
+        engine=engine, servers=servers,
+    )  # fmt: skip
+    if resume is not None:
+        if file or out or users is not None or settings or scenario or options != Question():
+            raise SettingError("--resume goes on with what its folder says; give nothing else but --workers")
+        ledger = open_ledger(resume, code_sha256)
+    else:
+        question, base = _asked(file, options, settings, users, scenario)
+        folder = out or Path("results/sweep")
+        plan = plan_of(question, base)
+        cli.prepare_folder(folder)
+        ledger = begun(folder, plan)
+    from nextone.experiments.sweep import finish
+    from nextone.experiments.sweep_present import effort_line, sweep_table
+
+    effort: list[Effort] = []
+    try:
+        with cli._progress(False, "cells × replications × policies") as progress:
+            result = finish(ledger, workers=workers, progress=progress, effort=effort)
+    except KeyboardInterrupt:
+        typer.echo(f"nextone: go on with nextone sweep --resume {ledger.folder}", err=True)
+        raise
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:  # a pipe or a file has no width to fit
+        console.width = 120
+    for part in sweep_table(result):
+        console.print(part, highlight=False)
+    console.print(effort_line(effort[0]), highlight=False)
+    console.print(f"Saved {ledger.folder}", highlight=False, soft_wrap=True)
+    if result.failed:
+        raise typer.Exit(1)
+
+
+def _asked(
+    file: Path | None, options: "Question", settings: list[str] | None, users: int | None, scenario: Path | None
+) -> "tuple[Question, Scenario]":
+    """What the file says, then what the options say, and the base scenario."""
+    from dataclasses import fields, replace
+
+    from nextone.experiments.sweep_plan import Question, read_question
+
+    question, own, people = Question(), list[str](), None
+    if file is not None:
+        question, own, people = read_question(file)
+    given = {f.name: getattr(options, f.name) for f in fields(options) if getattr(options, f.name) != f.default}
+    if any(name in given for name in ("grid", "cells", "sobol")):
+        question = replace(question, grid=(), cells=(), sobol=(), samples=None)
+    if "minutes" in given or "days" in given:
+        question = replace(question, minutes=None, days=None)
+    named = {text.partition("=")[0].strip() for text in settings or []}
+    merged = [text for text in own if text.partition("=")[0].strip() not in named] + list(settings or [])
+    if users is None and not any(text.partition("=")[0].strip() == "population.users" for text in merged):
+        users = people
+    return replace(question, **given), cli._scenario(scenario, merged, users)

@@ -1,0 +1,108 @@
+"""Training by reinforcement learning: `nextone train rl`, and what is looked at afterwards."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from . import cli
+
+
+def train_rl(
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Save checkpoints there, for `rl:DIR`.")] = None,
+    algo: Annotated[Literal["maskable_ppo", "dqn"] | None, typer.Option(help="Default maskable_ppo.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Decisions to learn from (default 5,000,000).", min=1)] = None,
+    envs: Annotated[int | None, typer.Option(help="People at a time (default 512).", min=1)] = None,
+    reward: Annotated[
+        str | None, typer.Option(help="A preset (default, watch, retention), or like=5,follow=10,...: the rest is 0.")
+    ] = None,
+    refresh: Annotated[bool, typer.Option("--refresh", help="One more choice: ask for a page now.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Fixes people, luck and first weights (default 0).")] = None,
+    resume: Annotated[Path | None, typer.Option(metavar="DIR", help="Go on with the training in this folder.")] = None,
+    settings: cli.Settings = None,
+    scenario: cli.ScenarioFile = None,
+    threads: Annotated[int | None, typer.Option(help="Of torch; fixed: bits repeat (default 2).", min=1)] = None,
+    as_json: cli.Json = False,
+) -> None:
+    """Train a policy by reinforcement learning, then compare it with rules on people that it never met."""
+    from nextone.sim.scenario import SettingError
+
+    options: dict[str, object] = {"algo": algo, "envs": envs, "seed": seed, "threads": threads, "steps": steps}
+    given = {name: value for name, value in options.items() if value is not None}
+    fixed = options | {"scenario": scenario, "set": settings, "reward": reward, "refresh": refresh or None}
+    changed = [name for name, value in fixed.items() if value is not None and name != "steps"]
+    if resume is not None and changed:
+        raise SettingError(f"--{changed[0]} cannot be changed with --resume; only --steps can")
+    folder = out or resume
+    if folder is None:
+        raise SettingError("--out is missing; give a folder for the checkpoints")
+    world = cli._scenario(scenario, settings, None)
+    cli.prepare_folder(folder)
+    from dataclasses import replace
+
+    from nextone.experiments import present
+    from nextone.experiments import train_rl as training_code
+
+    checkpoint = None
+    if resume is not None:
+        chosen, checkpoint = training_code.resume_from(resume)
+        chosen = replace(chosen, **given)  # type: ignore[arg-type]
+    else:
+        weights = training_code.parse_reward(reward or "default")
+        chosen = training_code.TrainSettings(scenario=world, reward=weights, refresh=refresh, **given)  # type: ignore[arg-type]
+    training_code.train(chosen, folder, resume=checkpoint, progress=not as_json and sys.stderr.isatty())
+    result = training_code.final_result(chosen, folder)
+    print(json.dumps(result, allow_nan=False) if as_json else present.training_text(result))
+
+
+def train_curves(
+    runs: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of trainings, one seed each.")],
+    out: Annotated[Path, typer.Option(metavar="FILE.png", help="Where to draw it.")] = Path("curves.png"),
+) -> None:
+    """Draw learning curves: reward over steps on the evaluation people, and what every rule earns there."""
+    cli.prepare_file(out)
+    from nextone.experiments.figures import learning_figure
+    from nextone.experiments.train_rl import levels, settings_of
+    from nextone.policies.checkpoint import newest_checkpoint
+
+    checkpoints = [newest_checkpoint(run) for run in runs]
+    learning_figure([c.about["looks"] for c in checkpoints], levels(settings_of(checkpoints[0])), out)
+    print(f"Saved {out}")
+
+
+def train_frontier(
+    runs: Annotated[list[str], typer.Argument(metavar="DIR...", help="Folders of trainings with --refresh.")],
+    out: Annotated[Path, typer.Option(metavar="FILE.png", help="Where to draw it.")] = Path("frontier.png"),
+    base: Annotated[str, typer.Option(help="What chooses where a fixed threshold asks.")] = "server_score",
+    settings: cli.Settings = None,
+    scenario: cli.ScenarioFile = None,
+) -> None:
+    """Draw watch time against requests: policies trained to ask for pages, and fixed thresholds."""
+    world = cli._scenario(scenario, settings, None)
+    cli.prepare_file(out)
+    from nextone.experiments.figures import frontier_figure
+    from nextone.experiments.train_frontier import frontier
+    from nextone.experiments.train_rl import TrainSettings
+
+    points = frontier(TrainSettings(scenario=world), runs, base)
+    for point in points:
+        print(f"{point.name:20} {point.requests.mean:7.2f} requests, {point.watch_s.mean:8.1f} s watched a session")
+    frontier_figure(points, out)
+    print(f"Saved {out}")
+
+
+def train_robust(
+    run: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a training.")],
+    sets: Annotated[int, typer.Option(help="Parameter sets that agree with the log.", min=2)] = 32,
+    as_json: cli.Json = False,
+) -> None:
+    """Play a trained policy among other people that agree with the log as well: does its gain keep its sign?"""
+    from nextone.experiments.fit_file import check_sets, load_fit
+    from nextone.experiments.train_robust import held_under, robust_text
+
+    fit = load_fit(None)
+    check_sets(fit, sets)
+    found = held_under(run, fit, sets)
+    print(json.dumps([u._asdict() for u in found], allow_nan=False) if as_json else robust_text(found))

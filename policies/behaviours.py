@@ -1,0 +1,146 @@
+"""What edge networks share: behaviours as two sequences, id embeddings, candidates in server order, masked averages.
+
+A past impression is either a page view (the person engaged: a long view, or feedback other than hate) or an exposure
+(watched, not engaged), as in EdgeRec (CIKM 2020), where the two are never merged. Everything here has fixed shapes and
+no branches on data, so that networks export. Called by the networks, their training, and whatever triggers a rerank.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from nextone.envs.features import MOST_S, PREDICTED, TAG_SCALE, C, H
+from nextone.sim.config import FEEDBACK
+
+TAGS = int(TAG_SCALE)
+TAG_WIDTH, LENGTH_WIDTH = 16, 8  # Assumed: numbers an id is embedded in; EdgeRec publishes 40 for brands only
+LENGTHS = 16  # buckets of a video's length, even in log(1 + s)
+EMBEDDED = TAG_WIDTH + LENGTH_WIDTH
+DEAD = -1e9  # finite, so that no product with zero is undefined
+
+ENGAGING = ("long_view", *(kind for kind in FEEDBACK if kind != "hate"))
+ACTIONS = (
+    "watch_ratio", "play_time", "valid_play", "long_view", "completion", "skip", *FEEDBACK, "position",
+)  # fmt: skip
+"""History columns that say what the person did; fixed once the impression is over. `since` moves on: see `edgerec`."""
+SAID = (*(feature.name for feature in PREDICTED), "duration")
+"""Columns that say the same of a candidate and of a past video."""
+CLOUD = (*SAID, "popularity", "rank")
+"""Candidate columns that the cloud knows too."""
+
+
+def columns_of(names: tuple[str, ...], table: Any) -> list[int]:
+    """Column numbers of named features in C, H or X."""
+    return [getattr(table, name) for name in names]
+
+
+def engaged(history: Any) -> Any:
+    """Which past impressions are page views: bool (..., H) from history (..., H, Fh), NumPy or torch."""
+    some = history[..., H.long_view] > 0
+    for name in ENGAGING[1:]:
+        some = some | (history[..., getattr(H, name)] > 0)
+    return some & (history[..., H.hate] <= 0) & (history[..., H.present] > 0)
+
+
+def exposed(history: Any) -> Any:
+    """Which past impressions are exposures, not page views: bool (..., H), NumPy or torch."""
+    return (history[..., H.present] > 0) & ~engaged(history)
+
+
+class Embeddings(nn.Module):
+    """Id embeddings of videos. They live in the cloud's embedding server; a page brings those of its candidates."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tag = nn.Embedding(TAGS, TAG_WIDTH)
+        self.length = nn.Embedding(LENGTHS, LENGTH_WIDTH)
+        for table in (self.tag, self.length):
+            nn.init.normal_(table.weight, std=0.1)
+
+    def forward(self, rows: Tensor, table: Any) -> Tensor:
+        """(N, M, EMBEDDED) of rows (N, M, F) whose columns `table` (C or H) names; two tags count half each."""
+        tags = (rows[..., [table.tag, table.tag2]] * TAG_SCALE).round().long().clamp(0, TAGS - 1)
+        length = (rows[..., table.duration] * LENGTHS).long().clamp(0, LENGTHS - 1)
+        return torch.cat([self.tag(tags).mean(-2), self.length(length)], -1)
+
+
+class Sequence(NamedTuple):
+    """Some of the past impressions, oldest first, padding at the end."""
+
+    actions: Tensor  # (N, H, len(ACTIONS))
+    items: Tensor  # (N, H, EMBEDDED + len(SAID))
+    since: Tensor  # (N, H): time since, as the feature of that name
+    present: Tensor  # (N, H) 0 or 1
+
+
+def behaviour_sequence(history: Tensor, embedded: Tensor, member: Tensor) -> Sequence:
+    """The members of history (N, H, Fh), whose ids are embedded (N, H, EMBEDDED), in the order of time."""
+    order = oldest_first(member)
+    present = torch.gather(member, 1, order).to(history.dtype)
+    actions, items = what_was_done(history), what_it_was(history, embedded, H)
+    return Sequence(
+        taken(actions, order) * present[..., None], taken(items, order) * present[..., None],
+        torch.gather(history[..., H.since], 1, order) * present, present,
+    )  # fmt: skip
+
+
+def oldest_first(member: Tensor) -> Tensor:
+    """Order (N, H) of rows that run from the newest: the oldest member (N, H) first, what is no member last."""
+    age = torch.arange(member.shape[1], device=member.device)
+    return torch.argsort(torch.where(member, -age, age + 1))  # all different
+
+
+def what_was_done(history: Tensor) -> Tensor:
+    """Action features of past impressions, (..., len(ACTIONS))."""
+    return history[..., columns_of(ACTIONS, H)]
+
+
+def what_it_was(rows: Tensor, embedded: Tensor, table: Any) -> Tensor:
+    """Item features of candidates or past impressions, (..., EMBEDDED + len(SAID)): the same for both."""
+    return torch.cat([embedded, rows[..., columns_of(SAID, table)]], -1)
+
+
+def cloud_items(candidates: Tensor, embedded: Tensor) -> Tensor:
+    """What the cloud, too, knows of candidates, (N, P, EMBEDDED + len(CLOUD))."""
+    return torch.cat([embedded, candidates[..., columns_of(CLOUD, C)]], -1)
+
+
+def server_order(candidates: Tensor, mask: Tensor) -> Tensor:
+    """Slots (N, P) in the server's order: older pages first, then by rank; empty slots last."""
+    slots = torch.arange(candidates.shape[1], device=candidates.device, dtype=candidates.dtype)
+    key = candidates[..., C.rank] - 16.0 * candidates[..., C.page_age] + 1e-6 * slots
+    return torch.argsort(torch.where(mask > 0, key, key + 64.0))
+
+
+def taken(rows: Tensor, order: Tensor) -> Tensor:
+    """rows (N, M, F) in another order (N, M)."""
+    return torch.gather(rows, 1, order[..., None].expand(-1, -1, rows.shape[-1]))
+
+
+def put_back(values: Tensor, order: Tensor) -> Tensor:
+    """Values (N, M) of rows that were `taken` in an order, at their own places again."""
+    return torch.zeros_like(values).scatter(1, order, values)
+
+
+def last_present(rows: Tensor, present: Tensor) -> Tensor:
+    """The last row (N, F) before the padding of rows (N, M, F), present (N, M); 0 if there is none."""
+    count = present.sum(1).long()
+    at = (count - 1).clamp(min=0)[:, None, None].expand(-1, 1, rows.shape[-1])
+    return torch.gather(rows, 1, at)[:, 0] * (count > 0)[:, None]
+
+
+def attention_weights(energy: Tensor, present: Tensor) -> Tensor:
+    """Softmax over the last axis where present, broadcast to energy's shape; all 0 where nothing is."""
+    weights = torch.softmax(torch.where(present > 0, energy, DEAD), -1)
+    return weights * present
+
+
+def megabytes(module: nn.Module) -> float:
+    """Size of its weights as float32, in 1e6 bytes."""
+    return 4e-6 * sum(parameter.numel() for parameter in module.parameters())
+
+
+def seconds(column: Any) -> Any:
+    """Seconds behind a column of log-scaled seconds, NumPy or torch."""
+    return (1.0 + MOST_S) ** column - 1.0

@@ -1,0 +1,194 @@
+"""EdgeRec (CIKM 2020, arXiv 2005.08416): HUBSM encodes what the person did, CRBAN reranks the candidates with it.
+
+As published: exposures and page views apart, actions and items apart, five 3-layer GRUs of width 32, behaviour
+attention in Bahdanau's form with items as keys and items + actions as values, an MLP over [c_IPV; c_IE; p_CND; s_CND].
+Chosen here, because the paper is silent: padding gets no attention; s is the top layer at the last live candidate; one
+hidden layer with ReLU, no dropout; time since a behaviour (rows e7 and d12) enters in the attention, not in the GRUs,
+because an encoding that advances one step per behaviour cannot hold what changes while nothing happens. Our addition:
+two heads on the same user state, leaves soon and wants a new page.
+
+`network.dense.behaviour` and `network.dense.rerank` run on the phone, one after a behaviour, the other at a rerank;
+`network.embeddings` stays in the cloud.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from nextone.envs.features import CONTEXT, C, H
+
+from .behaviours import (
+    ACTIONS,
+    CLOUD,
+    EMBEDDED,
+    SAID,
+    Embeddings,
+    Sequence,
+    attention_weights,
+    behaviour_sequence,
+    cloud_items,
+    engaged,
+    exposed,
+    last_present,
+    put_back,
+    server_order,
+    taken,
+)
+
+HIDDEN, LAYERS = 32, 3
+HEADS = ("leaves_soon", "wants_page")
+ABLATIONS = ("", "ie", "ipv", "huism")
+"""All of it; exposures only; page views only; items without actions (HUISM)."""
+
+
+class Encoded(NamedTuple):
+    """A behaviour sequence after its encoder."""
+
+    keys: Tensor  # (N, M, HIDDEN): items
+    values: Tensor  # (N, M, 2 * HIDDEN): actions and items; (N, M, HIDDEN) without actions
+    since: Tensor  # (N, M)
+    present: Tensor  # (N, M) 0 or 1
+
+
+class Encoder(nn.Module):
+    """One kind of behaviour: a GRU over what was done, another over what it was done to."""
+
+    def __init__(self, with_actions: bool = True) -> None:
+        super().__init__()
+        self.items = nn.GRU(EMBEDDED + len(SAID), HIDDEN, LAYERS, batch_first=True)
+        self.actions = nn.GRU(len(ACTIONS), HIDDEN, LAYERS, batch_first=True) if with_actions else None
+        self.states = LAYERS * (2 if with_actions else 1)
+
+    def start(self, n: int) -> Tensor:
+        """Hidden state before the first behaviour, (N, states, HIDDEN)."""
+        return torch.zeros(n, self.states, HIDDEN)
+
+    def forward(self, actions: Tensor, items: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """actions (N, M, len(ACTIONS)) and items (N, M, EMBEDDED + len(SAID)) from a hidden state on.
+
+        Returns keys (N, M, HIDDEN), values (N, M, 2 * HIDDEN) and the hidden state after the M behaviours."""
+        states = hidden.transpose(0, 1)
+        keys, after = self.items(items, states[:LAYERS].contiguous())
+        if self.actions is None:
+            return keys, keys, after.transpose(0, 1)
+        done, after_actions = self.actions(actions, states[LAYERS:].contiguous())
+        return keys, torch.cat([done, keys], -1), torch.cat([after, after_actions]).transpose(0, 1)
+
+    def step(self, actions: Tensor, items: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """One behaviour of each of N people: actions (N, len(ACTIONS)), items (N, EMBEDDED + len(SAID)).
+
+        Returns its key (N, HIDDEN), its value (N, 2 * HIDDEN) and the new hidden state."""
+        keys, values, hidden = self(actions[:, None], items[:, None], hidden)
+        return keys[:, 0], values[:, 0], hidden
+
+
+class Behaviour(nn.Module):
+    """HUBSM: the sub-model that advances with every behaviour."""
+
+    def __init__(self, ablation: str = "") -> None:
+        super().__init__()
+        self.exposure = Encoder(ablation != "huism") if ablation != "ipv" else None
+        self.page_view = Encoder(ablation != "huism") if ablation != "ie" else None
+
+    def forward(self, exposures: Sequence, page_views: Sequence) -> list[Encoded]:
+        """The user context: of exposures, then of page views, as far as this network looks at them."""
+        encoded = []
+        for encoder, sequence in ((self.exposure, exposures), (self.page_view, page_views)):
+            if encoder is not None:
+                keys, values, _ = encoder(sequence.actions, sequence.items, encoder.start(len(sequence.items)))
+                encoded.append(Encoded(keys, values, sequence.since, sequence.present))
+        return encoded
+
+
+class BehaviourAttention(nn.Module):
+    """softmax_j(v tanh(W1 query + W2 key_j + w3 since_j)) over behaviours, and the values' mean under it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query = nn.Linear(HIDDEN, HIDDEN)
+        self.key = nn.Linear(HIDDEN, HIDDEN, bias=False)
+        self.since = nn.Linear(1, HIDDEN, bias=False)
+        self.energy = nn.Linear(HIDDEN, 1, bias=False)
+
+    def forward(self, queries: Tensor, encoded: Encoded) -> Tensor:
+        """(N, P, width of values) for queries (N, P, HIDDEN)."""
+        key = self.key(encoded.keys) + self.since(encoded.since[..., None])
+        energy = self.energy(torch.tanh(self.query(queries)[:, :, None] + key[:, None]))[..., 0]  # (N, P, M)
+        return torch.bmm(attention_weights(energy, encoded.present[:, None]), encoded.values)
+
+
+class Rerank(nn.Module):
+    """CRBAN: the sub-model that runs at a rerank; and heads on the user state alone."""
+
+    def __init__(self, sequences: int, value_width: int) -> None:
+        super().__init__()
+        self.candidates = nn.GRU(EMBEDDED + len(CLOUD), HIDDEN, LAYERS, batch_first=True)
+        self.attention = nn.ModuleList(BehaviourAttention() for _ in range(sequences))
+        self.score = nn.Sequential(
+            nn.Linear(sequences * value_width + 2 * HIDDEN, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 1)
+        )
+        self.user = nn.Sequential(
+            nn.Linear(sequences * value_width + len(CONTEXT), HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, len(HEADS))
+        )
+
+    def forward(
+        self, items: Tensor, live: Tensor, encoded: list[Encoded], context: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """items (N, P, EMBEDDED + len(CLOUD)) in server order, live (N, P) 0 or 1, context (N, Fx).
+
+        Returns logits (N, P) of the candidates and (N, len(HEADS)) of the person."""
+        queries, _ = self.candidates(items)
+        local = last_present(queries, live)[:, None].expand_as(queries)
+        attended = [attend(queries, behaviour) for attend, behaviour in zip(self.attention, encoded, strict=True)]
+        logits = self.score(torch.cat([*attended[::-1], queries, local], -1))[..., 0]
+        newest = [last_present(behaviour.values, behaviour.present) for behaviour in encoded]
+        return logits, self.user(torch.cat([*newest, context], -1))
+
+
+class EdgeRecDense(nn.Module):
+    """What is on the phone: both sub-models."""
+
+    def __init__(self, ablation: str = "") -> None:
+        super().__init__()
+        self.behaviour = Behaviour(ablation)
+        sequences = 1 if ablation in ("ie", "ipv") else 2
+        self.rerank = Rerank(sequences, HIDDEN if ablation == "huism" else 2 * HIDDEN)
+
+    def forward(
+        self, candidates: Tensor, of_candidates: Tensor, history: Tensor, of_history: Tensor, context: Tensor,
+        mask: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """As `EdgeRec.forward`, ids already embedded; logits (N, P) and of the person (N, len(HEADS))."""
+        order = server_order(candidates, mask)
+        live = torch.gather((mask > 0).to(candidates.dtype), 1, order)
+        items = taken(cloud_items(candidates, of_candidates), order) * live[..., None]
+        perceived = history[..., H.encoded] > 0
+        encoded = self.behaviour(
+            behaviour_sequence(history, of_history, exposed(history) & perceived),
+            behaviour_sequence(history, of_history, engaged(history) & perceived),
+        )
+        logits, person = self.rerank(items, live, encoded, context)
+        return put_back(logits, order), person
+
+
+class EdgeRec(nn.Module):
+    """The whole model: `dense` for the phone, `embeddings` for the cloud."""
+
+    def __init__(self, ablation: str = "") -> None:
+        super().__init__()
+        self.embeddings = Embeddings()
+        self.dense = EdgeRecDense(ablation)
+
+    def forward(self, candidates: Tensor, history: Tensor, context: Tensor, mask: Tensor) -> Tensor:
+        """Logits (N, P) that a candidate would be engaged with: candidates (N, P, Fc), history (N, H, Fh) newest first,
+        context (N, Fx), mask (N, P); of empty slots anything finite."""
+        return self.all_heads(candidates, history, context, mask)[0]
+
+    def all_heads(
+        self, candidates: Tensor, history: Tensor, context: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The same, and the person's logits (N, len(HEADS))."""
+        of_candidates, of_history = self.embeddings(candidates, C), self.embeddings(history, H)
+        logits, person = self.dense(candidates, of_candidates, history, of_history, context, mask)
+        return logits, person

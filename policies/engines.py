@@ -1,0 +1,191 @@
+"""Engines that a phone would run: a network's parts exported to ONNX or MNN, and run by the real engine.
+
+A part is an nn.Module of tensors only, exported for one person and fixed sizes: that file is what a phone ships. Ids
+are embedded before (in the cloud), so no file holds an embedding. Extra `edge`: pip install nextone[edge].
+"""
+
+import contextlib
+import importlib.util
+import io
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .names import EngineMissing
+
+ENGINES = ("onnx", "mnn")
+OPSET = 18
+Tensors = tuple[Tensor, ...]
+
+
+class Outputs(nn.Module):
+    """A part whose outputs are always a tuple."""
+
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__()
+        self.part = part
+
+    def forward(self, *inputs: Tensor) -> Tensors:
+        said = self.part(*inputs)
+        return tuple(said) if isinstance(said, (tuple, list)) else (said,)
+
+
+def export(part: nn.Module, example: Tensors, path: Path) -> Path:
+    """Write a part to `path` (.onnx or .mnn), for inputs of the example's sizes. Raises EngineMissing."""
+    needs(path.suffix[1:])
+    example = tuple(tensor.detach().clone() for tensor in example)
+    file = path.with_suffix(".onnx")
+    names = [f"in{k}" for k in range(len(example))]
+    with torch.inference_mode(), _quiet():
+        outputs = [f"out{k}" for k in range(len(Outputs(part)(*example)))]
+    with _quiet():
+        program = torch.onnx.export(
+            Outputs(part).eval(), example, dynamo=True, opset_version=OPSET, external_data=False, verbose=False,
+            input_names=names, output_names=outputs,
+        )  # fmt: skip
+        assert program is not None
+        program.save(str(file))
+    fold(file)
+    if path.suffix == ".mnn":
+        _to_mnn(file, path)
+    return path
+
+
+def fold(file: Path) -> None:
+    """Work out what is constant, in place. Not only for speed: MNN 3.6.1 gives random numbers for ConstantOfShape."""
+    ort = _onnxruntime()
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(file)
+    options.log_severity_level = 3
+    ort.InferenceSession(file.read_bytes(), options, providers=["CPUExecutionProvider"])
+
+
+def _to_mnn(file: Path, path: Path) -> None:
+    # The package's command line installs packages and reports usage; without this module its function does neither.
+    sys.modules["MNN.tools.utils.log"] = None  # type: ignore[assignment]
+    with _quiet():
+        from MNN.tools.mnnconvert import convert
+
+        convert(["MNNConvert", "-f", "ONNX", "--modelFile", str(file), "--MNNModel", str(path), "--bizCode", "x",
+                 "--useOriginRNNImpl"])  # fmt: skip
+    if not path.exists():
+        raise RuntimeError(f"MNN could not convert {str(file)!r}")
+
+
+class OnnxPart(nn.Module):
+    """A part run by ONNX Runtime, one person at a time, on one thread."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        ort = _onnxruntime()
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        self.session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self.inputs = [known.name for known in self.session.get_inputs()]  # export may drop what is not used
+
+    def forward(self, *inputs: Tensor) -> Any:
+        return _one_by_one(self._one, inputs)
+
+    def _one(self, arrays: list[Any]) -> list[Any]:
+        feed = {f"in{k}": array for k, array in enumerate(arrays) if f"in{k}" in self.inputs}
+        said: list[Any] = self.session.run(None, feed)
+        return said
+
+
+class MnnPart(nn.Module):
+    """A part run by MNN's Module API, one person at a time, on one thread, in full precision."""
+
+    def __init__(self, path: Path, outputs: int) -> None:
+        super().__init__()
+        _needs("MNN")
+        with _quiet():
+            import MNN
+
+            self.expr = MNN.expr
+            manager = MNN.nn.create_runtime_manager(({"backend": "CPU", "numThread": 1, "precision": "high"},))
+            names = [known.name for known in _onnxruntime().InferenceSession(
+                str(path.with_suffix(".onnx")), providers=["CPUExecutionProvider"]).get_inputs()]  # fmt: skip
+            self.inputs = [int(name.removeprefix("in")) for name in names]
+            self.module = MNN.nn.load_module_from_file(
+                str(path), names, [f"out{k}" for k in range(outputs)], runtime_manager=manager
+            )
+
+    def forward(self, *inputs: Tensor) -> Any:
+        return _one_by_one(self._one, inputs)
+
+    def _one(self, arrays: list[Any]) -> list[Any]:
+        given = [self.expr.const(arrays[k], list(arrays[k].shape), self.expr.NCHW) for k in self.inputs]
+        said = self.module.forward(given)
+        return [np.array(out.read(), np.float32).reshape(out.shape) for out in said]
+
+
+def on_engine(part: nn.Module, example: Tensors, engine: str, folder: Path, name: str) -> nn.Module:
+    """The part as the real engine runs it; its files are left in the folder."""
+    path = export(part, example, folder / f"{name}.{engine}")
+    if engine == "onnx":
+        return OnnxPart(path)
+    with torch.inference_mode():
+        return MnnPart(path, len(Outputs(part)(*example)))
+
+
+def _one_by_one(run: Callable[[list[Any]], list[Any]], inputs: Tensors) -> Any:
+    """Rows of the inputs through the engine; a tensor, or a tuple of them."""
+    arrays = [np.ascontiguousarray(tensor.numpy(), np.float32) for tensor in inputs]
+    n = max(len(array) for array in arrays)
+    rows = [run([array[k : k + 1] if len(array) == n else array for array in arrays]) for k in range(n)]
+    said = tuple(torch.from_numpy(np.concatenate(column)) for column in zip(*rows, strict=True))
+    return said if len(said) > 1 else said[0]
+
+
+def _onnxruntime() -> Any:
+    _needs("onnxruntime")
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # must be set before the import
+    import onnxruntime
+
+    return onnxruntime
+
+
+def needs(engine: str) -> None:
+    """Raises EngineMissing unless what the engine needs is installed."""
+    _needs("onnx", "onnxscript", "onnxruntime", *(["MNN"] if engine == "mnn" else []))
+
+
+def _needs(*packages: str) -> None:
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        raise EngineMissing(f"engines need {', '.join(missing)}, which is not installed; pip install 'nextone[edge]'")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Exporters tell much of themselves, on Python's streams, in warnings, and straight to the terminal."""
+    before = logging.root.manager.disable
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(1), os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+        logging.disable(logging.ERROR)
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(
+            io.StringIO()
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+        for stream, copy in enumerate(kept, start=1):
+            os.dup2(copy, stream)
+            os.close(copy)
+        os.close(nowhere)

@@ -1,0 +1,108 @@
+"""A checkpoint's network as files that a phone runs, with what they cost: parity, size, time of one person's inference.
+
+Called by `nextone export`.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from nextone.sim.chance import uniform, world_key
+
+from .behaviours import megabytes
+from .checkpoint import CheckpointError, best_checkpoint
+from .edge import EdgePolicy, load_edge, shipped
+from .edgerec_phone import EdgeRecPhone
+from .engines import on_engine
+from .names import KINDS, SHIPPED
+
+TRIED = 20  # random inputs on which engine and torch are compared
+TIMED = 50
+
+
+class File(NamedTuple):
+    """A part of the network, exported."""
+
+    path: Path
+    bytes: int
+    inputs: tuple[tuple[int, ...], ...]  # shapes
+    parity: float  # largest difference from torch, over TRIED random inputs
+    engine_ms: float  # of one inference, median
+    torch_ms: float
+
+
+class Exported(NamedTuple):
+    """All files of a network, and what stays in the cloud."""
+
+    kind: str
+    engine: str
+    files: tuple[File, ...]
+    embeddings_mb: float  # in the cloud's embedding server
+
+    @property
+    def on_device_mb(self) -> float:
+        return sum(file.bytes for file in self.files) / 1e6
+
+
+def export_policy(source: str, engine: str, out: Path, slots: int, rows: int) -> Exported:
+    """Write the parts of a checkpoint (a folder, or a name that is shipped) for a pool of so many slots and so many
+    past impressions. Raises CheckpointError, EngineMissing."""
+    path = shipped(source) if source in SHIPPED else Path(source)
+    kind = best_checkpoint(path).about.get("kind")
+    if kind not in KINDS:
+        raise CheckpointError(f"checkpoint {source[:200]!r} holds no edge network, but {kind!r}; train one of {KINDS}")
+    policy = load_edge(str(kind), path)
+    assert isinstance(policy, (EdgePolicy, EdgeRecPhone))
+    out.mkdir(parents=True, exist_ok=True)
+    files = tuple(
+        _export(part, example, engine, out, f"{kind}_{name}")
+        for name, (part, example) in policy.parts(slots, rows).items()
+    )
+    return Exported(str(kind), engine, files, megabytes(policy.network.embeddings))
+
+
+def _export(part: nn.Module, example: tuple[Tensor, ...], engine: str, out: Path, name: str) -> File:
+    real = on_engine(part, example, engine, out, name)
+    path = out / f"{name}.{engine}"
+    with torch.inference_mode():
+        worst = max(_difference(part(*inputs), real(*inputs)) for inputs in map(_like(example), range(TRIED)))
+        times = [_ms(module, example) for module in (real, part.eval())]
+    if engine == "mnn":
+        (out / f"{name}.onnx").unlink()
+    return File(path, path.stat().st_size, tuple(tuple(tensor.shape) for tensor in example), worst, *times)
+
+
+def _like(example: tuple[Tensor, ...]) -> Callable[[int], tuple[Tensor, ...]]:
+    """Inputs of the same shapes, in [0, 1); what was all ones (masks) stays."""
+    key = world_key(0, 0)
+
+    def drawn(number: int) -> tuple[Tensor, ...]:
+        return tuple(
+            tensor if bool((tensor == 1).all()) else torch.tensor(
+                [uniform(key, 0, number, k, n) for n in range(tensor.numel())]
+            ).reshape(tensor.shape)
+            for k, tensor in enumerate(example)
+        )  # fmt: skip
+
+    return drawn
+
+
+def _difference(a: Tensor | tuple[Tensor, ...], b: Tensor | tuple[Tensor, ...]) -> float:
+    pairs = zip(*(x if isinstance(x, tuple) else (x,) for x in (a, b)), strict=True)
+    return max(float((x - y).abs().max()) for x, y in pairs)
+
+
+def _ms(module: nn.Module, inputs: tuple[Tensor, ...]) -> float:
+    for _ in range(3):
+        module(*inputs)
+    took = []
+    for _ in range(TIMED):
+        start = perf_counter()
+        module(*inputs)
+        took.append(perf_counter() - start)
+    return 1e3 * median(took)

@@ -1,0 +1,223 @@
+"""Edge networks as a phone runs them: encoders step by step, triggers, engines. Random weights, small lives."""
+
+import numpy as np
+import pytest
+import torch
+
+from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY, TAG_SCALE, C, H, Observation, X
+from nextone.experiments.metrics import METRICS, Run
+from nextone.experiments.replication import run_arm
+from nextone.policies.context_aware import Search
+from nextone.policies.edge import EdgePolicy, ListPolicy, OnEngine, make_network
+from nextone.policies.edgerec_phone import EdgeRecPhone, triggers
+from nextone.policies.names import is_trained, split_name
+from nextone.sim.config import FEEDBACK, Scenario
+from nextone.sim.scenario import with_settings
+
+SLOTS, ROWS = 7, 12
+VALUES = {metric.name: metric.of for metric in METRICS}
+
+
+def network(kind, ablation="", seed=0):
+    torch.manual_seed(seed)
+    made = make_network(kind, ablation).eval()
+    for parameter in made.parameters():  # larger than at the start, so that behaviours matter
+        parameter.data *= 2.0
+    return made
+
+
+def life(n, length, seed=1):
+    """`length` past impressions of n people, oldest first, (n, length, Fh): all present and perceived."""
+    rng = np.random.Generator(np.random.Philox(key=seed))
+    rows = rng.random((n, length, len(HISTORY)), np.float32)
+    for flag in ("valid_play", "long_view", "completion", "skip", *FEEDBACK):
+        rows[..., getattr(H, flag)] = rows[..., getattr(H, flag)] < (0.4 if flag == "long_view" else 0.1)
+    for tag in (H.tag, H.tag2):
+        rows[..., tag] = rng.integers(0, 100, rows.shape[:2]) / TAG_SCALE
+    rows[..., H.present] = rows[..., H.encoded] = 1.0
+    return rows
+
+
+def observed(past, at, rows=ROWS, seed=2, perceived=0):
+    """What is observed after `at` of these impressions; the newest `perceived` of them are not encoded yet."""
+    n = len(past)
+    rng = np.random.Generator(np.random.Philox(key=seed * 1000 + at))
+    history = np.zeros((n, rows, len(HISTORY)), np.float32)
+    newest = past[:, max(at - rows, 0) : at][:, ::-1]
+    history[:, : newest.shape[1]] = newest
+    history[:, : min(perceived, newest.shape[1]), H.encoded] = 0.0
+    candidates = rng.random((n, SLOTS, len(CANDIDATE)), np.float32)
+    candidates[..., C.tag] = rng.integers(0, 100, (n, SLOTS)) / TAG_SCALE
+    candidates[..., C.rank], candidates[..., C.page_age] = np.linspace(0, 0.5, SLOTS), 0.0
+    mask = rng.random((n, SLOTS)) < 0.8
+    mask[:, 0] = True
+    context = rng.random((n, len(CONTEXT)), np.float32)
+    context[:, X.old_model] = 0.0
+    return Observation(candidates, history, context, mask)
+
+
+def whole(net, observation):
+    """The network on everything at once, float32 (n, P)."""
+    with torch.inference_mode():
+        return net(*map(torch.from_numpy, observation)).numpy()
+
+
+def agree(scores, expected, mask):
+    assert np.abs(scores - expected)[mask].max() < 1e-5 and np.ptp(expected[mask]) > 1e-3
+
+
+# -- encoders ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ablation", ["", "ie", "ipv", "huism"])
+def test_step_by_step_is_the_whole_sequence_at_once(ablation):
+    """40 behaviours one after another, a rerank after each: what the network says that reads them all anew."""
+    net, past = network("edgerec", ablation), life(3, 40)
+    phone = EdgeRecPhone(net, kept=40, quiet=1)
+    memory = phone.start(3)
+    for at in range(1, 41):
+        observation = observed(past, at, rows=40)
+        scores, memory = phone(observation, memory)
+        if at in (1, 2, 17, 40):
+            agree(scores, whole(net, observation), observation.mask)
+
+
+def test_the_state_outlives_the_list_of_watched_videos():
+    """A list of 12, a life of 40: the encodings of the last 12 are those of a life read from its beginning."""
+    net, past = network("edgerec"), life(2, 40)
+    phone, long = EdgeRecPhone(net, kept=ROWS), EdgeRecPhone(net, kept=40)
+    memory = phone.start(2)
+    for at in range(1, 41):
+        _, memory = phone(observed(past, at), memory)
+    _, told = long(observed(past, 40, rows=40), long.start(2))
+    np.testing.assert_allclose(memory.keys, told.keys[:, :ROWS], atol=1e-5)
+    np.testing.assert_allclose(memory.values, told.values[:, :ROWS], atol=1e-5)
+
+
+@pytest.mark.parametrize("late", [1, 2, 3])
+def test_a_rerank_reads_what_is_encoded(late):
+    """The newest behaviours are not: as if they had not happened. Later they are taken in, in order."""
+    net, past = network("edgerec"), life(2, 9)
+    phone = EdgeRecPhone(net, kept=ROWS, quiet=1)
+    memory = phone.start(2)
+    for at in range(1, 9):
+        observation = observed(past, at, perceived=late)
+        scores, memory = phone(observation, memory)
+    without = observation._replace(history=observation.history.copy())
+    without.history[:, :-late] = without.history[:, late:]
+    agree(scores, whole(net, without), observation.mask)
+    observation = observed(past, 9)
+    scores, _ = phone(observation, memory)
+    agree(scores, whole(net, observation), observation.mask)
+
+
+def test_an_older_behaviour_that_is_late_holds_up_the_newer_ones():
+    net, past = network("edgerec"), life(1, 3)
+    phone = EdgeRecPhone(net, kept=ROWS, quiet=1)
+    observation = observed(past, 3)
+    observation.history[:, 1, H.encoded] = 0.0
+    _, memory = phone(observation, phone.start(1))
+    assert memory.encoded[0, :4].tolist() == [False, False, True, False]
+
+
+def test_a_new_version_of_the_model_encodes_everything_anew():
+    net, past = network("edgerec"), life(2, 6)
+    phone = EdgeRecPhone(net, kept=ROWS, quiet=1)
+    _, memory = phone(observed(past, 4), phone.start(2))
+    spoilt = memory._replace(hidden=memory.hidden + 1, keys=memory.keys + 1)
+    observation = observed(past, 5)
+    observation.context[:, X.old_model] = 1.0
+    scores, after = phone(observation, spoilt)
+    agree(scores, whole(net, observation), observation.mask)
+    assert after.old_model.all()
+
+
+def test_nobodys_bits_depend_on_the_others():
+    net, past = network("edgerec"), life(70, 5)
+    phone = EdgeRecPhone(net, kept=ROWS)
+    together, alone = phone.start(70), phone.start(1)
+    for at in range(1, 6):
+        observation = observed(past, at)
+        scores, together = phone(observation, together)
+        one, alone = phone(Observation(*(array[66:67] for array in observation)), alone)
+        assert np.array_equal(one[0], scores[66])
+        assert all(np.array_equal(a[0], b[66]) for a, b in zip(alone, together, strict=True))
+
+
+# -- triggers ----------------------------------------------------------------------------------------------------------
+
+
+def test_by_hand_what_triggers_a_rerank():
+    """k = 3: nothing, feedback, hate, feedback long ago, third quiet impression, several at once."""
+    history = np.zeros((6, 4, len(HISTORY)), np.float32)
+    history[..., H.present] = 1.0
+    history[1, 0, H.like] = history[2, 1, H.hate] = history[3, 2, H.comment] = 1.0
+    new, quiet = np.array([1, 1, 2, 2, 1, 3]), np.array([1, 0, 0, 0, 2, 0], np.int32)
+    fires, after = triggers(history, new, quiet, 3)
+    assert fires.tolist() == [False, True, True, False, True, True]
+    assert after.tolist() == [2, 0, 0, 2, 0, 0]
+
+
+def test_between_triggers_the_last_order_stands():
+    phone, past = EdgeRecPhone(network("edgerec"), kept=ROWS, quiet=3), life(1, 9)
+    past[..., [getattr(H, kind) for kind in FEEDBACK]] = 0.0
+    memory, decided = phone.start(1), []
+    for at in range(10):
+        scores, memory = phone(observed(past, at), memory)
+        decided.append(bool((scores > -np.inf).any()))
+        assert decided[-1] == bool((scores > -np.inf).all())
+    assert decided == [False, False, False, True, False, False, True, False, False, True]
+
+
+@pytest.fixture(scope="module")
+def pages_of_fifty() -> Run:
+    world = with_settings(Scenario(), ["population.users=100", "server.page_size=50", "server.candidates=100"])
+    return run_arm(world, EdgeRecPhone(network("edgerec")), seed=0, replication=0, minutes=20.0, engine="batch")
+
+
+def test_about_five_reranks_per_page_of_fifty(pages_of_fifty):
+    """EdgeRec Table 3: 15 for 3 pages. The cloud decides once."""
+    assert 4.0 < VALUES["decisions_per_page"](pages_of_fifty) < 6.0
+    cloud = run_arm(pages_of_fifty.scenario, "cloud_only", seed=0, replication=0, minutes=2.0, engine="batch")
+    assert VALUES["decisions_per_page"](cloud) == 1.0
+
+
+def test_a_rerank_is_applied_to_what_is_not_shown_yet(pages_of_fifty):
+    """Before the first trigger pages run in server order, after it they do not."""
+    log = pages_of_fifty.records.impressions
+    assert (log["rank"][log["impression"] == 0] == 0).all()
+    assert (log["rank"].astype(int) != log["position"]).any()
+
+
+# -- engines -----------------------------------------------------------------------------------------------------------
+
+MAKE = {
+    "edgerec": lambda net: EdgeRecPhone(net, kept=ROWS, quiet=1),
+    "kir": lambda net: EdgePolicy(net, "kir"),
+    "context_aware": lambda net: ListPolicy(net, "context_aware", Search(beams=2)),
+}
+
+
+@pytest.mark.parametrize("engine", ["onnx", "mnn"])
+@pytest.mark.parametrize("kind", list(MAKE))
+def test_the_engine_says_what_torch_says(kind, engine):
+    """Scores within 1e-5 over several decisions; the same candidate first."""
+    net, past = network(kind), life(4, 12)
+    plain, real = MAKE[kind](network(kind)), OnEngine(MAKE[kind](net), engine)
+    memory, kept = plain.start(4), real.start(4)
+    for at in (1, 2, 3, 7, 12):
+        observation = observed(past, at)
+        expected, memory = plain(observation, memory)
+        scores, kept = real(observation, kept)
+        agree(scores, expected, observation.mask)
+        live = np.where(observation.mask, 0, -np.inf)
+        assert ((scores + live).argmax(1) == (expected + live).argmax(1)).all()
+
+
+def test_names_of_policies_on_engines():
+    assert split_name("kir") == ("kir", "", "") and split_name("kir@mnn") == ("kir", "", "mnn")
+    assert split_name("edgerec:a/b@c@onnx") == ("edgerec", "a/b@c", "onnx")
+    assert split_name("context_aware@k=3") == ("context_aware", "", "k=3")
+    for wrong in ("kir@tflite", "kir@k=3", "kir:", "dnn", "@mnn", "rl:x@mnn", "context_aware@k=0", "tag_momentum@mnn"):
+        assert split_name(wrong) == ("", "", "")
+    assert not is_trained("kir@tflite") and is_trained("rl:x@mnn")
