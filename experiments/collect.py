@@ -297,7 +297,8 @@ def is_engaged(outcome: Array, feedback: Array) -> Array:
 def rankable(w: World, rows: Array) -> Array:
     """Which slots (n, P) of the people in `rows` hold a video with embeddings for the phone's version of the model."""
     pool = w.pool[rows]
-    return (pool["rank"] != DEAD) & (pool["version"] == w.users["model"][rows, None])
+    fits: Array = (pool["rank"] != DEAD) & (pool["version"] == w.users["model"][rows, None])
+    return fits
 
 
 def server_order(w: World, rows: Array) -> Array:
