@@ -60,7 +60,7 @@ class EdgeSettings:
     seed: int = 0
     batch: int = 512  # samples, about: candidates shown, in whole requests; Source: EdgeRec 3.2
     learning_rate: float | None = None  # Adam's, constant; by kind if None
-    epochs: int = 10  # at most
+    epochs: int = 8  # at most
     patience: int = 3  # epochs without getting better
     threads: int = 1  # of torch; another number may give other bits
 

@@ -13,7 +13,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from nextone.envs.features import CANDIDATE, CONTEXT, PREDICTED, C, H
 
-from .behaviours import ACTIONS, DEAD, EMBEDDED, Embeddings, columns_of, what_was_done
+from .behaviours import ACTIONS, DEAD, EMBEDDED, Embeddings, columns_of, scaled, what_was_done
 
 WIDTH, LAYERS, ATTENTION_HEADS = 32, 2, 4
 FACTORS = 8
@@ -87,9 +87,9 @@ class KirDense(nn.Module):
         done, sees = what_was_done(history), visible(history[..., H.present], slots)
         ids = self.by_id(of_candidates, of_history, done, times, sees)
         rates = self.by_rate(
-            candidates[..., columns_of(RATES, C)], history[..., columns_of(RATES, H)], done, times, sees
+            scaled(candidates, columns_of(RATES, C)), scaled(history, columns_of(RATES, H)), done, times, sees
         )
-        fields = torch.cat([of_candidates, candidates[..., NUMBERS], context[:, None].expand(-1, slots, -1)], -1)
+        fields = torch.cat([of_candidates, scaled(candidates, NUMBERS), context[:, None].expand(-1, slots, -1)], -1)
         pairs = 0.5 * (self.factors(fields) ** 2 - (fields**2) @ (self.factors.weight.T**2))  # (N, P, FACTORS)
         logits = self.score(torch.cat([fields, pairs, ids, rates], -1)) + self.first_order(fields)
         return (logits + pairs.sum(-1, keepdim=True))[..., 0]
