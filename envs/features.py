@@ -288,7 +288,7 @@ def observe_history(user, on_screen, ring, videos, known, known_to, history):
             history[k, column] = known[at, column]
         since_ms = (now_ms - np.int64(ring[last - at].start_ms)) & 0xFFFFFFFF
         history[k, H.since] = log_seconds(since_ms * 1000)
-        history[k, H.encoded] = since_ms >= np.int64(ring[last - at].encoded_ms)
+        history[k, H.encoded] = k > 0 or user.now_us >= user.encoded_us
         at = at + 1 if at < last else 0
     for k in range(count, len(history)):
         history[k, :] = 0.0

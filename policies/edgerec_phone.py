@@ -74,6 +74,7 @@ class EdgeRecPhone:
 
     def __init__(self, network: EdgeRec, name: str = "edgerec", kept: int = 20, quiet: int = QUIET) -> None:
         self.network, self.__name__, self.kept, self.quiet = network.eval(), name, kept, quiet
+        self.filled = True
         behaviour = network.dense.behaviour
         self.encoders: list[Encoder] = [e for e in (behaviour.exposure, behaviour.page_view) if e is not None]
         self.of_page_views = [encoder is behaviour.page_view for encoder in self.encoders]
@@ -102,7 +103,8 @@ class EdgeRecPhone:
         return {**steps, "rerank": (RerankOnPhone(self.network.dense.rerank), inputs)}
 
     def install(self, parts: dict[str, nn.Module]) -> None:
-        """Let these run in the parts' place."""
+        """Let these run in the parts' place, one person at a time: no batch to fill."""
+        self.filled = False
         self.steps = [parts["page_view" if of_page_views else "exposure"] for of_page_views in self.of_page_views]
         self.rerank_on_phone = parts["rerank"]
 
@@ -145,9 +147,10 @@ class EdgeRecPhone:
                 states = slice(first, first + encoder.states)
                 first = states.stop
                 for some in chunks(rows, STEPPED):
-                    behaviour = torch.from_numpy(history[filled(some, STEPPED), k])
+                    at = filled(some, STEPPED) if self.filled else some
+                    behaviour = torch.from_numpy(history[at, k])
                     items = what_it_was(behaviour[:, None], self.network.embeddings(behaviour[:, None], H), H)[:, 0]
-                    hidden = torch.from_numpy(memory.hidden[filled(some, STEPPED), states])
+                    hidden = torch.from_numpy(memory.hidden[at, states])
                     key, value, after = step(what_was_done(behaviour), items, hidden)
                     memory.keys[some, place[some, k]] = key[: len(some)].numpy()
                     memory.values[some, place[some, k]] = value[: len(some)].numpy()
@@ -159,7 +162,7 @@ class EdgeRecPhone:
         """Scores (len(rows), P)."""
         scores = []
         for some in chunks(rows, RERANKED):
-            at = filled(some, RERANKED)
+            at = filled(some, RERANKED) if self.filled else some
             candidates, context, mask = (
                 torch.from_numpy(array[at])
                 for array in (observation.candidates, observation.context, observation.mask)

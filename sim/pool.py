@@ -24,7 +24,9 @@ def live_slots(pool):
 @kernel
 def rankable(user, slot):
     """Whether the model that ranks now may score a slot: there is a video, with embeddings of that version."""
-    return slot.rank != DEAD and slot.version == user.model
+    if slot.rank == DEAD:
+        return False
+    return (user.request - np.int64(slot.request)) & 0xFFFF <= np.int64(user.request) - user.model_since
 
 
 @kernel
@@ -91,7 +93,8 @@ def take_over(p, key, user, pool, waiting, videos):
         user.left = 0
     for k in range(user.waiting):
         fetch_ahead(videos, waiting[k].video)
-    user.model = user.model_sent  # a new version ranks from the first page with embeddings for it
+    if user.model != user.model_sent:  # a new version ranks from the first page with embeddings for it
+        user.model, user.model_since = user.model_sent, user.request
     known = what_is_known(p, user)
     for k in range(user.waiting):
         join(p, key, user, pool, waiting[k], k, videos, known)
@@ -126,7 +129,6 @@ def join(p, key, user, pool, early, rank, videos, known):
     early.buffered = 0
     slot.bitrate = early.bitrate
     slot.rank = np.uint8(rank)
-    slot.version = user.model
     slot.order = UNRANKED
     slot.next_order = UNRANKED
     predict_rates(p, user, early.video, videos[early.video], early.estimate, known, slot.pxtr)

@@ -103,7 +103,7 @@ def random_world(seed, **sizes):
     pool["bitrate"] = np.where(pool["buffered"] > 0, rng.integers(0, 3, pool.shape), -1)
     pool["arrived_us"] = rng.integers(0, users["now_us"][:, None] + 1, pool.shape)
     users["model"] = rng.integers(0, 4, n)
-    pool["version"] = users["model"][:, None]
+    users["model_since"] = users["request"] - 0x10000  # any page's embeddings are of that version
     pool["rank"] = np.where(rng.integers(0, 4, pool.shape) == 0, DEAD, rng.integers(0, 250, pool.shape))
     world.history["video"] = rng.integers(0, videos, world.history.shape)
     world.videos["duration_us"] = rng.integers(1, 2 * 3600 * SECOND, videos)
@@ -317,10 +317,9 @@ def test_every_value_is_finite_and_in_its_stated_range(seed):
 KNOWN = {
     "users": {"now_us", "impression", "impressions_before", "opened_us", "past", "past_impressions", "left", "rate_bps",
               "tier", "link", "request", "request_state", "software_decoder", "outage_start_us", "outage_end_us",
-              "model"},
+              "model", "model_since", "encoded_us"},
     "screen": {"video"},
-    "pool": {"arrived_us", "duration_us", "video", "buffered", "arrived_at", "request", "pxtr", "rank", "bitrate",
-             "version"},
+    "pool": {"arrived_us", "duration_us", "video", "buffered", "arrived_at", "request", "pxtr", "rank", "bitrate"},
     "history": set(state.PAST.names),
     "videos": {"duration_us", "popularity", "tag", "tag2"},
 }  # fmt: skip
