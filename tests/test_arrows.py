@@ -26,7 +26,7 @@ ONLY_IN = {
     # people_figures: figures of a log share nothing with those of a comparison; the phone's screen needs text
     "matplotlib": ("experiments/figures.py", "experiments/people_figures.py", "envs/screen.py"),
     "seaborn": ("experiments/figures.py", "experiments/people_figures.py"),
-    "typer": ("nextone/cli.py",),
+    "typer": ("nextone/cli",),
 }
 NEVER = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "imp"}
 # Global randomness: all draws are keyed. `default_rng` has state too, and is left to tests and the data scripts.
