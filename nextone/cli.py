@@ -541,4 +541,5 @@ if __name__ == "__main__":  # `python -m nextone.cli`: as `nextone` does, so tha
     from nextone.cli import main as run_main
 
     sys.exit(run_main())
-_add_commands()
+if __name__ == "nextone.cli":  # not in the copy under another name that a process started by us makes of its parent's
+    _add_commands()
