@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # torch first and by its bounded spec, so that no other package pulls a huge build of it.
 TORCH := $(shell sed -n 's/^ *"\(torch[<>=].*\)",$$/\1/p' pyproject.toml)
 
-.PHONY: demo test test-long bench lint clean
+.PHONY: demo test test-long bench models lint clean
 
 demo: $(STAMP)
 	$(BIN)/nextone compare --out results/demo
@@ -19,6 +19,10 @@ test-long: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/nextone bench
+
+# The checkpoints of edgerec, kir and context_aware that come with the package; see docs/edge-models.md.
+models: $(STAMP)
+	$(BIN)/python -m nextone.experiments.train_ship results/models
 
 # mypy knows no package-dir: .typecheck/nextone holds the folders under their import names.
 lint: $(STAMP)

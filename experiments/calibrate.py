@@ -22,7 +22,7 @@ from nextone.sim.state import Array
 
 from .facts import facts, outcomes, sum_up
 from .play_fit import MATCH, PLAY, RANDOM, Fit, Moments, PlayModel, fit_plays, fitted_facts, get, limits
-from .thinning import BLOCK, DAYS, Fortnight, simulate_fortnight, thin
+from .thinning import BLOCK, DAYS, Fortnight, pool_of, session_facts, simulate_fortnight, thin
 from .user_log import UserLog, UserLogError
 
 PEOPLE, ROUNDS, DRAWS = 1_000, 2, 200
@@ -86,7 +86,7 @@ def calibrate(
                 one[name] += error * z
     parameters = (*PLAY, MATCH) if RANDOM[0] in known else PLAY
     moments, missing = moments_of(told, resampled)
-    pool = REAL_VIDEOS if scenario.catalogue.kind == "kuairand" else min(log.videos, scenario.catalogue.videos, 20_000)
+    pool = pool_of(scenario, log)
     steps = (rounds + 1) * (people // BLOCK + 1)
     done = 0
 
@@ -260,18 +260,6 @@ def session_settings(known: dict[str, float], lived: Fortnight, scenario: Scenar
         wanted_h = max(24 / known["sessions a day"] - open_h, 0.5)
         found["sessions.gap_hours"] = max(s.gap_hours * wanted_h / max(cycle_h - open_h, 0.5), 0.51)
     return found
-
-
-def session_facts(log: UserLog) -> dict[str, float]:
-    """Means of sessions, of a log that has them: every impression of a session must then be in it."""
-    if log.session is None or not (log.session >= 0).any():
-        return {}
-    sessions = len(np.unique(log.session[log.session >= 0]))
-    days = max(float(log.time_ms.max() - log.time_ms.min()) / 86_400e3, 1.0)
-    return {
-        "impressions a session": float((log.session >= 0).sum()) / sessions,
-        "sessions a day": sessions / log.users / days,
-    }
 
 
 def spread_of_fit(

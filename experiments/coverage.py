@@ -2,8 +2,8 @@
 
     python -m nextone.experiments.coverage 200 results/coverage.jsonl
 
-In each round parameters are drawn, a log is simulated with them, and the fit, which does not know them, says how sure it
-is. Of many 90 % intervals 90 % should hold the truth, and the truth's rank among the fit's parameter sets should be
+In each round parameters are drawn, a log is simulated with them, and the fit, which does not know them, says how sure
+it is. Of many 90 % intervals 90 % should hold the truth, and the truth's rank among the fit's parameter sets should be
 uniform (Talts et al. 2018, arXiv 1804.06788). Goal 37. A round takes some seconds; rounds already in the file are kept.
 """
 
@@ -98,4 +98,4 @@ def run(rounds: int, path: Path | None = None) -> Verdict:
 
 if __name__ == "__main__":
     where = Path(sys.argv[2]) if len(sys.argv) > 2 else None
-    print(text(run(int(sys.argv[1]), where)))
+    sys.stdout.write(text(run(int(sys.argv[1]), where)) + "\n")

@@ -1,4 +1,4 @@
-"""The domain of the model: within which values of a parameter its answers stand on something, and which settings leave it.
+"""The domain of the model: within which values of a parameter its answers stand on something; what leaves it.
 
 What was fitted stands on the parameter sets that agree with the log (`fit_file.py`); other numbers on the stretch named
 here about the default. Called by `nextone compare`, which warns, and by `experiments/claims.py`, which writes the page.

@@ -74,10 +74,11 @@ def palette(n: int) -> list[tuple[float, float, float]]:
     return [colours[k % len(colours)] for k in range(n)]
 
 
-def curves(axis: "Axes", x: ArrayLike, series: Sequence[Curve], *, joined: bool = True) -> None:
-    """Points with 95 % bars, side by side where `x` are categories; the order of series fixes colours and markers."""
+def curves(axis: "Axes", x: ArrayLike, series: Sequence[Curve], *, joined: bool = True, apart: float = 0.0) -> None:
+    """Points with 95 % bars; the order of series fixes colours and markers. apart: room for the series of one place,
+    side by side, in units of x."""
     places = np.asarray(x, float)
-    step = 0.0 if joined else 0.5 / max(len(series), 2)
+    step = apart / max(len(series), 2)
     for k, (curve, colour) in enumerate(zip(series, palette(len(series)), strict=True)):
         mean, low, high = (np.asarray(v, float) for v in curve[1:])
         at = places + (k - (len(series) - 1) / 2) * step

@@ -105,7 +105,7 @@ def curves_figure(panels: Sequence[tuple[str, str, Sequence[Curve]]], labels: Se
     with drawn(5.4 * wide, 3.0 * lines + 0.5) as figure:
         axes = figure.subplots(lines, wide, squeeze=False)
         for axis, (title, ordinate, series) in zip(axes.flat, panels, strict=False):
-            curves(axis, x, series, joined=numeric)
+            curves(axis, x, series, joined=numeric, apart=0.0 if numeric else 0.5)
             if spread:
                 axis.set_xscale("log")
                 axis.minorticks_off()
@@ -130,7 +130,8 @@ def clouds_figure(panels: Sequence[tuple[str, Sequence[float], Sequence[Curve]]]
         for axis, (name, x, series) in zip(axes.flat, panels, strict=False):
             finite = [v for v in x if np.isfinite(v)]
             top = max(finite, default=1.0) * 1.15 if finite else 1.0
-            curves(axis, [v if np.isfinite(v) else top for v in x], series, joined=False)
+            places = [v if np.isfinite(v) else top for v in x]
+            curves(axis, places, series, joined=False, apart=0.02 * (max(places) - min(places)))
             if len(finite) < len(x):
                 axis.set_xlabel("")
                 axis.annotate("∞", (top, 0), xycoords=("data", "axes fraction"), xytext=(0, -12),

@@ -27,7 +27,7 @@ def landscape(result: SweepResult) -> Section:
     if len(names) == 2 and len(axes[0]) * len(axes[1]) <= 2 * len(asked) and max(map(len, axes)) <= MOST:
         return _maps(result, names, axes)
     if len(names) == 1 and len(axes[0]) <= 2 * MOST:
-        return _curves(result, names[0], asked)
+        return _curves(result, names[0])
     return _clouds(result, names, asked)
 
 
@@ -94,9 +94,9 @@ def _over_baseline(result: SweepResult, metric: str, arm: SweepArm) -> PairedDif
     return result.against_baseline(arm, metric)
 
 
-def _curves(result: SweepResult, name: str, asked: Sequence[Cell]) -> Section:
-    plan, along = result.plan, labels(asked, name)
-    place = {value_text(cell.values[name]): cell for cell in asked}
+def _curves(result: SweepResult, name: str) -> Section:
+    plan, along = result.plan, labels(result.cells, name)
+    place = {value_text(cell.values[name]): cell for cell in result.cells}
     figures = []
     for metric in _metrics(result):
         arms = {policy: [SweepArm(place[label], policy) for label in along] for policy in plan.policies}

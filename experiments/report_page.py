@@ -75,7 +75,7 @@ def write_page(page: Page, path: Path) -> None:
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
         TEMPLATE.read_text(encoding="utf-8")
     )
-    text = template.render(page=page)
+    text = template.render(page=page).replace(" %", "\N{NO-BREAK SPACE}%")  # no number parted from its unit
     write_whole(path, lambda tmp: tmp.write_text(text, encoding="utf-8"))
 
 

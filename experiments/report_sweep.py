@@ -82,18 +82,20 @@ def _front(result: SweepResult) -> Section:
 
 def _positions(result: SweepResult) -> Section:
     cells, fixed = along(result, PAGE)
-    by_page = len(cells) > 1
-    if not by_page:
-        both = [result.plan.default, *([result.best.arm.cell] if result.best else [])]
-        cells = [cell for cell in dict.fromkeys(both) if cell.number not in result.failed] or list(result.cells[:1])
+    named = [(f"page of {cell.scenario.server.page_size}", cell) for cell in cells[:CURVES]]
+    if len(cells) < 2:
+        default, best = result.plan.default, result.best
+        named = [("the default", default)] if default.number not in result.failed else []
+        if best and best.arm.cell != default:
+            named.append(("the best cell", best.arm.cell))
+        named = named or [(cell_words(result.cells[0]), result.cells[0])]
+        fixed = f": {'; '.join(f'{name}, {cell_words(cell)}' for name, cell in named)}"
     panels = []
     for policy in result.plan.policies:
-        series = []
-        for cell in cells[:CURVES]:
-            size = cell.scenario.server.page_size
-            found = result.valid_play_by_position(SweepArm(cell, policy))[:size]
-            series.append(draw.curve_of(f"page of {size}" if by_page else cell_words(cell), found))
-        panels.append((policy, series))
+        found = [
+            (name, c.scenario.server.page_size, result.valid_play_by_position(SweepArm(c, policy))) for name, c in named
+        ]
+        panels.append((policy, [draw.curve_of(name, shares[:size]) for name, size, shares in found]))
     text = (
         f"Share of impressions that played 7 s or to the end, by position in the page{fixed}. A page's last position "
         "also holds what was shown beyond it, while the next page was late."

@@ -33,8 +33,8 @@ def answer(result: SweepResult) -> tuple[str, ...]:
     else:
         first = (
             f"Ahead in {metric.name}: {arm_words(best.arm)}, {reached}; but the budget ended with "
-            f"{len(best.contenders)} of {len(result.arms)} arms in the race, and all that can be said of them is that one is "
-            f"{near}."
+            f"{len(best.contenders)} of {len(result.arms)} arms in the race, and all that can be said of them is that "
+            f"one is {near}."
         )
     return first, _gain(result), _price(result)
 

@@ -22,6 +22,7 @@ from .user_log import UserLog
 
 DAYS = 14.0  # Source: KuaiRand-Pure, 25 April to 8 May 2022
 BLOCK = 250  # people simulated at once: bounds memory
+MOST_POOL = 20_000  # of a synthetic catalogue; more only cost memory
 LONGEST = 101  # rows of a person; Source: KuaiRand-Pure
 
 
@@ -59,6 +60,25 @@ def simulate_fortnight(
         if progress:
             progress(size)
     return Fortnight(*(np.concatenate(column) for column in zip(*blocks, strict=True)))
+
+
+def pool_of(scenario: Scenario, log: UserLog) -> int:
+    """How many of the catalogue's first videos stand for those of the log: the real ones, or as many as it has."""
+    if scenario.catalogue.kind == "kuairand":
+        return REAL_VIDEOS
+    return min(log.videos, scenario.catalogue.videos, MOST_POOL)
+
+
+def session_facts(log: UserLog) -> dict[str, float]:
+    """Means of sessions, of a log that has them: every impression of a session must then be in it."""
+    if log.session is None or not (log.session >= 0).any():
+        return {}
+    sessions = len(np.unique(log.session[log.session >= 0]))
+    days = max(float(log.time_ms.max() - log.time_ms.min()) / 86_400e3, 1.0)
+    return {
+        "impressions a session": float((log.session >= 0).sum()) / sessions,
+        "sessions a day": sessions / log.users / days,
+    }
 
 
 def _one_block(scenario: Scenario, first: int, seed: int, replication: int, days: float, pool: int) -> Fortnight:

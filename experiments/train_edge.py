@@ -42,6 +42,7 @@ from nextone.sim.scenario import SettingError
 from .samples import LABELS, Array, Samples, read_samples
 from .train_state import begin_moments, moments_of, weights_of
 
+Read = Callable[[Path, str, tuple[str, ...]], Samples]
 SEES = ("candidates", "history", "context", "live")
 READ = (*SEES, "page", "shown_after", *LABELS, *HEADS)
 HEADS_WEIGHT = 0.1  # Assumed: of the heads on the user state against the rerank's loss
@@ -59,7 +60,7 @@ class EdgeSettings:
     seed: int = 0
     batch: int = 512  # samples, about: candidates shown, in whole requests; Source: EdgeRec 3.2
     learning_rate: float | None = None  # Adam's, constant; by kind if None
-    epochs: int = 10  # at most
+    epochs: int = 8  # at most
     patience: int = 3  # epochs without getting better
     threads: int = 1  # of torch; another number may give other bits
 
@@ -91,7 +92,7 @@ def train_edge(
     *,
     resume: Checkpoint | None = None,
     progress: bool = False,
-    read: Callable[[Path, str, tuple[str, ...]], Samples] = read_samples,
+    read: Read = read_samples,
 ) -> Training:
     """Train on the samples in `data`, into the folder `out`.
 
@@ -109,14 +110,25 @@ def train_edge(
         training = begin(settings)
         if resume is not None:
             restore(training, resume)
-        with SummaryWriter(str(out / "tensorboard")) as board:
-            while not finished(training, settings):
-                run_epoch(training, settings, train, valid, progress)
-                tell(board, training.looks[-1])
-                save(training, settings, train, out)
+        while not finished(training, settings):
+            run_epoch(training, settings, train, valid, progress)
+            tell(out, training.looks[-1])
+            save(training, settings, train, out)
     finally:
         torch.set_num_threads(before)
     return training
+
+
+def finish_edge(
+    settings: EdgeSettings, data: Path, out: Path, *, progress: bool = False, read: Read = read_samples
+) -> None:
+    """`train_edge`, unless it is there already: a training that was broken off goes on. Raises what that does."""
+    resume = None
+    if has_checkpoints(out):
+        there, resume = resume_from(out)
+        if there != settings:
+            raise CheckpointError(f"{str(out)!r} holds a training with other settings; give another folder")
+    train_edge(settings, data, out, resume=resume, progress=progress, read=read)
 
 
 def begin(settings: EdgeSettings) -> Training:
@@ -228,11 +240,11 @@ def known_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return (losses * known).sum() / known.sum().clamp(min=1)
 
 
-def tell(board: SummaryWriter, look: dict[str, float]) -> None:
+def tell(out: Path, look: dict[str, float]) -> None:
     """One epoch, to TensorBoard."""
-    for name in ("train", "valid"):
-        board.add_scalar(f"loss/{name}", look[name], look["step"])
-    board.flush()
+    with SummaryWriter(str(out / "tensorboard")) as board:
+        for name in ("train", "valid"):
+            board.add_scalar(f"loss/{name}", look[name], look["step"])
 
 
 def save(training: Training, settings: EdgeSettings, samples: Samples, out: Path) -> None:

@@ -6,6 +6,7 @@ impression with the score it had when it was chosen. `gauc_full` is over all liv
 labels they would have had if shown then: no log holds them. Trainings already finished in the folder are not repeated.
 """
 
+import functools
 import json
 import os
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from nextone.policies.checkpoint import CheckpointError, best_checkpoint, has_checkpoints
+from nextone.policies.checkpoint import best_checkpoint
 from nextone.policies.edge import load_network
 
 from .present import write_whole
@@ -30,7 +31,7 @@ from .ranking_metrics import (
     weighted_mean,
 )
 from .samples import Array, Samples, read_samples
-from .train_edge import SEES, EdgeSettings, batches, begin, finished, restore, resume_from, train_edge
+from .train_edge import SEES, EdgeSettings, batches, finish_edge
 
 
 class Method(NamedTuple):
@@ -95,18 +96,18 @@ class Table(NamedTuple):
 
 
 def offline_table(
-    data: Path, out: Path, *, seeds: int = 5, label: str = "engaged", epochs: int | None = None, threads: int = 1,
-    progress: bool = False, said: Progress = lambda line: None,
+    data: Path,
+    out: Path,
+    *,
+    seeds: int = 5,
+    label: str = "engaged",
+    epochs: int | None = None,
+    threads: int = 1,
+    progress: bool = False,
+    said: Progress = lambda line: None,
 ) -> Table:
     """Train what is missing in `out`, and measure. Raises SampleError, CheckpointError."""
-    samples = {split: {} for split in ("train", "valid")}  # read once, for all trainings
-
-    def read(folder: Path, split: str, names: tuple[str, ...]) -> Samples:
-        if split not in samples or not samples[split]:
-            samples[split] = {"rows": read_samples(folder, split, names)}
-        rows: Samples = samples[split]["rows"]
-        return rows
-
+    read = functools.cache(read_samples)  # once, for all trainings
     for seed in range(seeds):
         for method in METHODS[1:]:
             more = {} if epochs is None else {"epochs": epochs}
@@ -114,10 +115,10 @@ def offline_table(
                 kind=method.kind, ablation=method.ablation, seed=seed, threads=threads, **more  # type: ignore[arg-type]
             )
             folder = out / method.folder / f"seed-{seed}"
-            _train(settings, data, folder, read, progress)
+            finish_edge(settings, data, folder, progress=progress, read=read)
             best = best_checkpoint(folder)
             said(f"{method.name}, seed {seed}: {-best.about['score']:.5f} after {best.step} steps")
-    samples.clear()
+    read.cache_clear()
     test = read_samples(data, "test", READ)
     measured: dict[str, list[dict[str, Measured]]] = {}
     for method in METHODS:
@@ -131,23 +132,6 @@ def offline_table(
             measured[method.name].append(measure(scores, test, label))
         said(f"{method.name} measured")
     return _table(measured, test, label, seeds)
-
-
-def _train(settings: EdgeSettings, data: Path, folder: Path, read: Any, progress: bool) -> None:
-    """Unless it is there already: a training that was broken off goes on."""
-    resume = None
-    if has_checkpoints(folder):
-        there, resume = resume_from(folder)
-        if there != settings:
-            raise CheckpointError(f"{str(folder)!r} holds a training with other settings; give another --out")
-        if resume.about.get("samples") != read(data, "train", ()).about:
-            raise CheckpointError(f"{str(folder)!r} was trained on other samples; give another --out")
-        training = begin(settings)
-        restore(training, resume)
-        if finished(training, settings):
-            return
-    folder.mkdir(parents=True, exist_ok=True)
-    train_edge(settings, data, folder, resume=resume, progress=progress, read=read)
 
 
 def _scores(kind: str, run: Path, test: Samples) -> Array:

@@ -37,7 +37,7 @@ from .network_facts import rows as link_rows
 from .play_distances import Distances
 from .random_exposure import at_level, random_exposure
 from .scoreboard import Row, row
-from .thinning import DAYS, Fortnight, simulate_fortnight, thin
+from .thinning import DAYS, Fortnight, pool_of, session_facts, simulate_fortnight, thin
 from .user_log import UserLog, shipped_log
 
 PEOPLE = 5_000  # simulated by default: see docs/validation.md for what sampling error that leaves
@@ -140,9 +140,10 @@ def validate(
     """Simulate a fortnight of `people` and compare it with the log (None: the shipped one).
 
     progress(done, total) is told the people done. Raises SettingError if there is too little to compare."""
-    if scenario.catalogue.kind != "kuairand":
-        raise SettingError(f"catalogue.kind={scenario.catalogue.kind} has no video of a log's pool; use kuairand")
+    if log is None and scenario.catalogue.kind != "kuairand":
+        raise SettingError(f"catalogue.kind={scenario.catalogue.kind} has no video of KuaiRand's pool; use kuairand")
     measured = shipped_log() if log is None else log
+    pool = pool_of(scenario, measured)
     done = 0
 
     def more(people_done: int) -> None:
@@ -151,7 +152,7 @@ def validate(
         if progress:
             progress(done, people)
 
-    fortnight = simulate_fortnight(scenario, people, seed, progress=more)
+    fortnight = simulate_fortnight(scenario, people, seed, pool=pool, progress=more)
     if len(fortnight.person) < MIN_IMPRESSIONS:
         seen = f"{people} people saw {len(fortnight.person)} videos of the log's pool in {DAYS:g} days"
         raise SettingError(f"{seen}, must be >= {MIN_IMPRESSIONS} to compare; give more --users")
@@ -173,7 +174,7 @@ def validate(
         for title, of in WANTED.items()
     }
     sections["random against recommended"] = random_rows(scenario, min(people, TRIED), seed, known)
-    sections["sessions"] = session_rows(fortnight, people)
+    sections["sessions"] = session_rows(fortnight, people, session_facts(measured))
     links = compare_network(scenario)
     sections["links"] = [each for compared in links for each in link_rows(compared)]
     return Validation(sections, unknown, measured, simulated, links, scenario, people, seed)
@@ -252,13 +253,16 @@ def random_rows(scenario: Scenario, people: int, seed: int, known: dict[str, Mea
     ]
 
 
-def session_rows(fortnight: Fortnight, people: int) -> list[Row]:
-    """Published means of sessions; no interval, for no distribution is public."""
+def session_rows(fortnight: Fortnight, people: int, own: dict[str, float]) -> list[Row]:
+    """Means of sessions, of the log's own where it has them, else published; no distribution is public, no interval."""
     impressions, requests = fortnight.session_impressions.mean(), fortnight.session_requests.mean()
     means = {
-        "impressions per session": (SESSION_IMPRESSIONS, impressions),
+        "impressions per session": (own.get("impressions a session", SESSION_IMPRESSIONS), impressions),
         "requests per session": (SESSION_REQUESTS, requests),
         "impressions per request": (SESSION_IMPRESSIONS / SESSION_REQUESTS, impressions / requests),
-        "sessions per user and day": (SESSIONS_PER_DAY, len(fortnight.session_impressions) / people / DAYS),
+        "sessions per user and day": (
+            own.get("sessions a day", SESSIONS_PER_DAY),
+            len(fortnight.session_impressions) / people / DAYS,
+        ),
     }
     return [row(name, target, np.nan, np.nan, float(x), 0.1 * target) for name, (target, x) in means.items()]

@@ -60,7 +60,7 @@ def _panel(axis: "Axes", answer: Answer, kind: str, metric: str) -> None:
         Curve(name, *np.transpose([_point(answer, kind, value, name, metric) for value in asked.values]).tolist())
         for name in asked.series
     ]
-    curves(axis, x, series, joined=numeric)
+    curves(axis, x, series, joined=numeric, apart=0.0 if numeric else 0.5)
     if kind != "level":
         zero_line(axis)
     if numeric and asked.log_axis:

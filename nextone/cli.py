@@ -16,6 +16,8 @@ import typer
 
 from nextone import __version__
 
+from .cli_held_out import held_out
+
 if TYPE_CHECKING:
     from nextone.experiments.compare import Arm, Progress
     from nextone.sim.config import Scenario
@@ -536,6 +538,8 @@ def _progress(quiet: bool, what: str = "replications × arms") -> Iterator["Prog
         task = bar.add_task("run", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
+
+app.command("held-out")(held_out)
 
 if __name__ == "__main__":  # `python -m nextone.cli`: as `nextone` does, so that there is one such module
     from nextone.cli import main as run_main

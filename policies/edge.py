@@ -130,14 +130,14 @@ class ContextAwareParts(nn.Module):
 
 
 class OnEngine:
-    """A policy whose parts the real engine runs: exported at the first decision, when the sizes are known."""
+    """A policy whose parts the real engine runs, one person at a time: exported at the first decision, when the sizes
+    are known."""
 
     downloaded = True
 
     def __init__(self, policy: "EdgePolicy | EdgeRecPhone", engine: str) -> None:
         needs(engine)
         self.policy, self.engine, self.__name__ = policy, engine, f"{policy.__name__}@{engine}"
-        self.pad_to = getattr(policy, "pad_to", None)
         self.sizes: tuple[int, int] | None = None
 
     def start(self, n: int) -> Any:

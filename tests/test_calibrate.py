@@ -23,7 +23,7 @@ from nextone.experiments.robust import ROBUST, varied, verdicts
 from nextone.experiments.thinning import simulate_fortnight
 from nextone.experiments.user_log import shipped_log, write_generic
 from nextone.sim.config import FEEDBACK, Scenario
-from nextone.sim.scenario import SettingError, load_scenario, with_settings
+from nextone.sim.scenario import SettingError, load_scenario
 
 PEOPLE = 200
 
