@@ -185,6 +185,8 @@ def test_a_race_that_is_not_over_says_so():
     means = x.mean(axis=1)
     assert list(open_race.left) == sorted(open_race.left, key=lambda i: -means[i])
     assert open_race.n == 12
+    x[2, 11] = np.nan  # one of those in the race has only 11
+    assert select_best(x, 0.01).n == 11
     with pytest.raises(TooFewReplications):
         select_best(x[:, :9], 0.5)
 
