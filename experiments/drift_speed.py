@@ -1,6 +1,6 @@
 """How fast must interests move before reacting on the phone pays?
 
-The step of an interest per video is varied, from none to fifteen times what the public data show. About two minutes on
+The step of an interest per video is varied, from none to fourteen times what the public data show. About two minutes on
 2 cores.
 """
 
