@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -46,7 +46,7 @@ def drawn(width: float, height: float) -> Iterator["Figure"]:
 
     style = {"axes.edgecolor": GREY, "axes.labelcolor": INK, "text.color": INK, "grid.color": PALE,
              "xtick.color": GREY, "ytick.color": GREY, "axes.titlecolor": INK}  # fmt: skip
-    fixed = {"svg.fonttype": "path", "svg.hashsalt": "nextone", "axes.titleweight": "bold", "axes.titlesize": 11}
+    fixed: Any = {"svg.fonttype": "path", "svg.hashsalt": "nextone", "axes.titleweight": "bold", "axes.titlesize": 11}
     with sns.plotting_context("notebook", font_scale=0.85), sns.axes_style("whitegrid", style), mpl.rc_context(fixed):
         figure = plt.figure(figsize=(width, height), layout="constrained")
         try:

@@ -1,6 +1,7 @@
 """How few servers can small pages live on before latency spirals?
 
-Three are what the scenario would take by itself for 400 people in half an hour (utilisation below .6 at page 6). About two minutes on 2 cores.
+Three are what the scenario takes by itself for 400 people in half an hour (utilisation below .6 at page 6). About a
+minute on 2 cores.
 """
 
 from .what_if import WhatIf, along, main
@@ -16,6 +17,7 @@ WHAT_IF = WhatIf(
     usual="6",
     show=(("level", "utilisation"), ("level", "queue_p95_ms"), ("level", "timeouts"), ("change", "watch_s")),
     log_axis=True,
+    servers=True,
 )
 
 if __name__ == "__main__":

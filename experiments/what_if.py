@@ -35,6 +35,7 @@ class WhatIf:
     show: tuple[tuple[str, str], ...]  # (level | change | gain, metric), a column and a panel each
     world: str = ""  # settings of all arms
     log_axis: bool = False
+    servers: bool = False  # with queues at the servers (SimPy), slower; else servers are ample
     users: int = 400
     minutes: float = 30.0
     replications: int = 10
