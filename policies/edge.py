@@ -19,7 +19,15 @@ from nextone.sim.config import Scenario
 from .base import Scores
 from .checkpoint import MODEL, Checkpoint, CheckpointError, best_checkpoint, load_into
 from .cloud_ranks import CloudRank, DlcmDense, DnnRankDense
-from .context_aware import WIDTH, ContextAware, ContextAwareDense, Search, crossed_with_candidates, search_lists
+from .context_aware import (
+    WIDTH,
+    ContextAware,
+    ContextAwareDense,
+    Search,
+    crossed_with_candidates,
+    search_lists,
+    tokens_of,
+)
 from .edgerec import ABLATIONS, EdgeRec
 from .edgerec_phone import EdgeRecPhone
 from .engines import ENGINES, needs, on_engine
@@ -86,7 +94,7 @@ class ListPolicy(EdgePolicy):
         candidates, history, context, _ = blank(slots, rows)
         dense, network = self.network.dense, self.network
         assert isinstance(dense, ContextAwareDense)
-        tokens = dense.tokens(candidates, network.embeddings(candidates, C))
+        tokens = tokens_of(candidates, network.embeddings(candidates, C))
         crossed = crossed_with_candidates(candidates, torch.zeros(1, slots))
         watched = torch.zeros(1, slots, WIDTH)
         return {
