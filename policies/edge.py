@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from numba import get_num_threads
 from torch import Tensor, nn
 
 from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY, C, H, Observation
@@ -181,6 +182,7 @@ def load_edge(
 
     how: "onnx" or "mnn", the engine that runs it; "k=3", the beams of the context-aware search.
     Raises CheckpointError: nothing there, damaged, of another kind, or not trained on these features; EngineMissing."""
+    torch.set_num_threads(get_num_threads())  # as many as this process may use: comparisons run several
     checkpoint = best_checkpoint(path)
     search = Search(beams=int(how[2:])) if how.startswith("k=") else None
     policy = policy_of(load_network(kind, checkpoint), f"{kind}:{path}", kept_behaviours(checkpoint), search)
