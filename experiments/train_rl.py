@@ -52,6 +52,7 @@ Algorithm = Literal["maskable_ppo", "dqn"]
 RULES = (CLOUD_ONLY, "tag_momentum")  # what a policy in training is compared with
 EVALUATION_SEED = 1 << 60  # people nobody trains on: training's seeds are below
 HELD_OUT_SEED = 1 << 61  # nor picks the best checkpoint by
+MOST_ENVS = 65_536  # a rollout of them takes some 10 GB
 HELD_OUT = (1024, 8)  # people at a time, episodes of each
 
 PPO: dict[str, Any] = {
@@ -93,6 +94,9 @@ class TrainSettings:
         for name, least in (("steps", 1), ("envs", 1), ("width", 1), ("checkpoints", 1), ("threads", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise SettingError(f"{name}={getattr(self, name)} must be >= {least}")
+        for name, most in (("steps", 10**12), ("envs", MOST_ENVS), ("threads", 256)):
+            if getattr(self, name) > most:
+                raise SettingError(f"{name}={getattr(self, name)} must be <= {most:,}")
         if self.seed >= 1 << 31:
             raise SettingError(f"seed={self.seed} must be < 2**31; any such number will do")
         if self.algo not in LEARNING_RATE:
@@ -105,7 +109,7 @@ def train(
     """Train into the folder `out`; the looks at the evaluation people, oldest first.
 
     resume: a checkpoint of the same settings, with its training file, to go on from. Raises SettingError if `out`
-    already holds another training, CheckpointError if `resume` does not fit."""
+    already holds another training or cannot be written to, CheckpointError if `resume` does not fit."""
     if resume is None and has_checkpoints(out):
         raise SettingError(f"--out {str(out)!r} already holds a training; go on with --resume, or give another folder")
     out.mkdir(parents=True, exist_ok=True)
@@ -125,6 +129,9 @@ def train(
                 model.learn(left, keeper, reset_num_timesteps=resume is None, **own)
             keeper.finish(model)
         model.env.close()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise SettingError(f"--out {str(out)!r}: {reason}; make room, then go on with --resume") from None
     finally:
         torch.set_num_threads(before)
     return keeper.looks

@@ -35,8 +35,8 @@ class WhatIf:
     show: tuple[tuple[str, str], ...]  # (level | change | gain, metric), a column and a panel each
     world: str = ""  # settings of all arms
     log_axis: bool = False
-    users: int = 1000
-    minutes: float = 60.0
+    users: int = 500
+    minutes: float = 40.0
     replications: int = 10
 
 

@@ -52,7 +52,11 @@ def train_rl(
     else:
         weights = training_code.parse_reward(reward or "default")
         chosen = training_code.TrainSettings(scenario=world, reward=weights, refresh=refresh, **given)  # type: ignore[arg-type]
-    training_code.train(chosen, folder, resume=checkpoint, progress=not as_json and sys.stderr.isatty())
+    try:
+        training_code.train(chosen, folder, resume=checkpoint, progress=not as_json and sys.stderr.isatty())
+    except KeyboardInterrupt:
+        print(f"\nStopped; nextone train rl --resume {folder} goes on from the last checkpoint.", file=sys.stderr)
+        raise
     result = training_code.final_result(chosen, folder)
     print(json.dumps(result, allow_nan=False) if as_json else present.training_text(result))
 

@@ -5,24 +5,40 @@ to a candidate through shared tags (the crossing of CIKM 2022, section 4.2), eve
 Used by `policies/rl.py` to choose, and by the training code as actor, critic and Q function.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY, LOGIT_SCALE, PREDICTED, C, H
+from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY, LOGIT_SCALE, MOST_S, PREDICTED, C, H
 
 WIDTH = 32
 CROSSED = 8  # numbers that a past impression has to say to a candidate with its tag
 BELIEF = 3.0  # Assumed: impressions of a tag after which they are believed half
+TYPICAL_S, LONG_S = 30.0, 120.0  # Assumed: a length that becomes 1, and one beyond which longer is no different
+TYPICAL_RATES = (
+    0.5,
+    0.4,
+    0.02,
+    0.002,
+    0.004,
+    0.001,
+    0.001,
+)  # of PREDICTED, become 1; Source: KuaiRand-Pure tab 1, rounded
+GAIN = torch.ones(len(CANDIDATE))  # brings columns to a spread of about 1: a rate of learning moves all weights alike
+GAIN[C.pevtr : C.pevtr + len(PREDICTED)] = LOGIT_SCALE / 2.0
+GAIN[C.duration] = 8.0
 DEAD_SCORE = -1e9  # finite, so that no product with zero is undefined
 
 
 class Prepared(NamedTuple):
     """All that the network reads and no weight changes: a rollout is learned from many times, and prepared once."""
 
-    candidates: Tensor  # (N, P, Fc + rates + 1): features, predicted probabilities, how much of the past has their tags
+    candidates: (
+        Tensor  # (N, P, Fc + rates + 2): features, predicted probabilities, length, how much past has their tags
+    )
     history: Tensor  # (N, H, Fh + rates)
     context: Tensor  # (N, Fx)
     shared: Tensor  # (N, P, H) what each past impression counts for each candidate, by tags in common
@@ -39,8 +55,10 @@ def prepare(candidates: Tensor, history: Tensor, context: Tensor, mask: Tensor) 
     past_tags = [history[..., column][:, None] for column in (H.tag, H.tag2)]  # (N, 1, H)
     same = sum((tag == past).to(candidates.dtype) for tag in tags for past in past_tags) * (0.25 * present)  # (N, P, H)
     total = same.sum(2, keepdim=True) + BELIEF  # (N, P, 1)
+    seconds = torch.expm1(candidates[..., C.duration, None] * math.log1p(MOST_S))
+    told = [candidates * GAIN, rates(candidates, C.pevtr), seconds.clamp(max=LONG_S) / TYPICAL_S, 1.0 - BELIEF / total]
     return Prepared(
-        torch.cat([candidates, rates(candidates, C.pevtr), 1.0 - BELIEF / total], 2),
+        torch.cat(told, 2),
         torch.cat([history, rates(history, H.pevtr)], 2),
         context,
         same / total,
@@ -55,7 +73,7 @@ class Pointer(nn.Module):
 
     def __init__(self, width: int = WIDTH, refresh: bool = False) -> None:
         super().__init__()
-        described = len(CANDIDATE) + len(PREDICTED) + 1
+        described = len(CANDIDATE) + len(PREDICTED) + 2
         self.past = nn.Linear(len(HISTORY) + len(PREDICTED), width)
         self.crossed = nn.Linear(width, CROSSED)
         self.candidate = nn.Linear(described, width)
@@ -93,5 +111,5 @@ class Pointer(nn.Module):
 
 
 def rates(rows: Tensor, first: int) -> Tensor:
-    """The probabilities behind the predicted-rate columns from `first` on."""
-    return torch.sigmoid(rows[..., first : first + len(PREDICTED)] * LOGIT_SCALE)
+    """The probabilities behind the predicted-rate columns from `first` on, in typical ones."""
+    return torch.sigmoid(rows[..., first : first + len(PREDICTED)] * LOGIT_SCALE) / torch.tensor(TYPICAL_RATES)

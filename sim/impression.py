@@ -46,7 +46,6 @@ from .player import (
     choose_fetch,
     held_us,
     measure,
-    plan_preload,
 )
 from .pool import (
     apply_ranking,
@@ -284,12 +283,9 @@ def advance(w, i, scores, answered, end_us, comes_back, budget, part):
             if send_request(p, key, user, rtt, w.queue_waits):
                 return ASK
         page_check = False
-        if replan:
-            plan_preload(p, user, pool, waiting, videos)
-        replan = False
 
         # 1, 2 and 3: whom the link works for, what comes next, and time until then
-        choose_fetch(p, key, rtt, user, screen, pool, waiting, videos, knots)
+        replan = choose_fetch(p, key, rtt, user, screen, pool, waiting, videos, knots, replan)
         when, event = next_event(p, user, screen, pool, waiting, videos, knots, end_us)
         if w.traced[0] == user.user:
             note_moment(user, screen, pool, waiting, w.moments, w.traced, when)

@@ -8,7 +8,7 @@ import numpy as np
 
 from .cloud import predict_rates, what_is_known
 from .config import NEVER_US
-from .kernel import allocating, kernel
+from .kernel import allocating, fetch_ahead, kernel
 from .state import DEAD, MISSING, UNRANKED
 
 
@@ -91,6 +91,8 @@ def take_over(p, key, user, pool, waiting, videos):
                 user.dropped += 1
                 empty_slot(user, pool[k])
         user.left = 0
+    for k in range(user.waiting):
+        fetch_ahead(videos, waiting[k].video)
     if user.model != user.model_sent:  # a new version ranks from the first page with embeddings for it
         user.model, user.model_since = user.model_sent, user.request
     known = what_is_known(p, user)
@@ -121,7 +123,7 @@ def join(p, key, user, pool, early, rank, videos, known):
     slot.arrived_us = user.response_us
     slot.arrived_at = np.uint16(user.impression & 0xFFFF)
     slot.request = np.uint16(user.request & 0xFFFF)
-    slot.video = early.video
+    slot.video, slot.duration_us = early.video, videos[early.video].duration_us
     slot.meeting = early.meeting
     slot.buffered = early.buffered
     early.buffered = 0

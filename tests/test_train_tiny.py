@@ -15,10 +15,12 @@ from nextone.policies.rl import load_rl
 WORLDS = tiny_worlds()
 ENVS = 64
 HYPERPARAMETERS = {
-    "maskable_ppo": {"n_steps": 8, "batch_size": 512, "gamma": 1.0, "gae_lambda": 0.95, "ent_coef": 0.0},
+    "maskable_ppo": {
+        "n_steps": 8, "batch_size": 128, "gamma": 1.0, "gae_lambda": 0.95, "ent_coef": 0.0, "expected_leaving": False,
+    },
     "dqn": {
         "buffer_size": 20_000, "learning_starts": 2_000, "batch_size": 256, "gamma": 1.0, "exploration_fraction": 0.5,
-        "exploration_final_eps": 0.05, "target_update_interval": 20 * ENVS,
+        "exploration_final_eps": 0.05, "target_update_interval": 10 * ENVS, "gradient_steps": 3,
     },
 }  # fmt: skip
 ROWS, EPISODES, SEED = 4096, 4, 9
