@@ -116,6 +116,7 @@ def calibrate(
         dense, row = thin(lived, np.full(1, DENSE_ROWS), seed, whole=False)
         model = PlayModel(scenario, dense, lived.latent[row], parameters, seed)
         before = model.start() if before is None else before
+        moments = also_simulated(moments, model)
         fit = fit_plays(model, moments, model.start(), before)
         scenario = with_settings(scenario, settings_of(scenario, model.settings(fit.x) | person_settings(told)))
         step()
@@ -195,6 +196,14 @@ def moments_of(told: dict[str, float], resampled: list[dict[str, float]]) -> tup
     wanted, found = ({name.split(":")[0].split(",")[0] for name in some} for some in (fitted_facts(), names))
     missing = [f"the log does not tell: {x}" for x in sorted(wanted - found)]
     return Moments(tuple(names), np.array(value), np.array(error)), missing
+
+
+def also_simulated(moments: Moments, model: PlayModel) -> Moments:
+    """Those that the simulation shows, too: in a few days nobody meets a video a week later."""
+    found = model.facts(model.start())
+    shown = np.array([math.isfinite(found[name]) for name in moments.names])
+    names = tuple(name for name, there in zip(moments.names, shown, strict=True) if there)
+    return Moments(names, moments.value[shown], moments.error[shown])
 
 
 def feedback_settings(told: dict[str, float], needed: Array) -> dict[str, float]:
