@@ -150,8 +150,8 @@ def test_the_best_is_found_in_the_slippage_configuration(k, shared, macros):
     rng = luck(macros)
     right, promised, fresh, flattered = 0, [], [], []
     for _ in range(macros):
-        common = rng.normal(0, 2 * shared**0.5, 400)
-        x = 100 + common + rng.normal(0, 2 * (1 - shared) ** 0.5, (k, 400))
+        common = rng.normal(0, 2 * shared**0.5, 1500)
+        x = 100 + common + rng.normal(0, 2 * (1 - shared) ** 0.5, (k, 1500))
         best = int(rng.integers(k))
         x[best] += 1.0
         found = select_best(x, indifference=1.0)
