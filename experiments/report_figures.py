@@ -173,7 +173,7 @@ def front_figure(clouds: Sequence[tuple[str, Sequence[Point]]], x_name: str, y_n
                 _point(axis, p, marker, shade.cmap(shade.norm(p.shade)))
         bar = figure.colorbar(shade, ax=axis, pad=0.015, aspect=30)
         bar.set_label(shade_name)
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.outline.set_visible(False)
         _named(axis, "", x_name, y_name)
         axis.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=6, frameon=False, borderaxespad=0.2)
         return svg_text(figure)

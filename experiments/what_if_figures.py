@@ -22,8 +22,8 @@ def what_if_figure(answer: Answer, path: Path) -> None:
     asked = answer.asked
     columns = 2 if len(asked.show) > 1 else 1
     rows = -(-len(asked.show) // columns)
-    with drawn(5.6 * columns, 3.0 * rows + 1.5) as figure:
-        top, body, foot = figure.subfigures(3, 1, height_ratios=[0.95, 3.0 * rows, 0.4])
+    with drawn(5.6 * columns, 3.0 * rows + 1.3) as figure:
+        top, body, foot = figure.subfigures(3, 1, squeeze=False, height_ratios=[0.78, 3.0 * rows, 0.36])[:, 0]
         top.text(0.012, 0.96, fill(answer.question, 92), fontsize=13, weight="bold", va="top", color=INK)
         foot.text(0.012, 0.4, fill(ran(answer) + (f".  {legend(answer)}" if legend(answer) else ""), 150),
                   fontsize=8, va="center", color=GREY)  # fmt: skip
