@@ -10,6 +10,7 @@ import functools
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -110,10 +111,8 @@ def offline_table(
     read = functools.cache(read_samples)  # once, for all trainings
     for seed in range(seeds):
         for method in METHODS[1:]:
-            more = {} if epochs is None else {"epochs": epochs}
-            settings = EdgeSettings(
-                kind=method.kind, ablation=method.ablation, seed=seed, threads=threads, **more  # type: ignore[arg-type]
-            )
+            settings = EdgeSettings(kind=method.kind, ablation=method.ablation, seed=seed, threads=threads)
+            settings = settings if epochs is None else replace(settings, epochs=epochs)
             folder = out / method.folder / f"seed-{seed}"
             finish_edge(settings, data, folder, progress=progress, read=read)
             best = best_checkpoint(folder)
@@ -250,5 +249,5 @@ def save_table(table: Table, out: Path) -> list[Path]:
     files = []
     for kind, text in texts.items():
         files.append(out / f"offline_table.{kind}")
-        write_whole(files[-1], lambda path, text=text: path.write_text(text, encoding="utf-8"))
+        write_whole(files[-1], functools.partial(Path.write_text, data=text, encoding="utf-8"))
     return files

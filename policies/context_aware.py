@@ -97,9 +97,10 @@ class ContextAwareDense(nn.Module):
         """Attention (a), (N, P, WIDTH): it does not depend on what is placed."""
         rates, times = scaled(history, columns_of(RATES, H)), history[..., [H.duration, H.since]]
         watched = torch.cat([of_history, rates, what_was_done(history), times], -1)
-        return self.watched(
+        said: Tensor = self.watched(
             tokens, watched, crossed_with_history(candidates, history), history[:, None, :, H.present]
         )
+        return said
 
     def towers_of(self, tokens: Tensor, watched: Tensor, placed: Tensor, context: Tensor) -> Tensor:
         """MMoE and towers, (N, P, 3)."""
