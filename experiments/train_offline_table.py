@@ -227,8 +227,8 @@ def table_lines(table: Table) -> tuple[list[str], list[list[str]], str]:
         lines.append([row.method.name, *theirs, told[0], ours, *told[1:]])
     note = (
         f"Label: {table.label}. {table.impressions:,} impressions on {table.pages:,} pages of {table.people:,} test "
-        f"people, {table.seeds} training seeds. ± is half a 95 % interval over people and seeds. Pages with one class have "
-        f"no AUC and are dropped, {100 * table.dropped:.1f} % of impressions; of gauc_full's candidates "
+        f"people, {table.seeds} training seeds. ± is half a 95 % interval over people and seeds. Pages with one class "
+        f"have no AUC and are dropped, {100 * table.dropped:.1f} % of impressions; of gauc_full's candidates "
         f"{100 * table.dropped_full:.1f} %."
     )
     return heads, lines, note
