@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from nextone.sim.config import LINK_CLASSES, Scenario
+from nextone.sim.config import LINK_CLASSES, NEVER_US, Scenario
 from nextone.sim.scenario import SettingError, load_scenario, nearest, with_settings
 
 from .features import CANDIDATE, CONTEXT, HISTORY, Feature
@@ -64,15 +64,22 @@ def one_of(name: str, value: object, choices: tuple[object, ...]) -> None:
 
 
 def whole(name: str, value: object, least: int) -> None:
-    """Refuse what is not a whole number, or too small a one."""
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
-        raise SettingError(f"{name}={value!r} must be a whole number >= {least}")
+    """Refuse what is not a whole number, or too small or large a one."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or not least <= value < 2**31:
+        raise SettingError(f"{name}={value!r} must be a whole number >= {least} and < 2**31")
+
+
+def yes_or_no(name: str, value: object) -> None:
+    """Refuse what is neither True nor False: "no" would be true."""
+    if not isinstance(value, bool | np.bool_):
+        raise SettingError(f"{name}={value!r} must be True or False")
 
 
 def waits_of(given: Sequence[int] | None) -> NDArray[np.int64]:
     """Waits in the server's queue, us, by rising probability; None: zero."""
     waits = np.asarray([0] if given is None else given)
-    if waits.ndim != 1 or not len(waits) or waits.dtype.kind not in "iu" or (np.diff(waits, prepend=0) < 0).any():
+    good = waits.ndim == 1 and len(waits) and waits.dtype.kind in "iu" and waits.max() <= NEVER_US
+    if not good or (np.diff(waits.astype(np.int64), prepend=0) < 0).any():
         raise SettingError("queue_waits must be whole microseconds >= 0 by rising probability, at least one")
     return np.ascontiguousarray(waits, np.int64)
 
@@ -90,6 +97,8 @@ def links_of(given: str | Sequence[str] | None, n: int) -> NDArray[np.int64]:
     """The link class of each row, (n,); -1: as drawn."""
     if given is None:
         return np.full(n, -1)
+    if not isinstance(given, str | Sequence | np.ndarray):
+        raise SettingError(f"option network={given!r} must be the name of a link class, or one for each of {n} rows")
     names = [given] * n if isinstance(given, str) else list(given)
     known("option network is no link class:", names, LINK_CLASSES)
     if len(names) != n:
@@ -99,13 +108,14 @@ def links_of(given: str | Sequence[str] | None, n: int) -> NDArray[np.int64]:
 
 def seeds_of(given: Any, n: int) -> list[int | None]:
     """The seed of each row: s + i for a whole number s, None where none is given."""
-    if given is None or isinstance(given, int | np.integer):
-        seeds = [None if given is None else int(given) + i for i in range(n)]
-    else:
-        seeds = [None if seed is None else seed for seed in given]
+    several = isinstance(given, Sequence | np.ndarray) and not isinstance(given, str)
+    seeds = list(given) if several else [given] * n
     if len(seeds) != n:
         raise SettingError(f"seed has {len(seeds)} entries, must be one number or one for each of {n} environments")
     for seed in seeds:
-        if seed is not None and (not isinstance(seed, int | np.integer) or not 0 <= seed < 2**64):
+        good = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
+        if seed is not None and not (good and 0 <= seed < 2**64):
             raise SettingError(f"seed={seed!r} must be a whole number in [0, 2**64)")
+    if not several and given is not None:
+        seeds = [(int(given) + i) % 2**64 for i in range(n)]
     return [None if seed is None else int(seed) for seed in seeds]

@@ -4,6 +4,7 @@ No conventions of Gymnasium's; `envs/vector.py` adds those. Holds the world, the
 observations, and calls `envs/episode.py`'s kernel, on all cores if there are many rows.
 """
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from sys import getrefcount
 from typing import Any, NamedTuple
@@ -64,6 +65,7 @@ class Batch:
         self._weights, self._max_steps, self._budget = weights.array(), max_steps, budget
         self._inference, self._queue_waits = inference, queue_waits
         self._threads: ThreadPoolExecutor | None = None
+        self._compiled: Callable[..., None] | None = None
         self.use(scenario)
         self.slots, self.past = self.world.pool.shape[1], self.world.history.shape[1]
         self.actions = self.slots + refresh
@@ -90,12 +92,14 @@ class Batch:
             log_rows=LOG_ROWS,
             parts=numba.get_num_threads() if n >= PARALLEL_FROM else 1,
             queue_waits=self._queue_waits,
+            drawn=False,  # each episode draws its own; and no threads of OpenMP, after which a process must not fork
         )
         if not self._inference:
             self.world.params["inference_us"] = 0
         self.scenario = scenario
         self._row_bytes = row_bytes(self.world)
         self.begun = False  # whether every row has
+        self._compiled = None
         self.close()
         self._threads = ThreadPoolExecutor(len(self.world.logged)) if len(self.world.logged) > 1 else None
 
@@ -118,10 +122,10 @@ class Batch:
         room = (observations["candidates"], observations["history"], observations["context"])
         return self._begin(which, Views(*room, self.masks, *self._known))
 
-    def step(self, actions: Rows, over: NDArray[np.bool_]) -> Moved:
-        """One step of every row; those that are over (N,) begin their next episode instead."""
-        if over.any():
-            self._next(np.flatnonzero(over))
+    def step(self, actions: Rows, over: Rows) -> Moved:
+        """One step of every row; those that are over (n,) begin their next episode instead."""
+        if len(over):
+            self._next(over)
         moved = self._move(self.rows, actions, self._views())
         self.shown = moved.shown
         return moved
@@ -152,18 +156,30 @@ class Batch:
     def _move(self, which: Rows, actions: Rows, views: Views) -> Moved:
         """`move_rows` for the rows `which`. Only their rows of the result mean anything."""
         n = len(self.rows)
-        components, reward, shown = np.zeros((n, len(UNITS))), np.zeros(n), np.full(n, -1)
-        terminated, truncated = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
+        components, reward, shown = np.empty((n, len(UNITS))), np.empty(n), np.empty(n, np.int64)
+        terminated, truncated = np.empty(n, np.bool_), np.empty(n, np.bool_)
         head = (self.world, self._row_bytes, self.episodes)
         how = (actions, UNITS, self._weights, self._max_steps, self._budget, views)
         out = (components, reward, terminated, truncated, shown)
+        move = self._compiled or self._compile((*head, which, 0, *how, *out))
         if self._threads is None or len(which) < PARALLEL_FROM:
-            move_rows(*head, which, 0, *how, *out)
+            move(*head, which, 0, *how, *out)
         else:
             blocks = enumerate(np.array_split(which, len(self.world.logged)))
-            for done in [self._threads.submit(move_rows, *head, block, k, *how, *out) for k, block in blocks]:
+            for done in [self._threads.submit(move, *head, block, k, *how, *out) for k, block in blocks]:
                 done.result()
         return Moved(self._seen(views), reward, terminated, truncated, components, shown)
+
+    def _compile(self, arguments: tuple[Any, ...]) -> Callable[..., None]:
+        """`move_rows` for these types of arguments, which never change in a world. Left to numba, they would be looked
+        up at every call: that takes as long as moving a row."""
+        move: Callable[..., None] = move_rows
+        if not numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+            types = tuple(map(numba.typeof, arguments))
+            move_rows.compile(types)
+            move = move_rows.get_overload(types)
+        self._compiled = move
+        return move
 
     def _views(self) -> Views:
         """Where the next observations go: memory that nobody else holds."""

@@ -12,18 +12,19 @@ from numba import njit
 
 from nextone.sim.chance import mix_key
 from nextone.sim.impression import DECIDE, PAUSED, advance
-from nextone.sim.kernel import kernel
+from nextone.sim.kernel import fetch_ahead, kernel
 from nextone.sim.population import replace_person
 from nextone.sim.request import candidate_in
 from nextone.sim.state import IDLE, LONG, PLAYING, STALLED, VALID, WAITING, Array
 
-from .features import observe_again
+from .features import no_tags, observe_again
 from .reward import COMPONENTS
 
 WINDOW_US = 24 * 3_600_000_000  # people open the app within a day
 END_US = 2 * WINDOW_US  # and are cut off at the end of the next one
 LOG_ROWS = 16  # of each part between two looks; a step writes one or two lines
 MANY_IMPRESSIONS = 64  # a step is one or two of them
+
 
 class Views(NamedTuple):
     """What every row sees, and what of that need not be worked out anew at the next decision."""
@@ -132,14 +133,14 @@ def nearest_live(mask, action):
 
 
 @kernel
-def look(w, i, episode, budget, views):
-    """What the phone of row i knows. The mask has a column more if pages may be asked for.
+def look(w, i, episode, budget, views, newest_of):
+    """What the phone of row i knows. The mask has a column more if pages may be asked for. newest_of: `no_tags`.
 
     With nobody left to decide for, slot 0 is allowed: every mask has a 1."""
     mask, slots = views.mask[i], w.pool.shape[1]
     episode.seen_to = observe_again(
-        w, i, views.slots[i], views.slots_as[i], views.past[i], episode.seen_to, views.candidates[i], views.history[i],
-        views.context[i], mask,
+        w, i, views.slots[i], views.slots_as[i], views.past[i], episode.seen_to, newest_of, views.candidates[i],
+        views.history[i], views.context[i], mask,
     )  # fmt: skip
     if len(mask) > slots:
         asks = episode.state == AT_DECISION and w.users[i].request_state == IDLE
@@ -155,8 +156,11 @@ def act(w, episode, i, action, scores, candidates, part):
     scores[:] = 0.0
     scores[action] = 1.0
     episode.asks += action == slots
+    fetch_ahead(w.knots, w.users[i].knot)
     for k in range(slots):
         candidates[k] = candidate_in(w.pool[i, k])
+        if w.pool[i, k].buffered > 0 or k == action:
+            fetch_ahead(w.videos, w.pool[i, k].video)
     return live(w, episode, i, scores, candidates, part)
 
 
@@ -170,8 +174,11 @@ def move_rows(
     Several threads may do so at once, each with rows and a part of its own. One kernel for reset and step: most of its
     compilation is the life inside."""
     scores, was = np.empty(views.mask.shape[1], np.float32), np.empty(w.pool.shape[1], np.int64)
-    for i in which:
-        episode = episodes[i]
+    newest_of = no_tags()
+    for k in range(len(which)):
+        i, episode = which[k], episodes[which[k]]
+        if k + 1 < len(which):
+            fetch_row_ahead(row_bytes, views, which[k + 1])
         shown[i] = -1
         if episode.state == AT_DECISION or episode.state == GONE_EARLY:
             decides = False
@@ -188,7 +195,17 @@ def move_rows(
             components[i] = 0.0
             reward[i] = 0.0
             terminated[i] = truncated[i] = False
-        look(w, i, episode, budget, views)
+        look(w, i, episode, budget, views, newest_of)
+
+
+@kernel
+def fetch_row_ahead(row_bytes, views, i):
+    """Row i is the next to be moved and looked at."""
+    for rows in row_bytes:
+        fetch_ahead(rows, i)
+    for kept in (views.candidates, views.history, views.slots, views.past):
+        fetch_ahead(kept, i)
+    fetch_ahead(views.slots_as, i)
 
 
 @kernel
@@ -203,8 +220,9 @@ def pay(episode, units, weights, components):
     return reward
 
 
-@kernel
+@njit(cache=True, error_model="numpy")
 def look_rows(w, episodes, which, budget, views):
     """What the phones of the rows `which` know."""
+    newest_of = no_tags()
     for i in which:
-        look(w, i, episodes[i], budget, views)
+        look(w, i, episodes[i], budget, views, newest_of)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from nextone.sim.config import FEEDBACK, TIERS
 from nextone.sim.kernel import kernel
 from nextone.sim.network import offline
-from nextone.sim.player import bytes_for, content_us
+from nextone.sim.player import content_us, preload_size
 from nextone.sim.pool import live_slots, rankable
 from nextone.sim.request import candidate_in
 from nextone.sim.state import BACKOFF, COMPLETE, IDLE, LONG, PREVIOUS, PXTR, READY, SKIP, VALID
@@ -52,7 +52,7 @@ MOST_PAGES = 8.0
 MOST_BUFFERED_S = 20.0
 MOST_RATIO = 2.0
 COUNTS = 250  # slots, ranks, positions
-MOST_US = 3_600_000_000
+NEVER = 1 << 30  # of a tag: not among the past impressions
 
 
 def _log_scale(most: float) -> float:
@@ -63,11 +63,9 @@ def _log_scale(most: float) -> float:
 MOST_S, MOST_MIN, MOST_IMPRESSIONS, MOST_POPULARITY, MOST_PAST, MOST_MBPS = 3600, 240, 1000, 10_000, 1e8, 1000
 PER_S, PER_MIN, PER_IMPRESSION = _log_scale(MOST_S), _log_scale(MOST_MIN), _log_scale(MOST_IMPRESSIONS)
 PER_LOGIT, PER_TAG, MOST_LOGIT = 1e-3 / LOGIT_SCALE, 1.0 / TAG_SCALE, int(1e3 * LOGIT_SCALE)
-PER_PAST, PER_MBPS = _log_scale(MOST_PAST), _log_scale(MOST_MBPS)
-# Logarithms from tables: they are most of what `observe` would cost otherwise.
-LOG_S = (np.log1p(np.arange(8 * MOST_S + 2) / 8) * PER_S).astype(np.float32)  # every 1/8 s
+PER_PAST, PER_MBPS, PER_POPULARITY = _log_scale(MOST_PAST), _log_scale(MOST_MBPS), _log_scale(MOST_POPULARITY)
 LOG_COUNT = (np.log1p(np.arange(COUNTS + 1)) / np.log1p(COUNTS)).astype(np.float32)
-LOG_POPULARITY = (np.log1p(np.arange(MOST_POPULARITY + 1)) / np.log1p(MOST_POPULARITY)).astype(np.float32)
+LN_2 = float(np.log(2.0))
 
 
 def _log(most: float) -> str:
@@ -100,8 +98,17 @@ CANDIDATE = (
     Feature("impressions_since", VIDEO, "impressions", COUNT, "shown since it entered the pool"),
     Feature("preloaded", DEVICE, "ratio", "at most 1", "preload progress: bytes held / bytes to preload"),
     Feature("buffered_s", DEVICE, "s", f"/ {MOST_BUFFERED_S:.0f}, at most 1", "content held of it"),
+    *(Feature(f"diff_{name}", REAL_TIME, "logit", "difference of columns / 2", f"{name} above its counterpart's", -1.0)
+      for name in PXTR),
+    Feature("diff_time", REAL_TIME, "s", _log(MOST_S), "since its counterpart took the screen"),
+    Feature("diff_position", REAL_TIME, "impressions", COUNT, "since its counterpart: 1 for the newest"),
+    Feature("same_tag", REAL_TIME, "", FLAG, "its counterpart has a tag of its own"),
 )  # fmt: skip
-"""Columns of a candidate; a slot that is empty, or not for the phone's version of the model, is all zero."""
+"""Columns of a candidate; a slot that is empty, or not for the phone's version of the model, is all zero.
+
+Its counterpart is the newest past impression with a tag of its own, or the newest if there is none; without a past,
+columns about it are zero. Source: CIKM 2022, crossing features of watched and candidate (one pair for each candidate).
+"""
 
 HISTORY = (
     Feature("present", REAL_TIME, "", FLAG, "there is such an impression; otherwise the row is zero"),
@@ -201,23 +208,31 @@ def observe(w, rows, candidates, history, context, mask):
 
     candidates (n, P, Fc), history (n, H, Fh), context (n, Fx): float32; mask (n, P): bool."""
     slots, past = np.empty((w.pool.shape[1], candidates.shape[2]), np.float32), np.empty(history.shape[1:], np.float32)
-    nobody = np.empty(len(slots), np.int64)
+    nobody, newest_of = np.empty(len(slots), np.int64), no_tags()
     for k in range(len(rows)):
         nobody[:] = -1
         slots[:] = 0.0
         past[:] = 0.0
-        observe_again(w, rows[k], slots, nobody, past, -1, candidates[k], history[k], context[k], mask[k])
+        observe_again(w, rows[k], slots, nobody, past, -1, newest_of, candidates[k], history[k], context[k], mask[k])
+
+
+@njit(cache=True)
+def no_tags():
+    """Room for `observe_crossings`."""
+    return np.full(np.int64(TAG_SCALE), NEVER)
 
 
 @kernel
-def observe_again(w, i, slots, slots_as, past, past_to, candidates, history, context, mask):
+def observe_again(w, i, slots, slots_as, past, past_to, newest_of, candidates, history, context, mask):
     """`observe` of person i, into the arrays of one; the number of the newest impression. The same bits, sooner, for
     who is observed at every decision: slots, slots_as, past and past_to keep what did not change, see `observe_pool`
-    and `observe_history`."""
+    and `observe_history`. newest_of: `no_tags`."""
     p, user = w.params[0], w.users[i]
     observe_pool(p, user, w.pool[i], w.videos, slots, slots_as, candidates, mask)
     observe_context(p, user, w.pool[i], context)
-    return observe_history(user, w.screen[i].video >= 0, w.history[i], w.videos, past, past_to, history)
+    newest = observe_history(user, w.screen[i].video >= 0, w.history[i], w.videos, past, past_to, history)
+    observe_crossings(history, newest_of, candidates, mask)
+    return newest
 
 
 @kernel
@@ -236,7 +251,7 @@ def observe_pool(p, user, pool, videos, known, known_as, candidates, mask):
         if known_as[k] != candidate_in(slot):
             known_as[k] = candidate_in(slot)
             observe_kind(videos[slot.video], slot.pxtr, known[k], C.pevtr, C.duration)
-            known[k, C.popularity] = LOG_POPULARITY[min(max(videos[slot.video].popularity, 0), MOST_POPULARITY)]
+            known[k, C.popularity] = log_scaled(videos[slot.video].popularity, PER_POPULARITY)
             known[k, C.rank] = LOG_COUNT[min(slot.rank, COUNTS)]
         for column in range(len(row)):
             row[column] = known[k, column]
@@ -248,7 +263,7 @@ def observe_pool(p, user, pool, videos, known, known_as, candidates, mask):
         row[C.impressions_since] = LOG_COUNT[min((user.impression - np.int64(slot.arrived_at)) & 0xFFFF, COUNTS)]
         if slot.buffered > 0:
             bitrate_bps = p.bitrates_bps[slot.bitrate]
-            goal = bytes_for(min(p.preload_us, videos[slot.video].duration_us), bitrate_bps)
+            goal = preload_size(p, videos[slot.video], bitrate_bps)
             row[C.preloaded] = min(slot.buffered / max(goal, 1), 1.0)
             row[C.buffered_s] = min(content_us(np.int64(slot.buffered), bitrate_bps) * 1e-6 / MOST_BUFFERED_S, 1.0)
 
@@ -258,26 +273,54 @@ def observe_history(user, on_screen, ring, videos, known, known_to, history):
     """One person's past impressions (H, Fh), newest first; the newest one's number. What is on screen, if anything, is
     not over: left out.
 
-    What does not change any more is kept in known (H, Fh), a ring like theirs; known_to: up to which impression (-1).
+    What does not change any more is kept in known (H, Fh), a ring like theirs but the other way round, to be copied as
+    it lies; known_to: up to which impression (-1).
     """
+    last = len(ring) - 1
     newest = np.int64(user.impression) - on_screen
     now_ms = user.now_us // 1000
     count = min(newest + 1, len(ring) - on_screen)  # it has taken the place of the oldest
     for n in range(max(known_to, newest - count) + 1, newest + 1):
         past = ring[n % len(ring)]
-        observe_past(past, videos[past.video], known[n % len(ring)])
-    at = newest % len(ring)
-    for k in range(len(history)):
-        if k >= count:
-            history[k, :] = 0.0
-            continue
+        observe_past(past, videos[past.video], known[last - n % len(ring)])
+    at = last - newest % len(ring)
+    for k in range(count):
         for column in range(history.shape[1]):
             history[k, column] = known[at, column]
-        since_ms = (now_ms - np.int64(ring[at].start_ms)) & 0xFFFFFFFF
+        since_ms = (now_ms - np.int64(ring[last - at].start_ms)) & 0xFFFFFFFF
         history[k, H.since] = log_seconds(since_ms * 1000)
-        history[k, H.encoded] = since_ms >= np.int64(ring[at].encoded_ms)
-        at = at - 1 if at > 0 else len(ring) - 1
+        history[k, H.encoded] = k > 0 or user.now_us >= user.encoded_us
+        at = at + 1 if at < last else 0
+    for k in range(count, len(history)):
+        history[k, :] = 0.0
     return newest
+
+
+@kernel
+def observe_crossings(history, newest_of, candidates, mask):
+    """What candidates (P, Fc) have to do with past impressions (H, Fh), newest first; from their other columns alone.
+
+    newest_of: (TAG_SCALE,) scratch, NEVER before and after."""
+    count = 0
+    while count < len(history) and history[count, H.present] > 0.0:
+        count += 1
+    for k in range(count - 1, -1, -1):
+        newest_of[np.int64(history[k, H.tag] * TAG_SCALE)] = k
+        newest_of[np.int64(history[k, H.tag2] * TAG_SCALE)] = k
+    for k in range(len(candidates) if count > 0 else 0):
+        if not mask[k]:
+            continue
+        row = candidates[k]
+        alike = min(newest_of[np.int64(row[C.tag] * TAG_SCALE)], newest_of[np.int64(row[C.tag2] * TAG_SCALE)])
+        row[C.same_tag] = alike < NEVER
+        alike = alike if alike < NEVER else 0
+        for head in range(len(PXTR)):
+            row[C.diff_pevtr + head] = np.float32(0.5) * (row[C.pevtr + head] - history[alike, H.pevtr + head])
+        row[C.diff_time] = history[alike, H.since]
+        row[C.diff_position] = LOG_COUNT[min(alike + 1, COUNTS)]
+    for k in range(count):
+        newest_of[np.int64(history[k, H.tag] * TAG_SCALE)] = NEVER
+        newest_of[np.int64(history[k, H.tag2] * TAG_SCALE)] = NEVER
 
 
 @kernel
@@ -339,14 +382,18 @@ def observe_kind(video, pxtr, row, predicted, kind):
 
 @kernel
 def log_seconds(microseconds):
-    """log(1 + s) / log(1 + 3600) in [0, 1], from a table, linear in between: within .0003."""
-    at = min(max(microseconds, 0), MOST_US) * 8e-6
-    k = np.int64(at)
-    low = LOG_S[k]
-    return low + (LOG_S[k + 1] - low) * np.float32(at - k)
+    """log(1 + s) / log(1 + 3600) in [0, 1]."""
+    return log_scaled(microseconds * 1e-6, PER_S)
 
 
 @kernel
 def log_scaled(x, per):
-    """log(1 + x) on a scale of its own, in [0, 1]; x below 0 counts as 0."""
-    return np.float32(min(np.log(1.0 + max(x, 0.0)) * per, 1.0))
+    """log(1 + x) on a scale of its own, in [0, 1]; x below 0 counts as 0. Within 3e-6, in a third of the time.
+
+    The exponent, and a polynomial for log2(1 + t), t in [0, 1), that is exact at both ends."""
+    bits = np.float32(1.0 + max(x, 0.0)).view(np.int32)
+    t = np.int32((bits & 0x7FFFFF) | 0x3F800000).view(np.float32) - np.float32(1.0)
+    rest = np.float32(-0.0948147550) + t * np.float32(0.0252855066)
+    rest = np.float32(0.4425272644) + t * (np.float32(-0.2753862143) + t * (np.float32(0.1811542064) + t * rest))
+    log_2 = np.float32((bits >> 23) - 127) + t * (np.float32(1.0) + (np.float32(1.0) - t) * rest)
+    return min(log_2 * np.float32(LN_2 * per), np.float32(1.0))

@@ -31,6 +31,7 @@ from .arguments import (
     seeds_of,
     waits_of,
     whole,
+    yes_or_no,
 )
 from .batch import Batch, Moved, Observations, Rows
 from .reward import COMPONENTS, RewardWeights, reward_weights
@@ -68,6 +69,8 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         whole("max_steps", 1 if max_steps is None else max_steps, 1)
         whole("request_budget", 0 if request_budget is None else request_budget, 0)
         one_of("invalid_action", invalid_action, ("nearest", "raise"))
+        yes_or_no("inference", inference)
+        yes_or_no("refresh", refresh)
         one_of("render_mode", render_mode, (None, *self.metadata["render_modes"]))
         one_of("autoreset_mode", autoreset_mode, (*AutoresetMode, *(mode.value for mode in AutoresetMode)))
         if request_budget is not None and not refresh:
@@ -106,14 +109,16 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         not said), "scenario" (for all rows, until the next reset of all; of the same pool and history), "reset_mask"
         ((N,) bool: which rows; the others stay as they are). Raises SettingError for anything else.
         """
-        options = {} if options is None else options
-        known("reset has no option", options, OPTIONS)
         self._open()
-        which = self._reset_rows(options.get("reset_mask"))
+        options = {} if options is None else options
+        if not isinstance(options, Mapping):
+            raise SettingError(f"options={options!r} must be a dict of {', '.join(OPTIONS)}")
+        known("reset has no option", options, OPTIONS)
+        which, seeds = self._reset_rows(options.get("reset_mask")), seeds_of(seed, self.num_envs)
+        people, links = people_of(options.get("person"), self.num_envs), links_of(options.get("network"), self.num_envs)
         if "scenario" in options or len(which) == self.num_envs:
             self._use_for_all(scenario_of(options["scenario"]) if "scenario" in options else self.scenario, which)
-        people, links = people_of(options.get("person"), self.num_envs), links_of(options.get("network"), self.num_envs)
-        self._seed(seeds_of(seed, self.num_envs), which)
+        self._seed(seeds, which)
         episodes = self._batch.episodes
         episodes["person"][which], episodes["link"][which] = people[which], links[which]
         observations = self._batch.begin(which)
@@ -172,9 +177,9 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
     def advance(self, actions: ArrayLike) -> Moved:
         """One step of every row, without info. Rows that are over begin anew, but for autoreset mode DISABLED."""
         self._begun()
-        acts, over = self._checked(actions), self._batch.over()
-        if self.autoreset_mode == AutoresetMode.DISABLED and over.any():
-            raise ResetNeeded(f"environment {int(np.argmax(over))} has ended; reset it before the next step")
+        acts, over = self._checked(actions), np.flatnonzero(self._batch.over())
+        if self.autoreset_mode == AutoresetMode.DISABLED and len(over):
+            raise ResetNeeded(f"environment {over[0]} has ended; reset it before the next step")
         return self._batch.step(acts, over)
 
     def restart(self, which: Rows, observations: Observations) -> Observations:
@@ -245,7 +250,7 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         if acts.dtype.kind not in "iu":
             raise ValueError(f"actions are {acts.dtype}, must be whole numbers in [0, {size})")
         wrong = (acts < 0) | (acts >= size)
-        if wrong.any():
+        if np.count_nonzero(wrong):
             i = int(np.argmax(wrong))
             raise ValueError(f"action {acts[i]} of environment {i} must be in [0, {size})")
         acts = acts.astype(np.int64)
@@ -269,7 +274,7 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
 
     def _told(self, components: NDArray[Any], shown: NDArray[Any], mask: NDArray[np.bool_]) -> dict[str, Any]:
         """What the step brought, for the rows of the mask."""
-        parts: dict[str, Any] = {name: components[:, k] * mask for k, name in enumerate(COMPONENTS)}
+        parts: dict[str, Any] = dict(zip(COMPONENTS, components.T * mask, strict=True))
         parts |= {f"_{name}": mask.copy() for name in COMPONENTS}
         return {
             "components": parts, "_components": mask.copy(),

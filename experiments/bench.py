@@ -34,6 +34,7 @@ from nextone.sim.state import DEAD, Array, World
 from nextone.sim.watching import draw_watch_us, stay_logit
 from nextone.sim.world import build_world
 
+from .edge_speed import edge_speed
 from .env_speed import env_speed
 from .replication import run_arm
 
@@ -50,6 +51,7 @@ class Sizes(NamedTuple):
     event_growth: tuple[int, ...] = (1_000, 10_000)  # people, in event_many's window
     batch_growth: tuple[int, ...] = (1_000, 10_000, 100_000)  # people, in memory's window
     env: tuple[int, int] = (1024, 100)  # people, steps
+    edge: tuple[int, int, float, int] = (10_000, 4_096, 2, 2)  # people of either driver, minutes, repeats
     repeats: int = 3
     training: int = 512  # people at a time
     calls: int = 200_000  # of a small kernel timed alone
@@ -71,6 +73,9 @@ ASKED: dict[str, tuple[str, float, str]] = {
     "env_single_steps_per_s": (">=", 20_000, "one environment, resets included, one core"),
     "sb3_ppo_fps": (">=", 6_000, "decisions a second that PPO learns from, default configuration, two threads"),
     "sb3_ppo_env_share": ("<=", 0.15, "share of that time spent in the environment"),
+    "kir_decisions_per_s": (">=", 3_000, "decisions of KIR, event driver, 10,000 people, 20 candidates, all cores"),
+    "edgerec_reranks_per_s": (">=", 2_500, "reranks of EdgeRec, the same; one impression in ten has one"),
+    "edgerec_reranks_per_s_100": (">=", 600, "the same with 100 candidates"),
     "compare_default_s": ("<=", 60, "s, nextone compare with its defaults, all cores"),
 }
 """What issue 2 and reliability.md ask for: at least or at most how much, of what."""
@@ -79,6 +84,13 @@ _ALSO = {
     "batch_impressions_per_s_logged": "batch driver, one core, logs on",
     "batch_impressions_per_s_2_threads": "batch driver, two threads, logs off",
     "draw_single_ns": "ns a keyed draw, one by one",
+    "kir_decisions_per_s_impressions": "impressions a second then, under KIR",
+    "edgerec_reranks_per_s_impressions": "the same, under EdgeRec",
+    "context_aware_decisions_per_s": "decisions of the context-aware search (k = 2), event driver",
+    "kir_decisions_per_s_batch": "decisions of KIR, batch driver, 4,096 people",
+    "edgerec_reranks_per_s_batch": "reranks of EdgeRec, the same",
+    "kir_decisions_per_s_million_day_h": "h, a day of a million people under KIR, event driver",
+    "edgerec_reranks_per_s_million_day_h": "h, the same under EdgeRec",
 }
 
 
@@ -125,6 +137,7 @@ def run_bench(sizes: Sizes | None = None) -> dict[str, Any]:
         "bytes_per_user": _bytes_per_user(),
         "batch_1m_gb": memory["peak_bytes"] / 1e9,
         **env_speed(*sizes.env, sizes.repeats),
+        **edge_speed(*sizes.edge),
         "sb3_ppo_fps": speed["fps"],
         "sb3_ppo_env_share": speed["env_share"],
         **_starts(sizes),

@@ -296,8 +296,10 @@ def is_engaged(outcome: Array, feedback: Array) -> Array:
 
 def rankable(w: World, rows: Array) -> Array:
     """Which slots (n, P) of the people in `rows` hold a video with embeddings for the phone's version of the model."""
-    pool = w.pool[rows]
-    return (pool["rank"] != DEAD) & (pool["version"] == w.users["model"][rows, None])
+    pool, users = w.pool[rows], w.users[rows]
+    age = (users["request"][:, None] - pool["request"].astype(np.int64)) & 0xFFFF
+    ranks: Array = (pool["rank"] != DEAD) & (age <= (users["request"] - users["model_since"])[:, None])
+    return ranks
 
 
 def server_order(w: World, rows: Array) -> Array:

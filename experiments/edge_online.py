@@ -46,7 +46,7 @@ ROWS = (
     Row("watch time a person", "watch_s", "", "KIR +1 (time in the app)"),
     Row("impressions a person", "impressions", "", "EdgeRec page views +1.57"),
 )
-"""Theirs: % of their baseline's; page views and clicks of goods are the waterfall feed's analogue, not the same thing."""
+"""Theirs: % of their baseline's; page views and clicks of goods are a waterfall feed's analogue, not the same."""
 
 
 def arms_of(scenario: Scenario, policies: tuple[str, ...] = POLICIES) -> list[Arm]:

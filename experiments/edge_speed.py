@@ -9,7 +9,7 @@ Networks of the shipped sizes with random weights: speed does not depend on weig
 import json
 from collections.abc import Callable
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -25,9 +25,7 @@ from nextone.sim.world import build_world
 from .deciding import make_decide
 
 MINUTE_US = 60_000_000
-DAY_DECISIONS = 277  # Source: KuaiRand-27K, impressions of a person in a day
-DRIVERS = {"event": 10_000, "batch": 4_096}
-"""Driver: people."""
+DAY_IMPRESSIONS = 277  # Source: KuaiRand-27K, impressions of a person in a day
 
 
 class Rate(NamedTuple):
@@ -77,33 +75,34 @@ def _timed(decide: Callable[[World, Array], Array]) -> tuple[Callable[[World, Ar
     return timed, spent
 
 
+ASKED_RATES = {
+    "kir_decisions_per_s": ("kir", 20),
+    "edgerec_reranks_per_s": ("edgerec", 20),
+    "edgerec_reranks_per_s_100": ("edgerec", 100),
+    "context_aware_decisions_per_s": ("context_aware", 20),
+}
+"""Name: kind of network, candidates. Of the event driver; with `_batch` of the batch driver."""
+
+
 def edge_speed(
-    minutes: float = 1.0, people: dict[str, int] | None = None, repeats: int = 2, threads: int | None = None
-) -> dict[str, Any]:
-    """Rates by driver, the best of `repeats`; `a_million_people_a_day_h`: hours for a day of a million phones."""
-    before = numba.get_num_threads()
-    numba.set_num_threads(threads or before)
-    found: dict[str, Any] = {}
-    try:
-        for driver, n in (people or DRIVERS).items():
-            for name, kind, candidates in (
-                ("kir_decisions_per_s", "kir", 20),
-                ("edgerec_reranks_per_s", "edgerec", 20),
-                ("edgerec_reranks_per_s_100", "edgerec", 100),
-                ("context_aware_decisions_per_s", "context_aware", 20),
-            ):
-                settings = [f"server.candidates={candidates}"]
-                rate(kind, driver, 64, 1.0, settings)  # compiled, and torch warm
-                best = max((rate(kind, driver, n, minutes, settings) for _ in range(repeats)), key=lambda r: r.per_s)
-                found[f"{name}_{driver}"] = {
-                    "per_s": best.per_s,
-                    "per_s_of_policy": best.decisions / best.deciding_s,
-                    "impressions_per_s": best.impressions / best.seconds,
-                    "policy_share": best.deciding_s / best.seconds,
-                    "a_million_people_a_day_h": 1e6 * DAY_DECISIONS / (best.impressions / best.seconds) / 3600,
-                }
-    finally:
-        numba.set_num_threads(before)
+    event: int = 10_000, batch: int = 4_096, minutes: float = 2.0, repeats: int = 2
+) -> dict[str, float]:
+    """Rates with so many people in either driver, all threads, the best of `repeats`.
+
+    Beside each: `..._impressions`, of the same run, per second; `..._policy`, decisions per second of observing and
+    deciding alone; `..._million_day_h`, hours that a day of a million people (277 impressions each) would take."""
+    found: dict[str, float] = {}
+    for driver, people in (("event", event), ("batch", batch)):
+        for name, (kind, candidates) in ASKED_RATES.items():
+            settings = [f"server.candidates={candidates}"]
+            rate(kind, driver, min(people, 64), 1.0, settings)  # compiled, and torch warm
+            best = max((rate(kind, driver, people, minutes, settings) for _ in range(repeats)), key=lambda r: r.per_s)
+            key = name if driver == "event" else f"{name}_batch"
+            impressions_per_s = best.impressions / best.seconds
+            found[key] = best.per_s
+            found[f"{key}_impressions"] = impressions_per_s
+            found[f"{key}_policy"] = best.decisions / best.deciding_s
+            found[f"{key}_million_day_h"] = 1e6 * DAY_IMPRESSIONS / impressions_per_s / 3600
     return found
 
 

@@ -67,7 +67,7 @@ def sweep_page(result: SweepResult, name: str, *, finished: bool) -> Page:
         question=asked,
         facts=facts(result),
         answer=told,
-        sections=(*sections(result), *_scenario(plan.base), _again(result, name)),
+        sections=(*sections(result), _scenario(plan.base), _again(result, name), _whole(plan.base)),
         warnings=tuple(warnings),
         version=result.version,
     )
@@ -128,11 +128,14 @@ def _asked(plan: Plan) -> Iterator[str]:
             yield from ("--cell", cell.label)
 
 
-def _scenario(base: Scenario) -> Iterator[Section]:
+def _scenario(base: Scenario) -> Section:
     lines = "\n".join(changed(base))
     text = "Not as shipped:" if lines else "All of it is as shipped."
-    yield Section("The scenario", (f"The base of all cells. {text}",), verbatim=lines)
-    yield Section("The whole scenario", verbatim=scenario_toml(base, comments=False), folded=True)
+    return Section("The scenario", (f"The base of all cells. {text}",), verbatim=lines)
+
+
+def _whole(base: Scenario) -> Section:
+    return Section("The whole scenario", verbatim=scenario_toml(base, comments=False), folded=True)
 
 
 def _again(result: SweepResult, name: str) -> Section:

@@ -7,6 +7,7 @@ is run, and keyed draws make each result a function of its task alone: the same 
 
 import hashlib
 import math
+import os
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from nextone.policies.names import is_trained, split_name
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from .executor import Execute, Outcome
     from .sweep_result import SweepResult
 
+WEIGHTS = (".safetensors", ".json", ".onnx", ".mnn")
 Values = Mapping[tuple[int, str], NDArray[np.float64]]
 
 
@@ -40,6 +43,7 @@ class Effort(NamedTuple):
     tasks: int
     wall_s: float
     own_s: float  # of this process, on the ledger, the files and deciding what to run
+    busy: float  # share of the workers' time that a core spent on them
 
 
 def sweep(
@@ -73,6 +77,11 @@ def begun(folder: Path, plan: Plan) -> Ledger:
     return begin(folder, plan, code_sha256(plan.policies), first_round(plan))
 
 
+def _cpu_s() -> float:
+    """Processor seconds of this process and of those that it has waited for."""
+    return sum(os.times()[:4])
+
+
 def first_round(plan: Plan) -> list[Key]:
     """The fewest replications of everything that an interval can be made of."""
     return [Key(c.number, r, p) for c in plan.cells for r in range(MIN_REPLICATIONS) for p in plan.policies]
@@ -90,7 +99,7 @@ def finish(
     from .executor import in_processes  # late: the plan is in the ledger by now
     from .sweep_result import read_sweep, save_sweep
 
-    started, ran, waited = time.monotonic(), 0, 0.0
+    started, ran, waited, cpu = time.monotonic(), 0, 0.0, _cpu_s()
     with closing(ledger):
         rounds = _Rounds(ledger)
         asked = time.monotonic()
@@ -108,7 +117,7 @@ def finish(
             save_sweep(ledger.folder, ledger.plan, ledger.code, rounds.kept(), rounds.failed)
     wall = time.monotonic() - started
     if effort is not None:
-        effort.append(Effort(ran, wall, wall - waited))
+        effort.append(Effort(ran, wall, wall - waited, (_cpu_s() - cpu) / (wall * workers)))
     return read_sweep(ledger.folder)
 
 
@@ -170,8 +179,9 @@ class _Rounds:
         self._todo.extend(k for k in self.wanted if k not in self._results and k not in self._failures)
         if self._todo:
             self.ledger.promise(self._todo)
-            cells = sorted({key.cell for key in self._todo} - set(self.failed))
-            self.ledger.mark((c, "running", "") for c in cells)
+            running = {key.cell for key in self._todo}
+            states = {c.number: "running" if c.number in running else "done" for c in self.ledger.plan.cells}
+            self.ledger.mark((c, state, "") for c, state in states.items() if c not in self.failed)
 
 
 def wanted_tasks(plan: Plan, results: Mapping[Key, Result], failed: Mapping[int, str]) -> list[Key]:
@@ -201,12 +211,12 @@ def code_sha256(policies: Sequence[str] = ()) -> str:
     here = Path(__file__).resolve().parent
     files = [file for name in ("sim", "envs", "policies") for file in sorted((here.parent / name).glob("*.py"))]
     files += [here / f"{name}.py" for name in ("deciding", "metrics", "oracle", "replication")]
-    for name in policies:
-        kind, colon, folder = name.partition(":")
-        weights = Path(folder) if colon else here.parent / "policies" / "checkpoints" / kind
-        if colon and not weights.is_dir():
+    for name in filter(is_trained, policies):
+        kind, folder, _ = ("rl", name.removeprefix("rl:"), "") if name.startswith("rl:") else split_name(name)
+        weights = Path(folder) if folder else here.parent / "policies" / "checkpoints" / kind
+        if folder and not weights.is_dir():
             raise SettingError(f"policy {name[:200]!r}: no such folder; give one that holds a checkpoint")
-        files += sorted(file for file in weights.rglob("*") if file.suffix in (".safetensors", ".json"))
+        files += sorted(file for file in weights.rglob("*") if file.suffix in WEIGHTS)
     digest = hashlib.sha256()
     for file in files:
         digest.update(f"{file.parent.name}/{file.name}\n".encode() + file.read_bytes())

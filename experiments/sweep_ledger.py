@@ -116,11 +116,11 @@ class Ledger:
 
 def begin(folder: Path, plan: Plan, code: str, keys: Iterable[Key]) -> Ledger:
     """A new ledger with the whole plan and its first tasks, all at once or not at all. Raises SettingError."""
-    path = folder / NAME
-    if path.exists():
-        raise SettingError(f"--out {str(folder)!r} holds a sweep already; give --resume {folder}, or another folder")
     with told(folder):
-        db = _connect(path)
+        db = _connect(folder / NAME)
+        if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'sweep'").fetchone():
+            db.close()
+            raise SettingError(f"--out {str(folder)!r} holds a sweep already; give --resume {folder}, or another one")
         text = json.dumps(plan.record())
         with db:
             db.execute("BEGIN IMMEDIATE")
@@ -146,14 +146,9 @@ def resume(folder: Path, code_of: Callable[[Sequence[str]], str]) -> Ledger:
         raise SettingError(f"--resume {str(folder)!r}: holds no sweep ({NAME} is missing); give the --out of one")
     with told(folder):
         db = _connect(path)
-        try:
-            about = dict(db.execute("SELECT name, value FROM sweep"))
-        except sqlite3.OperationalError as error:
-            if "no such table" not in str(error):
-                raise
-            raise SettingError(
-                f"--resume {str(folder)!r}: its sweep was killed before it had begun; remove {NAME} and start it again"
-            ) from None
+        if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'sweep'").fetchone():
+            raise SettingError(f"--resume {str(folder)!r}: its sweep was killed before it had begun; start it again")
+        about = dict(db.execute("SELECT name, value FROM sweep"))
         code_then, text = about.get("code", ""), about.get("plan", "")
         if about.get("format") != str(FORMAT) or about.get("digest") != _digest(code_then, text).hex():
             raise sqlite3.DatabaseError("its plan is damaged")

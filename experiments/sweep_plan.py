@@ -9,11 +9,10 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import islice, product
-from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 from nextone.sim.config import Scenario
-from nextone.sim.scenario import SettingError, nearest, read_toml, scenario_toml, setting_text, with_settings
+from nextone.sim.scenario import SettingError, nearest, scenario_toml, setting_text, with_settings
 
 from .arms import BASELINE_POLICY, Arm, Engine, Task, check_run, words
 from .metrics import METRICS, Metric
@@ -171,58 +170,12 @@ def plan_of(asked: Question, base: Scenario) -> Plan:
     )  # fmt: skip
     servers: Servers = asked.servers or "same"
     if servers not in get_args(Servers):
-        raise SettingError(f"servers={servers!r} must be same or per_cell")
+        raise SettingError(f"servers={servers[:40]!r} must be same or per_cell")
+    if asked.engine not in (None, *get_args(Engine)):
+        raise SettingError(f"engine={asked.engine[:40]!r} must be event or batch")
     cells = tuple(_cells(asked, base, minutes, asked.days, servers, chosen.get("seed", 0)))
     chosen["half_width"] = HalfWidth.parse(asked.half_width) if asked.half_width else DEFAULT_HALF_WIDTH
     return Plan(base, cells, policies, metric, minutes=minutes, days=asked.days, question=asked.question, **chosen)
-
-
-def read_question(path: Path) -> tuple[Question, list[str], int | None]:
-    """(question, settings of the base, users) of a sweep file, TOML. Raises SettingError with file and line."""
-    table, where = read_toml(path), f"{path}: "
-    lists = {"policies": "policies", "cell": "cells"}
-    words_of = {"question", "metric", "half_width", "max_replications", "seed", "minutes", "days", "engine", "servers"}
-    known = {"set", "grid", "sobol", "samples", "users", *lists, *words_of}
-    for name in table:
-        if name not in known:
-            raise SettingError(f"{where}unknown entry {name[:60]!r}{nearest(name, sorted(known))}")
-    for name in ("set", "grid", "sobol"):
-        if not isinstance(table.get(name, {}), dict):
-            raise SettingError(f"{where}{name} must be a section; write [{name}] and \"section.field\" = ... lines")
-    kinds: dict[str, tuple[type, ...]] = {
-        "seed": (int,), "max_replications": (int,), "samples": (int,), "users": (int,), "minutes": (int, float),
-        "days": (int, float), "half_width": (str, int, float), "policies": (list,), "cell": (list,),
-    }  # fmt: skip
-    for name, value in table.items():
-        wanted = kinds.get(name, (dict,) if name in ("set", "grid", "sobol") else (str,))
-        if isinstance(value, bool) or not isinstance(value, wanted):
-            raise SettingError(f"{where}{name}={str(value)[:40]!r} must be {' or '.join(k.__name__ for k in wanted)}")
-    grid = []
-    for name, values in table.get("grid", {}).items():
-        if not isinstance(values, list) or not values:
-            raise SettingError(f"{where}grid of {name} must be an array of values, for example [2, 4, 6]")
-        grid.append(f"{name}=" + ",".join(setting_text(v) for v in values))
-    cells = []
-    for one in table.get("cell", []):
-        if not isinstance(one, dict):
-            raise SettingError(f"{where}cell must be tables; write [[cell]] and \"section.field\" = value lines")
-        cells.append(" ".join(f"{name}={setting_text(value)}" for name, value in one.items()))
-    sobol = []
-    for name, span in table.get("sobol", {}).items():
-        if not isinstance(span, list) or len(span) != 2:
-            raise SettingError(f"{where}sobol of {name} must be [lowest, highest]")
-        sobol.append(f"{name}={span[0]}..{span[1]}")
-    if not all(isinstance(name, str) for name in table.get("policies", [])):
-        raise SettingError(f"{where}policies must be an array of names")
-    rest = {name: table[name] for name in words_of & set(table)}
-    if "half_width" in rest:
-        rest["half_width"] = str(rest["half_width"])
-    question = Question(
-        grid=tuple(grid), cells=tuple(cells), sobol=tuple(sobol), samples=table.get("samples"),
-        policies=tuple(table.get("policies", ())), **rest,
-    )  # fmt: skip
-    settings = [f"{name}={setting_text(value)}" for name, value in table.get("set", {}).items()]
-    return question, settings, table.get("users")
 
 
 def _cells(

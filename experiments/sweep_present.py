@@ -83,4 +83,7 @@ def arm_text(arm: SweepArm) -> str:
 
 def effort_line(effort: Effort) -> str:
     share = effort.own_s / effort.wall_s if effort.wall_s else 0.0
-    return f"{effort.tasks:,} runs in {effort.wall_s:.0f} s; ledger, files and decisions took {share:.1%} of it."
+    return (
+        f"{effort.tasks:,} runs in {effort.wall_s:.0f} s, cores busy {effort.busy:.0%}; ledger, files and decisions "
+        f"took {share:.1%} of it."
+    )

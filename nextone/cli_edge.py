@@ -28,9 +28,10 @@ def collect(
 ) -> None:
     """Let people live under a logging policy and write training samples, one row per rerank request."""
     world = cli._scenario(scenario, settings, None)
+    from nextone.experiments.arms import check_run
     from nextone.experiments.collect import CollectSettings
     from nextone.experiments.collect import collect as run
-    from nextone.experiments.compare import check_run, resolve_policy
+    from nextone.experiments.names import resolve_policy
 
     minutes = 60.0 if minutes is None and days is None else minutes
     check_run(minutes=minutes, days=days, seed=seed)
@@ -57,7 +58,7 @@ def train_command(kind: str) -> None:
         out: Annotated[Path | None, typer.Option(metavar="DIR", help="Save checkpoints there.")] = None,
         ablation: Annotated[str | None, typer.Option(help="edgerec only: ie, ipv or huism.")] = None,
         seed: Annotated[int | None, typer.Option(help="First weights and shuffles (default 0).")] = None,
-        epochs: Annotated[int | None, typer.Option(help="At most (default 10).", min=1)] = None,
+        epochs: Annotated[int | None, typer.Option(help="At most (default 8).", min=1)] = None,
         batch: Annotated[int | None, typer.Option(help="Requests (default 512).", min=1)] = None,
         learning_rate: Annotated[float | None, typer.Option(help="Of Adam.")] = None,
         resume: Annotated[Path | None, typer.Option(metavar="DIR", help="Go on with the training there.")] = None,
@@ -108,7 +109,7 @@ def offline_table(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Trainings, and the table as Markdown and JSON.")],
     seeds: Annotated[int, typer.Option(help="Trainings of each method, at least 5.", min=5)] = 5,
     label: Annotated[str, typer.Option(help="engaged or effective_view.")] = "engaged",
-    epochs: Annotated[int | None, typer.Option(help="At most, of each training (default 10).", min=1)] = None,
+    epochs: Annotated[int | None, typer.Option(help="At most, of each training (default 8).", min=1)] = None,
     threads: Annotated[int, typer.Option(help="Of torch.", min=1)] = 1,
     as_json: cli.Json = False,
 ) -> None:

@@ -17,7 +17,7 @@ def export(
     settings: cli.Settings = None,
     as_json: cli.Json = False,
 ) -> None:
-    """Write what a phone runs of a network to .onnx or .mnn files for the scenario's pool and history; say what it costs.
+    """Write what a phone runs of a network to files for the scenario's pool and history, and say what they cost.
 
     Id embeddings are not in the files: the cloud ships them with a page."""
     world = cli._scenario(scenario, settings, None)

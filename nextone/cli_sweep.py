@@ -105,7 +105,8 @@ def _asked(
     """What the file says, then what the options say, and the base scenario."""
     from dataclasses import fields, replace
 
-    from nextone.experiments.sweep_plan import Question, read_question
+    from nextone.experiments.sweep_file import read_question
+    from nextone.experiments.sweep_plan import Question
 
     question, own, people = Question(), list[str](), None
     if file is not None:

@@ -17,6 +17,7 @@ TAGS = int(TAG_SCALE)
 TAG_WIDTH, LENGTH_WIDTH = 16, 8  # Assumed: numbers an id is embedded in; EdgeRec publishes 40 for brands only
 LENGTHS = 16  # buckets of a video's length, even in log(1 + s)
 EMBEDDED = TAG_WIDTH + LENGTH_WIDTH
+RATE_SCALE = 5.0  # predicted rates are observed in 10 logits, networks learn faster from 2
 DEAD = -1e9  # finite, so that no product with zero is undefined
 
 ENGAGING = ("long_view", *(kind for kind in FEEDBACK if kind != "hate"))
@@ -98,12 +99,18 @@ def what_was_done(history: Tensor) -> Tensor:
 
 def what_it_was(rows: Tensor, embedded: Tensor, table: Any) -> Tensor:
     """Item features of candidates or past impressions, (..., EMBEDDED + len(SAID)): the same for both."""
-    return torch.cat([embedded, rows[..., columns_of(SAID, table)]], -1)
+    return torch.cat([embedded, scaled(rows, columns_of(SAID, table))], -1)
+
+
+def scaled(rows: Tensor, columns: list[int]) -> Tensor:
+    """Columns of candidates or past impressions, of which the first are the predicted rates: these in RATE_SCALE."""
+    rates = len(PREDICTED)
+    return torch.cat([RATE_SCALE * rows[..., columns[:rates]], rows[..., columns[rates:]]], -1)
 
 
 def cloud_items(candidates: Tensor, embedded: Tensor) -> Tensor:
     """What the cloud, too, knows of candidates, (N, P, EMBEDDED + len(CLOUD))."""
-    return torch.cat([embedded, candidates[..., columns_of(CLOUD, C)]], -1)
+    return torch.cat([embedded, scaled(candidates, columns_of(CLOUD, C))], -1)
 
 
 def server_order(candidates: Tensor, mask: Tensor) -> Tensor:

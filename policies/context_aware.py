@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from nextone.envs.features import CANDIDATE, CONTEXT, PREDICTED, C, H
 
 from .beam_search import Found, adaptive_beam_search
-from .behaviours import ACTIONS, EMBEDDED, Embeddings, attention_weights, columns_of, what_was_done
+from .behaviours import ACTIONS, EMBEDDED, Embeddings, attention_weights, columns_of, scaled, what_was_done
 
 WIDTH, ATTENTION_HEADS, EXPERTS = 32, 2, 3
 TASKS = ("has_next", "effective_view", "like")
@@ -85,7 +85,7 @@ class ContextAwareDense(nn.Module):
 
         before (N, P or 1, P): 1 where a candidate (last axis) is placed before the target; places (N, P) float: the
         place of each candidate, for a target that is not placed the one it would take."""
-        tokens = torch.cat([of_candidates, candidates[..., NUMBERS]], -1)
+        tokens = tokens_of(candidates, of_candidates)
         return self.towers_of(
             tokens,
             self.from_watched(candidates, tokens, history, of_history),
@@ -93,17 +93,14 @@ class ContextAwareDense(nn.Module):
             context,
         )
 
-    def tokens(self, candidates: Tensor, of_candidates: Tensor) -> Tensor:
-        """What is said of each candidate, (N, P, EMBEDDED + len(NUMBERS))."""
-        return torch.cat([of_candidates, candidates[..., NUMBERS]], -1)
-
     def from_watched(self, candidates: Tensor, tokens: Tensor, history: Tensor, of_history: Tensor) -> Tensor:
         """Attention (a), (N, P, WIDTH): it does not depend on what is placed."""
-        rates, times = history[..., columns_of(RATES, H)], history[..., [H.duration, H.since]]
+        rates, times = scaled(history, columns_of(RATES, H)), history[..., [H.duration, H.since]]
         watched = torch.cat([of_history, rates, what_was_done(history), times], -1)
-        return self.watched(
+        said: Tensor = self.watched(
             tokens, watched, crossed_with_history(candidates, history), history[:, None, :, H.present]
         )
+        return said
 
     def towers_of(self, tokens: Tensor, watched: Tensor, placed: Tensor, context: Tensor) -> Tensor:
         """MMoE and towers, (N, P, 3)."""
@@ -115,17 +112,22 @@ class ContextAwareDense(nn.Module):
         return torch.cat([tower(part) for tower, part in zip(self.towers, mixed, strict=True)], -1)
 
 
+def tokens_of(candidates: Tensor, of_candidates: Tensor) -> Tensor:
+    """What is said of each candidate, (N, P, EMBEDDED + len(NUMBERS))."""
+    return torch.cat([of_candidates, scaled(candidates, NUMBERS)], -1)
+
+
 def crossed_with_history(candidates: Tensor, history: Tensor) -> Tensor:
     """Crossings of candidates and past impressions, (N, P, H, CROSSED)."""
-    ours = torch.cat([candidates[..., [*columns_of(RATES, C), C.duration, C.age]], 0 * candidates[..., :1]], -1)
-    theirs = history[..., [*columns_of(RATES, H), H.duration, H.since, H.position]]
+    ours = torch.cat([scaled(candidates, [*columns_of(RATES, C), C.duration, C.age]), 0 * candidates[..., :1]], -1)
+    theirs = scaled(history, [*columns_of(RATES, H), H.duration, H.since, H.position])
     return crossed(ours, theirs, candidates, history[..., H.tag], history[..., H.tag2])
 
 
 def crossed_with_candidates(candidates: Tensor, places: Tensor) -> Tensor:
     """Crossings of candidates and candidates, (N, P, P, CROSSED); position is the place in the list."""
     ours = torch.cat(
-        [candidates[..., [*columns_of(RATES, C), C.duration, C.age]], places[..., None] / MOST_PLACES], -1
+        [scaled(candidates, [*columns_of(RATES, C), C.duration, C.age]), places[..., None] / MOST_PLACES], -1
     )
     return crossed(ours, ours, candidates, candidates[..., C.tag], candidates[..., C.tag2])
 
@@ -186,7 +188,7 @@ def search_lists(
     """The best list of each person, and the rewards (N, P) of each candidate as its first entry."""
     n, slots = mask.shape
     dense, k = network.dense, search.beams
-    tokens = torch.cat([network.embeddings(candidates, C), candidates[..., NUMBERS]], -1)
+    tokens = tokens_of(candidates, network.embeddings(candidates, C))
     watched = dense.from_watched(candidates, tokens, history, network.embeddings(history, H))
     nothing = torch.zeros(n, slots)
     logits = dense.towers_of(tokens, watched, torch.zeros_like(watched), context)

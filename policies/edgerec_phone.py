@@ -18,6 +18,7 @@ from nextone.envs.features import CONTEXT, C, H, Observation, X
 from nextone.sim.config import FEEDBACK
 
 from .base import Scores
+from .behaviour_attention import FastRerank
 from .behaviours import (
     ACTIONS,
     CLOUD,
@@ -42,16 +43,19 @@ QUIET = 14
 """Impressions without feedback that trigger a rerank. EdgeRec does not publish its k; with this one the mean is about
 five reranks per page of 50 (`tests/test_edge_deployed.py`). A long view is no trigger: four of ten impressions here are
 long views, where few exposures are clicked at Taobao."""
-STEPPED, RERANKED = 64, 16
+STEPPED, RERANKED = 64, 32
 """People in every forward pass of an encoder and of the reranker: then nobody's bits depend on who else is asked."""
+ASKED = 1024
+"""People the phone's policy is asked about at once: one in ten triggers, and passes should be full."""
 TELLING = [*columns_of((*ACTIONS, *SAID), H), H.tag, H.tag2]
 """Columns by which a behaviour is recognised: all that do not change while time passes."""
 
 
 class Memory(NamedTuple):
-    """What phones keep; K behaviours, the newest first, S states of the encoders."""
+    """What phones keep; S states of the encoders, the last K behaviours: number b in row b % K."""
 
     marks: Array  # (N, 2) uint64: by which the two newest behaviours are recognised; 0: none yet
+    count: Array  # (N,) behaviours so far
     hidden: Array  # (N, S, HIDDEN)
     keys: Array  # (N, K, HIDDEN)
     values: Array  # (N, K, width of values)
@@ -66,20 +70,22 @@ class EdgeRecPhone:
     `rerank_on_phone` and `steps` are what the phone runs; an engine may take their place (`policies/engines.py`)."""
 
     downloaded = True
+    at_a_time = ASKED
 
     def __init__(self, network: EdgeRec, name: str = "edgerec", kept: int = 20, quiet: int = QUIET) -> None:
         self.network, self.__name__, self.kept, self.quiet = network.eval(), name, kept, quiet
+        self.filled = True
         behaviour = network.dense.behaviour
         self.encoders: list[Encoder] = [e for e in (behaviour.exposure, behaviour.page_view) if e is not None]
         self.of_page_views = [encoder is behaviour.page_view for encoder in self.encoders]
         self.steps: list[Callable[..., tuple[Tensor, ...]]] = [Step(encoder) for encoder in self.encoders]
-        self.rerank_on_phone: Callable[..., Tensor] = RerankOnPhone(network.dense.rerank)
+        self.rerank_on_phone: Callable[..., Tensor] = FastRerank(network.dense.rerank)
 
     def start(self, n: int) -> Memory:
         states = sum(encoder.states for encoder in self.encoders)
         width = HIDDEN if self.encoders[0].actions is None else 2 * HIDDEN
         return Memory(
-            np.zeros((n, 2), np.uint64), np.zeros((n, states, HIDDEN), np.float32),
+            np.zeros((n, 2), np.uint64), np.zeros(n, np.int64), np.zeros((n, states, HIDDEN), np.float32),
             np.zeros((n, self.kept, HIDDEN), np.float32), np.zeros((n, self.kept, width), np.float32),
             np.zeros((n, self.kept), np.bool_), np.zeros(n, np.int32), np.zeros(n, np.bool_),
         )  # fmt: skip
@@ -97,7 +103,8 @@ class EdgeRecPhone:
         return {**steps, "rerank": (RerankOnPhone(self.network.dense.rerank), inputs)}
 
     def install(self, parts: dict[str, nn.Module]) -> None:
-        """Let these run in the parts' place."""
+        """Let these run in the parts' place, one person at a time: no batch to fill."""
+        self.filled = False
         self.steps = [parts["page_view" if of_page_views else "exposure"] for of_page_views in self.of_page_views]
         self.rerank_on_phone = parts["rerank"]
 
@@ -128,7 +135,8 @@ class EdgeRecPhone:
     def _advanced(self, memory: Memory, history: Array) -> Memory:
         """Every encoder, one step per behaviour perceived since, oldest first."""
         present, perceived = history[..., H.present] > 0, history[..., H.encoded] > 0
-        waiting = present & ~memory.encoded[:, : history.shape[1]]
+        place = places(memory, history.shape[1])
+        waiting = present & ~np.take_along_axis(memory.encoded, place, 1)
         blocked = np.zeros(len(history), np.bool_)  # by an older behaviour that is not perceived yet
         for k in reversed(range(int(waiting.any(0).nonzero()[0].max(initial=-1)) + 1)):
             due = waiting[:, k] & perceived[:, k] & ~blocked
@@ -139,21 +147,22 @@ class EdgeRecPhone:
                 states = slice(first, first + encoder.states)
                 first = states.stop
                 for some in chunks(rows, STEPPED):
-                    behaviour = torch.from_numpy(history[filled(some, STEPPED), k])
+                    at = filled(some, STEPPED) if self.filled else some
+                    behaviour = torch.from_numpy(history[at, k])
                     items = what_it_was(behaviour[:, None], self.network.embeddings(behaviour[:, None], H), H)[:, 0]
-                    hidden = torch.from_numpy(memory.hidden[filled(some, STEPPED), states])
-                    said = step(what_was_done(behaviour), items, hidden)
-                    for array, new in zip((memory.keys[:, k], memory.values[:, k], memory.hidden[:, states]), said,
-                                          strict=True):  # fmt: skip
-                        array[some] = new[: len(some)].numpy()
-            memory.encoded[due, k] = True
+                    hidden = torch.from_numpy(memory.hidden[at, states])
+                    key, value, after = step(what_was_done(behaviour), items, hidden)
+                    memory.keys[some, place[some, k]] = key[: len(some)].numpy()
+                    memory.values[some, place[some, k]] = value[: len(some)].numpy()
+                    memory.hidden[some, states] = after[: len(some)].numpy()
+            memory.encoded[due, place[due, k]] = True
         return memory
 
     def _reranked(self, observation: Observation, history: Array, memory: Memory, rows: Array) -> Array:
         """Scores (len(rows), P)."""
         scores = []
         for some in chunks(rows, RERANKED):
-            at = filled(some, RERANKED)
+            at = filled(some, RERANKED) if self.filled else some
             candidates, context, mask = (
                 torch.from_numpy(array[at])
                 for array in (observation.candidates, observation.context, observation.mask)
@@ -167,9 +176,9 @@ class EdgeRecPhone:
 
     def _read(self, memory: Memory, history: Array, rows: Array) -> list[Tensor]:
         """The newest finished encodings: keys, values, since, present of exposures, then page views, oldest first."""
-        past, width = torch.from_numpy(history[rows]), history.shape[1]
+        past, place = torch.from_numpy(history[rows]), places(memory, history.shape[1])[rows]
         keys, values, encoded = (
-            torch.from_numpy(array[rows, :width]) for array in (memory.keys, memory.values, memory.encoded)
+            torch.from_numpy(array[rows[:, None], place]) for array in (memory.keys, memory.values, memory.encoded)
         )
         page_view = engaged(past)
         read: list[Tensor] = []
@@ -214,8 +223,14 @@ class RerankOnPhone(nn.Module):
         return logits
 
 
+def places(memory: Memory, rows: int) -> Array:
+    """Where the newest `rows` behaviours stand in memory, (N, rows), the newest first."""
+    place: Array = (memory.count[:, None] - 1 - np.arange(rows)) % memory.encoded.shape[1]
+    return place
+
+
 def seen(memory: Memory, history: Array) -> tuple[Memory, Array]:
-    """Memory that keeps its place as newer behaviours come in front; and how many came, (N,)."""
+    """Memory with room for the behaviours that are new; and how many are, (N,)."""
     n, rows = history.shape[:2]
     present = history[..., H.present] > 0
     marks = np.where(present, hash_columns(history[..., TELLING]), np.uint64(0))
@@ -223,15 +238,11 @@ def seen(memory: Memory, history: Array) -> tuple[Memory, Array]:
     last = np.arange(rows) == present.sum(1, keepdims=True) - 1  # nothing older is seen: the first mark decides
     known = (marks[:, :-1] == memory.marks[:, :1]) & ((marks[:, 1:] == memory.marks[:, 1:]) | last) & present
     new = np.where(known.any(1), known.argmax(1), present.sum(1))
-    place = np.arange(memory.encoded.shape[1]) - new[:, None]  # where each row stood before
-    kept = (place >= 0) & known.any(1, keepdims=True)
-    place = np.maximum(place, 0)
-    keys, values = (
-        np.where(kept[..., None], np.take_along_axis(array, place[..., None], 1), np.float32(0))
-        for array in (memory.keys, memory.values)
-    )
-    encoded = kept & np.take_along_axis(memory.encoded, place, 1)
-    return memory._replace(marks=marks[:, :2], keys=keys, values=values, encoded=encoded), new
+    memory = memory._replace(marks=marks[:, :2], count=memory.count + new)
+    for k in range(int(new.max(initial=0))):
+        some = np.flatnonzero(new > k)
+        memory.encoded[some, (memory.count[some] - 1 - k) % memory.encoded.shape[1]] = False
+    return memory, new
 
 
 def triggers(history: Array, new: Array, quiet: Array, most: int) -> tuple[Array, Array]:

@@ -105,20 +105,18 @@ class OnnxPart(nn.Module):
 class MnnPart(nn.Module):
     """A part run by MNN's Module API, one person at a time, on one thread, in full precision."""
 
-    def __init__(self, path: Path, outputs: int) -> None:
+    def __init__(self, path: Path) -> None:
         super().__init__()
         _needs("MNN")
+        session = OnnxPart(path.with_suffix(".onnx")).session
+        inputs, outputs = ([known.name for known in some] for some in (session.get_inputs(), session.get_outputs()))
+        self.inputs = [int(name.removeprefix("in")) for name in inputs]
         with _quiet():
             import MNN
 
             self.expr = MNN.expr
             manager = MNN.nn.create_runtime_manager(({"backend": "CPU", "numThread": 1, "precision": "high"},))
-            names = [known.name for known in _onnxruntime().InferenceSession(
-                str(path.with_suffix(".onnx")), providers=["CPUExecutionProvider"]).get_inputs()]  # fmt: skip
-            self.inputs = [int(name.removeprefix("in")) for name in names]
-            self.module = MNN.nn.load_module_from_file(
-                str(path), names, [f"out{k}" for k in range(outputs)], runtime_manager=manager
-            )
+            self.module = MNN.nn.load_module_from_file(str(path), inputs, outputs, runtime_manager=manager)
 
     def forward(self, *inputs: Tensor) -> Any:
         return _one_by_one(self._one, inputs)
@@ -131,11 +129,12 @@ class MnnPart(nn.Module):
 
 def on_engine(part: nn.Module, example: Tensors, engine: str, folder: Path, name: str) -> nn.Module:
     """The part as the real engine runs it; its files are left in the folder."""
-    path = export(part, example, folder / f"{name}.{engine}")
-    if engine == "onnx":
-        return OnnxPart(path)
-    with torch.inference_mode():
-        return MnnPart(path, len(Outputs(part)(*example)))
+    return opened(export(part, example, folder / f"{name}.{engine}"))
+
+
+def opened(path: Path) -> nn.Module:
+    """An exported part, by the engine that its file is for; MNN looks at the .onnx beside it for names."""
+    return OnnxPart(path) if path.suffix == ".onnx" else MnnPart(path)
 
 
 def _one_by_one(run: Callable[[list[Any]], list[Any]], inputs: Tensors) -> Any:

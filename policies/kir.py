@@ -13,7 +13,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from nextone.envs.features import CANDIDATE, CONTEXT, PREDICTED, C, H
 
-from .behaviours import ACTIONS, DEAD, EMBEDDED, Embeddings, columns_of, what_was_done
+from .behaviours import ACTIONS, DEAD, EMBEDDED, Embeddings, columns_of, scaled, what_was_done
 
 WIDTH, LAYERS, ATTENTION_HEADS = 32, 2, 4
 FACTORS = 8
@@ -32,13 +32,16 @@ class Block(nn.Module):
         self.mixed = nn.Linear(WIDTH, WIDTH)
         self.mlp = nn.Sequential(nn.Linear(WIDTH, 2 * WIDTH), nn.ReLU(), nn.Linear(2 * WIDTH, WIDTH))
 
-    def forward(self, tokens: Tensor, sees: Tensor) -> Tensor:
-        """tokens (N, T, WIDTH); sees (N, 1, T, T): what is added to the attention's energy, 0 or DEAD."""
+    def forward(self, tokens: Tensor, sees: Tensor, first: int = 0) -> Tensor:
+        """tokens (N, T, WIDTH); sees (N, 1, T, T): what is added to the attention's energy, 0 or DEAD.
+
+        first: of the tokens that are wanted, (N, T - first, WIDTH); the last layer's others would go unused."""
         split = self.query_key_value(self.attention_norm(tokens)).unflatten(-1, (3 * ATTENTION_HEADS, -1))
         query, key, value = split.transpose(1, 2).chunk(3, 1)  # (N, heads, T, WIDTH / heads)
-        attended = scaled_dot_product_attention(query, key, value, attn_mask=sees)
-        tokens = tokens + self.mixed(attended.transpose(1, 2).flatten(2))
-        return tokens + self.mlp(self.mlp_norm(tokens))
+        attended = scaled_dot_product_attention(query[:, :, first:], key, value, attn_mask=sees[:, :, first:])
+        tokens = tokens[:, first:] + self.mixed(attended.transpose(1, 2).flatten(2))
+        after: Tensor = tokens + self.mlp(self.mlp_norm(tokens))
+        return after
 
 
 class Transformer(nn.Module):
@@ -54,9 +57,9 @@ class Transformer(nn.Module):
         nothing = candidates.new_zeros(*candidates.shape[:2], len(ACTIONS) + len(TIMES))
         tokens = torch.cat([torch.cat([watched, done, times], -1), torch.cat([candidates, nothing], -1)], 1)
         tokens = self.token(tokens)
-        for block in self.blocks:
-            tokens = block(tokens, sees)
-        return tokens[:, watched.shape[1] :]
+        for k, block in enumerate(self.blocks):
+            tokens = block(tokens, sees, watched.shape[1] if k + 1 == LAYERS else 0)
+        return tokens
 
 
 class KirDense(nn.Module):
@@ -85,11 +88,11 @@ class KirDense(nn.Module):
         done, sees = what_was_done(history), visible(history[..., H.present], slots)
         ids = self.by_id(of_candidates, of_history, done, times, sees)
         rates = self.by_rate(
-            candidates[..., columns_of(RATES, C)], history[..., columns_of(RATES, H)], done, times, sees
+            scaled(candidates, columns_of(RATES, C)), scaled(history, columns_of(RATES, H)), done, times, sees
         )
-        fields = torch.cat([of_candidates, candidates[..., NUMBERS], context[:, None].expand(-1, slots, -1)], -1)
+        fields = torch.cat([of_candidates, scaled(candidates, NUMBERS), context[:, None].expand(-1, slots, -1)], -1)
         pairs = 0.5 * (self.factors(fields) ** 2 - (fields**2) @ (self.factors.weight.T**2))  # (N, P, FACTORS)
-        logits = self.score(torch.cat([fields, pairs, ids, rates], -1)) + self.first_order(fields)
+        logits: Tensor = self.score(torch.cat([fields, pairs, ids, rates], -1)) + self.first_order(fields)
         return (logits + pairs.sum(-1, keepdim=True))[..., 0]
 
 

@@ -12,7 +12,7 @@ from numba import njit
 from .chance import MATCH, TASTE, VIDEO, WALK, many_words, philox, quick_normal
 from .feedback import COMPLETE_SHARE, HATE, LONG_SHARE, SHORT_SHARE, mean_level
 from .interest import belief
-from .kernel import allocating
+from .kernel import allocating, fetch_ahead
 from .state import MISSING, VALID
 from .watching import LONG_US, VALID_US, length_logit, sigmoid
 
@@ -64,7 +64,7 @@ def report_outcome(user, behaviours, video, predicted_milli, outcome, end_us):
 
 
 @allocating
-def retrieve(p, key, user, tag_start, found, meeting, ids, high, low):
+def retrieve(p, key, user, listed, tag_start, found, meeting, ids, high, low):
     """The person's next videos: rows of `listed` into `found`, nth meetings into `meeting`; how many. The last three
     arguments are scratch.
 
@@ -101,6 +101,7 @@ def retrieve(p, key, user, tag_start, found, meeting, ids, high, low):
         crowded = stop - step > length  # the same video comes twice in one page: which meeting it is, showing decides
         for _ in range(min(stop - step, len(found) - count)):
             found[count] = tag_start[tag] + at
+            fetch_ahead(listed, found[count])
             meeting[count] = nth
             count += 1
             at += stride
@@ -124,37 +125,55 @@ def rank_page(p, key, user, taste, listed, tag_start, waiting, wanted):
     room = p.retrieved_per_impression * p.page_size + len(tag_start)
     found, meeting, videos = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
     high, low = np.empty(room, np.uint64), np.empty(room, np.uint64)
-    count = retrieve(p, key, user, tag_start, found, meeting, videos, high, low)
+    count = retrieve(p, key, user, listed, tag_start, found, meeting, videos, high, low)
+    believed = np.empty(count)
     for n in range(count):
-        videos[n] = listed[found[n]].video
+        row = listed[found[n]]
+        videos[n] = row.video
+        believed[n] = row.cloud_quality + 0.5 * (taste[row.tag].believed + taste[row.tag2].believed)
     many_words(key, MATCH, user.user, videos[:count], high, low)
     estimate = np.empty(count, np.float32)
     for n in range(count):
-        row = listed[found[n]]
-        believed = 0.5 * (taste[row.tag].believed + taste[row.tag2].believed)
-        match = belief(high[n], low[n], p.match_sd, p.match_correlation)
-        estimate[n] = np.float32(row.cloud_quality + believed + match)
-    best, which = np.empty(wanted, np.float32), np.empty(wanted, np.int64)
-    kept, least = 0, np.float32(-np.inf)  # least: of the best so far, once there are enough
-    for n in range(count):
-        if estimate[n] <= least:
-            continue
-        k = kept if kept < wanted else wanted - 1
-        while k > 0 and best[k - 1] < estimate[n]:
-            best[k], which[k] = best[k - 1], which[k - 1]
-            k -= 1
-        best[k], which[k] = estimate[n], n
-        kept = min(kept + 1, wanted)
-        if kept == wanted:
-            least = best[wanted - 1]
+        estimate[n] = np.float32(believed[n] + belief(high[n], low[n], p.match_sd, p.match_correlation))
+    kept = keep_best(estimate, wanted, found)
     for k in range(kept):
-        n = which[k]
+        n = found[k]
         waiting[k].video = videos[n]
-        waiting[k].estimate = best[k]
+        waiting[k].estimate = estimate[n]
         waiting[k].meeting = np.uint16(meeting[n] & 0xFFFF)
         waiting[k].buffered = 0
         waiting[k].bitrate = -1
     return kept
+
+
+@njit(cache=True, error_model="numpy")
+def keep_best(values, wanted, which):
+    """Indices of the best `wanted` of the values (n,), best first, into `which`, room for n; how many. Of equals the
+    first comes first.
+
+    A threshold that few more pass is found by halving, on vectors; only those are sorted."""
+    low, high = np.float32(np.inf), np.float32(-np.inf)
+    for n in range(len(values)):
+        low, high = min(low, values[n]), max(high, values[n])
+    passed = len(values)
+    for _ in range(12):
+        if passed <= wanted + 4:
+            break
+        middle, above = np.float32(0.5) * (low + high), 0
+        for n in range(len(values)):
+            above += values[n] >= middle
+        low, high, passed = (middle, high, above) if above >= wanted else (low, middle, passed)
+    passed = 0
+    for n in range(len(values)):
+        which[passed] = n
+        passed += values[n] >= low
+    for k in range(1, passed):
+        n, at = which[k], k
+        while at > 0 and values[which[at - 1]] < values[n]:
+            which[at] = which[at - 1]
+            at -= 1
+        which[at] = n
+    return min(passed, wanted)
 
 
 @njit(cache=True, error_model="numpy")

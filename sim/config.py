@@ -365,7 +365,7 @@ class Phone(Section):
     inference_log_sd: float = number(0.5, "log", "Assumed: systems.md 3.4, .4 to .6", "log-sd of it", ge=0, le=3)
     perception_ms: float = number(
         300.0, "ms", "Source: EdgeRec Table 3, at most 300 ms; evenly spread below it Assumed",
-        "longest time from the end of play until the behaviour is encoded", ge=0, le=60_000)  # fmt: skip
+        "longest time from the end of play until the newest behaviour is encoded; by the next end it is", ge=0, le=1000)  # fmt: skip
     no_model: float = number(
         0.05, "share", "Assumed: installed anew; no public data", "phones without a model when first opened", ge=0, le=1)  # fmt: skip
     old_model: float = number(

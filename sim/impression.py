@@ -46,7 +46,6 @@ from .player import (
     choose_fetch,
     held_us,
     measure,
-    plan_preload,
 )
 from .pool import (
     apply_ranking,
@@ -175,14 +174,12 @@ def start_playing(user, screen):
 
 
 @kernel
-def stop_watching(p, key, user, screen, history, videos):
+def stop_watching(p, key, user, screen, videos):
     """Play is over: feedback is given, comments may be read. Whether nothing is left to do with the video."""
     video = videos[screen.video]
-    encoded_us = user.now_us
+    user.encoded_us = user.now_us
     if p.edge and p.perception_us > 0:
-        encoded_us += np.int64(p.perception_us * uniform(key, LIFE, user.user, user.impression, 6))
-    past = history[user.impression % len(history)]
-    past.encoded_ms = np.uint32(encoded_us // 1000 - screen.start_us // 1000)
+        user.encoded_us += np.int64(p.perception_us * uniform(key, LIFE, user.user, user.impression, 6))
     browse_us = 0
     if screen.play_us > 0:
         outcome = outcome_of(screen.play_us, video.duration_us)
@@ -286,12 +283,9 @@ def advance(w, i, scores, answered, end_us, comes_back, budget, part):
             if send_request(p, key, user, rtt, w.queue_waits):
                 return ASK
         page_check = False
-        if replan:
-            plan_preload(p, user, pool, waiting, videos)
-        replan = False
 
         # 1, 2 and 3: whom the link works for, what comes next, and time until then
-        choose_fetch(p, key, rtt, user, screen, pool, waiting, videos, knots)
+        replan = choose_fetch(p, key, rtt, user, screen, pool, waiting, videos, knots, replan)
         when, event = next_event(p, user, screen, pool, waiting, videos, knots, end_us)
         if w.traced[0] == user.user:
             note_moment(user, screen, pool, waiting, w.moments, w.traced, when)
@@ -375,7 +369,7 @@ def advance(w, i, scores, answered, end_us, comes_back, budget, part):
                 start_playing(user, screen)
                 asks = p.decide_at_start != 0
             elif user.phase == PLAYING or user.phase == STARTING or user.phase == STALLED:
-                browsed = stop_watching(p, key, user, screen, history, videos)
+                browsed = stop_watching(p, key, user, screen, videos)
             elif user.phase == BROWSING:
                 browsed = True
             elif user.phase == AWAY:

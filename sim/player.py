@@ -73,20 +73,25 @@ def preload_size(p, video, bitrate_bps):
 
 @kernel
 def plan_preload(p, user, pool, waiting, videos):
-    """Which of the next videos to preload now: a slot, FROM_WAITING + k, or NOBODY. Call when order or bytes change."""
+    """Which of the next videos to preload now: a slot, FROM_WAITING + k, or NOBODY."""
     user.preload = NOBODY
     if p.preload_videos == 0 or p.preload_us == 0:
         return
     first, first_place = NOBODY, np.int64(2**62)  # the first in order that still wants bytes
+    for k in range(len(pool)):  # most have none; without branches
+        row = pool[k]
+        key = place(user, row)
+        better = (row.rank != DEAD) & (row.buffered == 0) & (key < first_place)
+        first, first_place = (k, key) if better else (first, first_place)
     for k in range(len(pool)):
         row = pool[k]
-        if row.rank != DEAD and place(user, row) < first_place and (
-            row.buffered == 0 or row.buffered < preload_size(p, videos[row.video], p.bitrates_bps[row.bitrate])
+        if row.buffered > 0 and row.rank != DEAD and place(user, row) < first_place and (
+            row.buffered < preload_size(p, videos[row.video], p.bitrates_bps[row.bitrate])
         ):
             first, first_place = k, place(user, row)
     ahead = 0
     for k in range(len(pool)):
-        ahead += pool[k].rank != DEAD and place(user, pool[k]) < first_place
+        ahead += (pool[k].rank != DEAD) & (place(user, pool[k]) < first_place)
     if first >= 0:
         user.preload = first if ahead < p.preload_videos else NOBODY
         return
@@ -100,8 +105,11 @@ def plan_preload(p, user, pool, waiting, videos):
 
 
 @kernel
-def choose_fetch(p, key, rtt, user, screen, pool, waiting, videos, knots):
-    """Let the link work for whoever comes first now. A new transfer's first byte takes a round trip."""
+def choose_fetch(p, key, rtt, user, screen, pool, waiting, videos, knots, replan):
+    """Let the link work for whoever comes first now. A new transfer's first byte takes a round trip.
+
+    replan: whether order or bytes have changed since preloads were planned; returned, for they are only when it
+    matters."""
     wanted = NOBODY
     if not offline(user, user.now_us):
         if user.request_state == ARRIVING:
@@ -109,19 +117,22 @@ def choose_fetch(p, key, rtt, user, screen, pool, waiting, videos, knots):
         elif user.phase in (STARTING, DECODING, PLAYING, STALLED) and hungry(p, user, screen, videos):
             wanted = SCREEN
         elif user.phase != AWAY and user.phase != CLOSED:
+            if replan:
+                plan_preload(p, user, pool, waiting, videos)
+                replan = False
             wanted = user.preload
             if wanted == NOBODY and user.model_left > 0:
                 wanted = MODEL
     if wanted == user.fetching:
-        return
+        return replan
     user.fetching = wanted
     user.fetched = 0
     wind_on(user, knots)
     if wanted == NOBODY:
-        return
+        return replan
     if wanted == PAYLOAD:  # its request is long under way: no further round trip
         user.link_ready_us = max(user.link_ready_us, user.now_us)
-        return
+        return replan
     if wanted == SCREEN:
         video = screen.video
     elif wanted == MODEL:
@@ -139,6 +150,7 @@ def choose_fetch(p, key, rtt, user, screen, pool, waiting, videos, knots):
     if p.radio_wake_us > 0 and user.link >= 3 and user.now_us - user.link_used_us > p.radio_idle_us:
         delay_us += p.radio_wake_us
     user.link_ready_us = max(user.link_ready_us, user.now_us + delay_us)
+    return replan
 
 
 @kernel

@@ -8,7 +8,7 @@ import numpy as np
 
 from .cloud import predict_rates, what_is_known
 from .config import NEVER_US
-from .kernel import allocating, kernel
+from .kernel import allocating, fetch_ahead, kernel
 from .state import DEAD, MISSING, UNRANKED
 
 
@@ -24,7 +24,9 @@ def live_slots(pool):
 @kernel
 def rankable(user, slot):
     """Whether the model that ranks now may score a slot: there is a video, with embeddings of that version."""
-    return slot.rank != DEAD and slot.version == user.model
+    if slot.rank == DEAD:
+        return False
+    return (user.request - np.int64(slot.request)) & 0xFFFF <= np.int64(user.request) - user.model_since
 
 
 @kernel
@@ -89,7 +91,10 @@ def take_over(p, key, user, pool, waiting, videos):
                 user.dropped += 1
                 empty_slot(user, pool[k])
         user.left = 0
-    user.model = user.model_sent  # a new version ranks from the first page with embeddings for it
+    for k in range(user.waiting):
+        fetch_ahead(videos, waiting[k].video)
+    if user.model != user.model_sent:  # a new version ranks from the first page with embeddings for it
+        user.model, user.model_since = user.model_sent, user.request
     known = what_is_known(p, user)
     for k in range(user.waiting):
         join(p, key, user, pool, waiting[k], k, videos, known)
@@ -124,7 +129,6 @@ def join(p, key, user, pool, early, rank, videos, known):
     early.buffered = 0
     slot.bitrate = early.bitrate
     slot.rank = np.uint8(rank)
-    slot.version = user.model
     slot.order = UNRANKED
     slot.next_order = UNRANKED
     predict_rates(p, user, early.video, videos[early.video], early.estimate, known, slot.pxtr)

@@ -61,6 +61,8 @@ USER = np.dtype(
         ("mood", "f4"),
         ("satisfaction", "f4"),
         ("will_to_stay", "f4"),  # cumulated leave hazard that this session still bears
+        ("behaviours", "i2"),  # rows in use of the cloud's unseen behaviours, and the oldest of them
+        ("oldest", "i2"),
         ("now_us", "i8"),  # the person's own clock
         ("phase_end_us", "i8"),
         ("opened_us", "i8"),
@@ -73,6 +75,7 @@ USER = np.dtype(
         ("knot", "i4"),  # where the last look-up ended: a hint, never a result
         ("fetching", "i4"),  # who the link works for
         ("outage", "i4"),  # number of the next or present outage in this session
+        ("model_since", "i4"),  # the first request whose embeddings are for the version that ranks
         ("loop_us", "i8"),  # when the trace last began anew
         ("scale", "i8"),  # capacity / the trace's, in 1/65536
         ("rtt_level_us", "i8"),
@@ -94,6 +97,14 @@ USER = np.dtype(
         ("attempt", "i4"),
         ("request_state", "i1"),
         ("refresh", "i1"),  # the policy asked for it: it takes over on arrival
+        # the model: its version that ranks now, the newest on the phone, the one the last request was sent with
+        ("model", "i1"),
+        ("model_held", "i1"),
+        ("model_sent", "i1"),
+        # the decision
+        ("ranking", "i1"),  # one is being computed; 2: and another one is asked for
+        ("page_wanted", "i1"),  # and it asks for a page
+        ("cut", "i1"),  # the window's end came during a session
         ("sent_us", "i8"),
         ("arrived_us", "i8"),  # at the server
         ("queue_us", "i8"),
@@ -102,18 +113,10 @@ USER = np.dtype(
         ("give_up_us", "i8"),
         ("retry_us", "i8"),
         ("payload_left", "i4"),
-        # the model: its version that ranks now, the newest on the phone, the one the last request was sent with
-        ("model", "i1"),
-        ("model_held", "i1"),
-        ("model_sent", "i1"),
-        ("model_left", "i4"),  # bytes of the current one still to download
+        ("model_left", "i4"),  # bytes of the model's current version still to download
         # decision
-        ("ranking", "i1"),  # a decision is being computed; 2: and another one is asked for
-        ("page_wanted", "i1"),  # and it asks for a page
-        ("cut", "i1"),  # the window's end came during a session
-        ("behaviours", "i2"),  # rows in use of the cloud's unseen behaviours, and the oldest of them
-        ("oldest", "i2"),
         ("ready_us", "i8"),
+        ("encoded_us", "i8"),  # when a model's encoder has taken in the newest behaviour; it has the older ones
         # ledgers, over this life
         ("ledger_us", "i8", (7,)),
         ("wall_us", "i8"),
@@ -181,7 +184,6 @@ SLOT = np.dtype(
         ("order", "u1"),  # in the last finished ranking; UNRANKED if none saw it
         ("next_order", "u1"),  # in the ranking being computed
         ("bitrate", "i1"),  # index, -1 before the first byte is asked for
-        ("version", "i1"),  # of the model that its embeddings are for
     ],
     align=True,
 )
@@ -195,7 +197,6 @@ PAST = np.dtype(
         ("video", "i4"),
         ("start_ms", "u4"),
         ("play_ms", "u4"),
-        ("encoded_ms", "u4"),  # after its start: when a model's encoder has taken it in
         ("pxtr", "i2", (len(PXTR),)),
         ("feedback", "u1"),
         ("position", "u1"),

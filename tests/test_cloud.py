@@ -32,7 +32,7 @@ def pages(world, who, count):
     for _ in range(count):
         found, meeting = np.zeros(room, np.int64), np.zeros(room, np.int64)
         scratch = np.zeros(len(found), np.int64), *np.zeros((2, len(found)), np.uint64)
-        n = retrieve(p, world.key[who], world.users[who], world.tag_start, found, meeting, *scratch)
+        n = retrieve(p, world.key[who], world.users[who], world.listed, world.tag_start, found, meeting, *scratch)
         out.append((found[:n].copy(), meeting[:n].copy()))
     return out
 

@@ -163,9 +163,11 @@ def test_a_new_version_ranks_from_the_next_page_on(merge):
 
 
 def test_embeddings_of_another_version_are_never_ranked():
-    """Slots of versions 1 2 1 2 with scores 0 9 5 7 under version 1: 2 before 0, the others not ranked."""
+    """Slots of requests 8 7 9 6 with scores 0 9 5 7; request 8 was the first to tell the version that ranks: slot 2
+    before 0, the others not ranked. Slots keep the last 16 bits of 65544, 65543, ..."""
     user, pool = np.zeros(1, USER), np.zeros(4, SLOT)
-    user["model"], pool["version"], pool["rank"] = CURRENT, [1, 2, 1, 2], [0, 1, 2, 3]
+    user["model"], user["request"], user["model_since"] = CURRENT, 65545, 65544
+    pool["request"], pool["rank"] = [8, 7, 9, 6], [0, 1, 2, 3]
     pool["next_order"] = UNRANKED
     rank_pool(user[0], pool, np.array([0, 9, 5, 7], np.float32))
     assert pool["next_order"].tolist() == [1, UNRANKED, 0, UNRANKED]

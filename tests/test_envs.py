@@ -168,6 +168,21 @@ def test_native_is_gymnasiums_own_asynchronous_vector(mode):
     check_equal(mode, "async", 2000)
 
 
+FORKED = """
+import gymnasium, nextone
+env = gymnasium.make_vec("nextone/NextOne-v0", num_envs=2, vectorization_mode="async")
+observations, _ = env.reset(seed=0)
+print(env.step(observations["mask"].argmax(1))[1].shape)
+env.close()
+"""
+
+
+def test_processes_forked_from_one_with_an_environment_have_theirs():
+    """OpenMP would not survive that; Gymnasium makes a first environment before it forks."""
+    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, check=False, timeout=300)
+    assert (done.stdout, done.stderr, done.returncode) == ("(2,)\n", "", 0)
+
+
 def test_same_step_keeps_the_final_observation():
     stays = scenario(sessions__leave_per_min=0.0)
     env = vector(5, autoreset_mode="SameStep", max_steps=3, scenario=stays)
@@ -253,8 +268,9 @@ def fuzz(env, steps, seed):
 @pytest.mark.parametrize("odd", FUZZ)
 @pytest.mark.parametrize("env_id", IDS)
 def test_random_steps_stay_in_the_space(env_id, odd):
-    """A twin of a million steps in each; `make test-long`."""
-    fuzz(vector(130, env_id, scenario=scenario(**FUZZ[odd]), max_steps=150, inference=odd == "start"), 60, 5)
+    """A million steps in all; in each in `make test-long`."""
+    steps = -(-1_000_000 // (1024 * len(FUZZ) * len(IDS)))
+    fuzz(vector(1024, env_id, scenario=scenario(**FUZZ[odd]), max_steps=150, inference=odd == "start"), steps, 5)
 
 
 @pytest.mark.long
@@ -469,6 +485,12 @@ BAD = {
     "scenario file 'nowhere.toml'": {"scenario": "nowhere.toml"},
     "server.candidates=1 leaves nothing to choose": {"scenario": {"server.candidates": 1, "server.page_size": 1}},
     "queue_waits must be whole microseconds": {"queue_waits": [5, 3]},
+    "queue_waits must be whole microseconds >= 0": {"queue_waits": np.array([5, 3], np.uint64)},
+    "queue_waits must be whole microseconds >= 0 by": {"queue_waits": [2**63]},
+    "max_steps=4294967296 must be a whole number >= 1 and < 2": {"max_steps": 2**32},
+    "num_envs=True must be a whole number": {"num_envs": True},
+    "refresh='no' must be True or False": {"refresh": "no"},
+    "inference=None must be True or False": {"inference": None},
 }
 
 
@@ -490,6 +512,12 @@ RESETS = {
     "seed has 3 entries": {"seed": [1, 2, 3]},
     "seed=-1 must be a whole number": {"seed": -1},
     "seed=1.5 must be a whole number": {"seed": [1.5, 2]},
+    "seed=2.0 must be a whole number": {"seed": 2.0},
+    "seed=True must be a whole number": {"seed": True},
+    "seed='7' must be a whole number": {"seed": "7"},
+    "option network=3 must be the name of a link class": {"options": {"network": 3}},
+    "options=5 must be a dict of person, network": {"options": 5},
+    r"options=\[\] must be a dict": {"options": []},
 }
 
 
@@ -500,6 +528,61 @@ def test_bad_resets_are_told_in_one_line(message):
     with pytest.raises(ValueError, match=message) as error:
         env.reset(**RESETS[message])
     assert "\n" not in str(error.value)
+    env.step(np.zeros(2, np.int64))  # and it goes on
+
+
+def test_a_refused_reset_changes_nothing():
+    """Also where only one of its options is wrong."""
+    env, untouched = (vector(2, autoreset_mode="Disabled") for _ in range(2))
+    env.reset(seed=3)
+    for options in ({"scenario": {"client.ttl_s": 2.0}, "person": -1}, {"person": 5, "network": "fax"}):
+        with pytest.raises(ValueError, match="option"):
+            env.reset(seed=8, options=options)
+    untouched.reset(seed=3)
+    assert same(env.step(np.zeros(2, np.int64))[0], untouched.step(np.zeros(2, np.int64))[0])
+
+
+ACTIONS = (None, "3", "a", 1.0, np.float32(2), np.nan, np.inf, True, np.bool_(True), [1, 2], (1,), np.array([3]), {},
+           1j, 2**63, 10**30, -(10**30), np.array(3.0), np.array([]), b"1")  # fmt: skip
+
+
+def test_actions_that_are_none():
+    stays = scenario(sessions__leave_per_min=0.0)
+    env, before = single(scenario=stays).unwrapped, single(scenario=stays).unwrapped
+    for made in (env, before):
+        made.reset(seed=3)
+    for action in ACTIONS:
+        with pytest.raises(ValueError, match="action"):
+            env.step(action)
+    for action in (2, np.int8(2), np.uint64(2), np.array(2), np.array(2, ">i2")):
+        assert same(env.step(action)[0], before.step(2)[0])
+    many = vector(3)
+    many.reset(seed=0)
+    for actions in (None, 5, "abc", [0, 1], np.zeros((3, 1), np.int64), ["0", "1", "2"], [0, -1, 2], [0, np.nan, 1],
+                    np.array([0, 2**63, 1], np.uint64), np.array([0, 1, 2], object), [True, False, True]):  # fmt: skip
+        with pytest.raises(ValueError, match="action"):
+            many.step(actions)
+
+
+WORLDS = {
+    "two_candidates": {"server__candidates": 2, "server__page_size": 1, "client__history": 1},
+    "page_of_one": {"server__page_size": 1, "client__refill_at": 0},
+    "large": {"server__candidates": 150, "server__page_size": 40, "client__on_refill": "merge"},
+    "tiny_ttl": {"client__ttl_s": 0.001, "client__ttl_impressions": 1.0},
+    "offline": {"network__outages_per_hour": 1000.0, "network__outage_s": 60.0, "client__expired_offline": "serve",
+                "network__shares": (0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0)},
+    "slow": {"network__constant_mbps": 0.01, "server__service_ms": 9000.0, "client__timeout_s": 1.0},
+    "one_video": {"catalogue__videos": 1, "catalogue__tags": 1, "server__candidates": 3, "server__page_size": 2},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("limit", [1, 40])
+@pytest.mark.parametrize("odd", WORLDS)
+def test_odd_worlds(odd, limit):
+    """Every number stays in its space, in each autoreset mode that goes on by itself."""
+    for mode in ("NextStep", "SameStep"):
+        settings = {"max_steps": limit, "autoreset_mode": mode, "inference": True}
+        fuzz(vector(8, IDS[1], scenario=scenario(**WORLDS[odd]), **settings), 45, 7)
 
 
 def test_misuse():

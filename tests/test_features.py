@@ -29,6 +29,7 @@ from nextone.sim.state import DEAD, IDLE, PLAYING, PXTR, READY, SENT, SWIPING, W
 USERS, SLOTS, PAST, VIDEOS, TAGS = 5, 6, 4, 9, 43
 SECOND = 1_000_000
 TABLES = ((CANDIDATE, C), (HISTORY, H), (CONTEXT, X))
+CROSSING = tuple(f"diff_{name}" for name in PXTR) + ("diff_time", "diff_position", "same_tag")
 
 
 def bare_world(users=USERS, slots=SLOTS, past=PAST, videos=VIDEOS):
@@ -102,7 +103,7 @@ def random_world(seed, **sizes):
     pool["bitrate"] = np.where(pool["buffered"] > 0, rng.integers(0, 3, pool.shape), -1)
     pool["arrived_us"] = rng.integers(0, users["now_us"][:, None] + 1, pool.shape)
     users["model"] = rng.integers(0, 4, n)
-    pool["version"] = users["model"][:, None]
+    users["model_since"] = users["request"] - 0x10000  # any page's embeddings are of that version
     pool["rank"] = np.where(rng.integers(0, 4, pool.shape) == 0, DEAD, rng.integers(0, 250, pool.shape))
     world.history["video"] = rng.integers(0, videos, world.history.shape)
     world.videos["duration_us"] = rng.integers(1, 2 * 3600 * SECOND, videos)
@@ -131,6 +132,7 @@ def test_names_and_columns_agree():
         for f in features:
             assert f.group in GROUPS and f.low < f.high and f.scale and f.meaning
     assert {f.group for features, _ in TABLES for f in features} == set(GROUPS)
+    assert C._fields[-len(CROSSING) :] == CROSSING
     # the kernel fills these as runs
     for columns in (C, H):
         assert [getattr(columns, name) - columns.pevtr for name in PXTR] == list(range(len(PREDICTED)))
@@ -164,6 +166,9 @@ def test_every_column_of_a_candidate_by_hand():
         "age": np.log(60) / np.log(3601), "impressions_since": np.log(3) / np.log(251),
         "preloaded": 1 / 3, "buffered_s": 1 / 20,
     }  # fmt: skip
+    # twelve were watched, all of them at 0 s, video 0 with tag 0, every rate predicted as a half
+    expected |= dict(zip(CROSSING, (0.1, -0.175, 0.0, 0.5, -0.5, 0.00005, -0.00005), strict=False))
+    expected |= {"diff_time": np.log(101) / np.log(3601), "diff_position": np.log(2) / np.log(251), "same_tag": 0}
     assert list(expected) == list(C._fields)
     assert row == pytest.approx(list(expected.values()), abs=1e-4)
     assert tag_index(row[[C.tag, C.tag2]]).tolist() == [42, 7]
@@ -205,6 +210,47 @@ def test_what_is_on_screen_is_not_yet_history():
     assert rows[:, H.present].tolist() == [1, 1, 1, 0]  # the seventh has taken the place of the oldest
     assert rows[:3, H.pevtr] == pytest.approx([0.05, 0.04, 0.03])
     assert not rows[3].any()
+
+
+def test_crossings_by_hand():
+    """Watched, newest first: tags 5, 4 and 2, 3, 2. A candidate's counterpart is the newest that shares a tag, or 5."""
+    world = past_world(on_screen=0)
+    world.videos["tag"][:9] = world.videos["tag2"][:9] = [9, 9, 2, 3, 4, 5, 3, 8, 5]
+    world.videos["tag2"][[4, 8]] = 2, 3  # video 4 has tags 4 and 2, video 8 has 5 and 3
+    expected = {6: (2, 1), 7: (0, 0), 8: (0, 1), 2: (1, 1)}  # video: (its counterpart, 0 the newest; same tag)
+    for k, video in enumerate(expected):
+        slot = world.pool[0, k]
+        slot["rank"], slot["video"], slot["pxtr"] = k, video, [1000, 0, 200, 300, 400, 10_000, -10_000]
+    rows = seen(world).candidates[0]
+    for row, (counterpart, same_tag) in zip(rows, expected.values(), strict=False):
+        watched = 100 * (5 - counterpart)  # of all its rates, in 1/1000 logit
+        differences = (np.array([1000, 0, 200, 300, 400, 10_000, -10_000]) - watched) / 20_000
+        assert row[C.diff_pevtr : C.diff_phtr + 1] == pytest.approx(differences, abs=1e-6)
+        assert row[C.diff_time] == pytest.approx(np.log(51 + 10 * counterpart) / np.log(3601), abs=1e-5)
+        assert row[C.diff_position] == pytest.approx(np.log(2 + counterpart) / np.log(251), abs=1e-6)
+        assert row[C.same_tag] == same_tag
+    assert not rows[len(expected) :].any()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**63))
+def test_crossings_are_those_of_a_search(seed):
+    """Property: found by looking through the past from the newest on, for each candidate."""
+    world = random_world(seed)
+    world.videos["tag"] %= 4
+    world.videos["tag2"] %= 4
+    candidates, history, _, mask = seen(world)
+    for i, k in np.argwhere(mask):
+        row, watched = candidates[i, k], history[i][history[i, :, H.present] == 1]
+        shared = np.isin(watched[:, [H.tag, H.tag2]], row[[C.tag, C.tag2]]).any(1)
+        if not len(watched):
+            assert not row[C.diff_pevtr :].any()
+            continue
+        counterpart = int(shared.argmax())  # 0 if none
+        assert row[C.same_tag] == shared.any() and row[C.diff_time] == watched[counterpart, H.since]
+        rates = (row[C.pevtr : C.phtr + 1], watched[counterpart, H.pevtr : H.phtr + 1])
+        assert row[C.diff_pevtr : C.diff_phtr + 1] == pytest.approx((rates[0] - rates[1]) / 2, abs=1e-6)
+        assert row[C.diff_position] == pytest.approx(np.log(2 + counterpart) / np.log(251), abs=1e-6)
 
 
 @pytest.mark.parametrize("finished", [0, 1, 3])
@@ -269,9 +315,9 @@ def test_every_value_is_finite_and_in_its_stated_range(seed):
 KNOWN = {
     "users": {"now_us", "impression", "impressions_before", "opened_us", "past", "past_impressions", "left", "rate_bps",
               "tier", "link", "request", "request_state", "software_decoder", "outage_start_us", "outage_end_us",
-              "model"},
+              "model", "model_since", "encoded_us"},
     "screen": {"video"},
-    "pool": {"arrived_us", "video", "buffered", "arrived_at", "request", "pxtr", "rank", "bitrate", "version"},
+    "pool": {"arrived_us", "video", "buffered", "arrived_at", "request", "pxtr", "rank", "bitrate"},
     "history": set(state.PAST.names),
     "videos": {"duration_us", "popularity", "tag", "tag2"},
 }  # fmt: skip

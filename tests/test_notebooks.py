@@ -6,6 +6,8 @@ from pathlib import Path
 import jupytext
 import pytest
 
+from nextone.experiments import report_landscape
+
 FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.py"))
 SYNTHETIC = "catalogue.kind=synthetic"
@@ -15,7 +17,7 @@ TINY = {
         "people": 6, "minutes": 3, "replications": 10, "pages": "2,4", "ttls": "30,inf",
     },
     "training_a_policy": {
-        "steps": 128, "envs": 4, "evaluation": (4, 1), "people": 6, "minutes": 3,
+        "steps": 128, "envs": 4, "evaluation": (12, 1), "people": 6, "minutes": 3,
         "hyperparameters": {"n_steps": 16, "batch_size": 32, "n_epochs": 1},
     },
     "your_own_log": {"people": 110, "rows_each": 25, "simulated": 50, "rounds": 1},
@@ -50,6 +52,7 @@ def test_runs_as_a_script(path, tmp_path, monkeypatch, capsys):
     file = tmp_path / path.name
     file.write_text(code, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(report_landscape, "SHOWN", ())  # draw one metric: figures take seconds
     exec(compile(code, str(file), "exec"), {"__name__": "__main__"})
     assert capsys.readouterr().out
 

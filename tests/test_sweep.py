@@ -296,7 +296,7 @@ def test_damaged_results_are_told(name, times, tmp_path):
         assert same(found, expected), f"case {k}: silently wrong"
 
 
-@pytest.mark.parametrize("times", [120, pytest.param(2000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("times", [50, pytest.param(2000, marks=pytest.mark.long)])
 def test_a_damaged_ledger_is_told_or_harmless(times, tmp_path, whole):
     with pytest.raises(KeyboardInterrupt):
         sweep(NOISY, out=tmp_path / "a", execute=stopping(100))

@@ -33,8 +33,6 @@ def go_on(folder, question, execute=here):
         except SettingError as error:
             if "before it had begun" not in str(error):
                 raise
-            for file in folder.glob(NAME + "*"):
-                file.unlink()
     return sweep(question, out=folder, execute=execute)
 
 
