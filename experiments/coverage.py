@@ -25,8 +25,8 @@ from .play_fit import PLAY, Parameter, from_scale, get, to_scale
 from .thinning import simulate_fortnight, thin
 
 LEVEL = 0.9
-PEOPLE, ROWS, DAYS = 150, 40, 1.0
-WORLD = ("catalogue.videos=10000",)  # nearly all of them in the pool, so that a day gives rows enough
+PEOPLE, ROWS, DAYS = 150, 40, 2.0
+WORLD = ("catalogue.videos=10000",)  # nearly all of them in the pool, so that two days give rows enough
 PRIOR_SD, SLOPE_SD = 0.15, 0.06  # of a planted parameter, on the scale on which it is fitted; slopes stay above 0
 NAMES = tuple(p.name for p in PLAY)
 

@@ -79,6 +79,8 @@ def in_processes(source: Source, workers: int) -> Outcomes:
         alone, died = bool(suspects), False
         take: Source = (lambda: suspects.popleft() if suspects else None) if alone else source
         with _processes(1 if alone else workers) as pool:
+            if alone:
+                _must_start(pool)
             for task, outcome in _results(pool, take, 1 if alone else AHEAD * workers):
                 if outcome is not None:
                     yield task, outcome
@@ -183,6 +185,16 @@ def _end_with_parent() -> None:
     if parent is not None:
         wait([parent.sentinel])
         os._exit(1)
+
+
+def _must_start(pool: ProcessPoolExecutor) -> None:
+    """Tell processes that die of a task from such that cannot start at all."""
+    try:
+        with _ctrl_c_later():
+            started = pool.submit(os.getpid)
+        started.result()
+    except BrokenProcessPool:
+        raise RunFailed("processes end as soon as they start; standard error may say why") from None
 
 
 def _must_travel(arm: Arm) -> None:

@@ -10,6 +10,7 @@ quality under `sim/watching.py`, with the scenario's numbers. Beside it a booste
 from typing import NamedTuple
 
 import numpy as np
+from rich.console import Console
 from scipy.optimize import brentq
 from scipy.special import ndtr
 from scipy.stats import rankdata
@@ -201,3 +202,13 @@ def response(scenario: Scenario, taught: UserLog, held: UserLog, video_of: tuple
                  calibration_error(chance[:, k], happened), calibration_error(other, happened))
         )  # fmt: skip
     return told
+
+
+if __name__ == "__main__":
+    from .held_out import response_table, split
+    from .user_log import shipped_log
+
+    log = shipped_log()
+    mine = split(log, 0)
+    both = response(Scenario(), log.select(mine), log.select(~mine), (log.video[mine], log.video[~mine]))
+    Console(width=120).print(response_table(both))

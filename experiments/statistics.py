@@ -148,12 +148,12 @@ def select_best(
     own = np.diag(product)
     budget = 2 * eta * (first - 1) * np.maximum(own[:, None] + own[None, :] - 2 * product, 0.0) / indifference**2
     left = np.arange(k)
-    total = start.sum(axis=1)
+    total, seen = start.sum(axis=1), first
     for r in range(first, n + 1):
         if r > first:
             if np.isnan(values[left, r - 1]).any():
                 break
-            total += values[:, r - 1]
+            total, seen = total + values[:, r - 1], r
         room = np.maximum(0.0, indifference / 2 * (budget[np.ix_(left, left)] - r) / r)
         mean = total[left] / r
         behind = mean[None, :] - mean[:, None]  # [i, l]: how far i is behind l
@@ -162,7 +162,7 @@ def select_best(
         if len(left) == 1:
             break
     order = left[np.argsort(-total[left], kind="stable")]
-    return Selection(tuple(int(i) for i in order), r)
+    return Selection(tuple(int(i) for i in order), seen)
 
 
 class SteadyState(NamedTuple):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nextone.policies.names import split_name
+from nextone.policies.names import is_trained, split_name
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError
 
@@ -211,8 +211,8 @@ def code_sha256(policies: Sequence[str] = ()) -> str:
     here = Path(__file__).resolve().parent
     files = [file for name in ("sim", "envs", "policies") for file in sorted((here.parent / name).glob("*.py"))]
     files += [here / f"{name}.py" for name in ("deciding", "metrics", "oracle", "replication")]
-    for name in policies:
-        kind, folder, _ = split_name(name)
+    for name in filter(is_trained, policies):
+        kind, folder, _ = ("rl", name.removeprefix("rl:"), "") if name.startswith("rl:") else split_name(name)
         weights = Path(folder) if folder else here.parent / "policies" / "checkpoints" / kind
         if folder and not weights.is_dir():
             raise SettingError(f"policy {name[:200]!r}: no such folder; give one that holds a checkpoint")

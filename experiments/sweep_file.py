@@ -1,55 +1,83 @@
-"""A sweep's question as a TOML file: the words of docs/sweeps.md, checked one by one."""
+"""A sweep's question as a TOML file: the words of docs/sweeps.md, each checked."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from nextone.sim.scenario import SettingError, nearest, read_toml, setting_text
 
 from .sweep_plan import Question
 
+KINDS: dict[str, tuple[type, ...]] = {
+    "question": (str,), "metric": (str,), "half_width": (str, int, float), "max_replications": (int,), "seed": (int,),
+    "minutes": (int, float), "days": (int, float), "engine": (str,), "servers": (str,), "samples": (int,),
+    "users": (int,), "policies": (list,), "cell": (list,), "set": (dict,), "grid": (dict,), "sobol": (dict,),
+}  # fmt: skip
+SAID = {str: "text", int: "a whole number", float: "a number", list: "an array", dict: "a section"}
 
-def read_question(path: Path) -> tuple[Question, list[str], int | None]:
-    """(question, settings of the base, users) of a sweep file, TOML. Raises SettingError with file and line."""
-    table, where = read_toml(path), f"{path}: "
-    lists = {"policies": "policies", "cell": "cells"}
-    words_of = {"question", "metric", "half_width", "max_replications", "seed", "minutes", "days", "engine", "servers"}
-    known = {"set", "grid", "sobol", "samples", "users", *lists, *words_of}
-    for name in table:
-        if name not in known:
-            raise SettingError(f"{where}unknown entry {name[:60]!r}{nearest(name, sorted(known))}")
-    for name in ("set", "grid", "sobol"):
-        if not isinstance(table.get(name, {}), dict):
-            raise SettingError(f"{where}{name} must be a section; write [{name}] and \"section.field\" = ... lines")
-    kinds: dict[str, tuple[type, ...]] = {
-        "seed": (int,), "max_replications": (int,), "samples": (int,), "users": (int,), "minutes": (int, float),
-        "days": (int, float), "half_width": (str, int, float), "policies": (list,), "cell": (list,),
-    }  # fmt: skip
+
+class SweepFile(NamedTuple):
+    """What a file says: the question, settings of the base scenario, and how many people (None: the scenario's)."""
+
+    question: Question
+    settings: list[str]
+    users: int | None
+
+
+def read_question(path: Path) -> SweepFile:
+    """Raises SettingError that names the file, and what is wrong with which entry."""
+    table = read_toml(path)
+    try:
+        _check(table)
+        texts = {name: tuple(_texts(table, name)) for name in ("grid", "sobol")}
+        plain = ("question", "metric", "max_replications", "seed", "minutes", "days", "engine", "servers", "samples")
+        rest: dict[str, Any] = {name: table[name] for name in plain if name in table}
+        if "half_width" in table:
+            rest["half_width"] = str(table["half_width"])
+        question = Question(cells=tuple(_cells(table)), policies=tuple(table.get("policies", ())), **texts, **rest)
+        return SweepFile(question, list(_settings(table.get("set", {}))), table.get("users"))
+    except SettingError as error:
+        raise SettingError(f"{path}: {error}") from None
+
+
+def _check(table: dict[str, Any]) -> None:
     for name, value in table.items():
-        wanted = kinds.get(name, (dict,) if name in ("set", "grid", "sobol") else (str,))
-        if isinstance(value, bool) or not isinstance(value, wanted):
-            raise SettingError(f"{where}{name}={str(value)[:40]!r} must be {' or '.join(k.__name__ for k in wanted)}")
-    grid = []
-    for name, values in table.get("grid", {}).items():
-        if not isinstance(values, list) or not values:
-            raise SettingError(f"{where}grid of {name} must be an array of values, for example [2, 4, 6]")
-        grid.append(f"{name}=" + ",".join(setting_text(v) for v in values))
-    cells = []
-    for one in table.get("cell", []):
+        if name not in KINDS:
+            raise SettingError(f"unknown entry {name[:60]!r}{nearest(name, sorted(KINDS))}")
+        if isinstance(value, bool) or not isinstance(value, KINDS[name]):
+            raise SettingError(f"{name}={str(value)[:40]!r} must be {' or '.join(SAID[k] for k in KINDS[name])}")
+    if not all(isinstance(name, str) for name in table.get("policies", ())):
+        raise SettingError("policies must be an array of names")
+
+
+def _texts(table: dict[str, Any], kind: str) -> Iterator[str]:
+    """The entries of [grid] or [sobol] as the options of the same names."""
+    for name, values in _named(table.get(kind, {})):
+        if kind == "grid":
+            if not isinstance(values, list) or not values:
+                raise SettingError(f"grid of {name} must be an array of values, for example [2, 4, 6]")
+            yield f"{name}=" + ",".join(map(setting_text, values))
+        else:
+            if not isinstance(values, list) or len(values) != 2:
+                raise SettingError(f"sobol of {name} must be [lowest, highest]")
+            yield f"{name}={values[0]}..{values[1]}"
+
+
+def _cells(table: dict[str, Any]) -> Iterator[str]:
+    for one in table.get("cell", ()):
         if not isinstance(one, dict):
-            raise SettingError(f"{where}cell must be tables; write [[cell]] and \"section.field\" = value lines")
-        cells.append(" ".join(f"{name}={setting_text(value)}" for name, value in one.items()))
-    sobol = []
-    for name, span in table.get("sobol", {}).items():
-        if not isinstance(span, list) or len(span) != 2:
-            raise SettingError(f"{where}sobol of {name} must be [lowest, highest]")
-        sobol.append(f"{name}={span[0]}..{span[1]}")
-    if not all(isinstance(name, str) for name in table.get("policies", [])):
-        raise SettingError(f"{where}policies must be an array of names")
-    rest = {name: table[name] for name in words_of & set(table)}
-    if "half_width" in rest:
-        rest["half_width"] = str(rest["half_width"])
-    question = Question(
-        grid=tuple(grid), cells=tuple(cells), sobol=tuple(sobol), samples=table.get("samples"),
-        policies=tuple(table.get("policies", ())), **rest,
-    )  # fmt: skip
-    settings = [f"{name}={setting_text(value)}" for name, value in table.get("set", {}).items()]
-    return question, settings, table.get("users")
+            raise SettingError('cell must be tables; write [[cell]] and "section.field" = value lines')
+        yield " ".join(_settings(one))
+
+
+def _settings(table: dict[str, Any]) -> Iterator[str]:
+    return (f"{name}={setting_text(value)}" for name, value in _named(table))
+
+
+def _named(table: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """("section.field", value), whether the name was quoted or, in TOML's way, a table in a table."""
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}.{field}", inner) for field, inner in value.items())
+        else:
+            yield name, value

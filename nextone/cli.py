@@ -540,9 +540,10 @@ def _progress(quiet: bool, what: str = "replications × arms") -> Iterator["Prog
 
 
 app.command("held-out")(held_out)
-_add_commands()
 
 if __name__ == "__main__":  # `python -m nextone.cli`: as `nextone` does, so that there is one such module
     from nextone.cli import main as run_main
 
     sys.exit(run_main())
+if __name__ == "nextone.cli":  # not in the copy under another name that a process started by us makes of its parent's
+    _add_commands()

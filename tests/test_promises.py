@@ -21,7 +21,7 @@ from nextone.experiments.statistics import (
 
 def luck(times):
     """The quick run has a fixed seed, the long one a fresh one, which is printed."""
-    seed = 16 if times < 2000 else secrets.randbits(32)
+    seed = 16 if times < 1000 else secrets.randbits(32)
     print(f"seed {seed}")
     return np.random.default_rng(seed)
 
@@ -69,7 +69,7 @@ def queue(rng, macros, n):
 WORLDS = (normal, watch_time, rare, queue)
 
 
-@pytest.mark.parametrize("macros", [600, pytest.param(2000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("macros", [600, pytest.param(8000, marks=pytest.mark.long)])
 @pytest.mark.parametrize("world", WORLDS, ids=lambda world: world.__name__)
 @pytest.mark.parametrize("n", [10, 30])
 def test_intervals_cover_the_truth(world, n, macros):
@@ -82,7 +82,9 @@ def test_intervals_cover_the_truth(world, n, macros):
             pair.low <= true_b - true_a <= pair.high,
             pair.diff_pct_low <= 100 * (true_b / true_a - 1) <= pair.diff_pct_high,
         ]
-    slack = 0.015 if macros == 2000 else 3 * (0.95 * 0.05 / macros) ** 0.5
+    slack = np.array([0.015, 0.015, 0.025])  # percentages: a linearised ratio, first order in the baseline's spread
+    if macros < 8000:
+        slack = slack + 2 * (0.95 * 0.05 / macros) ** 0.5  # sampling error of the test itself
     assert np.all(np.abs(hits / macros - 0.95) <= slack), hits / macros
 
 
@@ -148,8 +150,8 @@ def test_the_best_is_found_in_the_slippage_configuration(k, shared, macros):
     rng = luck(macros)
     right, promised, fresh, flattered = 0, [], [], []
     for _ in range(macros):
-        common = rng.normal(0, 2 * shared**0.5, 400)
-        x = 100 + common + rng.normal(0, 2 * (1 - shared) ** 0.5, (k, 400))
+        common = rng.normal(0, 2 * shared**0.5, 1500)
+        x = 100 + common + rng.normal(0, 2 * (1 - shared) ** 0.5, (k, 1500))
         best = int(rng.integers(k))
         x[best] += 1.0
         found = select_best(x, indifference=1.0)
@@ -185,6 +187,8 @@ def test_a_race_that_is_not_over_says_so():
     means = x.mean(axis=1)
     assert list(open_race.left) == sorted(open_race.left, key=lambda i: -means[i])
     assert open_race.n == 12
+    x[2, 11] = np.nan  # one of those in the race has only 11
+    assert select_best(x, 0.01).n == 11
     with pytest.raises(TooFewReplications):
         select_best(x[:, :9], 0.5)
 

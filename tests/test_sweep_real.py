@@ -151,10 +151,14 @@ def test_bad_input_is_one_line_and_exit_code_2(case, capsys, monkeypatch, tmp_pa
 
 BAD_FILES = {
     "polices = ['random']": "unknown entry 'polices'; did you mean policies?",
-    "policies = 'random'\n[grid]\n'server.page_size' = [2]": "must be list",
-    "seed = true\n[grid]\n'server.page_size' = [2]": "seed='True' must be int",
+    "policies = 'random'\n[grid]\n'server.page_size' = [2]": "policies='random' must be an array",
+    "seed = true\n[grid]\n'server.page_size' = [2]": "seed='True' must be a whole number",
     "[grid]\n'server.page_size' = 2": "must be an array of values",
-    "grid = 3": "grid must be a section",
+    "grid = 3": "grid='3' must be a section",
+    "engine = 'warp'\n[grid]\n'server.page_size' = [2]": "engine='warp' must be event or batch",
+    "servers = 'many'\n[grid]\n'server.page_size' = [2]": "servers='many' must be same or per_cell",
+    "policies = [3]": "policies must be an array of names",
+    "[grid.server.page_size]\nx = 2": "must be an array of values",
     "[sobol]\n'client.ttl_s' = [1]": "must be [lowest, highest]",
     "cell = [3]": "cell must be tables",
     "[grid\n": "1: not TOML",
@@ -174,8 +178,8 @@ def test_a_file_and_options_that_go_before_it(tmp_path, monkeypatch):
     path = tmp_path / "sweep.toml"
     path.write_text(
         "question = 'Does the page matter?'\npolicies = ['cloud_only', 'random']\nusers = 50\nminutes = 9\n"
-        "half_width = '2%'\n[set]\n'server.candidates' = 30\n'client.refill_at' = 0\n"
-        "[grid]\n'server.page_size' = [2, 30]\n'client.ttl_s' = [30, inf]\n"
+        "half_width = '2%'\n[set]\n'server.candidates' = 30\nclient.refill_at = 0\n"
+        "[grid]\nserver.page_size = [2, 30]\n'client.ttl_s' = [30, inf]\n"
     )
     plans = []
     monkeypatch.setattr("nextone.experiments.sweep.finish", lambda ledger, **_: plans.append(ledger.plan) or 1 / 0)
