@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from tqdm import tqdm
 
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import with_settings
@@ -116,6 +117,10 @@ def positions_figure(result: Comparison, path: Path) -> None:
         save_png(figure, path)
 
 
+def _more(bar: "tqdm[int]") -> None:
+    bar.update()
+
+
 def main() -> None:
     """Run a preset and write its table and figure."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -123,10 +128,14 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=300)
     parser.add_argument("--replications", type=int, default=10)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--engine", choices=("event", "batch"), default="event")
     parser.add_argument("--out", type=Path, default=Path("results/edge"))
     given = parser.parse_args()
     scenario = with_settings(Scenario(), [f"population.users={given.users}", *PRESETS[given.preset]])
-    result = compare(arms_of(scenario), replications=given.replications, workers=given.workers)
+    arms = arms_of(scenario)
+    with tqdm(total=len(arms) * given.replications, unit="run", disable=None) as bar:
+        result = compare(arms, replications=given.replications, workers=given.workers, engine=given.engine,
+                         progress=lambda done, total: _more(bar))  # fmt: skip
     given.out.mkdir(parents=True, exist_ok=True)
     (given.out / f"{given.preset}.md").write_text(table(result))
     positions_figure(result, given.out / f"{given.preset}.png")
