@@ -10,6 +10,7 @@ TORCH := $(shell sed -n 's/^ *"\(torch[<>=].*\)",$$/\1/p' pyproject.toml)
 
 demo: $(STAMP)
 	$(BIN)/nextone compare --out results/demo
+	$(BIN)/nextone compare --users 200 --policies cloud_only,tag_momentum,edgerec,kir
 
 test: lint
 	$(BIN)/python -m pytest -n 2 -m "not long"

@@ -92,6 +92,7 @@ class Batch:
             log_rows=LOG_ROWS,
             parts=numba.get_num_threads() if n >= PARALLEL_FROM else 1,
             queue_waits=self._queue_waits,
+            drawn=False,  # each episode draws its own; and no threads of OpenMP, after which a process must not fork
         )
         if not self._inference:
             self.world.params["inference_us"] = 0

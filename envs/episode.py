@@ -156,11 +156,11 @@ def act(w, episode, i, action, scores, candidates, part):
     scores[:] = 0.0
     scores[action] = 1.0
     episode.asks += action == slots
+    fetch_ahead(w.knots, w.users[i].knot)
     for k in range(slots):
         candidates[k] = candidate_in(w.pool[i, k])
-    fetch_ahead(w.knots, w.users[i].knot)
-    if action < slots:
-        fetch_ahead(w.videos, w.pool[i, action].video)
+        if w.pool[i, k].buffered > 0 or k == action:
+            fetch_ahead(w.videos, w.pool[i, k].video)
     return live(w, episode, i, scores, candidates, part)
 
 

@@ -263,7 +263,8 @@ def observe_pool(p, user, pool, videos, known, known_as, candidates, mask):
         row[C.impressions_since] = LOG_COUNT[min((user.impression - np.int64(slot.arrived_at)) & 0xFFFF, COUNTS)]
         if slot.buffered > 0:
             bitrate_bps = p.bitrates_bps[slot.bitrate]
-            row[C.preloaded] = min(slot.buffered / max(preload_size(p, slot, bitrate_bps), 1), 1.0)
+            goal = preload_size(p, videos[slot.video], bitrate_bps)
+            row[C.preloaded] = min(slot.buffered / max(goal, 1), 1.0)
             row[C.buffered_s] = min(content_us(np.int64(slot.buffered), bitrate_bps) * 1e-6 / MOST_BUFFERED_S, 1.0)
 
 

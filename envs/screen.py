@@ -21,6 +21,7 @@ from nextone.sim.watching import outcome_of
 
 WIDTH, HEIGHT = 960, 640  # pixels; even, as video encoders want
 PAST = 16  # impressions shown
+MOST_ROWS = 26  # candidates shown, each in its slot's place if there are no more slots
 MARKS = ("♥", "+", "“", "➤", "✖", "☺")  # config.FEEDBACK: like, follow, comment, forward, hate, profile
 INK, SCREEN, PALE, PAPER, GROUND = "#1d2433", "#31394b", "#8a93a6", "#ffffff", "#eef1f6"
 COLOURS = {"complete": "#1a8f5c", "long": "#48b07f", "valid": "#8fcfb0", "short": "#c9ced8", "skip": "#e2604f"}
@@ -161,14 +162,17 @@ def _draw_phone(axes: Any, seen: Screen) -> None:
 def _draw_pool(axes: Any, seen: Screen) -> None:
     left, top, room = 280, 24, 430
     _box(axes, left, top, WIDTH - left - 24, room, PAPER, 12)
-    _say(axes, left + 18, top + 20, f"candidate pool: {len(seen.pool)} of {seen.slots} slots", INK, 11.5, weight="bold")
+    crowded = seen.slots > MOST_ROWS
+    part = f", the first {MOST_ROWS} of them" if crowded and len(seen.pool) > MOST_ROWS else ""
+    title = f"candidate pool: {len(seen.pool)} of {seen.slots} slots{part}"
+    _say(axes, left + 18, top + 20, title, INK, 11.5, weight="bold")
     for x, name in ((left + 18, "slot"), (left + 66, "tag"), (left + 130, "length"), (left + 190, "effective view"),
                     (left + 400, "like"), (left + 460, "preloaded")):  # fmt: skip
         _say(axes, x, top + 42, name, PALE, 8.5)
-    step = min((room - 66) / max(seen.slots, 1), 26.0)
+    step = min((room - 66) / min(seen.slots, MOST_ROWS), 26.0)
     size = min(9.5, step * 0.55)
-    for c in seen.pool:
-        y = top + 60 + step * c.slot + step / 2 - 6
+    for line, c in enumerate(seen.pool[:MOST_ROWS]):
+        y = top + 60 + step * (line if crowded else c.slot) + step / 2 - 6
         tall = step * 0.62
         _say(axes, left + 18, y, f"{c.slot}", INK, size)
         axes.add_patch(Rectangle((left + 62, y - tall / 2), 14, tall, color=_tag_colour(c.tag), lw=0))

@@ -7,11 +7,12 @@ from .what_if import WhatIf, along, main
 
 WHAT_IF = WhatIf(
     axis="candidates shipped with a page of 6",
-    values=along("server.candidates", 6, 10, 20, 40, 80),
-    series={"cloud_only": "cloud_only", "tag_momentum": "tag_momentum", "server_score": "server_score"},
+    values=along("server.candidates", 6, 20, 60),
+    series={"cloud_only": "cloud_only", "tag_momentum": "tag_momentum"},
     usual="20",
     show=(("gain", "watch_s"), ("gain", "like"), ("level", "queue_p95_ms"), ("level", "wasted_mb")),
     log_axis=True,
+    servers=True,
 )
 
 if __name__ == "__main__":

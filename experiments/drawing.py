@@ -5,15 +5,17 @@ Figures are written whole as PNG, or returned as SVG text with letters as outlin
 """
 
 import io
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .present import write_whole
+from .statistics import Interval, PairedDifference
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,7 +46,7 @@ def drawn(width: float, height: float) -> Iterator["Figure"]:
 
     style = {"axes.edgecolor": GREY, "axes.labelcolor": INK, "text.color": INK, "grid.color": PALE,
              "xtick.color": GREY, "ytick.color": GREY, "axes.titlecolor": INK}  # fmt: skip
-    fixed = {"svg.fonttype": "path", "svg.hashsalt": "nextone", "axes.titleweight": "bold", "axes.titlesize": 11}
+    fixed: Any = {"svg.fonttype": "path", "svg.hashsalt": "nextone", "axes.titleweight": "bold", "axes.titlesize": 11}
     with sns.plotting_context("notebook", font_scale=0.85), sns.axes_style("whitegrid", style), mpl.rc_context(fixed):
         figure = plt.figure(figsize=(width, height), layout="constrained")
         try:
@@ -102,7 +104,31 @@ def zero_line(axis: "Axes") -> None:
     axis.axhline(0, color=INK, linewidth=1, zorder=1)
 
 
-def heading(figure: "Figure", title: str, note: str) -> None:
-    """A title at the left, what was run below it."""
-    figure.suptitle(f"{title}\n", x=0.008, ha="left", fontsize=14, weight="bold", color=INK)
-    figure.text(0.008, 0.0, note, ha="left", va="bottom", fontsize=8, color=GREY)
+def bare(axis: "Axes") -> None:
+    """No more lines than the eye needs: the abscissa and the horizontal grid."""
+    for side in ("top", "right", "left"):
+        axis.spines[side].set_visible(False)
+    axis.grid(visible=False, axis="x")
+
+
+def curve_of(label: str, found: Sequence[Interval | PairedDifference | None]) -> Curve:
+    """Means with intervals, or differences in percent; gaps where undefined."""
+    points = np.array([ends(x) for x in found]).reshape(-1, 3)
+    return Curve(label, *points.T.tolist())
+
+
+def ends(x: Interval | PairedDifference | None) -> tuple[float, float, float]:
+    """(mean, low, high), of a difference in percent; NaN where there is none."""
+    if isinstance(x, Interval):
+        return x.mean, x.low, x.high
+    if x is None or x.diff_pct is None or x.diff_pct_low is None or x.diff_pct_high is None:
+        return math.nan, math.nan, math.nan
+    return x.diff_pct, x.diff_pct_low, x.diff_pct_high
+
+
+def is_number(text: str) -> bool:
+    """Whether an axis can have it as a place."""
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False

@@ -39,6 +39,10 @@ def shortest_first(observation: Observation) -> Scores:
 
 def hand_made(weights: RewardWeights) -> dict[str, PolicyLike | str]:
     """Every rule that a trained policy is compared with, by name; `cloud_only` is the server's order."""
-    names = ("cloud_only", "tag_momentum", "server_score", "buffered_first")
-    knowing = (shortest_first, RewardGreedy(weights), RewardGreedy(weights, per_second=True))
-    return {name: name for name in names} | {rule.__name__: rule for rule in knowing}
+    rules: dict[str, PolicyLike | str] = {}
+    for name in ("cloud_only", "tag_momentum", "server_score", "buffered_first"):
+        rules[name] = name
+    rules["shortest_first"] = shortest_first
+    for greedy in (RewardGreedy(weights), RewardGreedy(weights, per_second=True)):
+        rules[greedy.__name__] = greedy
+    return rules

@@ -46,6 +46,10 @@ def is_downloaded(policy: "str | PolicyLike") -> bool:
 def check_name(name: str) -> str:
     """The name itself. Raises SettingError with the nearest one if no policy can have it; loads nothing."""
     if not is_decider(name):
+        if name.rpartition("@")[0].partition(":")[0] in KINDS:
+            raise SettingError(
+                f"policy {name[:60]!r}: after @ say onnx or mnn, the engine, or k=1 to k=99, beams of context_aware"
+            )
         raise SettingError(f"unknown policy {name[:60]!r}{nearest(name, (*decider_names(), *SHIPPED))}")
     return name
 

@@ -14,7 +14,7 @@ WHAT_IF = WhatIf(
     axis="network",
     values={
         name: f"network.shares={[int(k == LINK_CLASSES.index(name)) for k in range(len(LINK_CLASSES))]}"
-        for name in ("wifi5", "5g", "4g", "oslo_3g", "driving")
+        for name in ("wifi5", "4g", "oslo_3g", "driving")
     }
     | {"commute": COMMUTE, "commute, serve": f"{COMMUTE} client.expired_offline=serve"},
     series={"cloud_only": "cloud_only", "tag_momentum": "tag_momentum"},

@@ -6,7 +6,7 @@ Every cell has the servers of the default, so a small page meets the queue that 
 from .what_if import SweepIf, main
 
 WHAT_IF = SweepIf(
-    grid=("server.page_size=2,4,6,12,20", "client.ttl_s=30,60,300,inf"),
+    grid=("server.page_size=2,6,12", "client.ttl_s=30,120,600"),
     policies=("cloud_only", "tag_momentum"),
 )
 

@@ -11,8 +11,7 @@ from .what_if import WhatIf, main
 WHAT_IF = WhatIf(
     axis="phone",
     values={
-        name: f"phone.shares={[int(tier == name) for tier in TIERS]}"
-        for name in ("ios", "android_high", "android_mid", "android_low")
+        name: f"phone.shares={[int(tier == name) for tier in TIERS]}" for name in ("ios", "android_low")
     }
     | {"slow, 1 s": "phone.inference_ms=1000"},
     series={
@@ -20,7 +19,7 @@ WHAT_IF = WhatIf(
         "tag_momentum": "tag_momentum",
         "asked early": "tag_momentum client.decide_at=start",
     },
-    usual="android_mid",
+    usual="ios",
     show=(("gain", "watch_s"), ("gain", "like"), ("level", "stale_picks"), ("gain", "startup_p95_ms")),
 )
 

@@ -29,20 +29,21 @@ class Parameter(NamedTuple):
     name: str
     scale: str  # "", "log" or "logit": the scale on which it is fitted, and its interval is symmetric
     latent: int = -1
+    known: float = 0.5  # Assumed: how well it is known before, as a standard deviation about the scenario's value
 
 
 PLAY = (
-    Parameter("watching.stay", ""),
+    Parameter("watching.stay", "", known=1.0),
     Parameter("watching.stay_shorter", ""),
     Parameter("watching.stay_longer", ""),
     Parameter("watching.dead_time_s", "log"),
     Parameter("watching.dead_time_log_sd", "log"),
     Parameter("watching.skip_log_mean", ""),
     Parameter("watching.skip_log_sd", "log"),
-    Parameter("watching.skip_log_slope", ""),
+    Parameter("watching.skip_log_slope", "", known=0.1),
     Parameter("watching.watch_log_mean", ""),
     Parameter("watching.watch_log_sd", "log"),
-    Parameter("watching.watch_log_slope", ""),
+    Parameter("watching.watch_log_slope", "", known=0.1),
     Parameter("watching.loop", "logit"),
     Parameter("watching.loop_log_mean", ""),
     Parameter("watching.react_log_mean", ""),
@@ -54,7 +55,7 @@ PLAY = (
 MATCH = Parameter("population.match_sd", "log", 3)
 """One more, identified only by how much less people stay with videos shown at random."""
 RANDOM = ("random: valid play", "random: long view")
-STEP = 0.03  # of a finite difference, on a parameter's own scale
+STEP = 0.25  # of a difference, of a parameter's known spread at most: so wide that luck at a threshold is no slope
 
 
 class Moments(NamedTuple):
@@ -193,8 +194,9 @@ class Fit(NamedTuple):
     jacobian: Array  # (moments, parameters), of the moments
 
 
-def fit_plays(model: PlayModel, moments: Moments, start: Array, evaluations: int = 8) -> Fit:
-    """Weighted least squares from `start`; parameters stay within the scenario's bounds."""
+def fit_plays(model: PlayModel, moments: Moments, start: Array, before: Array, evaluations: int = 16) -> Fit:
+    """Weighted least squares from `start`; parameters stay within the scenario's bounds, and at `before` where the
+    moments do not tell."""
 
     def simulated(x: Array) -> Array:
         found = model.facts(x)
@@ -205,21 +207,33 @@ def fit_plays(model: PlayModel, moments: Moments, start: Array, evaluations: int
         columns = []
         for j in range(len(x)):
             y = x.copy()
-            y[j] += STEP if y[j] + STEP < high[j] else -STEP
+            step = min(STEP, model.parameters[j].known)
+            y[j] += step if y[j] + step < high[j] else -step
             columns.append((simulated(y) - here) / (y[j] - x[j]))
         return np.stack(columns, axis=1)
 
     low, high = limits(model.parameters)
+    known = spread_before(model.parameters)
 
     def residuals(x: Array) -> Array:
-        return (simulated(x) - moments.value) / moments.error
+        told = (simulated(x) - moments.value) / moments.error
+        return np.concatenate([told, (x - before) / known])
 
     def slopes(x: Array) -> Array:
-        return jacobian(x) / moments.error[:, None]
+        told = jacobian(x) / moments.error[:, None]
+        return np.concatenate([told, np.diag(1 / known)])
 
     first = np.clip(start, low + 1e-6, high - 1e-6)
     found = least_squares(residuals, first, jac=slopes, bounds=(low, high), x_scale=0.3, max_nfev=evaluations)
-    return Fit(found.x, found.fun * moments.error + moments.value, np.asarray(found.jac) * moments.error[:, None])
+    n = len(moments.value)
+    return Fit(
+        found.x, found.fun[:n] * moments.error + moments.value, np.asarray(found.jac)[:n] * moments.error[:, None]
+    )
+
+
+def spread_before(parameters: tuple[Parameter, ...]) -> Array:
+    """What is known of each before, (P,), standard deviations on their scales."""
+    return np.array([p.known for p in parameters])
 
 
 def limits(parameters: tuple[Parameter, ...]) -> tuple[Array, Array]:

@@ -25,20 +25,6 @@ class Measured(NamedTuple):
         return float(np.sqrt((self.influence**2).sum()))
 
 
-def grouped(groups: Array, *columns: Array) -> tuple[Array, list[Array]]:
-    """Rows of the same group side by side: (group of each line (G,), matrices (G, L) with NaN beyond its rows)."""
-    names, line = np.unique(groups, return_inverse=True)
-    order = np.argsort(line, kind="stable")
-    size = np.bincount(line)
-    place = np.arange(len(groups)) - np.repeat(np.cumsum(size) - size, size)
-    matrices = []
-    for column in columns:
-        matrix = np.full((len(names), size.max()), np.nan)
-        matrix[line[order], place] = column[order]
-        matrices.append(matrix)
-    return names, matrices
-
-
 def two_classes(labels: Array) -> Array:
     """Which lines of labels (G, L), NaN where nothing is, have both classes."""
     mixed: Array = (np.nansum(labels, 1) > 0) & (np.nansum(1 - labels, 1) > 0)

@@ -8,7 +8,7 @@ from .what_if import WhatIf, along, main
 
 WHAT_IF = WhatIf(
     axis="impressions left when the next page is asked for",
-    values=along("client.refill_at", 0, 1, 2, 3, 5),
+    values=along("client.refill_at", 0, 1, 2, 4),
     series={
         "cloud_only": "cloud_only",
         "tag_momentum": "tag_momentum",

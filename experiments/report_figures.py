@@ -10,15 +10,27 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .drawing import GREY, INK, MARKERS, Curve, curves, drawn, palette, save_png, svg_text, zero_line
+from .drawing import (
+    GREY,
+    INK,
+    MARKERS,
+    Curve,
+    bare,
+    curves,
+    drawn,
+    ends,
+    is_number,
+    palette,
+    save_png,
+    svg_text,
+    zero_line,
+)
 from .metrics import Metric
 from .present import signed
 from .statistics import Interval, PairedDifference
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-NAN3 = (np.nan, np.nan, np.nan)
 
 
 class Map(NamedTuple):
@@ -97,7 +109,7 @@ def _heat_map(axis: "Axes", one: Map, rows: Sequence[str], columns: Sequence[str
 def curves_figure(panels: Sequence[tuple[str, str, Sequence[Curve]]], labels: Sequence[str], axis_name: str,
                   usual: str | None = None) -> str:  # fmt: skip
     """Panels (title, what the ordinate says, curves) over the same axis, two a row."""
-    numeric = all(_is_number(text) for text in labels)
+    numeric = all(is_number(text) for text in labels)
     x = [float(t) for t in labels] if numeric else list(range(len(labels)))
     spread = numeric and min(x) > 0 and max(x) / min(x) > 6
     wide = min(2, len(panels))
@@ -158,10 +170,10 @@ def front_figure(clouds: Sequence[tuple[str, Sequence[Point]]], x_name: str, y_n
             marker = MARKERS[k % len(MARKERS)]
             axis.plot([], [], marker, color=GREY, markersize=8, label=policy)
             for p in points:
-                _point(axis, p, marker, shade.to_rgba(p.shade))
+                _point(axis, p, marker, shade.cmap(shade.norm(p.shade)))
         bar = figure.colorbar(shade, ax=axis, pad=0.015, aspect=30)
         bar.set_label(shade_name)
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.outline.set_visible(False)
         _named(axis, "", x_name, y_name)
         axis.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=6, frameon=False, borderaxespad=0.2)
         return svg_text(figure)
@@ -198,23 +210,9 @@ def positions_figure(panels: Sequence[tuple[str, Sequence[Curve]]]) -> str:
         return svg_text(figure)
 
 
-def curve_of(label: str, found: Sequence[Interval | PairedDifference | None]) -> Curve:
-    """Means with intervals, or differences in percent; gaps where undefined."""
-    points = np.array([_ends(x) for x in found]).reshape(-1, 3)
-    return Curve(label, *points.T.tolist())
-
-
-def _ends(x: Interval | PairedDifference | None) -> tuple[float, float, float]:
-    if isinstance(x, Interval):
-        return x.mean, x.low, x.high
-    if x is None or x.diff_pct is None or x.diff_pct_low is None or x.diff_pct_high is None:
-        return NAN3
-    return x.diff_pct, x.diff_pct_low, x.diff_pct_high
-
-
 def _number(d: PairedDifference | None) -> tuple[float, bool]:
     """Percent, and whether its interval excludes zero; NaN where there is none."""
-    mean, low, high = _ends(d)
+    mean, low, high = ends(d)
     return mean, bool(low > 0 or high < 0)
 
 
@@ -222,9 +220,7 @@ def _named(axis: "Axes", title: str, x: str, y: str) -> None:
     axis.set_title(title, loc="left")
     axis.set_xlabel(x)
     axis.set_ylabel(y)
-    for side in ("top", "right", "left"):
-        axis.spines[side].set_visible(False)
-    axis.grid(visible=False, axis="x")
+    bare(axis)
 
 
 def _legend_above(figure: object, axis: "Axes") -> None:
@@ -239,11 +235,4 @@ def _title(metric: Metric) -> str:
 
 
 def _short(label: str) -> str:
-    return f"{float(label):g}" if _is_number(label) else label
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return bool(np.isfinite(float(text)))
-    except ValueError:
-        return False
+    return f"{float(label):g}" if is_number(label) else label

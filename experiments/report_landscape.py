@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from . import report_figures as draw
+from .drawing import curve_of
 from .metrics import Metric, metric_named
 from .report_page import Figure, Section
 from .report_words import cell_words, field_name, value_text
@@ -100,10 +101,10 @@ def _curves(result: SweepResult, name: str) -> Section:
     figures = []
     for metric in _metrics(result):
         arms = {policy: [SweepArm(place[label], policy) for label in along] for policy in plan.policies}
-        levels = [draw.curve_of(p, [result.interval(arm, metric.name) for arm in own]) for p, own in arms.items()]
+        levels = [curve_of(p, [result.interval(arm, metric.name) for arm in own]) for p, own in arms.items()]
         panels = [(f"{metric.name}, {metric.meaning}", metric.unit, levels)]
         if plan.default.number not in result.failed:
-            changes = [draw.curve_of(p, [_or_zero(result, arm, metric) for arm in own]) for p, own in arms.items()]
+            changes = [curve_of(p, [_or_zero(result, arm, metric) for arm in own]) for p, own in arms.items()]
             panels.append(("paired difference from the default", "%", changes))
         svg = draw.curves_figure(panels, along, field_name(name), value_text(plan.default.values[name]))
         figures.append(
@@ -128,7 +129,7 @@ def _clouds(result: SweepResult, names: list[str], asked: Sequence[Cell]) -> Sec
         for policy in plan.policies:
             arms = [SweepArm(cell, policy) for cell in asked]
             own = [_or_zero(result, a, metric) if compared else result.interval(a, metric.name) for a in arms]
-            series.append(draw.curve_of(policy, own))
+            series.append(curve_of(policy, own))
         panels = [(field_name(name), [float(str(cell.values[name])) for cell in asked], series) for name in numbers]
         svg = draw.clouds_figure(panels, f"{metric.name}, " + ("over the default, %" if compared else metric.unit))
         figures.append(Figure(svg, f"{metric.name} of every cell by each swept field, while the others vary as well; "

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator
 
 from . import report_figures as draw
+from .drawing import curve_of
 from .metrics import metric_named
 from .present import interval_text, name_and_unit
 from .report_landscape import landscape
@@ -95,7 +96,7 @@ def _positions(result: SweepResult) -> Section:
         found = [
             (name, c.scenario.server.page_size, result.valid_play_by_position(SweepArm(c, policy))) for name, c in named
         ]
-        panels.append((policy, [draw.curve_of(name, shares[:size]) for name, size, shares in found]))
+        panels.append((policy, [curve_of(name, shares[:size]) for name, size, shares in found]))
     text = (
         f"Share of impressions that played 7 s or to the end, by position in the page{fixed}. A page's last position "
         "also holds what was shown beyond it, while the next page was late."
@@ -115,7 +116,7 @@ def _load(result: SweepResult) -> Section:
     panels = []
     for name in LOAD:
         metric, shown = metric_named(name), cells if joined else list(result.cells)
-        series = [draw.curve_of(p, [result.interval(SweepArm(c, p), name) for c in shown]) for p in policies]
+        series = [curve_of(p, [result.interval(SweepArm(c, p), name) for c in shown]) for p in policies]
         if any(math.isfinite(y) for curve in series for y in curve.mean):
             panels.append((metric, series))
     if joined:

@@ -10,6 +10,7 @@ quality under `sim/watching.py`, with the scenario's numbers. Beside it a booste
 from typing import NamedTuple
 
 import numpy as np
+from rich.console import Console
 from scipy.optimize import brentq
 from scipy.special import ndtr
 from scipy.stats import rankdata
@@ -101,7 +102,7 @@ class Model:
     def likelihood(self, rows: Rows, quality: Array, person: Array) -> Array:
         """(n, K) of each row's level. quality and person: (n or 1, K or 1)."""
         chance = self.chances(rows.length_s, quality + person, person)
-        return np.take_along_axis(chance, rows.level[None, :, None], axis=0)[0]
+        return np.asarray(np.take_along_axis(chance, rows.level[None, :, None], axis=0)[0])
 
     def learn_videos(self, rows: Rows, videos: int) -> Array:
         """Posterior means of the qualities of all videos, (V,), from one half's rows."""
@@ -201,3 +202,13 @@ def response(scenario: Scenario, taught: UserLog, held: UserLog, video_of: tuple
                  calibration_error(chance[:, k], happened), calibration_error(other, happened))
         )  # fmt: skip
     return told
+
+
+if __name__ == "__main__":
+    from .held_out import response_table, split
+    from .user_log import shipped_log
+
+    log = shipped_log()
+    mine = split(log, 0)
+    both = response(Scenario(), log.select(mine), log.select(~mine), (log.video[mine], log.video[~mine]))
+    Console(width=120).print(response_table(both))

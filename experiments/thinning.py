@@ -121,10 +121,13 @@ def _requests_of(records: Records) -> Array:
     return np.bincount(_row_of(records.sessions, ("user", "session"), landed), minlength=len(records.sessions))
 
 
-def thin(fortnight: Fortnight, rows_of_users: Array, seed: int, times: int = 1) -> tuple[UserLog, Array]:
+def thin(
+    fortnight: Fortnight, rows_of_users: Array, seed: int, times: int = 1, whole: bool = True
+) -> tuple[UserLog, Array]:
     """(the log, the rows of the fortnight in it): each simulated person stands for up to `times` people of the log, as
     long as impressions last, each with a number of rows drawn from `rows_of_users` and rows of their own drawn at
-    random. Raises ValueError if nobody has an impression."""
+    random. Who has too few is left out, or, if not whole, gives what they have: who watches long sees few, and would
+    be missed. Raises ValueError if nobody has an impression."""
     rng = np.random.Generator(np.random.Philox(key=[seed, 0x7468696E]))
     n = len(fortnight.person)
     if n == 0:
@@ -134,7 +137,10 @@ def thin(fortnight: Fortnight, rows_of_users: Array, seed: int, times: int = 1) 
     wanted = rng.choice(np.minimum(rows_of_users, LONGEST), size=(people, times))
     shuffled = np.lexsort([rng.random(n), fortnight.person])  # within each person
     stop = np.minimum(np.cumsum(wanted, axis=1), (start[1:] - start[:-1])[:, None])
-    stop = np.where(np.diff(stop, axis=1, prepend=0) == wanted, stop, 0)  # who cannot be served whole is left out
+    if whole:
+        stop = np.where(np.diff(stop, axis=1, prepend=0) == wanted, stop, 0)
+    else:
+        wanted = np.diff(stop, axis=1, prepend=0)
     user, rows = [], []
     for k in range(times):
         for i in np.flatnonzero(stop[:, k]):

@@ -160,7 +160,7 @@ def run_epoch(
                       total=-(-len(rows) // size)):  # fmt: skip
         loss = loss_of(training.network, train, batch)
         training.optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         training.optimiser.step()
         total, step = total + loss.item() * len(batch), step + 1
     with torch.inference_mode():
@@ -178,7 +178,8 @@ def one_of_each_page(samples: Samples, seed: int, epoch: int) -> Array:
     person, page = samples.of("person", "page")
     order = draw.permutation(samples.rows)
     _, first = np.unique((person[order] << 32) + page[order], return_index=True)
-    return order[np.sort(first)]
+    rows: Array = order[np.sort(first)]
+    return rows
 
 
 def batches(rows: Array, size: int) -> Iterator[Array]:
@@ -250,10 +251,11 @@ def tell(out: Path, look: dict[str, float]) -> None:
 def save(training: Training, settings: EdgeSettings, samples: Samples, out: Path) -> None:
     """A checkpoint after an epoch; the best has the lowest loss on held-out people."""
     look = training.looks[-1]
+    dense_mb = megabytes(training.network.get_submodule("dense"))
     about = {
         "kind": settings.kind, "ablation": settings.ablation, "version": __version__, "features": features_hash(),
         "scenario": samples.about["run"]["scenario"], "samples": samples.about, "settings": asdict(settings),
-        "score": -look["valid"], "looks": training.looks, "dense_mb": megabytes(training.network.dense),
+        "score": -look["valid"], "looks": training.looks, "dense_mb": dense_mb,
     }  # fmt: skip
     tensors = {MODEL: weights_of(training.network), TRAINING: moments_of(training.optimiser)}
     save_checkpoint(out, int(look["step"]), about, tensors)
@@ -290,8 +292,8 @@ def final_result(run: Path) -> dict[str, Any]:
     return {
         "checkpoint": str(best.path), "kind": best.about["kind"], "ablation": best.about["ablation"],
         "epochs": len(newest_checkpoint(run).about["looks"]), "best_epoch": len(best.about["looks"]),
-        "valid_loss": -best.about["score"], "dense_mb": megabytes(network.dense),
-        "embeddings_mb": megabytes(network.embeddings),
+        "valid_loss": -best.about["score"], "dense_mb": megabytes(network.get_submodule("dense")),
+        "embeddings_mb": megabytes(network.get_submodule("embeddings")),
     }  # fmt: skip
 
 

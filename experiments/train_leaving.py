@@ -26,7 +26,7 @@ Array = NDArray[Any]
 TOLD = (H.present, H.valid_play, H.completion, H.like, H.hate)
 FADES = (0.0, 0.8, 1.0)  # weight of the impression before against the one after: the last one, some, all in the history
 FACTS = 1 + len(TOLD) * len(FADES)
-RIDGE = 10.0  # Assumed: leavings that speak against any effect
+RIDGE = 3.0  # Assumed: leavings that speak against any effect
 KEEP = 0.99  # Assumed: of what was learned, a rollout: people fare otherwise under another policy
 KEEP_LEVEL = 0.9  # Assumed: likewise of the level, which rises while a policy learns
 

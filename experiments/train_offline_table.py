@@ -1,15 +1,17 @@
 """EdgeRec's offline table, theirs beside ours: `nextone offline-table`.
 
-Each method is trained with several seeds on the same samples and scores every request of test people. GAUC is over
-pages (the impressions between two requests for a page; NextOne's own group, one impression, has no AUC), each
-impression with the score it had when it was chosen. `gauc_full` is over all live candidates of a request, with the
-labels they would have had if shown then: no log holds them. Trainings already finished in the folder are not repeated.
+Each method is trained with several seeds on the same samples. As in the paper, a group is what one request ranks: all
+impressions of a page, scored by the page's first request. (Each with the score of its own swipe would punish who
+learns: a later score knows the labels it is compared with; it rises after a success, and so stands above it.)
+`gauc_full` is over all live candidates of one request a page, any of its swipes, with the labels they would have had
+if shown then: no log holds them. Trainings already finished in the folder are not repeated.
 """
 
 import functools
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,14 +26,13 @@ from .ranking_metrics import (
     Measured,
     auc_by_line,
     auc_of_all,
-    grouped,
     mean_over_seeds,
     ndcg_by_line,
     two_classes,
     weighted_mean,
 )
 from .samples import Array, Samples, read_samples
-from .train_edge import SEES, EdgeSettings, batches, finish_edge
+from .train_edge import SEES, EdgeSettings, batches, finish_edge, one_of_each_page
 
 
 class Method(NamedTuple):
@@ -60,7 +61,7 @@ METHODS = (
 )
 BASE = "DLCM"
 METRICS = ("gauc", "auc", "ndcg_1", "ndcg_5", "gauc_full")
-READ = (*SEES, "page", "shown", "engaged", "effective_view", "would_engage", "would_effective_view")
+READ = (*SEES, "page", "engaged", "effective_view", "would_engage", "would_effective_view")
 LABELS = {"engaged": "would_engage", "effective_view": "would_effective_view"}
 Progress = Callable[[str], None]
 
@@ -88,8 +89,8 @@ class Table(NamedTuple):
     rows: list[Row]
     label: str
     seeds: int
-    requests: int
     pages: int
+    impressions: int
     people: int
     dropped: float  # share of impressions on pages whose labels are all the same
     dropped_full: float  # share of candidates in such requests
@@ -110,28 +111,26 @@ def offline_table(
     read = functools.cache(read_samples)  # once, for all trainings
     for seed in range(seeds):
         for method in METHODS[1:]:
-            more = {} if epochs is None else {"epochs": epochs}
-            settings = EdgeSettings(
-                kind=method.kind, ablation=method.ablation, seed=seed, threads=threads, **more  # type: ignore[arg-type]
-            )
+            settings = EdgeSettings(kind=method.kind, ablation=method.ablation, seed=seed, threads=threads)
+            settings = settings if epochs is None else replace(settings, epochs=epochs)
             folder = out / method.folder / f"seed-{seed}"
             finish_edge(settings, data, folder, progress=progress, read=read)
             best = best_checkpoint(folder)
             said(f"{method.name}, seed {seed}: {-best.about['score']:.5f} after {best.step} steps")
     read.cache_clear()
-    test = read_samples(data, "test", READ)
+    asked = asked_about(read_samples(data, "test", READ))
     measured: dict[str, list[dict[str, Measured]]] = {}
     for method in METHODS:
         measured[method.name] = []
         for seed in range(seeds if method.kind else 1):
             scores = (
-                _scores(method.kind, out / method.folder / f"seed-{seed}", test)
+                _scores(method.kind, out / method.folder / f"seed-{seed}", asked.samples)
                 if method.kind
-                else test.columns["candidates"][..., 0].astype(np.float64)
+                else asked.samples.columns["candidates"][..., 0].astype(np.float64)
             )
-            measured[method.name].append(measure(scores, test, label))
+            measured[method.name].append(measure(scores, asked, label))
         said(f"{method.name} measured")
-    return _table(measured, test, label, seeds)
+    return _table(measured, asked, label, seeds)
 
 
 def _scores(kind: str, run: Path, test: Samples) -> Array:
@@ -144,38 +143,52 @@ def _scores(kind: str, run: Path, test: Samples) -> Array:
     return np.concatenate(parts)
 
 
-def measure(scores: Array, test: Samples, label: str) -> dict[str, Measured]:
+class Asked(NamedTuple):
+    """The requests of test people that are scored."""
+
+    samples: Samples
+    starts: Array  # (N,) bool: the first request of its page
+    drawn: Array  # (N,) bool: one request of its page, any
+
+
+def asked_about(test: Samples) -> Asked:
+    """The first request of each page, and one drawn by key."""
+    groups = (test.columns["person"] << 32) + test.columns["page"]
+    _, starts = np.unique(groups, return_index=True)  # rows are in the order of people and their lives
+    drawn = one_of_each_page(test, 0, 0)
+    rows = np.union1d(starts, drawn)
+    columns = {name: column[rows] for name, column in test.columns.items()}
+    return Asked(Samples(columns, test.about), np.isin(rows, starts), np.isin(rows, drawn))
+
+
+def measure(scores: Array, asked: Asked, label: str) -> dict[str, Measured]:
     """Every metric of scores (N, P)."""
-    rows = np.arange(test.rows)
-    people, person = np.unique(test.columns["person"], return_inverse=True)
-    shown = test.columns["shown"]
-    score, outcome = scores[rows, shown], test.columns[label][rows, shown].astype(np.float64)
-    _, lines, labels, whose = _pages(test, person, score, outcome)
+    people, person = np.unique(asked.samples.columns["person"], return_inverse=True)
+    lines, labels, whose = scores[asked.starts], _known(asked.samples, label, asked.starts), person[asked.starts]
+    there = ~np.isnan(labels)
+    found = {"auc": auc_of_all(lines[there], labels[there], np.repeat(whose, there.sum(1)), len(people))}
     mixed = two_classes(labels)
-    lines, labels, whose = lines[mixed], labels[mixed], whose[mixed]
-    weights = (~np.isnan(labels)).sum(1).astype(np.float64)
-    found = {"gauc": weighted_mean(auc_by_line(lines, labels), weights, whose, len(people))}
-    found["auc"] = auc_of_all(score, outcome, person, len(people))
+    weights, of_mixed = there.sum(1)[mixed].astype(np.float64), whose[mixed]
+    found["gauc"] = weighted_mean(auc_by_line(lines[mixed], labels[mixed]), weights, of_mixed, len(people))
     for most in (1, 5):
-        found[f"ndcg_{most}"] = weighted_mean(ndcg_by_line(lines, labels, most), weights, whose, len(people))
-    would = test.columns[LABELS[label]].astype(np.float64)
-    would[would < 0] = np.nan
+        ndcg = ndcg_by_line(lines[mixed], labels[mixed], most)
+        found[f"ndcg_{most}"] = weighted_mean(ndcg, weights, of_mixed, len(people))
+    would = _known(asked.samples, LABELS[label], asked.drawn)
     mixed = two_classes(would)
-    live = (~np.isnan(would)).sum(1).astype(np.float64)
-    found["gauc_full"] = weighted_mean(
-        auc_by_line(scores[mixed], would[mixed]), live[mixed], person[mixed], len(people)
-    )
+    live = (~np.isnan(would)).sum(1)[mixed].astype(np.float64)
+    full = auc_by_line(scores[asked.drawn][mixed], would[mixed])
+    found["gauc_full"] = weighted_mean(full, live, person[asked.drawn][mixed], len(people))
     return found
 
 
-def _pages(test: Samples, person: Array, score: Array, outcome: Array) -> tuple[Array, Array, Array, Array]:
-    """Impressions by page: names, scores (G, L), labels (G, L), people (G,)."""
-    groups = (person << 32) + test.columns["page"]
-    names, (lines, labels) = grouped(groups, score, outcome)
-    return names, lines, labels, names >> 32
+def _known(samples: Samples, label: str, rows: Array) -> Array:
+    """Labels (G, P) of some rows, NaN where nothing is known."""
+    labels = samples.columns[label][rows].astype(np.float64)
+    known: Array = np.where(labels < 0, np.nan, labels)
+    return known
 
 
-def _table(measured: dict[str, list[dict[str, Measured]]], test: Samples, label: str, seeds: int) -> Table:
+def _table(measured: dict[str, list[dict[str, Measured]]], asked: Asked, label: str, seeds: int) -> Table:
     base, base_seeds = mean_over_seeds([each["gauc"] for each in measured[BASE]])
     rows = []
     for method in METHODS:
@@ -191,15 +204,10 @@ def _table(measured: dict[str, list[dict[str, Measured]]], test: Samples, label:
         half = 1.96 * float(np.hypot(difference.sd, np.hypot(our_seeds, base_seeds)))
         against = (0.0, 0.0) if method.name == BASE else (difference.value / base.value, half / base.value)
         rows.append(Row(method, cells, against))
-    persons, person = np.unique(test.columns["person"], return_inverse=True)
-    at = np.arange(test.rows), test.columns["shown"]
-    outcome = test.columns[label][at].astype(np.float64)
-    pages, _, labels, _ = _pages(test, person, outcome, outcome)
-    size = (~np.isnan(labels)).sum(1)
-    would = np.where(test.columns[LABELS[label]] < 0, np.nan, test.columns[LABELS[label]])
-    live = (~np.isnan(would)).sum(1)
+    labels, would = _known(asked.samples, label, asked.starts), _known(asked.samples, LABELS[label], asked.drawn)
+    size, live = (~np.isnan(labels)).sum(1), (~np.isnan(would)).sum(1)
     return Table(
-        rows, label, seeds, test.rows, len(pages), len(persons),
+        rows, label, seeds, len(labels), int(size.sum()), len(np.unique(asked.samples.columns["person"])),
         float(size[~two_classes(labels)].sum() / size.sum()), float(live[~two_classes(would)].sum() / live.sum()),
     )  # fmt: skip
 
@@ -218,9 +226,9 @@ def table_lines(table: Table) -> tuple[list[str], list[list[str]], str]:
         told = [f"{row.cells[m].mean:.4f} ±{row.cells[m].half:.4f}" for m in METRICS]
         lines.append([row.method.name, *theirs, told[0], ours, *told[1:]])
     note = (
-        f"Label: {table.label}. {table.requests:,} requests on {table.pages:,} pages of {table.people:,} test people, "
-        f"{table.seeds} training seeds. ± is half a 95 % interval over people and seeds. Pages with one class have no "
-        f"AUC and are dropped, {100 * table.dropped:.1f} % of impressions; of gauc_full's candidates "
+        f"Label: {table.label}. {table.impressions:,} impressions on {table.pages:,} pages of {table.people:,} test "
+        f"people, {table.seeds} training seeds. ± is half a 95 % interval over people and seeds. Pages with one class "
+        f"have no AUC and are dropped, {100 * table.dropped:.1f} % of impressions; of gauc_full's candidates "
         f"{100 * table.dropped_full:.1f} %."
     )
     return heads, lines, note
@@ -250,5 +258,5 @@ def save_table(table: Table, out: Path) -> list[Path]:
     files = []
     for kind, text in texts.items():
         files.append(out / f"offline_table.{kind}")
-        write_whole(files[-1], lambda path, text=text: path.write_text(text, encoding="utf-8"))
+        write_whole(files[-1], functools.partial(Path.write_text, data=text, encoding="utf-8"))
     return files

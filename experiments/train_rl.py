@@ -56,7 +56,7 @@ MOST_ENVS = 65_536  # a rollout of them takes some 10 GB
 HELD_OUT = (1024, 8)  # people at a time, episodes of each
 
 PPO: dict[str, Any] = {
-    "n_steps": 16, "batch_size": 2048, "n_epochs": 4, "gamma": 0.995, "gae_lambda": 0.4, "ent_coef": 0.001,
+    "n_steps": 16, "batch_size": 2048, "n_epochs": 4, "gamma": 1.0, "gae_lambda": 0.3, "ent_coef": 0.005,
     "max_grad_norm": 0.5, "vf_coef": 0.5, "reward_scale": 0.05,
 }  # fmt: skip
 DQN: dict[str, Any] = {
@@ -65,7 +65,7 @@ DQN: dict[str, Any] = {
     "reward_scale": 0.1,
 }  # fmt: skip
 """What SB3 is told. Chosen on the default scenario's evaluation people; see docs/training.md."""
-LEARNING_RATE: dict[Algorithm, float] = {"maskable_ppo": 1e-3, "dqn": 5e-4}
+LEARNING_RATE: dict[Algorithm, float] = {"maskable_ppo": 2e-3, "dqn": 5e-4}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ class TrainSettings:
 
     scenario: Scenario = field(default_factory=Scenario)
     algo: Algorithm = "maskable_ppo"
-    steps: int = 5_000_000
+    steps: int = 3_000_000
     envs: int = 512
     reward: RewardWeights = PRESETS["default"]
     refresh: bool = False

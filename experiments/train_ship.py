@@ -35,7 +35,7 @@ def make_shipped(folder: Path) -> list[str]:
         lines.append(f"{result_text(final_result(run))}, {_minutes(began)}")
     total = sum(_mb(shipped(kind)) for kind in SHIPPED)
     assert total <= MOST_MB, total
-    return [*lines, f"together {total:.2f} MB in {shipped('').parent}"]
+    return [*lines, f"together {total:.2f} MB in {shipped('')}"]
 
 
 def ship(kind: str, run: Path, target: Path) -> None:

@@ -35,8 +35,9 @@ class WhatIf:
     show: tuple[tuple[str, str], ...]  # (level | change | gain, metric), a column and a panel each
     world: str = ""  # settings of all arms
     log_axis: bool = False
-    users: int = 500
-    minutes: float = 40.0
+    servers: bool = False  # with queues at the servers (SimPy), slower; else servers are ample
+    users: int = 400
+    minutes: float = 30.0
     replications: int = 10
 
 
@@ -47,7 +48,7 @@ class SweepIf:
     grid: tuple[str, ...]
     policies: tuple[str, ...]
     world: str = ""
-    users: int = 500
+    users: int = 300
     minutes: float = 20.0
     replications: int = 10
 

@@ -68,6 +68,7 @@ def ask(asked: WhatIf, question: str, *, seed: int = 0, workers: int = 1, progre
         seed=seed,
         replications=asked.replications,
         minutes=asked.minutes,
+        engine="event" if asked.servers else "batch",
         workers=workers,
         progress=progress,
     )
@@ -133,7 +134,7 @@ def ran(answer: Answer) -> str:
     asked, result = answer.asked, answer.result
     return (
         f"{asked.users:,} people, {result.window()}, {result.replications} replications with shared luck, "
-        f"seed {result.seed}, {result.engine} engine, 95 % intervals"
+        f"seed {result.seed}, {'servers with queues' if asked.servers else 'ample servers'}, 95 % intervals"
     )
 
 

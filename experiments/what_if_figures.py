@@ -4,12 +4,11 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from .arms import Progress
-from .drawing import GREY, INK, Curve, curves, drawn, save_png, zero_line
+from .drawing import GREY, INK, bare, curve_of, curves, drawn, is_number, save_png, zero_line
 from .metrics import METRICS
 from .report_landscape import labels, map_of
+from .statistics import Interval, PairedDifference
 from .sweep_present import sweep_table
 from .what_if import SweepIf
 from .what_if_answer import Answer, ask_sweep, legend, ran
@@ -17,16 +16,14 @@ from .what_if_answer import Answer, ask_sweep, legend, ran
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-UNDEFINED = (np.nan, np.nan, np.nan)
-
 
 def what_if_figure(answer: Answer, path: Path) -> None:
     """Draw it to `path`, PNG."""
     asked = answer.asked
     columns = 2 if len(asked.show) > 1 else 1
     rows = -(-len(asked.show) // columns)
-    with drawn(5.6 * columns, 3.0 * rows + 1.5) as figure:
-        top, body, foot = figure.subfigures(3, 1, height_ratios=[0.95, 3.0 * rows, 0.4])
+    with drawn(5.6 * columns, 3.0 * rows + 1.3) as figure:
+        top, body, foot = figure.subfigures(3, 1, squeeze=False, height_ratios=[0.78, 3.0 * rows, 0.36])[:, 0]
         top.text(0.012, 0.96, fill(answer.question, 92), fontsize=13, weight="bold", va="top", color=INK)
         foot.text(0.012, 0.4, fill(ran(answer) + (f".  {legend(answer)}" if legend(answer) else ""), 150),
                   fontsize=8, va="center", color=GREY)  # fmt: skip
@@ -54,12 +51,9 @@ def answer_sweep(
 
 def _panel(axis: "Axes", answer: Answer, kind: str, metric: str) -> None:
     asked = answer.asked
-    numeric = all(map(_is_number, asked.values))
+    numeric = all(map(is_number, asked.values))
     x = [float(v) for v in asked.values] if numeric else list(range(len(asked.values)))
-    series = [
-        Curve(name, *np.transpose([_point(answer, kind, value, name, metric) for value in asked.values]).tolist())
-        for name in asked.series
-    ]
+    series = [curve_of(name, [_found(answer, kind, v, name, metric) for v in asked.values]) for name in asked.series]
     curves(axis, x, series, joined=numeric, apart=0.0 if numeric else 0.5)
     if kind != "level":
         zero_line(axis)
@@ -69,7 +63,7 @@ def _panel(axis: "Axes", answer: Answer, kind: str, metric: str) -> None:
     axis.set_xticks(x, list(asked.values))
     if asked.usual in asked.values:
         axis.axvline(x[list(asked.values).index(asked.usual)], color=GREY, linewidth=0.9, linestyle=":", zorder=0)
-    axis.grid(visible=False, axis="x")
+    bare(axis)
     axis.set_xlabel(asked.axis)
     _name(axis, kind, metric)
 
@@ -81,20 +75,10 @@ def _name(axis: "Axes", kind: str, metric: str) -> None:
     axis.set_ylabel(f"{metric}, {found.unit}" if kind == "level" else f"{kind} in {metric}, %")
 
 
-def _point(answer: Answer, kind: str, value: str, series: str, metric: str) -> tuple[float, float, float]:
+def _found(answer: Answer, kind: str, value: str, series: str, metric: str) -> Interval | PairedDifference | None:
     if kind == "level":
-        level = answer.level(value, series, metric)
-        return UNDEFINED if level is None else (level.mean, level.low, level.high)
-    difference = (answer.change if kind == "change" else answer.gain)(value, series, metric)
-    if difference is None:  # the one that others are measured from
-        return (0.0, 0.0, 0.0) if series == next(iter(answer.asked.series)) else UNDEFINED
-    if difference.diff_pct is None or difference.diff_pct_low is None or difference.diff_pct_high is None:
-        return UNDEFINED
-    return difference.diff_pct, difference.diff_pct_low, difference.diff_pct_high
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return np.isfinite(float(text))
-    except ValueError:
-        return False
+        return answer.level(value, series, metric)
+    if kind == "gain":
+        return answer.gain(value, series, metric)
+    itself = value == answer.asked.usual and series == next(iter(answer.asked.series))
+    return Interval(0.0, 0.0, 0.0, 0) if itself else answer.change(value, series, metric)

@@ -28,9 +28,10 @@ def collect(
 ) -> None:
     """Let people live under a logging policy and write training samples, one row per rerank request."""
     world = cli._scenario(scenario, settings, None)
+    from nextone.experiments.arms import check_run
     from nextone.experiments.collect import CollectSettings
     from nextone.experiments.collect import collect as run
-    from nextone.experiments.compare import check_run, resolve_policy
+    from nextone.experiments.names import resolve_policy
 
     minutes = 60.0 if minutes is None and days is None else minutes
     check_run(minutes=minutes, days=days, seed=seed)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,7 +24,7 @@ def what_if(
         print("\n".join(f"{each:20}{load(each)[1]}" for each in NAMES))
         return
     asked, question = load(name)
-    changed = {"users": users, "minutes": minutes, "replications": replications}
+    changed: dict[str, Any] = {"users": users, "minutes": minutes, "replications": replications}
     asked = replace(asked, **{key: value for key, value in changed.items() if value is not None})
     file = out or Path("results", "what-if", f"{name}.png")
     prepare_file(file)

@@ -85,7 +85,7 @@ class ContextAwareDense(nn.Module):
 
         before (N, P or 1, P): 1 where a candidate (last axis) is placed before the target; places (N, P) float: the
         place of each candidate, for a target that is not placed the one it would take."""
-        tokens = self.tokens(candidates, of_candidates)
+        tokens = tokens_of(candidates, of_candidates)
         return self.towers_of(
             tokens,
             self.from_watched(candidates, tokens, history, of_history),
@@ -93,17 +93,14 @@ class ContextAwareDense(nn.Module):
             context,
         )
 
-    def tokens(self, candidates: Tensor, of_candidates: Tensor) -> Tensor:
-        """What is said of each candidate, (N, P, EMBEDDED + len(NUMBERS))."""
-        return torch.cat([of_candidates, scaled(candidates, NUMBERS)], -1)
-
     def from_watched(self, candidates: Tensor, tokens: Tensor, history: Tensor, of_history: Tensor) -> Tensor:
         """Attention (a), (N, P, WIDTH): it does not depend on what is placed."""
         rates, times = scaled(history, columns_of(RATES, H)), history[..., [H.duration, H.since]]
         watched = torch.cat([of_history, rates, what_was_done(history), times], -1)
-        return self.watched(
+        said: Tensor = self.watched(
             tokens, watched, crossed_with_history(candidates, history), history[:, None, :, H.present]
         )
+        return said
 
     def towers_of(self, tokens: Tensor, watched: Tensor, placed: Tensor, context: Tensor) -> Tensor:
         """MMoE and towers, (N, P, 3)."""
@@ -113,6 +110,11 @@ class ContextAwareDense(nn.Module):
         experts = torch.stack([expert(shared) for expert in self.experts], -2)  # (N, P, EXPERTS, WIDTH)
         mixed = [(torch.softmax(gate(shared), -1)[..., None] * experts).sum(-2) for gate in self.gates]
         return torch.cat([tower(part) for tower, part in zip(self.towers, mixed, strict=True)], -1)
+
+
+def tokens_of(candidates: Tensor, of_candidates: Tensor) -> Tensor:
+    """What is said of each candidate, (N, P, EMBEDDED + len(NUMBERS))."""
+    return torch.cat([of_candidates, scaled(candidates, NUMBERS)], -1)
 
 
 def crossed_with_history(candidates: Tensor, history: Tensor) -> Tensor:
@@ -186,7 +188,7 @@ def search_lists(
     """The best list of each person, and the rewards (N, P) of each candidate as its first entry."""
     n, slots = mask.shape
     dense, k = network.dense, search.beams
-    tokens = dense.tokens(candidates, network.embeddings(candidates, C))
+    tokens = tokens_of(candidates, network.embeddings(candidates, C))
     watched = dense.from_watched(candidates, tokens, history, network.embeddings(history, H))
     nothing = torch.zeros(n, slots)
     logits = dense.towers_of(tokens, watched, torch.zeros_like(watched), context)

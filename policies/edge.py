@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from numba import get_num_threads
 from torch import Tensor, nn
 
 from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY, C, H, Observation
@@ -19,7 +20,15 @@ from nextone.sim.config import Scenario
 from .base import Scores
 from .checkpoint import MODEL, Checkpoint, CheckpointError, best_checkpoint, load_into
 from .cloud_ranks import CloudRank, DlcmDense, DnnRankDense
-from .context_aware import WIDTH, ContextAware, ContextAwareDense, Search, crossed_with_candidates, search_lists
+from .context_aware import (
+    WIDTH,
+    ContextAware,
+    ContextAwareDense,
+    Search,
+    crossed_with_candidates,
+    search_lists,
+    tokens_of,
+)
 from .edgerec import ABLATIONS, EdgeRec
 from .edgerec_phone import EdgeRecPhone
 from .engines import ENGINES, needs, on_engine
@@ -86,7 +95,7 @@ class ListPolicy(EdgePolicy):
         candidates, history, context, _ = blank(slots, rows)
         dense, network = self.network.dense, self.network
         assert isinstance(dense, ContextAwareDense)
-        tokens = dense.tokens(candidates, network.embeddings(candidates, C))
+        tokens = tokens_of(candidates, network.embeddings(candidates, C))
         crossed = crossed_with_candidates(candidates, torch.zeros(1, slots))
         watched = torch.zeros(1, slots, WIDTH)
         return {
@@ -173,6 +182,7 @@ def load_edge(
 
     how: "onnx" or "mnn", the engine that runs it; "k=3", the beams of the context-aware search.
     Raises CheckpointError: nothing there, damaged, of another kind, or not trained on these features; EngineMissing."""
+    torch.set_num_threads(get_num_threads())  # as many as this process may use: comparisons run several
     checkpoint = best_checkpoint(path)
     search = Search(beams=int(how[2:])) if how.startswith("k=") else None
     policy = policy_of(load_network(kind, checkpoint), f"{kind}:{path}", kept_behaviours(checkpoint), search)

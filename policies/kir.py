@@ -40,7 +40,8 @@ class Block(nn.Module):
         query, key, value = split.transpose(1, 2).chunk(3, 1)  # (N, heads, T, WIDTH / heads)
         attended = scaled_dot_product_attention(query[:, :, first:], key, value, attn_mask=sees[:, :, first:])
         tokens = tokens[:, first:] + self.mixed(attended.transpose(1, 2).flatten(2))
-        return tokens + self.mlp(self.mlp_norm(tokens))
+        after: Tensor = tokens + self.mlp(self.mlp_norm(tokens))
+        return after
 
 
 class Transformer(nn.Module):
@@ -91,7 +92,7 @@ class KirDense(nn.Module):
         )
         fields = torch.cat([of_candidates, scaled(candidates, NUMBERS), context[:, None].expand(-1, slots, -1)], -1)
         pairs = 0.5 * (self.factors(fields) ** 2 - (fields**2) @ (self.factors.weight.T**2))  # (N, P, FACTORS)
-        logits = self.score(torch.cat([fields, pairs, ids, rates], -1)) + self.first_order(fields)
+        logits: Tensor = self.score(torch.cat([fields, pairs, ids, rates], -1)) + self.first_order(fields)
         return (logits + pairs.sum(-1, keepdim=True))[..., 0]
 
 

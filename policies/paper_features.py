@@ -71,6 +71,8 @@ MAPPED = (
 OURS = (
     (HISTORY, ("valid_play", "long_view", "completion", "forward"), "thresholds of KuaiRand, and forwarding"),
     (CANDIDATES, ("page_age", "age", "impressions_since"), "how old the page is"),
+    (CANDIDATES, (*(f"diff_{name}" for name in _RATES), "diff_time", "diff_position", "same_tag"),
+     "crossing features of CIKM 2022, with the newest watched video of the candidate's tag"),
     (CONTEXT, ("session_impressions", "session_minutes", "left", "live"), "where in session and page a decision falls"),
 )
 """What this world has besides, and the papers' tables do not list."""

@@ -67,7 +67,7 @@ def held_us(screen, video):
 
 @kernel
 def preload_size(p, video, bitrate_bps):
-    """Bytes to preload of a video, or of a slot's."""
+    """Bytes to preload of a video."""
     return bytes_for(min(p.preload_us, video.duration_us), bitrate_bps)
 
 
@@ -86,7 +86,7 @@ def plan_preload(p, user, pool, waiting, videos):
     for k in range(len(pool)):
         row = pool[k]
         if row.buffered > 0 and row.rank != DEAD and place(user, row) < first_place and (
-            row.buffered < preload_size(p, row, p.bitrates_bps[row.bitrate])
+            row.buffered < preload_size(p, videos[row.video], p.bitrates_bps[row.bitrate])
         ):
             first, first_place = k, place(user, row)
     ahead = 0
@@ -181,7 +181,7 @@ def still_to_fetch(p, user, screen, pool, waiting, videos):
         early = waiting[user.fetching - FROM_WAITING]
         return preload_size(p, videos[early.video], p.bitrates_bps[early.bitrate]) - early.buffered
     row = pool[user.fetching]
-    return preload_size(p, row, p.bitrates_bps[row.bitrate]) - row.buffered
+    return preload_size(p, videos[row.video], p.bitrates_bps[row.bitrate]) - row.buffered
 
 
 @kernel

@@ -123,7 +123,7 @@ def join(p, key, user, pool, early, rank, videos, known):
     slot.arrived_us = user.response_us
     slot.arrived_at = np.uint16(user.impression & 0xFFFF)
     slot.request = np.uint16(user.request & 0xFFFF)
-    slot.video, slot.duration_us = early.video, videos[early.video].duration_us
+    slot.video = early.video
     slot.meeting = early.meeting
     slot.buffered = early.buffered
     early.buffered = 0

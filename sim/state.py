@@ -174,7 +174,6 @@ IMPRESSION = np.dtype(
 SLOT = np.dtype(
     [
         ("arrived_us", "i8"),
-        ("duration_us", "i8"),  # of the video: looked up here more often than in the catalogue
         ("video", "i4"),
         ("buffered", "i4"),  # bytes
         ("arrived_at", "u2"),  # impression number on arrival, modulo 2**16

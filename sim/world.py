@@ -104,6 +104,7 @@ def build_world(
     parts: int = 1,
     queue_waits: Array | None = None,
     traced: int = -1,
+    drawn: bool = True,
 ) -> World:
     """The world before anybody opens the app.
 
@@ -112,6 +113,7 @@ def build_world(
     log_rows: rows of each part of the three logs between two collections (0: no logs). parts: one per thread.
     queue_waits: waits in the server's queue by rising probability, us; None if the driver answers requests itself.
     traced: the person whose every moment is noted (-1: nobody).
+    drawn: whether people are drawn; otherwise their rows are blank, for who fills them one by one.
     """
     n, server = scenario.population.users, scenario.server
     videos = make_catalogue(scenario)
@@ -157,8 +159,9 @@ def build_world(
         traced=np.array([traced, 0], dtype=np.int64),
     )
     world.users["user"] = np.arange(n)
-    draw_people(
-        params, world.key, world.users, world.screen, world.pool, world.taste,
-        world.propensities, world.activity, window_us, days,
-    )  # fmt: skip
+    if drawn:
+        draw_people(
+            params, world.key, world.users, world.screen, world.pool, world.taste,
+            world.propensities, world.activity, window_us, days,
+        )  # fmt: skip
     return world

@@ -1,5 +1,7 @@
 """The edge networks: what they may depend on, sizes, steps against the full pass, how checkpoints are checked."""
 
+import tomllib
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +9,9 @@ import torch
 from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY, TAG_SCALE, C, H, Observation
 from nextone.policies.behaviours import behaviour_sequence, engaged, exposed, megabytes, what_it_was, what_was_done
 from nextone.policies.checkpoint import MODEL, CheckpointError, best_checkpoint, save_checkpoint
-from nextone.policies.edge import EdgePolicy, ListPolicy, load_edge, load_network, make_network
+from nextone.policies.edge import EdgePolicy, ListPolicy, load_edge, load_network, make_network, shipped
 from nextone.policies.edgerec import ABLATIONS, HIDDEN, LAYERS
-from nextone.policies.names import KINDS, UnknownPolicy, make_policy
+from nextone.policies.names import KINDS, SHIPPED, UnknownPolicy, make_policy
 from nextone.policies.trained import features_hash
 from nextone.sim.config import FEEDBACK, Scenario
 from nextone.sim.scenario import scenario_toml
@@ -215,3 +217,25 @@ def test_names():
         make_policy("edgrec")
     with pytest.raises(UnknownPolicy):
         make_policy("dnn")  # the cloud's: not shipped
+
+
+@pytest.mark.parametrize("kind", SHIPPED)
+def test_what_is_shipped_fits_this_version_and_says_how_it_was_made(kind):
+    checkpoint = best_checkpoint(shipped(kind))  # every byte is checked
+    network = load_network(kind, checkpoint)
+    assert torch.isfinite(score(network, observation())).all()
+    about = checkpoint.about
+    assert about["samples"]["run"]["policy"] == "cloud_only" and about["settings"]["seed"] == 0
+    assert about["looks"][-1]["valid"] == min(look["valid"] for look in about["looks"])
+    assert make_policy(kind).start(2) is not None or kind != "edgerec"
+
+
+def test_what_is_shipped_is_small_and_goes_into_the_wheel():
+    folder = shipped("edgerec").parent
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) < 10e6
+    patterns = tomllib.loads((folder.parent.parent / "pyproject.toml").read_text())
+    patterns = patterns["tool"]["setuptools"]["package-data"]["nextone.policies"]
+    assert {file.relative_to(folder.parent) for file in files} == {
+        found.relative_to(folder.parent) for pattern in patterns for found in folder.parent.glob(pattern)
+    }

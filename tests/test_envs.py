@@ -168,6 +168,21 @@ def test_native_is_gymnasiums_own_asynchronous_vector(mode):
     check_equal(mode, "async", 2000)
 
 
+FORKED = """
+import gymnasium, nextone
+env = gymnasium.make_vec("nextone/NextOne-v0", num_envs=2, vectorization_mode="async")
+observations, _ = env.reset(seed=0)
+print(env.step(observations["mask"].argmax(1))[1].shape)
+env.close()
+"""
+
+
+def test_processes_forked_from_one_with_an_environment_have_theirs():
+    """OpenMP would not survive that; Gymnasium makes a first environment before it forks."""
+    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, check=False, timeout=300)
+    assert (done.stdout, done.stderr, done.returncode) == ("(2,)\n", "", 0)
+
+
 def test_same_step_keeps_the_final_observation():
     stays = scenario(sessions__leave_per_min=0.0)
     env = vector(5, autoreset_mode="SameStep", max_steps=3, scenario=stays)
@@ -532,7 +547,8 @@ ACTIONS = (None, "3", "a", 1.0, np.float32(2), np.nan, np.inf, True, np.bool_(Tr
 
 
 def test_actions_that_are_none():
-    env, before = single().unwrapped, single().unwrapped
+    stays = scenario(sessions__leave_per_min=0.0)
+    env, before = single(scenario=stays).unwrapped, single(scenario=stays).unwrapped
     for made in (env, before):
         made.reset(seed=3)
     for action in ACTIONS:

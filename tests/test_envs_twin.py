@@ -143,10 +143,10 @@ def test_environment_and_event_world_live_the_same_lives(policy, odd):
         assert (records.requests["refresh"] != 0).any() == (policy is page_asker)
 
 
-def test_batches_of_one_and_two_live_the_same_lives():
+def test_batches_of_one_two_and_many_live_the_same_lives():
     world_of = quick(sessions__leave_per_min=0.5)
-    for each in (1, 2):
-        check_twins("tag_momentum", world_of, 3, each, n=6)
+    for each, n in ((1, 6), (2, 6), (64, 64)):
+        check_twins("tag_momentum", world_of, 3, each, n)
 
 
 def test_the_real_catalogue_too():

@@ -109,7 +109,6 @@ def random_world(seed, **sizes):
     world.videos["duration_us"] = rng.integers(1, 2 * 3600 * SECOND, videos)
     world.videos["popularity"] = np.abs(world.videos["popularity"] // 2)
     world.videos["tag"], world.videos["tag2"] = rng.integers(0, 100, (2, videos))
-    pool["duration_us"] = world.videos["duration_us"][pool["video"]]
     return world
 
 
@@ -157,7 +156,6 @@ def test_every_column_of_a_candidate_by_hand():
     slot["video"], slot["rank"], slot["request"], slot["arrived_at"] = 3, 4, 5, 9
     slot["arrived_us"], slot["pxtr"] = 41 * SECOND, [2000, -3500, 0, 30000, -30000, 1, -1]
     slot["bitrate"], slot["buffered"] = 1, 162_500  # 1.3 Mbit/s: 1 s of content, of 3 s to preload
-    slot["duration_us"] = 59 * SECOND
     world.videos[3]["duration_us"], world.videos[3]["popularity"] = 59 * SECOND, 99
     world.videos[3]["tag"], world.videos[3]["tag2"] = 42, 7
     row = seen(world).candidates[2, 1]
@@ -319,7 +317,7 @@ KNOWN = {
               "tier", "link", "request", "request_state", "software_decoder", "outage_start_us", "outage_end_us",
               "model", "model_since", "encoded_us"},
     "screen": {"video"},
-    "pool": {"arrived_us", "duration_us", "video", "buffered", "arrived_at", "request", "pxtr", "rank", "bitrate"},
+    "pool": {"arrived_us", "video", "buffered", "arrived_at", "request", "pxtr", "rank", "bitrate"},
     "history": set(state.PAST.names),
     "videos": {"duration_us", "popularity", "tag", "tag2"},
 }  # fmt: skip

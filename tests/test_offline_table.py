@@ -13,26 +13,19 @@ from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY
 from nextone.experiments.ranking_metrics import (
     auc_by_line,
     auc_of_all,
-    grouped,
     mean_over_seeds,
     ndcg_by_line,
     two_classes,
     weighted_mean,
 )
 from nextone.experiments.samples import Samples, columns_markdown, write_samples
-from nextone.experiments.train_offline_table import METHODS, measure
+from nextone.experiments.train_offline_table import METHODS, asked_about, measure
 from nextone.policies.paper_features import MAPPED, OURS, mapping_markdown
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import scenario_toml
 
 NAN = np.nan
 DOCS = Path(__file__).parent.parent / "docs" / "edge-models.md"
-
-
-def test_groups_stand_side_by_side():
-    names, (scores,) = grouped(np.array([7, 3, 7, 7]), np.array([1.0, 2.0, 3.0, 4.0]))
-    assert names.tolist() == [3, 7]
-    assert np.array_equal(scores, [[2, NAN, NAN], [1, 3, 4]], equal_nan=True)
 
 
 def test_auc_and_ndcg_by_hand():
@@ -74,7 +67,7 @@ def test_standard_errors_are_those_of_repeated_draws(metric):
         if metric == "auc":
             found = auc_of_all(scores, labels, people, 60)
         else:
-            _, (lines, told) = grouped(np.arange(len(people)) // 6, scores, labels)
+            lines, told = scores.reshape(-1, 6), labels.reshape(-1, 6)
             mixed = two_classes(told)
             found = weighted_mean(auc_by_line(lines[mixed], told[mixed]), np.full(mixed.sum(), 6.0),
                                   (np.arange(len(lines)) // 2)[mixed], 60)  # fmt: skip
@@ -95,16 +88,25 @@ def columns(rows=240, seed=0):
     return made_up(rows, seed)
 
 
+def test_a_page_is_scored_by_its_first_request():
+    asked = asked_about(Samples(columns(), {}))
+    page = asked.samples.columns["page"]
+    assert page[asked.starts].tolist() == page[asked.drawn].tolist() == list(range(80))
+    told = columns()
+    first = np.arange(0, 240, 3)
+    assert np.array_equal(asked.samples.columns["candidates"][asked.starts], told["candidates"][first])
+    assert not np.array_equal(asked.starts, asked.drawn)
+
+
 def test_scores_that_are_the_labels_are_perfect_and_noise_is_a_half():
-    told = columns(900)
-    samples = Samples(told, {})
-    perfect = np.where(told["would_engage"] >= 0, told["would_engage"], 0) + 0.0
-    draw = np.random.Generator(np.random.Philox(8))
-    full = measure(perfect, samples, "engaged")["gauc_full"]
+    asked = asked_about(Samples(columns(1800), {}))
+    told = asked.samples.columns
+    full = measure(np.maximum(told["would_engage"], 0) + 0.0, asked, "engaged")["gauc_full"]
     assert full.value == 1 and full.sd == 0
-    found = measure(told["engaged"] + 0.0, samples, "engaged")
+    found = measure(told["engaged"] + 0.0, asked, "engaged")
     assert all(found[name].value == 1 for name in ("gauc", "auc", "ndcg_1", "ndcg_5"))
-    noise = measure(draw.random(perfect.shape), samples, "engaged")
+    draw = np.random.Generator(np.random.Philox(8))
+    noise = measure(draw.random(told["engaged"].shape), asked, "engaged")
     for name in ("gauc", "auc", "gauc_full"):
         assert abs(noise[name].value - 0.5) < 4 * noise[name].sd
 

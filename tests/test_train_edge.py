@@ -162,7 +162,7 @@ def test_it_learns_resumes_to_the_same_bits_and_plays(kind, ablation, data, tmp_
 
 def test_killed_at_any_moment_it_goes_on_to_the_same_weights(data, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    options = ["--threads", "1", "--epochs", "40", "--batch", "20"]
+    options = ["--threads", "1", "--epochs", "15", "--batch", "20"]
     command = [sys.executable, "-m", "nextone.cli", "train", "dlcm", "--data", str(data)]
     assert main([*command[3:], "--out", str(whole), *options, "--json"]) == 0
     process = subprocess.Popen([*command, "--out", str(killed), *options], stderr=subprocess.DEVNULL)
