@@ -19,7 +19,7 @@ from nextone.sim.scenario import with_settings
 
 from .arms import Arm, parse_arm
 from .compare import Comparison, compare
-from .drawing import Curve, curves, drawn, heading, save_png
+from .drawing import Curve, curves, drawn, save_png
 from .names import resolve_policy
 from .statistics import PairedDifference, paired
 
@@ -112,8 +112,9 @@ def positions_figure(result: Comparison, path: Path) -> None:
         axis.set_xlabel("position in the page")
         axis.set_ylabel("valid play, share")
         axis.legend(frameon=False, ncols=2)
-        heading(figure, "Valid play by position in the page",
-                f"{result.window()}, {result.replications} replications; bars are 95 % intervals")  # fmt: skip
+        axis.set_title(
+            f"Valid play by position in the page\n{result.window()}, n = {result.replications}; 95 % intervals", loc="left"
+        )
         save_png(figure, path)
 
 

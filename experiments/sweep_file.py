@@ -29,7 +29,7 @@ def read_question(path: Path) -> SweepFile:
     table = read_toml(path)
     try:
         _check(table)
-        texts = {name: tuple(_texts(table, name)) for name in ("grid", "sobol")}
+        texts: dict[str, Any] = {name: tuple(_texts(table, name)) for name in ("grid", "sobol")}
         plain = ("question", "metric", "max_replications", "seed", "minutes", "days", "engine", "servers", "samples")
         rest: dict[str, Any] = {name: table[name] for name in plain if name in table}
         if "half_width" in table:
