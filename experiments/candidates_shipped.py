@@ -1,6 +1,10 @@
 """How many candidates should a page of six ship to a phone that ranks?
 
-About two minutes on 2 cores.
+A minute on 2 cores.
+
+Found: for likes the more the better, +1.9 % ±1.0 with the page alone (6), +28.7 % ±4.9 with 20, +44 % ±8 with 60; for
+watch time nothing that can be seen, and 60 are rather worse (−.47 % ±.48). The price is the servers': the 95th
+percentile of waits for a worker goes from 170 to 247 to 577 ms, and 10 MB more a person are wasted from 20 on.
 """
 
 from .what_if import WhatIf, along, main

@@ -29,6 +29,7 @@ PEOPLE, ROWS, DAYS = 150, 40, 2.0
 WORLD = ("catalogue.videos=10000",)  # nearly all of them in the pool, so that two days give rows enough
 PRIOR_SD, SLOPE_SD = 0.15, 0.06  # of a planted parameter, on the scale on which it is fitted; slopes stay above 0
 NAMES = tuple(p.name for p in PLAY)
+FIRST_SEED = 8  # the rounds before were looked at when the widening of the intervals was chosen (calibrate.INFLATED)
 
 
 class Verdict(NamedTuple):
@@ -81,19 +82,20 @@ def text(of: Verdict) -> str:
 
 
 def run(rounds: int, path: Path | None = None) -> Verdict:
-    """So many rounds, seeds 0, 1, ...; those in `path` (a line of JSON each) are not repeated."""
+    """So many rounds, seeds from FIRST_SEED; those in `path` (a line of JSON each) are not repeated."""
     known: dict[int, Array] = {}
     if path is not None and path.exists():
         for line in path.read_text(encoding="utf-8").splitlines():
             told = json.loads(line)
             known[told["seed"]] = np.array(told["ranks"])
-    for seed in range(rounds):
+    seeds = range(FIRST_SEED, FIRST_SEED + rounds)
+    for seed in seeds:
         if seed not in known:
             known[seed] = one_round(seed)
             if path is not None:
                 with path.open("a", encoding="utf-8") as file:
                     file.write(json.dumps({"seed": seed, "ranks": known[seed].round(4).tolist()}) + "\n")
-    return verdict([known[seed] for seed in range(rounds)])
+    return verdict([known[seed] for seed in seeds])
 
 
 if __name__ == "__main__":

@@ -220,18 +220,26 @@ def learning_figure(runs: Sequence[Sequence[dict[str, Any]]], levels: Mapping[st
         for looks, colour in zip(runs, sns.color_palette("colorblind", len(runs)), strict=True):
             steps, reward = [look["step"] / 1e6 for look in looks], [look["reward"] for look in looks]
             axis.plot(steps, reward, color=colour, marker="o", markersize=3, linewidth=1.5)
-        for interval in levels.values():
-            axis.axhspan(interval.low, interval.high, color="0.5", alpha=0.15, linewidth=0)
-            axis.axhline(interval.mean, color="0.4", linewidth=0.8, linestyle="--")
+        ranked = sorted(levels.items(), key=lambda item: item[1].mean)
+        last = max(look["step"] for looks in runs for look in looks) / 1e6
+        for k, (_, interval) in enumerate(ranked):  # intervals beside each other, right of the curves
+            axis.axhline(interval.mean, color="0.6", linewidth=0.8, linestyle="--", zorder=0)
+            ends = [[interval.mean - interval.low], [interval.high - interval.mean]]
+            axis.errorbar([last * (1.05 + 0.025 * k)], [interval.mean], ends, color="0.45", fmt="o", markersize=3)
         low, high = axis.get_ylim()
-        at = -np.inf
-        for name, interval in sorted(levels.items(), key=lambda item: item[1].mean):
-            at = max(interval.mean, at + 0.045 * (high - low))  # names do not cover each other
+        gap, places = 0.045 * (high - low), [interval.mean for _, interval in ranked]
+        for _ in range(50):  # names do not cover each other
+            for k in range(1, len(places)):
+                apart = places[k] - places[k - 1]
+                if apart < gap:
+                    places[k - 1], places[k] = places[k - 1] - (gap - apart) / 2, places[k] + (gap - apart) / 2
+        for (name, interval), at in zip(ranked, places, strict=True):
             axis.annotate(
                 f"{name} {interval.mean:.1f}", (1.0, at), xycoords=("axes fraction", "data"), xytext=(6, 0),
                 textcoords="offset points", va="center", fontsize=8, color="0.3",
             )  # fmt: skip
-        axis.set_title(f"{len(runs)} training run{'s' * (len(runs) > 1)} and the rules", loc="left", fontsize=10)
+        runs_said = f"{len(runs)} training run{'s' * (len(runs) > 1)}"
+        axis.set_title(f"{runs_said}; rules with their 95 % intervals (not paired)", loc="left", fontsize=10)
         axis.set_xlabel("decisions learned from, millions")
         axis.set_ylabel("reward an episode")
         sns.despine(figure)

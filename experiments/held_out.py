@@ -12,7 +12,7 @@ from rich.table import Table
 from nextone.sim.config import Scenario
 from nextone.sim.state import Array
 
-from .calibrate import Calibration, calibrate
+from .calibrate import PEOPLE, Calibration, calibrate
 from .response import Told, response
 from .user_log import UserLog
 from .validate import Validation, validate
@@ -38,10 +38,13 @@ def held_out(
     log: UserLog, scenario: Scenario, *, published: dict[str, float] | None, people: int, seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> HeldOut:  # fmt: skip
-    """Fit on one half with its defaults' effort, validate on the other with `people`. Raises UserLogError."""
+    """Fit on one half and validate on the other, with `people` simulated (for a fit at most its usual number).
+
+    Raises UserLogError."""
     mine = split(log, seed)
     taught, held = log.select(mine), log.select(~mine)
-    fit = calibrate(taught, scenario, published=published, seed=seed, progress=progress)
+    effort = min(people, PEOPLE)
+    fit = calibrate(taught, scenario, published=published, people=effort, seed=seed, progress=progress)
     shown = validate(fit.scenario, held, people=people, seed=seed, progress=progress)
     told = response(fit.scenario, taught, held, (log.video[mine], log.video[~mine]))
     return HeldOut(fit, shown, told)

@@ -1,7 +1,13 @@
 """On which networks does choosing on the phone gain, and what does a commute with outages change?
 
-Everybody is on the link named. The commute drives through 4G with twelve outages of 30 s an hour; with "serve" expired
-candidates may be shown while there is no network. About two minutes on 2 cores.
+Everybody is on the link named. The commute drives with twelve outages of 30 s an hour instead of one in two; with
+"serve" expired candidates may be shown while there is no network. A minute on 2 cores.
+
+Found: where the link fails. On the commute tag_momentum has +6.5 % ±1.3 watch time over the cloud's order, on 3G +8.5
+% ±1.6; on 4G +.42 % ±.26, on WiFi and while driving nothing that can be seen. The pool does it rather than the
+choice: a phone that ranks holds 20 candidates, the cloud's page 6, and people on the commute wait 1.7 s for pages
+instead of 9.3. Outages themselves cost 12.8 to 18.1 % against 4G. Serving expired candidates changes nothing at a TTL
+of 600 s: outages are shorter.
 """
 
 from nextone.sim.config import LINK_CLASSES

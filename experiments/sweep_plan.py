@@ -163,19 +163,21 @@ def plan_of(asked: Question, base: Scenario) -> Plan:
         raise SettingError(f"unknown metric {metric[:60]!r}{nearest(metric, known)}")
     given = {f: getattr(asked, f) for f in ("max_replications", "seed", "engine", "servers")}
     chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    minutes = 60.0 if asked.minutes is None and asked.days is None else asked.minutes
+    days = None if asked.days is None else float(asked.days)  # whole or not, the plan is the same
+    minutes = 60.0 if asked.minutes is None and days is None else asked.minutes
+    minutes = None if minutes is None else float(minutes)
     check_run(
         replications=chosen.get("max_replications", MIN_REPLICATIONS), seed=chosen.get("seed", 0), minutes=minutes,
-        days=asked.days,
+        days=days,
     )  # fmt: skip
     servers: Servers = asked.servers or "same"
     if servers not in get_args(Servers):
         raise SettingError(f"servers={servers[:40]!r} must be same or per_cell")
     if asked.engine not in (None, *get_args(Engine)):
         raise SettingError(f"engine={asked.engine[:40]!r} must be event or batch")
-    cells = tuple(_cells(asked, base, minutes, asked.days, servers, chosen.get("seed", 0)))
+    cells = tuple(_cells(asked, base, minutes, days, servers, chosen.get("seed", 0)))
     chosen["half_width"] = HalfWidth.parse(asked.half_width) if asked.half_width else DEFAULT_HALF_WIDTH
-    return Plan(base, cells, policies, metric, minutes=minutes, days=asked.days, question=asked.question, **chosen)
+    return Plan(base, cells, policies, metric, minutes=minutes, days=days, question=asked.question, **chosen)
 
 
 def _cells(

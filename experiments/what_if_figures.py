@@ -25,7 +25,7 @@ def what_if_figure(answer: Answer, path: Path) -> None:
     with drawn(5.6 * columns, 3.0 * rows + 1.3) as figure:
         top, body, foot = figure.subfigures(3, 1, squeeze=False, height_ratios=[0.78, 3.0 * rows, 0.36])[:, 0]
         top.text(0.012, 0.96, fill(answer.question, 92), fontsize=13, weight="bold", va="top", color=INK)
-        foot.text(0.012, 0.4, fill(ran(answer) + (f".  {legend(answer)}" if legend(answer) else ""), 150),
+        foot.text(0.012, 0.4, fill(ran(answer) + (f".  {legend(answer)}" if legend(answer) else ""), 175),
                   fontsize=8, va="center", color=GREY)  # fmt: skip
         axes = body.subplots(rows, columns, squeeze=False)
         for axis, (kind, metric) in zip(axes.flat, asked.show, strict=False):
@@ -60,7 +60,7 @@ def _panel(axis: "Axes", answer: Answer, kind: str, metric: str) -> None:
     if numeric and asked.log_axis:
         axis.set_xscale("log")
         axis.minorticks_off()
-    axis.set_xticks(x, list(asked.values))
+    axis.set_xticks(x, [label.replace(", ", ",\n") for label in asked.values])
     if asked.usual in asked.values:
         axis.axvline(x[list(asked.values).index(asked.usual)], color=GREY, linewidth=0.9, linestyle=":", zorder=0)
     bare(axis)

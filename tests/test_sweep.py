@@ -241,6 +241,11 @@ def test_plans_come_back_equal_from_their_text():
         assert Plan.from_record(json.loads(json.dumps(plan.record()))) == plan
 
 
+def test_a_whole_number_of_minutes_is_the_same_question():
+    one, other = (plan_of(Question(grid=("server.page_size=2",), minutes=m), Scenario()) for m in (3, 3.0))
+    assert json.dumps(one.record()) == json.dumps(other.record())
+
+
 def test_sobol_points_are_spread_evenly_and_repeat():
     question = Question(sobol=("client.ttl_s=100..200", "server.page_size=2..9"), samples=16, seed=5)
     plan = plan_of(question, Scenario())

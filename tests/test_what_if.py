@@ -107,3 +107,12 @@ def test_a_module_is_a_command():
         [sys.executable, "-m", "nextone.experiments.drift_speed", "--replications", "2"], capture_output=True, text=True
     )
     assert done.returncode == 2 and done.stderr.startswith("nextone: replications=2")
+
+
+def test_the_gallery_shows_each(request):
+    docs = request.config.rootpath / "docs"
+    page = (docs / "gallery.md").read_text(encoding="utf-8")
+    for name in NAMES:
+        assert f"(`{name}`)" in page and f"](gallery/{name}.png)" in page
+        assert (docs / "gallery" / f"{name}.png").stat().st_size > 20_000
+        assert "Found:" in (import_module(f"nextone.experiments.{name}").__doc__ or ""), name
