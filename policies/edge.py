@@ -36,7 +36,7 @@ from .kir import Kir
 from .names import KINDS
 from .trained import check_features, trained_in
 
-PAD_TO = 64  # people in every forward pass: then nobody's scores depend on who else is asked
+PAD_TO = 32  # people in every forward pass: then nobody's scores depend on who else is asked; few wait at a time
 
 
 Part = tuple[nn.Module, tuple[Tensor, ...]]

@@ -43,7 +43,7 @@ QUIET = 14
 """Impressions without feedback that trigger a rerank. EdgeRec does not publish its k; with this one the mean is about
 five reranks per page of 50 (`tests/test_edge_deployed.py`). A long view is no trigger: four of ten impressions here are
 long views, where few exposures are clicked at Taobao."""
-STEPPED, RERANKED = 64, 32
+STEPPED, RERANKED = 64, 16
 """People in every forward pass of an encoder and of the reranker: then nobody's bits depend on who else is asked."""
 ASKED = 1024
 """People the phone's policy is asked about at once: one in ten triggers, and passes should be full."""
