@@ -112,9 +112,8 @@ def positions_figure(result: Comparison, path: Path) -> None:
         axis.set_xlabel("position in the page")
         axis.set_ylabel("valid play, share")
         axis.legend(frameon=False, ncols=2)
-        axis.set_title(
-            f"Valid play by position in the page\n{result.window()}, n = {result.replications}; 95 % intervals", loc="left"
-        )
+        run = f"{result.window()}, {result.replications} replications; 95 % intervals"
+        axis.set_title(f"Valid play by position in the page\n{run}", loc="left")
         save_png(figure, path)
 
 
