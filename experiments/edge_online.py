@@ -19,7 +19,7 @@ from nextone.sim.scenario import with_settings
 
 from .arms import Arm, parse_arm
 from .compare import Comparison, compare
-from .drawing import Curve, curves, drawn, save_png
+from .drawing import curve_of, curves, drawn, save_png
 from .names import resolve_policy
 from .statistics import PairedDifference, paired
 
@@ -99,21 +99,21 @@ def _cell(d: PairedDifference | None) -> str:
 def positions_figure(result: Comparison, path: Path) -> None:
     """Valid play by position in the page, a curve for each arm."""
     pages = result.positions.shape[2]
-    series = []
-    for arm, found in zip(result.arms, result.valid_play_by_position, strict=True):
-        mean, low, high = np.full((3, pages), np.nan)
-        for place, interval in enumerate(found[: arm.scenario.server.page_size]):
-            if interval is not None:
-                mean[place], low[place], high[place] = interval.mean, interval.low, interval.high
-        series.append(Curve(arm.label, mean.tolist(), low.tolist(), high.tolist()))
+    nothing = (None,) * pages
+    series = [
+        curve_of(arm.label, (*found[: arm.scenario.server.page_size], *nothing)[:pages])
+        for arm, found in zip(result.arms, result.valid_play_by_position, strict=True)
+    ]
     with drawn(8.0, 5.0) as figure:
         axis = figure.subplots()
         curves(axis, np.arange(1, pages + 1), series)
         axis.set_xlabel("position in the page")
         axis.set_ylabel("valid play, share")
         axis.legend(frameon=False, ncols=2)
-        run = f"{result.window()}, {result.replications} replications; 95 % intervals"
-        axis.set_title(f"Valid play by position in the page\n{run}", loc="left")
+        axis.set_title(
+            f"Valid play by position in the page\n{result.window()}, {result.replications} replications; "
+            "bars are 95 % intervals", loc="left",
+        )  # fmt: skip
         save_png(figure, path)
 
 
