@@ -19,7 +19,10 @@ from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError
 
 from .arms import BASELINE_POLICY as BASELINE_POLICY
-from .arms import Arm, Engine, Progress, Task, check_run, with_the_same_servers
+from .arms import Arm as Arm
+from .arms import Engine, Task, with_the_same_servers
+from .arms import Progress as Progress
+from .arms import check_run as check_run
 from .arms import parse_arm as parse_arm
 from .executor import Failed, run_all
 from .executor import RunFailed as RunFailed

@@ -190,7 +190,8 @@ def by_position(run: Run) -> Array:
 def shares(positions: Array) -> Array:
     """Valid plays of impressions, from (..., 2) counts; NaN where there is no impression."""
     shown, valid = positions[..., 0], positions[..., 1]
-    return np.divide(valid, shown, out=np.full(shown.shape, np.nan), where=shown > 0)
+    share: Array = np.divide(valid, shown, out=np.full(shown.shape, np.nan), where=shown > 0)
+    return share
 
 
 def whole_impressions(records: Records) -> Array:

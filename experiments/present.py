@@ -23,7 +23,8 @@ from nextone.sim.scenario import scenario_toml
 from .statistics import Interval, PairedDifference
 
 if TYPE_CHECKING:
-    from .compare import Arm, Comparison
+    from .arms import Arm
+    from .compare import Comparison
     from .metrics import Metric
 
 MISSING = "–"

@@ -102,7 +102,8 @@ class Model:
     def likelihood(self, rows: Rows, quality: Array, person: Array) -> Array:
         """(n, K) of each row's level. quality and person: (n or 1, K or 1)."""
         chance = self.chances(rows.length_s, quality + person, person)
-        return np.asarray(np.take_along_axis(chance, rows.level[None, :, None], axis=0)[0])
+        found: Array = np.take_along_axis(chance, rows.level[None, :, None], axis=0)[0]
+        return found
 
     def learn_videos(self, rows: Rows, videos: int) -> Array:
         """Posterior means of the qualities of all videos, (V,), from one half's rows."""

@@ -12,8 +12,9 @@ from rich.table import Table
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import with_settings
 
+from .arms import Arm, Progress
 from .calibrate import settings_of
-from .compare import Arm, Comparison, Progress, compare
+from .compare import Comparison, compare
 from .fit_file import FitFile, check_sets
 from .play_fit import get
 

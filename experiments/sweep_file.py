@@ -29,12 +29,12 @@ def read_question(path: Path) -> SweepFile:
     table = read_toml(path)
     try:
         _check(table)
-        texts = {name: tuple(_texts(table, name)) for name in ("grid", "sobol")}
         plain = ("question", "metric", "max_replications", "seed", "minutes", "days", "engine", "servers", "samples")
         rest: dict[str, Any] = {name: table[name] for name in plain if name in table}
         if "half_width" in table:
             rest["half_width"] = str(table["half_width"])
-        question = Question(cells=tuple(_cells(table)), policies=tuple(table.get("policies", ())), **texts, **rest)
+        rest |= {"grid": tuple(_texts(table, "grid")), "sobol": tuple(_texts(table, "sobol"))}
+        question = Question(cells=tuple(_cells(table)), policies=tuple(table.get("policies", ())), **rest)
         return SweepFile(question, list(_settings(table.get("set", {}))), table.get("users"))
     except SettingError as error:
         raise SettingError(f"{path}: {error}") from None

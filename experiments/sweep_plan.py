@@ -173,8 +173,8 @@ def plan_of(asked: Question, base: Scenario) -> Plan:
     servers: Servers = asked.servers or "same"
     if servers not in get_args(Servers):
         raise SettingError(f"servers={servers[:40]!r} must be same or per_cell")
-    if asked.engine not in (None, *get_args(Engine)):
-        raise SettingError(f"engine={asked.engine[:40]!r} must be event or batch")
+    if asked.engine is not None and asked.engine not in get_args(Engine):
+        raise SettingError(f"engine={str(asked.engine)[:40]!r} must be event or batch")
     cells = tuple(_cells(asked, base, minutes, days, servers, chosen.get("seed", 0)))
     chosen["half_width"] = HalfWidth.parse(asked.half_width) if asked.half_width else DEFAULT_HALF_WIDTH
     return Plan(base, cells, policies, metric, minutes=minutes, days=days, question=asked.question, **chosen)

@@ -50,7 +50,7 @@ def replay_rows(path: Path, rows: int, *, workers: int = 1) -> RowReplay:
 def _differences(name: str, row: dict[str, object], outcome: Replication | Failed) -> Sequence[str]:
     if isinstance(outcome, Failed):
         return [outcome.reason]
-    now = {m.name: outcome.metrics[m.name] for m in METRICS}
+    now: dict[str, object] = {m.name: outcome.metrics[m.name] for m in METRICS}
     now |= {"links_sha256": outcome.links_sha256, "catalogue_sha256": outcome.catalogue_sha256}
     return [f"{name}: {k}: {row[k]!r} in the file, {x!r} here" for k, x in now.items() if not _same(row[k], x)]
 

@@ -19,7 +19,7 @@ from nextone import __version__
 from .cli_held_out import held_out
 
 if TYPE_CHECKING:
-    from nextone.experiments.compare import Arm, Progress
+    from nextone.experiments.arms import Arm, Progress
     from nextone.sim.config import Scenario
 
 CANCELLED = 130  # typer's exit code for Ctrl-C
@@ -126,7 +126,7 @@ def compare(
 ) -> None:
     """Compare policies: same people, phones, links and luck; paired differences with 95 % intervals."""
     base = _scenario(scenario, settings, users)  # what is wrong with it is told before the compiled model is loaded
-    from nextone.experiments.compare import check_run
+    from nextone.experiments.arms import check_run
     from nextone.experiments.compare import compare as run
 
     workers = _cores() if workers is None else workers
@@ -382,7 +382,7 @@ def validate(
     as_json: Json = False,
 ) -> None:
     """Compare simulated people and links with measured ones, number by number; takes some minutes."""
-    from nextone.experiments.compare import check_run
+    from nextone.experiments.arms import check_run
 
     world = _scenario(scenario, settings, None)
     check_run(seed=seed)

@@ -22,8 +22,8 @@ def held_out(
 
     from nextone.cli import _progress
     from nextone.experiments import validation_report as report
+    from nextone.experiments.arms import check_run
     from nextone.experiments.calibrate import KUAIRAND
-    from nextone.experiments.compare import check_run
     from nextone.experiments.held_out import held_out as run
     from nextone.experiments.held_out import response_table
     from nextone.experiments.user_log import read_user_log, shipped_log

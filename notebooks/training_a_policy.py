@@ -25,7 +25,7 @@ from IPython.display import Image, display
 from nextone import Scenario, compare_policies, with_settings
 from nextone.envs.reward import PRESETS
 from nextone.experiments.figures import learning_figure
-from nextone.experiments.train_rl import TrainSettings, train
+from nextone.experiments.train_rl import TrainSettings, levels, train
 
 # %% tags=["parameters"]
 out = Path("results/notebook_rl")
@@ -45,7 +45,7 @@ reward
 # %% [markdown]
 # ## Train
 #
-# It looks at people it does not train on, each time playing the same sessions as the rules: the differences are paired.
+# It looks at people it does not train on, who play the same sessions under every rule.
 
 # %%
 settings = TrainSettings(
@@ -59,7 +59,7 @@ settings = TrainSettings(
     threads=1,
 )
 looks = train(settings, out)
-learning_figure([looks], out / "curves.png")
+learning_figure([looks], levels(settings), out / "curves.png")
 display(Image(out / "curves.png"))
 
 # %% [markdown]

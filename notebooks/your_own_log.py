@@ -15,8 +15,7 @@
 #
 # The shipped people are fitted to a public log. If you have a log of impressions (who was shown what, when, for how
 # long it played), fit them to yours. Here the log is made by the simulator with other people than the shipped ones, so
-# that we know the truth, written as a CSV file, and read back as yours would be. docs/your-own-log.md lists the
-# columns.
+# that we know the truth, written as a CSV file, and read back as yours would be (columns: docs/your-own-log.md).
 
 # %%
 from pathlib import Path

@@ -50,7 +50,8 @@ class EdgePolicy:
     downloaded = True
 
     def __init__(self, network: nn.Module, name: str) -> None:
-        self.network, self.__name__ = network.eval(), name
+        self.network: Any = network.eval()  # with parts `dense` and `embeddings`
+        self.__name__ = name
 
     def start(self, n: int) -> None:
         return None
@@ -68,7 +69,7 @@ class EdgePolicy:
         """What the phone runs, with inputs for a pool of so many slots and so many past impressions."""
         candidates, history, context, mask = blank(slots, rows)
         of_candidates, of_history = self.network.embeddings(candidates, C), self.network.embeddings(history, H)
-        inputs = (candidates, of_candidates, history, of_history, context, mask)
+        inputs: tuple[Tensor, ...] = (candidates, of_candidates, history, of_history, context, mask)
         if isinstance(self.network, CloudRank):
             inputs = (candidates, of_candidates, mask)
         return {"dense": (self.network.dense, inputs)}

@@ -55,7 +55,7 @@ class Memory(NamedTuple):
     """What phones keep; S states of the encoders, the last K behaviours: number b in row b % K."""
 
     marks: Array  # (N, 2) uint64: by which the two newest behaviours are recognised; 0: none yet
-    count: Array  # (N,) behaviours so far
+    number: Array  # (N,) behaviours so far
     hidden: Array  # (N, S, HIDDEN)
     keys: Array  # (N, K, HIDDEN)
     values: Array  # (N, K, width of values)
@@ -219,13 +219,13 @@ class RerankOnPhone(nn.Module):
     def forward(self, items: Tensor, live: Tensor, context: Tensor, *encoded: Tensor) -> Tensor:
         """encoded: keys, values, since, present of each sequence in turn."""
         sequences = [Encoded(*encoded[k : k + 4]) for k in range(0, len(encoded), 4)]
-        logits, _ = self.rerank(items, live, sequences, context)
+        logits: Tensor = self.rerank(items, live, sequences, context)[0]
         return logits
 
 
 def places(memory: Memory, rows: int) -> Array:
     """Where the newest `rows` behaviours stand in memory, (N, rows), the newest first."""
-    place: Array = (memory.count[:, None] - 1 - np.arange(rows)) % memory.encoded.shape[1]
+    place: Array = (memory.number[:, None] - 1 - np.arange(rows)) % memory.encoded.shape[1]
     return place
 
 
@@ -238,10 +238,10 @@ def seen(memory: Memory, history: Array) -> tuple[Memory, Array]:
     last = np.arange(rows) == present.sum(1, keepdims=True) - 1  # nothing older is seen: the first mark decides
     known = (marks[:, :-1] == memory.marks[:, :1]) & ((marks[:, 1:] == memory.marks[:, 1:]) | last) & present
     new = np.where(known.any(1), known.argmax(1), present.sum(1))
-    memory = memory._replace(marks=marks[:, :2], count=memory.count + new)
+    memory = memory._replace(marks=marks[:, :2], number=memory.number + new)
     for k in range(int(new.max(initial=0))):
         some = np.flatnonzero(new > k)
-        memory.encoded[some, (memory.count[some] - 1 - k) % memory.encoded.shape[1]] = False
+        memory.encoded[some, (memory.number[some] - 1 - k) % memory.encoded.shape[1]] = False
     return memory, new
 
 

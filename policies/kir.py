@@ -59,7 +59,8 @@ class Transformer(nn.Module):
         tokens = self.token(tokens)
         for k, block in enumerate(self.blocks):
             tokens = block(tokens, sees, watched.shape[1] if k + 1 == LAYERS else 0)
-        return tokens
+        out: Tensor = tokens
+        return out
 
 
 class KirDense(nn.Module):
@@ -93,7 +94,8 @@ class KirDense(nn.Module):
         fields = torch.cat([of_candidates, scaled(candidates, NUMBERS), context[:, None].expand(-1, slots, -1)], -1)
         pairs = 0.5 * (self.factors(fields) ** 2 - (fields**2) @ (self.factors.weight.T**2))  # (N, P, FACTORS)
         logits: Tensor = self.score(torch.cat([fields, pairs, ids, rates], -1)) + self.first_order(fields)
-        return (logits + pairs.sum(-1, keepdim=True))[..., 0]
+        out: Tensor = (logits + pairs.sum(-1, keepdim=True))[..., 0]
+        return out
 
 
 def visible(present: Tensor, slots: int) -> Tensor:
