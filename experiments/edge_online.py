@@ -127,6 +127,7 @@ def main() -> None:
     parser.add_argument("--preset", choices=PRESETS, default="default")
     parser.add_argument("--users", type=int, default=300)
     parser.add_argument("--replications", type=int, default=10)
+    parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--engine", choices=("event", "batch"), default="event")
     parser.add_argument("--out", type=Path, default=Path("results/edge"))
@@ -134,8 +135,10 @@ def main() -> None:
     scenario = with_settings(Scenario(), [f"population.users={given.users}", *PRESETS[given.preset]])
     arms = arms_of(scenario)
     with tqdm(total=len(arms) * given.replications, unit="run", disable=None) as bar:
-        result = compare(arms, replications=given.replications, workers=given.workers, engine=given.engine,
-                         progress=lambda done, total: _more(bar))  # fmt: skip
+        result = compare(
+            arms, replications=given.replications, minutes=given.minutes, workers=given.workers, engine=given.engine,
+            progress=lambda done, total: _more(bar),
+        )  # fmt: skip
     given.out.mkdir(parents=True, exist_ok=True)
     (given.out / f"{given.preset}.md").write_text(table(result))
     positions_figure(result, given.out / f"{given.preset}.png")
