@@ -46,7 +46,7 @@ def make_decide(policy: PolicyLike, world: World, pad_to: int | None = None) -> 
     pad_to = pad_to or getattr(policy, "pad_to", None)
     memory = asked.start(len(world.users))
     slots, past = world.pool.shape[1], world.history.shape[1]
-    most: int = pad_to or getattr(policy, "at_a_time", AT_A_TIME)
+    most: int = getattr(policy, "at_a_time", AT_A_TIME) if pad_to is None else pad_to
     room = empty_observation(pad_to or 64, slots, past)
 
     def ask(w: World, rows: Array) -> Array:

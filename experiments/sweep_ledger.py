@@ -116,10 +116,8 @@ class Ledger:
 
 def begin(folder: Path, plan: Plan, code: str, keys: Iterable[Key]) -> Ledger:
     """A new ledger with the whole plan and its first tasks, all at once or not at all. Raises SettingError."""
-    with told(folder):
-        db = _connect(folder / NAME)
+    with told(folder), _open(folder / NAME) as db:
         if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'sweep'").fetchone():
-            db.close()
             raise SettingError(f"--out {str(folder)!r} holds a sweep already; give --resume {folder}, or another one")
         text = json.dumps(plan.record())
         with db:
@@ -144,8 +142,7 @@ def resume(folder: Path, code_of: Callable[[Sequence[str]], str]) -> Ledger:
     path = folder / NAME
     if not path.is_file():
         raise SettingError(f"--resume {str(folder)!r}: holds no sweep ({NAME} is missing); give the --out of one")
-    with told(folder):
-        db = _connect(path)
+    with told(folder), _open(path) as db:
         if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'sweep'").fetchone():
             raise SettingError(f"--resume {str(folder)!r}: its sweep was killed before it had begun; start it again")
         about = dict(db.execute("SELECT name, value FROM sweep"))
@@ -183,11 +180,26 @@ def told(folder: Path) -> Iterator[None]:
         ) from None
 
 
+@contextmanager
+def _open(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that stays open, unless something fails: then its lock must not outlive the message."""
+    db = _connect(path)
+    try:
+        yield db
+    except BaseException:
+        db.close()
+        raise
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=1.0, isolation_level=None)
-    db.execute("PRAGMA locking_mode = EXCLUSIVE")  # one process at a time
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = NORMAL")  # what a power cut may undo is run again, to the same bits
+    try:
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")  # one process at a time
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")  # what a power cut may undo is run again, to the same bits
+    except BaseException:
+        db.close()
+        raise
     return db
 
 

@@ -12,6 +12,7 @@ import pytest
 from nextone import __version__
 from nextone.experiments import logs as module
 from nextone.experiments.logs import GIVEN, OUTCOMES, Recipe, log_tables, read_log, replay, save_logs
+from nextone.experiments.parquet import digest
 from nextone.experiments.replication import run_arm
 from nextone.sim.config import NEVER_US, Scenario
 from nextone.sim.scenario import SettingError, with_settings
@@ -192,7 +193,7 @@ def honest(path, out, **changes):
         record.update(changes)
         table = pq.read_table(path).replace_schema_metadata(None)
         record.pop("sha256")
-        record["sha256"] = module._digest(record, table)
+        record["sha256"] = digest(record, table)
 
     return resaved(path, out, change)
 
