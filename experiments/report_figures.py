@@ -170,7 +170,7 @@ def front_figure(clouds: Sequence[tuple[str, Sequence[Point]]], x_name: str, y_n
             marker = MARKERS[k % len(MARKERS)]
             axis.plot([], [], marker, color=GREY, markersize=8, label=policy)
             for p in points:
-                _point(axis, p, marker, shade.to_rgba(np.array(p.shade)))
+                _point(axis, p, marker, shade.to_rgba(np.array([p.shade]))[0])
         bar = figure.colorbar(shade, ax=axis, pad=0.015, aspect=30)
         bar.set_label(shade_name)
         bar.outline.set_visible(False)

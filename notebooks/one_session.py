@@ -28,7 +28,7 @@ from nextone.experiments.timeline import make_timeline, timeline_text
 # %% tags=["parameters"]
 steps = 12  # decisions to make
 settings = ["population.users=20", "catalogue.videos=20000"]
-user, minutes = 7, 30
+user, minutes = 9, 30
 
 # %% [markdown]
 # ## The screen at a decision
