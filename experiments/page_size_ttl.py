@@ -1,7 +1,7 @@
 """Which page size and TTL keep people watching, and is it another one when the phone chooses?
 
 Every cell has the servers of the default, two workers for 300 people in 20 minutes, so a small page or a short TTL
-meets the queue that it makes. A minute and a half on 2 cores.
+meets the queue that it makes. Some two minutes on 2 cores.
 
 Found: for both, a page of 12 and a TTL of 120 s lead, but the gain is small, and 16 of 18 arms were still in the race
 when the budget ended: on fresh seeds tag_momentum there has +.80 % ±.27 watch time over itself at the default (6, 600
