@@ -45,8 +45,7 @@ from nextone.sim.state import (
 
 from .deciding import is_decider
 from .metrics import Run
-from .parquet import DAMAGE, digest
-from .present import write_table
+from .parquet import DAMAGE, digest, write_record
 from .replication import catalogue_sha256, links_sha256, run_arm
 
 TABLES = Records._fields
@@ -124,10 +123,8 @@ def save_logs(run: Run, out_dir: Path, recipe: Recipe) -> list[Path]:
     recipe: what `run` was made from; `replay` finds out if it was not."""
     paths = []
     for name, table in log_tables(run.records, run.world).items():
-        record = _record(name, table.num_rows, run, recipe)
-        record["sha256"] = digest(record, table)
         paths.append(out_dir / f"{name}.parquet")
-        write_table(table.replace_schema_metadata({b"nextone": json.dumps(record).encode()}), paths[-1])
+        write_record(table, _record(name, table.num_rows, run, recipe), paths[-1])
     return paths
 
 
