@@ -197,10 +197,9 @@ class Batch:
         """Where the next observations go: memory that nobody else holds."""
         n = len(self.rows)
         if n < PARALLEL_FROM:
-            return Views(
-                np.empty((n, self.slots, len(CANDIDATE)), np.float32), np.empty((n, self.past, len(HISTORY)), np.float32),
-                np.empty((n, len(CONTEXT)), np.float32), self.masks, *self._known,
-            )  # fmt: skip
+            seen = ((n, self.slots, len(CANDIDATE)), (n, self.past, len(HISTORY)), (n, len(CONTEXT)))
+            candidates, history, context = (np.empty(shape, np.float32) for shape in seen)
+            return Views(candidates, history, context, self.masks, *self._known)
         first, second = n * self.slots * len(CANDIDATE), n * self.past * len(HISTORY)
         room = self._room(first + second + n * len(CONTEXT))
         return Views(

@@ -17,7 +17,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from nextone.sim.config import FEEDBACK, TIERS
-from nextone.sim.kernel import inlined
+from nextone.sim.kernel import copy_rows, inlined
 from nextone.sim.network import offline
 from nextone.sim.player import content_us, preload_size
 from nextone.sim.pool import live_slots, rankable
@@ -255,8 +255,7 @@ def observe_pool(p, user, pool, videos, known, known_as, candidates, mask):
             observe_kind(videos[slot.video], slot.pxtr, lasting, C.pevtr, C.duration)
             lasting[C.popularity] = log_scaled(videos[slot.video].popularity, PER_POPULARITY)
             lasting[C.rank] = LOG_COUNT[min(slot.rank, COUNTS)]
-        for column in range(LASTING):
-            row[column] = lasting[column]
+        copy_rows(row, 0, lasting, 0, LASTING)
         for column in range(LASTING, len(CANDIDATE)):
             row[column] = 0.0
         if slot.arrived_us != arrived_us:  # a page arrives as one: few logarithms
@@ -288,10 +287,11 @@ def observe_history(user, on_screen, ring, videos, known, known_to, history):
         past = ring[n % len(ring)]
         observe_past(past, videos[past.video], known[last - n % len(ring)])
     at = last - newest % len(ring)
+    before_end = min(count, len(ring) - at)
+    copy_rows(history, 0, known, at, before_end)
+    copy_rows(history, before_end, known, 0, count - before_end)
     for k in range(count):
-        row, lasting = history[k], known[at]
-        for column in range(len(HISTORY)):
-            row[column] = lasting[column]
+        row = history[k]
         since_ms = (now_ms - np.int64(ring[last - at].start_ms)) & 0xFFFFFFFF
         row[H.since] = log_seconds(since_ms * 1000)
         row[H.encoded] = 1.0

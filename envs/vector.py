@@ -36,7 +36,6 @@ from .arguments import (
 from .batch import Batch, Moved, Observations, Rows
 from .reward import COMPONENTS, RewardWeights, reward_weights
 
-
 NO_ROWS = np.zeros(0, np.int64)
 
 

@@ -168,7 +168,7 @@ def past_ttl(p, user, slot):
 @allocating
 def rank_pool(user, pool, scores):
     """A ranking is asked for: place every slot it may score into `next_order`; ties by page, then server rank."""
-    places = np.empty(len(pool), np.int32)  # in the server's order; of what is not to be ranked: the last, and scored so
+    places = np.empty(len(pool), np.int32)  # the server's; what is not to be ranked comes last, and is scored so
     scored = scores[: len(pool)].copy()
     for k in range(len(pool)):
         if rankable(user, pool[k]):
