@@ -11,7 +11,7 @@ import numpy as np
 
 from nextone.sim.chance import mix_key
 from nextone.sim.impression import DECIDE, PAUSED, advance
-from nextone.sim.kernel import compiled, fetch_ahead, inlined, kernel
+from nextone.sim.kernel import compiled, fetch_ahead, inlined, kernel, pasted
 from nextone.sim.population import replace_person
 from nextone.sim.request import candidate_in
 from nextone.sim.state import IDLE, LONG, PLAYING, STALLED, VALID, WAITING, Array
@@ -73,7 +73,7 @@ def begin(w, row_bytes, episode, i, views):
     episode.counts[:] = 0
 
 
-@inlined
+@pasted
 def live(w, episode, i, scores, candidates, part):
     """On to the next decision, counting: (whether there is one, slot of the first impression since).
 
@@ -129,7 +129,7 @@ def nearest_live(mask, action):
     return 0
 
 
-@inlined
+@pasted
 def look(w, i, episode, budget, views, newest_of):
     """What the phone of row i knows. The mask has a column more if pages may be asked for. newest_of: `no_tags`.
 
@@ -146,7 +146,7 @@ def look(w, i, episode, budget, views, newest_of):
         mask[0] = True
 
 
-@inlined
+@pasted
 def act(w, episode, i, action, scores, candidates):
     """Row i's action as scores (A,); and which candidates (P,) it chose from."""
     slots = w.pool.shape[1]

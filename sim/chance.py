@@ -11,10 +11,9 @@ Called by everything that draws.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from scipy.special import ndtri
 
-from .kernel import inlined, kernel
+from .kernel import inlined, kernel, pasted
 
 # Streams: what a draw is for. A number is never reused for something else.
 PERSON = 1  # (user, which of a person's lasting properties)
@@ -49,7 +48,7 @@ class Words(NamedTuple):
     w3: int
 
 
-@njit(inline="always")
+@pasted
 def philox_rounds(c0, c1, c2, c3, k0, k1):
     """Ten rounds on 32-bit words held in uint64; inlined, so that a loop over counters runs on vectors."""
     for _ in range(10):
@@ -71,7 +70,7 @@ def philox(c0, c1, c2, c3, k0, k1):
     return Words(w0, w1, w2, w3)
 
 
-@njit(cache=True, inline="always", error_model="numpy")
+@pasted
 def keyed_words(key, stream, user, a, b):
     """`philox` of integers of any type: inlined, so that it is compiled for one only."""
     return philox(np.uint64(stream), np.uint64(user), np.uint64(a), np.uint64(b), np.uint64(key[0]), np.uint64(key[1]))
@@ -98,20 +97,20 @@ def to_unit(high, low):
     return (np.float64(np.int64(bits)) * 2.0 + 1.0) * _TO_UNIT
 
 
-@njit(cache=True, inline="always", error_model="numpy")
+@pasted
 def uniform2(key, stream, user, a, b):
     """Two independent uniforms in (0, 1). key: uint32 (2,); stream and the three ids: integers in [0, 2**32)."""
     words = keyed_words(key, stream, user, a, b)
     return to_unit(words.w0, words.w1), to_unit(words.w2, words.w3)
 
 
-@njit(cache=True, inline="always", error_model="numpy")
+@pasted
 def uniform(key, stream, user, a, b):
     """A uniform in (0, 1); the first of `uniform2`."""
     return uniform2(key, stream, user, a, b)[0]
 
 
-@njit(cache=True, inline="always", error_model="numpy")
+@pasted
 def normal2(key, stream, user, a, b):
     """Two independent standard normals."""
     u, v = uniform2(key, stream, user, a, b)

@@ -5,7 +5,9 @@ holds them took a fifth of the time. Such a function may not make an array, or b
 compiler refuses the former. `@allocating` functions may, when kernels call them. `_nrt` is numba's switch for counting.
 
 `@inlined` is a kernel that stands in its caller's machine code: what is called at every event, or from one place. An
-array is seven numbers to hand over, and handing dozens of them over took a sixth of the time.
+array is seven numbers to hand over, and handing dozens of them over took a sixth of the time. `@pasted` stands in its
+caller's source already and is never compiled by itself: what is called with many types of integers, or holds a whole
+life that would be compiled twice.
 
 `fetch_ahead` says which row of an array is looked at soon. What a person and a page need lies all over the memory, and
 waiting for it took a third of the time; asked for early, it comes while something else is worked out. `copy_rows` moves
@@ -22,6 +24,7 @@ from numba.extending import intrinsic
 compiled = partial(njit, cache=True, error_model="numpy", no_cfunc_wrapper=True)
 kernel = compiled(_nrt=False)
 inlined = compiled(_nrt=False, forceinline=True)
+pasted = compiled(_nrt=False, inline="always")
 allocating = compiled(_nrt=True)
 
 LINE = 64  # bytes that come at once
