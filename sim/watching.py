@@ -9,7 +9,7 @@ import numpy as np
 
 from .chance import WATCH, keyed_words, normal_quantile, quick_normal, to_unit, uniform2
 from .interest import affinity
-from .kernel import inlined, kernel
+from .kernel import compiled, inlined, kernel
 from .state import COMPLETE, LONG, SKIP, VALID
 
 VALID_US = 7_000_000  # Source: KuaiRand is_click, played 7 s or to the end (calibration.md section 3)
@@ -21,7 +21,7 @@ MOST_ROUNDS = 20  # Assumed: nobody lets a video play on for longer
 SECOND_DRAW = 1 << 16  # added to the meeting in a key: a second pair of draws
 
 
-@inlined
+@compiled(forceinline=True)  # of arrays too
 def sigmoid(x):
     """1 / (1 + exp(-x))."""
     return 1.0 / (1.0 + np.exp(-x))
