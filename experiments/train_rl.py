@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 from tqdm import tqdm  # type: ignore[import-untyped]
@@ -45,7 +44,7 @@ from .train_dqn import make_dqn
 from .train_evaluate import Array, Uplift, chooser, play, uplift
 from .train_ppo import make_ppo
 from .train_resume import restore_training, training_state
-from .train_state import weights_of
+from .train_state import torch_threads, weights_of
 
 Algorithm = Literal["maskable_ppo", "dqn"]
 RULES = (CLOUD_ONLY, "tag_momentum")  # what a policy in training is compared with
@@ -114,27 +113,24 @@ def train(
     if resume is None and has_checkpoints(out):
         raise SettingError(f"--out {str(out)!r} already holds a training; go on with --resume, or give another folder")
     out.mkdir(parents=True, exist_ok=True)
-    before = torch.get_num_threads()
-    torch.set_num_threads(settings.threads)
     try:
-        model = make_model(settings)
-        with logging_to(out) as logger:
-            model.set_logger(logger)
-            keeper = Keeper(settings, out, resume.about["looks"] if resume else [], progress)
-            if resume is not None:
-                restore_training(model, resume.tensors[TRAINING], settings.steps)
-            left = settings.steps - model.num_timesteps
-            if left > 0:
-                # The pointer masks; DQN logs by episodes.
-                own = {"use_masking": False} if settings.algo == "maskable_ppo" else {"log_interval": 1000}
-                model.learn(left, keeper, reset_num_timesteps=resume is None, **own)
-            keeper.finish(model)
-        model.env.close()
+        with torch_threads(settings.threads):
+            model = make_model(settings)
+            with logging_to(out) as logger:
+                model.set_logger(logger)
+                keeper = Keeper(settings, out, resume.about["looks"] if resume else [], progress)
+                if resume is not None:
+                    restore_training(model, resume.tensors[TRAINING], settings.steps)
+                left = settings.steps - model.num_timesteps
+                if left > 0:
+                    # The pointer masks; DQN logs by episodes.
+                    own = {"use_masking": False} if settings.algo == "maskable_ppo" else {"log_interval": 1000}
+                    model.learn(left, keeper, reset_num_timesteps=resume is None, **own)
+                keeper.finish(model)
+            model.env.close()
     except OSError as error:
         reason = error.strerror or str(error)
         raise SettingError(f"--out {str(out)!r}: {reason}; make room, then go on with --resume") from None
-    finally:
-        torch.set_num_threads(before)
     return keeper.looks
 
 

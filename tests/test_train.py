@@ -87,6 +87,21 @@ def trained(request, tmp_path_factory):
     return chosen, out
 
 
+def test_torch_keeps_its_threads_when_numba_starts_its_own():
+    """Both share one OpenMP: whoever starts sets the other's number. In a process where nobody did yet."""
+    code = """
+import nextone, numba, torch
+from nextone.experiments.train_state import torch_threads
+with torch_threads(1):
+    numba.get_num_threads()
+    print(torch.get_num_threads())
+"""
+    environ = os.environ | {"NUMBA_NUM_THREADS": "2"}
+    environ.pop("OMP_NUM_THREADS", None)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environ)
+    assert done.stdout.split() == ["1"]
+
+
 # -- resume ------------------------------------------------------------------------------------------------------------
 
 
