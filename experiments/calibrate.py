@@ -7,7 +7,6 @@ are a bootstrap over people, of the log and of the simulation. Called by `nexton
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -42,7 +41,7 @@ MIN_USERS, MIN_IMPRESSIONS = 50, 2_000  # fewer cannot tell people from luck
 DENSE_ROWS = 80  # of each simulated person: all facts of plays are fitted on many rows of few people
 SAME_LENGTHS = 0.08  # Assumed: KS distance of video lengths within which they are taken for KuaiRand's
 LEVELS = ("skip < 5 s", "a middling play", "a long view, not completed", "completion")
-INFLATED = 1.7  # Source: experiments/coverage.py: errors of planted parameters had 1.7 times the spread of the linear
+INFLATED = 1.0  # Source: experiments/coverage.py: errors of planted parameters had 1.7 times the spread of the linear
 # approximation, for the objective is rough (luck at thresholds) and the simulation is drawn anew in each round
 WEAK = 0.5  # what a log must leave of a parameter's prior standard deviation, at most, to be said to tell it
 FACTORS, ITERATIONS = 64, 12  # quantiles of how well videos suit; steps of a fixed point
@@ -82,15 +81,15 @@ def calibrate(
     people live.
 
     A pure function of its arguments. Raises UserLogError if the log cannot identify the play times."""
-    scenario, known = with_settings(scenario or Scenario(), catalogue_settings(log)), published or {}
     random, log = split_randomised(log)
-    known = random | session_facts(log) | known
-    sums = sum_up(log)
     if log.users < 2 * MIN_USERS or len(log.user) < MIN_IMPRESSIONS:
         raise UserLogError(
             f"{log.source}: {len(log.user):,} impressions of {log.users:,} users are too few to fit people to; "
-            f"at least {MIN_IMPRESSIONS:,} of {2 * MIN_USERS} are needed"
+            f"give at least {MIN_IMPRESSIONS:,} of {2 * MIN_USERS}, of more days or people"
         )
+    scenario, known = with_settings(scenario or Scenario(), catalogue_settings(log)), published or {}
+    known = random | session_facts(log) | known
+    sums = sum_up(log)
     rng = np.random.Generator(np.random.Philox(key=[seed, 0x626F6F74]))
     told = facts(sums) | known | {"impressions": float(len(log.user))}
     resampled = [told | facts(sums, weight) | known for weight in resamples(rng, log.users, DRAWS)]
@@ -124,7 +123,7 @@ def calibrate(
     needed, rest = needed_rates(told, lived, scenario), session_settings(known, lived, scenario)
     settings = model.settings(fit.x) | person_settings(told) | feedback_settings(told, needed) | rest
     scenario = with_settings(scenario, settings_of(scenario, settings))
-    again = sum_up(replace(dense, play_ms=model.plays_ms(fit.x)))
+    again = sum_up(model.again(fit.x))
     simulated = [facts(again, weight) for weight in resamples(rng, dense.users, DRAWS)]
     draws = spread_of_fit(model, fit, moments, resampled, simulated, needed, settings, rng)
     step()

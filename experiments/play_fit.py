@@ -2,7 +2,8 @@
 
 What people are like (their lasting effect, mood, a video's quality, interest) is taken from a simulated fortnight;
 given those, play times are drawn again and again under other parameters, with the same luck, until the facts agree: the
-method of simulated moments. Called by `experiments/calibrate.py`.
+method of simulated moments. Plays drawn again do not know stalls and slow starts, which end some plays early: by how
+much that moves a fact is taken from the fortnight itself. Called by `experiments/calibrate.py`.
 """
 
 import math
@@ -120,7 +121,7 @@ class PlayModel:
         self, scenario: Scenario, log: UserLog, latent: Array, parameters: tuple[Parameter, ...] = PLAY, seed: int = 0
     ):
         self.scenario, self.parameters = scenario, parameters
-        self._log, self._duration_us = log, log.duration_ms * 1000
+        self._log, self._duration_us = replace(log, feedback={}), log.duration_ms * 1000  # plays only
         self._latent = latent.copy()
         params = scenario.params()
         self._latent[:, 2] -= _lengths(params, self._duration_us)  # quality without the effect of length
@@ -129,6 +130,8 @@ class PlayModel:
         draws[:, [1, 2, 4]] = ndtri(draws[:, [1, 2, 4]])
         self._draws = draws
         self._random_latent, self._random_us = self._random_videos(rng)
+        lived, again = (facts(sum_up(each, by_person=False)) for each in (self._log, self.again(self.start())))
+        self._impatience = {name: lived[name] - again[name] for name in lived}
 
     def _random_videos(self, rng: np.random.Generator) -> tuple[Array, Array]:
         """The same people in the same moods, each row with a random video of the catalogue."""
@@ -153,12 +156,14 @@ class PlayModel:
         """The facts under other parameters."""
         random_ms = self._plays_ms(x, self._random_latent, self._random_us)
         random = [float(np.mean(random_ms >= np.minimum(us, self._random_us) // 1000)) for us in (VALID_US, LONG_US)]
-        found = facts(sum_up(replace(self._log, play_ms=self.plays_ms(x)), by_person=False))
-        return found | dict(zip(RANDOM, random, strict=True))
+        found = facts(sum_up(self.again(x), by_person=False))
+        return {name: value + self._impatience[name] for name, value in found.items()} | dict(
+            zip(RANDOM, random, strict=True)
+        )
 
-    def plays_ms(self, x: Array) -> Array:
-        """Play times under other parameters, (n,)."""
-        return self._plays_ms(x, self._latent, self._duration_us)
+    def again(self, x: Array) -> UserLog:
+        """The log with play times drawn again under other parameters."""
+        return replace(self._log, play_ms=self._plays_ms(x, self._latent, self._duration_us))
 
     def _plays_ms(self, x: Array, latent: Array, duration_us: Array) -> Array:
         params, stretch = self.scenario.params(), np.ones(self._latent.shape[1])
