@@ -38,7 +38,7 @@ from .user_log import UserLog, UserLogError
 
 PEOPLE, ROUNDS, DRAWS = 1_000, 2, 200
 MIN_USERS, MIN_IMPRESSIONS = 50, 2_000  # fewer cannot tell people from luck
-DENSE_ROWS = 80  # of each simulated person: all facts of plays are fitted on many rows of few people
+DENSE_ROWS = 40  # of each simulated person: all facts of plays are fitted on many rows of few people
 SAME_LENGTHS = 0.08  # Assumed: KS distance of video lengths within which they are taken for KuaiRand's
 LEVELS = ("skip < 5 s", "a middling play", "a long view, not completed", "completion")
 INFLATED = 1.0  # Source: experiments/coverage.py: errors of planted parameters had 1.7 times the spread of the linear
@@ -76,9 +76,10 @@ class Calibration(NamedTuple):
 def calibrate(
     log: UserLog, scenario: Scenario | None = None, *, published: dict[str, float] | None = None, people: int = PEOPLE,
     rounds: int = ROUNDS, days: float = DAYS, seed: int = 0, progress: Callable[[int, int], None] | None = None,
+    vague: float = 1.0,
 ) -> Calibration:  # fmt: skip
     """Fit the scenario's people to a log. published: facts from elsewhere, by name (see KUAIRAND). days: that simulated
-    people live.
+    people live. vague: how widely parameters may lie about the scenario's, as a multiple of `play_fit.PLAY`'s.
 
     A pure function of its arguments. Raises UserLogError if the log cannot identify the play times."""
     random, log = split_randomised(log)
@@ -98,6 +99,7 @@ def calibrate(
             for one, z in zip(resampled, rng.standard_normal(DRAWS), strict=True):
                 one[name] += error * z
     parameters = (*PLAY, MATCH) if RANDOM[0] in known else PLAY
+    parameters = tuple(p._replace(known=vague * p.known) for p in parameters)
     moments, missing = moments_of(told, resampled)
     pool = pool_of(scenario, log)
     before: Array | None = None
