@@ -33,6 +33,7 @@ from .edgerec import ABLATIONS, EdgeRec
 from .edgerec_phone import EdgeRecPhone
 from .engines import ENGINES, needs, on_engine
 from .kir import Kir
+from .kir_compiled import CompiledKir
 from .names import KINDS
 from .trained import check_features, trained_in
 
@@ -46,7 +47,7 @@ Part = tuple[nn.Module, tuple[Tensor, ...]]
 class EdgePolicy:
     """A network as a Policy (`policies/base.py`), without memory. `pad_to`: ask about so many at once."""
 
-    pad_to = PAD_TO
+    pad_to: int | None = PAD_TO
     downloaded = True
 
     def __init__(self, network: nn.Module, name: str) -> None:
@@ -77,6 +78,23 @@ class EdgePolicy:
     def install(self, parts: dict[str, nn.Module]) -> None:
         """Let these run in the parts' place."""
         self.network.dense = parts["dense"]
+
+
+class KirPolicy(EdgePolicy):
+    """The KIR-like network, compiled until an engine takes its place."""
+
+    pad_to = None
+
+    def __init__(self, network: Kir, name: str) -> None:
+        super().__init__(network, name)
+        self.compiled: CompiledKir | None = CompiledKir(network)
+
+    def __call__(self, observation: Observation, memory: None) -> tuple[Scores, None]:
+        return super().__call__(observation, memory) if self.compiled is None else (self.compiled(observation), None)
+
+    def install(self, parts: dict[str, nn.Module]) -> None:
+        super().install(parts)
+        self.compiled = None
 
 
 class ListPolicy(EdgePolicy):
@@ -196,6 +214,8 @@ def policy_of(
     """A network as phones run it. kept: past impressions it attends to, if it is EdgeRec."""
     if isinstance(network, EdgeRec):
         return EdgeRecPhone(network, name, kept)
+    if isinstance(network, Kir):
+        return KirPolicy(network, name)
     return ListPolicy(network, name, search) if isinstance(network, ContextAware) else EdgePolicy(network, name)
 
 

@@ -18,7 +18,6 @@ from nextone.envs.features import CONTEXT, C, H, Observation, X
 from nextone.sim.config import FEEDBACK
 
 from .base import Scores
-from .behaviour_attention import FastRerank
 from .behaviours import (
     ACTIONS,
     CLOUD,
@@ -35,6 +34,7 @@ from .behaviours import (
     what_was_done,
 )
 from .edgerec import HIDDEN, EdgeRec, Encoded, Encoder, Rerank
+from .edgerec_compiled import CompiledRerank, CompiledStep
 from .rules import hash_columns
 
 Array = NDArray[Any]
@@ -43,10 +43,8 @@ QUIET = 14
 """Impressions without feedback that trigger a rerank. EdgeRec does not publish its k; with this one the mean is about
 five reranks per page of 50 (`tests/test_edge_deployed.py`). A long view is no trigger: four of ten impressions here are
 long views, where few exposures are clicked at Taobao."""
-STEPPED, RERANKED = 64, 16
-"""People in every forward pass of an encoder and of the reranker: then nobody's bits depend on who else is asked."""
 ASKED = 1024
-"""People the phone's policy is asked about at once: one in ten triggers, and passes should be full."""
+"""People the phone's policy is asked about at once: one in ten triggers."""
 TELLING = [*columns_of((*ACTIONS, *SAID), H), H.tag, H.tag2]
 """Columns by which a behaviour is recognised: all that do not change while time passes."""
 
@@ -67,19 +65,19 @@ class Memory(NamedTuple):
 class EdgeRecPhone:
     """EdgeRec's network as a Policy (`policies/base.py`). kept: behaviours attended to; quiet: k of the third trigger.
 
-    `rerank_on_phone` and `steps` are what the phone runs; an engine may take their place (`policies/engines.py`)."""
+    `rerank_on_phone` and `steps` are what the phone runs, compiled (`edgerec_compiled.py`); an engine may take their
+    place (`engines.py`)."""
 
     downloaded = True
     at_a_time = ASKED
 
     def __init__(self, network: EdgeRec, name: str = "edgerec", kept: int = 20, quiet: int = QUIET) -> None:
         self.network, self.__name__, self.kept, self.quiet = network.eval(), name, kept, quiet
-        self.filled = True
         behaviour = network.dense.behaviour
         self.encoders: list[Encoder] = [e for e in (behaviour.exposure, behaviour.page_view) if e is not None]
         self.of_page_views = [encoder is behaviour.page_view for encoder in self.encoders]
-        self.steps: list[Callable[..., tuple[Tensor, ...]]] = [Step(encoder) for encoder in self.encoders]
-        self.rerank_on_phone: Callable[..., Tensor] = FastRerank(network.dense.rerank)
+        self.steps: list[Callable[..., tuple[Tensor, ...]]] = [CompiledStep(encoder) for encoder in self.encoders]
+        self.rerank_on_phone: Callable[..., Tensor] = CompiledRerank(network.dense.rerank)
 
     def start(self, n: int) -> Memory:
         states = sum(encoder.states for encoder in self.encoders)
@@ -103,8 +101,7 @@ class EdgeRecPhone:
         return {**steps, "rerank": (RerankOnPhone(self.network.dense.rerank), inputs)}
 
     def install(self, parts: dict[str, nn.Module]) -> None:
-        """Let these run in the parts' place, one person at a time: no batch to fill."""
-        self.filled = False
+        """Let these run in the parts' place."""
         self.steps = [parts["page_view" if of_page_views else "exposure"] for of_page_views in self.of_page_views]
         self.rerank_on_phone = parts["rerank"]
 
@@ -146,33 +143,29 @@ class EdgeRecPhone:
                 rows = np.flatnonzero(due & (page_view == of_page_views))
                 states = slice(first, first + encoder.states)
                 first = states.stop
-                for some in chunks(rows, STEPPED):
-                    at = filled(some, STEPPED) if self.filled else some
-                    behaviour = torch.from_numpy(history[at, k])
+                if len(rows):
+                    behaviour = torch.from_numpy(history[rows, k])
                     items = what_it_was(behaviour[:, None], self.network.embeddings(behaviour[:, None], H), H)[:, 0]
-                    hidden = torch.from_numpy(memory.hidden[at, states])
+                    hidden = torch.from_numpy(memory.hidden[rows, states])
                     key, value, after = step(what_was_done(behaviour), items, hidden)
-                    memory.keys[some, place[some, k]] = key[: len(some)].numpy()
-                    memory.values[some, place[some, k]] = value[: len(some)].numpy()
-                    memory.hidden[some, states] = after[: len(some)].numpy()
+                    memory.keys[rows, place[rows, k]] = key.numpy()
+                    memory.values[rows, place[rows, k]] = value.numpy()
+                    memory.hidden[rows, states] = after.numpy()
             memory.encoded[due, place[due, k]] = True
         return memory
 
     def _reranked(self, observation: Observation, history: Array, memory: Memory, rows: Array) -> Array:
         """Scores (len(rows), P)."""
-        scores = []
-        for some in chunks(rows, RERANKED):
-            at = filled(some, RERANKED) if self.filled else some
-            candidates, context, mask = (
-                torch.from_numpy(array[at])
-                for array in (observation.candidates, observation.context, observation.mask)
-            )
-            order = server_order(candidates, mask)
-            live = torch.gather(mask.to(candidates.dtype), 1, order)
-            items = taken(cloud_items(candidates, self.network.embeddings(candidates, C)), order) * live[..., None]
-            logits = self.rerank_on_phone(items, live, context, *self._read(memory, history, at))
-            scores.append(put_back(logits, order)[: len(some)].numpy())
-        return np.concatenate(scores)
+        candidates, context, mask = (
+            torch.from_numpy(array[rows])
+            for array in (observation.candidates, observation.context, observation.mask)
+        )
+        order = server_order(candidates, mask)
+        live = torch.gather(mask.to(candidates.dtype), 1, order)
+        items = taken(cloud_items(candidates, self.network.embeddings(candidates, C)), order) * live[..., None]
+        logits = self.rerank_on_phone(items, live, context, *self._read(memory, history, rows))
+        scores: Array = put_back(logits, order).numpy()
+        return scores
 
     def _read(self, memory: Memory, history: Array, rows: Array) -> list[Tensor]:
         """The newest finished encodings: keys, values, since, present of exposures, then page views, oldest first."""
@@ -253,13 +246,3 @@ def triggers(history: Array, new: Array, quiet: Array, most: int) -> tuple[Array
     quiet = quiet + new
     fires = reacted | (quiet >= most)
     return fires, np.where(fires, 0, quiet).astype(np.int32)
-
-
-def chunks(rows: Array, size: int) -> list[Array]:
-    """rows in pieces of at most so many."""
-    return [rows[k : k + size] for k in range(0, len(rows), size)]
-
-
-def filled(rows: Array, size: int) -> Array:
-    """rows, filled up with copies of the first."""
-    return np.concatenate([rows, np.full(size - len(rows), rows[0])])
