@@ -1,7 +1,7 @@
-"""EdgeRec's two sub-models as phones run them in the simulation: compiled, a person at a time.
+"""EdgeRec's networks as phones run them in the simulation: compiled, a person at a time.
 
-The same networks as in `edgerec.py`, which they are made of and tested against (to 1e-5); those are trained and
-exported. Called by `edgerec_phone.py`; an engine's files may take their place.
+The same as in `edgerec.py`, which they are made of and tested against (to 1e-5); those are trained and exported. Called
+by `edgerec_phone.py`, where an engine's files may take their place.
 
 The energy of candidate t and behaviour j is v tanh(q_t + k_j), 32 tangents for each pair. With a = exp(2 q) and
 b = exp(2 k), tanh(q + k) = 1 - 2 / (1 + a b): the exponentials are per candidate and per behaviour, a pair costs a
@@ -11,8 +11,7 @@ division, and the constant sum of v drops out of the softmax.
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from nextone.sim.state import Array
 
@@ -22,7 +21,6 @@ from .compiled import (
     TWO,
     exponential,
     gru_cell,
-    in_threads,
     linear,
     network_kernel,
     of_linear,
@@ -30,148 +28,131 @@ from .compiled import (
     rectify,
     weight_of,
 )
-from .edgerec import HIDDEN, LAYERS, Encoder, Rerank
+from .edgerec import HIDDEN, LAYERS, EdgeRec
 
 SAFE = 40.0  # of |q| and |k|: exp(80) is a float32, and the product of two may be infinite without harm
 
 
 class GruWeights(NamedTuple):
-    """Of an `nn.GRU` with LAYERS layers, input first: 3 HIDDEN columns for reset, update and new."""
+    """Of E `nn.GRU`s of one shape with LAYERS layers, input first: 3 HIDDEN columns for reset, update and new."""
 
-    first: Array  # (K, 3 HIDDEN)
-    others: Array  # (LAYERS - 1, HIDDEN, 3 HIDDEN)
-    bias: Array  # (LAYERS, 3 HIDDEN)
-    recurrent: Array  # (LAYERS, HIDDEN, 3 HIDDEN)
-    recurrent_bias: Array  # (LAYERS, 3 HIDDEN)
+    first: Array  # (E, K, 3 HIDDEN)
+    others: Array  # (E, LAYERS - 1, HIDDEN, 3 HIDDEN)
+    bias: Array  # (E, LAYERS, 3 HIDDEN)
+    recurrent: Array  # (E, LAYERS, HIDDEN, 3 HIDDEN)
+    recurrent_bias: Array  # (E, LAYERS, 3 HIDDEN)
 
 
-class RerankWeights(NamedTuple):
-    """Of an `edgerec.Rerank`; S sequences."""
+class EdgeRecWeights(NamedTuple):
+    """Of the whole network; S sequences, exposures first."""
 
-    candidates: GruWeights
+    tag: Array
+    length: Array
+    items: GruWeights  # of S encoders
+    actions: GruWeights  # of S encoders, or of none
+    candidates: GruWeights  # of one
     query: Array  # (S, HIDDEN, HIDDEN)
     query_bias: Array  # (S, HIDDEN)
     key: Array  # (S, HIDDEN, HIDDEN)
     nothing: Array  # (HIDDEN,) zeros: keys have no bias
     since: Array  # (S, HIDDEN)
     energy: Array  # (S, HIDDEN)
-    safe: bool
+    safe: bool  # no exponential overflows
     score: Array  # (attended, queries, local; HIDDEN)
     score_bias: Array
     last: Array  # (HIDDEN,)
     last_bias: Array  # (1,)
 
 
-class CompiledStep:
-    """`edgerec_phone.Step`: key, value and new state, from a behaviour's features and the state before."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        self.items = gru_weights(encoder.items)
-        self.actions = None if encoder.actions is None else gru_weights(encoder.actions)
-
-    def __call__(self, actions: Tensor, items: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        after = hidden.numpy().copy()
-        keys = self._said(self.items, items, after, 0)
-        if self.actions is None:
-            return keys, keys, torch.from_numpy(after)
-        return keys, torch.cat([self._said(self.actions, actions, after, LAYERS), keys], -1), torch.from_numpy(after)
-
-    def _said(self, weights: GruWeights, inputs: Tensor, hidden: Array, first: int) -> Tensor:
-        said = np.empty((len(inputs), HIDDEN), np.float32)
-        in_threads(step_people, weights, inputs.contiguous().numpy(), hidden, said, first=first)
-        return torch.from_numpy(said)
-
-
-class CompiledRerank:
-    """`edgerec_phone.RerankOnPhone`: logits of candidates in the order given. Who is live or present comes first."""
-
-    def __init__(self, rerank: Rerank) -> None:
-        self.weights = rerank_weights(rerank)
-
-    def __call__(self, items: Tensor, live: Tensor, context: Tensor, *encoded: Tensor) -> Tensor:
-        keys, values, since, present = (np.stack([x.numpy() for x in encoded[k::4]], 1) for k in range(4))
-        logits = np.zeros(live.shape, np.float32)
-        arrays = (items.contiguous().numpy(), live.contiguous().numpy(), keys, values, since, present)
-        in_threads(rerank_people, self.weights, *arrays, logits)
-        return torch.from_numpy(logits)
-
-
-def gru_weights(gru: nn.GRU) -> GruWeights:
-    """Of torch's."""
-    of_input = [np.ascontiguousarray(plain(getattr(gru, f"weight_ih_l{k}")).T) for k in range(LAYERS)]
-    of_hidden = np.array([plain(getattr(gru, f"weight_hh_l{k}")).T for k in range(LAYERS)], order="C")
-    biases = [np.array([plain(getattr(gru, f"bias_{of}_l{k}")) for k in range(LAYERS)]) for of in ("ih", "hh")]
-    return GruWeights(of_input[0], np.array(of_input[1:]), biases[0], of_hidden, biases[1])
-
-
-def rerank_weights(rerank: Rerank) -> RerankWeights:
-    """Of torch's. Queries and keys are a GRU's outputs, hence within [-1, 1], and `since` within [0, 1]: that bounds q
-    and k."""
-    modules = list(rerank.attention)
+def edgerec_weights(network: EdgeRec) -> EdgeRecWeights:
+    """Of a network. Queries and keys are a GRU's outputs, hence within [-1, 1], and `since` within [0, 1]: that bounds
+    q and k."""
+    behaviour, rerank = network.dense.behaviour, network.dense.rerank
+    encoders = [encoder for encoder in (behaviour.exposure, behaviour.page_view) if encoder is not None]
     query, key, since, energy = (
-        np.array([weight_of(getattr(module, name)) for module in modules])
+        np.array([weight_of(getattr(module, name)) for module in rerank.attention])
         for name in ("query", "key", "since", "energy")
     )
-    query_bias = np.array([plain(module.query.bias) for module in modules])  # type: ignore[union-attr, arg-type]
+    query_bias = np.array([plain(module.query.bias) for module in rerank.attention])  # type: ignore[union-attr, arg-type]
     most = max(np.max(np.abs(query).sum(1) + np.abs(query_bias)), np.max(np.abs(key).sum(1) + np.abs(since[:, 0])))
-    return RerankWeights(
-        gru_weights(rerank.candidates), query, query_bias, key, np.zeros(HIDDEN, np.float32), since[:, 0].copy(),
-        energy[:, :, 0].copy(), bool(most < SAFE), *of_linear(rerank.score[0]), weight_of(rerank.score[2])[:, 0].copy(),
-        plain(rerank.score[2].bias),
+    return EdgeRecWeights(
+        plain(network.embeddings.tag.weight), plain(network.embeddings.length.weight),
+        gru_weights([encoder.items for encoder in encoders]),
+        gru_weights([encoder.actions or encoder.items for encoder in encoders], encoders[0].actions is not None),
+        gru_weights([rerank.candidates]),
+        query, query_bias, key, np.zeros(HIDDEN, np.float32), since[:, 0].copy(), energy[:, :, 0].copy(),
+        bool(most < SAFE),
+        *of_linear(rerank.score[0]), weight_of(rerank.score[2])[:, 0].copy(), plain(rerank.score[2].bias),
     )  # fmt: skip
 
 
+def gru_weights(grus: list[nn.GRU], used: bool = True) -> GruWeights:
+    """Of torch's; of none if they are not used."""
+    of_input, of_hidden, bias, bias_hidden = (
+        [[plain(getattr(gru, f"{name}_l{layer}")).T for layer in range(LAYERS)] for gru in grus]
+        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    )
+    first, others = [layers[0] for layers in of_input], [layers[1:] for layers in of_input]
+    stacks = (np.array(stack, order="C") for stack in (first, others, bias, of_hidden, bias_hidden))
+    return GruWeights(*(stack if used else stack[:0] for stack in stacks))
+
+
 @network_kernel
-def gru(w, inputs, hidden, said):
-    """All layers over inputs (M, K), from states hidden (LAYERS, HIDDEN) on, which move; the top layer's in said
-    (M, HIDDEN)."""
+def gru(w, e, inputs, hidden, said):
+    """All layers of GRU e over inputs (M, K), from states hidden (LAYERS, HIDDEN) on, which move; the top layer's in
+    said (M, HIDDEN)."""
     given, scratch = np.empty((len(inputs), 3 * HIDDEN), np.float32), np.empty(3 * HIDDEN, np.float32)
     for layer in range(LAYERS):
         if layer == 0:
-            linear(inputs, w.first, w.bias[layer], given)
+            linear(inputs, w.first[e], w.bias[e, layer], given)
         else:
-            linear(said, w.others[layer - 1], w.bias[layer], given)
+            linear(said, w.others[e, layer - 1], w.bias[e, layer], given)
         state = hidden[layer]
         for m in range(len(inputs)):
-            gru_cell(given[m], w.recurrent[layer], w.recurrent_bias[layer], state, scratch)
+            gru_cell(given[m], w.recurrent[e, layer], w.recurrent_bias[e, layer], state, scratch)
             for d in range(HIDDEN):
                 said[m, d] = state[d]
 
 
 @network_kernel
-def step_people(w, inputs, hidden, said, first):
-    """One behaviour of each of N people: inputs (N, K), hidden (N, S, HIDDEN) from row `first` on, said (N, HIDDEN)."""
-    for i in range(len(inputs)):
-        gru(w, inputs[i : i + 1], hidden[i, first : first + LAYERS], said[i : i + 1])
+def encode(w, e, actions, items, hidden, key, value):
+    """`Encoder.step` of encoder e for one person: actions (1, A), items (1, I), hidden (states, HIDDEN), which moves;
+    key (1, HIDDEN), value (width of values,)."""
+    gru(w.items, e, items, hidden[:LAYERS], key)
+    at = len(value) - HIDDEN
+    for d in range(HIDDEN):
+        value[at + d] = key[0, d]
+    if len(w.actions.first) > 0:
+        done = np.empty((1, HIDDEN), np.float32)
+        gru(w.actions, e, actions, hidden[LAYERS:], done)
+        for d in range(HIDDEN):
+            value[d] = done[0, d]
 
 
 @network_kernel
-def rerank_people(w, items, live, keys, values, since, present, logits):
-    """Logits (N, P) of candidates (N, P, K), of which the live ones (N, P) come first; of sequences (N, S, M, ...) the
-    present ones do."""
-    sequences, width = values.shape[1], values.shape[3]
-    before_queries = sequences * width
-    for i in range(len(items)):
-        slots = leading(live[i])
-        queries, hidden = np.empty((slots, HIDDEN), np.float32), np.zeros((LAYERS, HIDDEN), np.float32)
-        gru(w.candidates, items[i, :slots], hidden, queries)
-        read = np.zeros((slots, before_queries + 2 * HIDDEN), np.float32)
-        asked = np.empty_like(queries)
-        for s in range(sequences):
-            count = leading(present[i, s])
-            linear(queries, w.query[s], w.query_bias[s], asked)
-            energy = energies(w, s, asked, keys[i, s, :count], since[i, s, :count])
-            attend(energy, values[i, s, :count], read, (sequences - 1 - s) * width)  # page views first
-        for t in range(slots):
-            for d in range(HIDDEN):
-                read[t, before_queries + d] = queries[t, d]
-                read[t, before_queries + HIDDEN + d] = queries[slots - 1, d]
-        linear(read, w.score, w.score_bias, asked)
-        rectify(asked)
-        for t in range(slots):
-            logits[i, t] = w.last_bias[0]
-            for d in range(HIDDEN):
-                logits[i, t] += asked[t, d] * w.last[d]
+def rerank(w, items, keys, values, since, counts):
+    """Logits (P,) of one person's live candidates items (P, K) in server order; of the S sequences keys (S, M, HIDDEN),
+    values (S, M, width) and since (S, M) the first counts (S,)."""
+    slots, sequences, width = len(items), values.shape[0], values.shape[2]
+    queries, hidden = np.empty((slots, HIDDEN), np.float32), np.zeros((LAYERS, HIDDEN), np.float32)
+    gru(w.candidates, 0, items, hidden, queries)
+    read, asked = np.zeros((slots, sequences * width + 2 * HIDDEN), np.float32), np.empty_like(queries)
+    for s in range(sequences):
+        linear(queries, w.query[s], w.query_bias[s], asked)
+        energy = energies(w, s, asked, keys[s, : counts[s]], since[s])
+        attend(energy, values[s], read, (sequences - 1 - s) * width)  # page views first
+    for t in range(slots):
+        for d in range(HIDDEN):
+            read[t, sequences * width + d] = queries[t, d]
+            read[t, sequences * width + HIDDEN + d] = queries[slots - 1, d]
+    linear(read, w.score, w.score_bias, asked)
+    rectify(asked)
+    logits = np.empty(slots, np.float32)
+    for t in range(slots):
+        logits[t] = w.last_bias[0]
+        for d in range(HIDDEN):
+            logits[t] += asked[t, d] * w.last[d]
+    return logits
 
 
 @network_kernel
@@ -220,12 +201,3 @@ def attend(energy, values, out, column):
             share = energy[j, t] / total[t]
             for d in range(values.shape[1]):
                 out[t, column + d] += share * values[j, d]
-
-
-@network_kernel
-def leading(flags):
-    """How many are set before the first that is not."""
-    count = 0
-    while count < len(flags) and flags[count] > 0:
-        count += 1
-    return count
