@@ -29,6 +29,7 @@ from .context_aware import (
     search_lists,
     tokens_of,
 )
+from .context_aware_compiled import CompiledContextAware
 from .edgerec import ABLATIONS, EdgeRec
 from .edgerec_phone import EdgeRecPhone
 from .engines import ENGINES, needs, on_engine
@@ -37,7 +38,7 @@ from .kir_compiled import CompiledKir
 from .names import KINDS
 from .trained import check_features, trained_in
 
-PAD_TO = 32  # people in every forward pass: then nobody's scores depend on who else is asked; few wait at a time
+PAD_TO = 32  # people in every forward pass of torch's: then nobody's scores depend on who else is asked
 
 
 Part = tuple[nn.Module, tuple[Tensor, ...]]
@@ -80,29 +81,36 @@ class EdgePolicy:
         self.network.dense = parts["dense"]
 
 
-class KirPolicy(EdgePolicy):
-    """The KIR-like network, compiled until an engine takes its place."""
+class CompiledPolicy(EdgePolicy):
+    """A network whose compiled twin answers until an engine takes its place."""
 
     pad_to = None
 
-    def __init__(self, network: Kir, name: str) -> None:
+    def __init__(self, network: nn.Module, name: str, twin: CompiledKir | CompiledContextAware) -> None:
         super().__init__(network, name)
-        self.compiled: CompiledKir | None = CompiledKir(network)
+        self.twin: CompiledKir | CompiledContextAware | None = twin
 
     def __call__(self, observation: Observation, memory: None) -> tuple[Scores, None]:
-        return super().__call__(observation, memory) if self.compiled is None else (self.compiled(observation), None)
+        return super().__call__(observation, memory) if self.twin is None else (self.twin(observation), None)
 
     def install(self, parts: dict[str, nn.Module]) -> None:
         super().install(parts)
-        self.compiled = None
+        self.twin = None
 
 
-class ListPolicy(EdgePolicy):
+class KirPolicy(CompiledPolicy):
+    """The KIR-like network."""
+
+    def __init__(self, network: Kir, name: str) -> None:
+        super().__init__(network, name, CompiledKir(network))
+
+
+class ListPolicy(CompiledPolicy):
     """The context-aware network: the first video of the best list first, the others by what they would bring next."""
 
     def __init__(self, network: ContextAware, name: str, search: Search | None = None) -> None:
-        super().__init__(network, name)
         self.search = search or Search()
+        super().__init__(network, name, CompiledContextAware(network, self.search))
 
     def scores(self, candidates: Tensor, history: Tensor, context: Tensor, mask: Tensor) -> Tensor:
         """(N, P)."""
@@ -124,7 +132,7 @@ class ListPolicy(EdgePolicy):
         }
 
     def install(self, parts: dict[str, nn.Module]) -> None:
-        self.network.dense = ContextAwareParts(parts)
+        super().install({"dense": ContextAwareParts(parts)})
 
 
 class Watched(nn.Module):
