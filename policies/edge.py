@@ -212,7 +212,8 @@ def load_edge(
     torch.set_num_threads(get_num_threads())  # as many as this process may use: comparisons run several
     checkpoint = best_checkpoint(path)
     search = Search(beams=int(how[2:])) if how.startswith("k=") else None
-    policy = policy_of(load_network(kind, checkpoint), f"{kind}:{path}", kept_behaviours(checkpoint), search)
+    name = kind if path == shipped(kind) else f"{kind}:{path}"  # where the package lies is nobody's business
+    policy = policy_of(load_network(kind, checkpoint), name, kept_behaviours(checkpoint), search)
     return OnEngine(policy, how) if how in ENGINES else policy
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY, TAG_SCALE, C, H, Observation
+from nextone.policies.base import name_of
 from nextone.policies.behaviours import behaviour_sequence, engaged, exposed, megabytes, what_it_was, what_was_done
 from nextone.policies.checkpoint import MODEL, CheckpointError, best_checkpoint, save_checkpoint
 from nextone.policies.edge import EdgePolicy, KirPolicy, ListPolicy, load_edge, load_network, make_network, shipped
@@ -236,6 +237,7 @@ def test_what_is_shipped_fits_this_version_and_says_how_it_was_made(kind):
     assert about["samples"]["run"]["policy"] == "cloud_only" and about["settings"]["seed"] == 0
     assert about["looks"][-1]["valid"] == min(look["valid"] for look in about["looks"])
     assert make_policy(kind).start(2) is not None or kind != "edgerec"
+    assert name_of(make_policy(kind)) == kind  # no path of this machine
 
 
 def test_what_is_shipped_is_small_and_goes_into_the_wheel():
