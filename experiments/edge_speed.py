@@ -25,6 +25,7 @@ from nextone.sim.world import build_world
 from .deciding import make_decide
 
 MINUTE_US = 60_000_000
+HOUR_MIN = 60.0
 DAY_IMPRESSIONS = 277  # Source: KuaiRand-27K, impressions of a person in a day
 
 
@@ -43,10 +44,10 @@ class Rate(NamedTuple):
 
 
 def rate(kind: str, driver: str, people: int, minutes: float, settings: list[str]) -> Rate:
-    """Run people for so many minutes under a network of that kind."""
-    scenario = with_settings(Scenario(), [f"population.users={people}", *settings]).with_workers(minutes, None)
+    """Run people, who all open the app once within the hour, for its first so many minutes under such a network."""
+    scenario = with_settings(Scenario(), [f"population.users={people}", *settings]).with_workers(HOUR_MIN, None)
     world = build_world(
-        scenario, edge=True, downloads=True, seed=0, window_us=round(minutes * MINUTE_US),
+        scenario, edge=True, downloads=True, seed=0, window_us=round(HOUR_MIN * MINUTE_US),
         parts=numba.get_num_threads() if driver == "batch" else 1,
         queue_waits=np.zeros(1, np.int64) if driver == "batch" else None,
     )  # fmt: skip
@@ -85,7 +86,7 @@ ASKED_RATES = {
 
 
 def edge_speed(
-    event: int = 10_000, batch: int = 4_096, minutes: float = 2.0, repeats: int = 2
+    event: int = 10_000, batch: int = 4_096, minutes: float = 8.0, repeats: int = 2
 ) -> dict[str, float]:
     """Rates with so many people in either driver, all threads, the best of `repeats`.
 
