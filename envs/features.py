@@ -282,7 +282,7 @@ def observe_history(user, on_screen, ring, videos, known, known_to, history):
     last = len(ring) - 1
     newest = np.int64(user.impression) - on_screen
     now_ms = user.now_us // 1000
-    count = min(newest + 1, len(ring) - on_screen)  # it has taken the place of the oldest
+    count = max(min(newest + 1, len(ring) - on_screen), 0)  # what is on screen has taken the place of the oldest
     for n in range(max(known_to, newest - count) + 1, newest + 1):
         past = ring[n % len(ring)]
         observe_past(past, videos[past.video], known[last - n % len(ring)])
