@@ -4,14 +4,18 @@ People leave with a hazard in time, so of two sessions played alike one may end 
 hour, which drowns what a single choice is worth. The hazard that a step held is known to the world. It is told to the
 training alone: nothing that a policy observes, in training or later, is made of it.
 
-A session is worth about what an average one still earns, `level` = all rewards / all endings, whatever the state; a
-network learns the departure V from it. The temporal difference r + (level + V') - (level + V), with level + V' = 0
-for who left, has the same mean, whatever was chosen, as
+A session is worth about what an average one still earns, `level` = all rewards / all endings, whatever the state. What
+a step gains is r - chance * level, with mean 0 over a policy's steps. PPO's values V are of gains to come, discounted,
+and the temporal difference, r - level - V for who left, has the same mean, whatever was chosen, as
 
-    r - chance * level + (left - chance) * V + V' - V
+    r - chance * level + gamma * (left - chance) * V + gamma * V' - V
 
 (`left - chance` has mean 0: a control variate), and a small part of its variance. The environment's rewards are not
-touched, and who ends otherwise (no page came) loses the level at once. Used by `experiments/train_ppo.py`.
+touched, and who ends otherwise (no page came) loses the level at once.
+
+V is discounted, and hardly bootstrapped, for a reason. What is observed is not the whole state: somebody who liked much
+is somebody who likes much, and V of a like in the history is large. A policy that is paid V' - V for it shows what is
+liked by anybody, as if that made a person so. See docs/training.md. Used by `experiments/train_ppo.py`.
 """
 
 from typing import Any
@@ -41,10 +45,10 @@ class Level:
 
 
 def correction(level: float, hazard: Array, left: Array, gone: Array, values: Array, gamma: float) -> Array:
-    """What is added to rewards (...), so that their temporal differences have the mean above and not the luck.
+    """What is added to rewards (...), so that their temporal differences are those above.
 
     hazard (...): of leaving in the step, cumulated, >= 0. left, gone (...): bool, whether the person left by it, or
     the episode ended otherwise. values (...): V before the step."""
     chance = -np.expm1(-hazard)
-    added: Array = gamma * (left - chance) * values - (1.0 - gamma * (1.0 - chance - gone)) * level
+    added: Array = gamma * (left - chance) * values - (chance + gone) * level
     return added

@@ -56,7 +56,7 @@ MOST_ENVS = 65_536  # a rollout of them takes some 10 GB
 HELD_OUT = (256, 32)  # people at a time, episodes of each: few rows wait for the longest
 
 PPO: dict[str, Any] = {
-    "n_steps": 16, "batch_size": 2048, "n_epochs": 4, "gamma": 1.0, "gae_lambda": 0.6, "ent_coef": 0.002,
+    "n_steps": 16, "batch_size": 2048, "n_epochs": 4, "gamma": 0.9, "gae_lambda": 1.0, "ent_coef": 0.002,
     "max_grad_norm": 0.5, "vf_coef": 0.5, "reward_scale": 0.05,
 }  # fmt: skip
 DQN: dict[str, Any] = {
