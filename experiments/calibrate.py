@@ -7,7 +7,6 @@ are a bootstrap over people, of the log and of the simulation. Called by `nexton
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -39,11 +38,9 @@ from .user_log import UserLog, UserLogError
 
 PEOPLE, ROUNDS, DRAWS = 1_000, 2, 200
 MIN_USERS, MIN_IMPRESSIONS = 50, 2_000  # fewer cannot tell people from luck
-DENSE_ROWS = 80  # of each simulated person: all facts of plays are fitted on many rows of few people
+DENSE_ROWS = 40  # of each simulated person: all facts of plays are fitted on many rows of few people
 SAME_LENGTHS = 0.08  # Assumed: KS distance of video lengths within which they are taken for KuaiRand's
 LEVELS = ("skip < 5 s", "a middling play", "a long view, not completed", "completion")
-INFLATED = 1.7  # Source: experiments/coverage.py: errors of planted parameters had 1.7 times the spread of the linear
-# approximation, for the objective is rough (luck at thresholds) and the simulation is drawn anew in each round
 WEAK = 0.5  # what a log must leave of a parameter's prior standard deviation, at most, to be said to tell it
 FACTORS, ITERATIONS = 64, 12  # quantiles of how well videos suit; steps of a fixed point
 FEWEST = 30  # times a kind of feedback must have been given to say when it is given
@@ -77,20 +74,21 @@ class Calibration(NamedTuple):
 def calibrate(
     log: UserLog, scenario: Scenario | None = None, *, published: dict[str, float] | None = None, people: int = PEOPLE,
     rounds: int = ROUNDS, days: float = DAYS, seed: int = 0, progress: Callable[[int, int], None] | None = None,
+    vague: float = 1.0,
 ) -> Calibration:  # fmt: skip
     """Fit the scenario's people to a log. published: facts from elsewhere, by name (see KUAIRAND). days: that simulated
-    people live.
+    people live. vague: how widely parameters may lie about the scenario's, as a multiple of `play_fit.PLAY`'s.
 
     A pure function of its arguments. Raises UserLogError if the log cannot identify the play times."""
-    scenario, known = with_settings(scenario or Scenario(), catalogue_settings(log)), published or {}
     random, log = split_randomised(log)
-    known = random | session_facts(log) | known
-    sums = sum_up(log)
     if log.users < 2 * MIN_USERS or len(log.user) < MIN_IMPRESSIONS:
         raise UserLogError(
             f"{log.source}: {len(log.user):,} impressions of {log.users:,} users are too few to fit people to; "
-            f"at least {MIN_IMPRESSIONS:,} of {2 * MIN_USERS} are needed"
+            f"give at least {MIN_IMPRESSIONS:,} of {2 * MIN_USERS}, of more days or people"
         )
+    scenario, known = with_settings(scenario or Scenario(), catalogue_settings(log)), published or {}
+    known = random | session_facts(log) | known
+    sums = sum_up(log)
     rng = np.random.Generator(np.random.Philox(key=[seed, 0x626F6F74]))
     told = facts(sums) | known | {"impressions": float(len(log.user))}
     resampled = [told | facts(sums, weight) | known for weight in resamples(rng, log.users, DRAWS)]
@@ -99,6 +97,7 @@ def calibrate(
             for one, z in zip(resampled, rng.standard_normal(DRAWS), strict=True):
                 one[name] += error * z
     parameters = (*PLAY, MATCH) if RANDOM[0] in known else PLAY
+    parameters = tuple(p._replace(known=vague * p.known) for p in parameters)
     moments, missing = moments_of(told, resampled)
     pool = pool_of(scenario, log)
     before: Array | None = None
@@ -124,7 +123,7 @@ def calibrate(
     needed, rest = needed_rates(told, lived, scenario), session_settings(known, lived, scenario)
     settings = model.settings(fit.x) | person_settings(told) | feedback_settings(told, needed) | rest
     scenario = with_settings(scenario, settings_of(scenario, settings))
-    again = sum_up(replace(dense, play_ms=model.plays_ms(fit.x)))
+    again = sum_up(model.again(fit.x))
     simulated = [facts(again, weight) for weight in resamples(rng, dense.users, DRAWS)]
     draws = spread_of_fit(model, fit, moments, resampled, simulated, needed, settings, rng)
     step()
@@ -307,7 +306,7 @@ def spread_of_fit(
 ) -> tuple[dict[str, float], ...]:  # fmt: skip
     """Parameter sets as the fit would give them for other people: by its linear approximation at the solution, from
     moments of resampled people of the log, less those of resampled people of the simulation. What was known before
-    varies, too: a direction that the moments do not tell spreads as widely as its prior. Widened by INFLATED."""
+    varies, too: a direction that the moments do not tell spreads as widely as its prior."""
     weighted = fit.jacobian / moments.error[:, None]
     normal = precision(model, fit, moments)
     gain = np.linalg.solve(normal, weighted.T) / moments.error
@@ -320,7 +319,7 @@ def spread_of_fit(
     draws = []
     for of_log, moved in zip(resampled, moves, strict=True):
         step = gain @ np.nan_to_num(moved) + untold @ rng.standard_normal(len(fit.x))
-        x = np.clip(fit.x + INFLATED * step, low + 1e-6, high - 1e-6)
+        x = np.clip(fit.x + step, low + 1e-6, high - 1e-6)
         draws.append(settings | model.settings(x) | feedback_settings(of_log, needed) | person_settings(of_log))
     return tuple(draws)
 

@@ -21,15 +21,15 @@ from nextone.sim.scenario import with_settings
 from nextone.sim.state import Array
 
 from .calibrate import calibrate, settings_of
-from .play_fit import PLAY, Parameter, from_scale, get, to_scale
+from .play_fit import PLAY, Parameter, bounds, from_scale, get, to_scale
 from .thinning import simulate_fortnight, thin
 
 LEVEL = 0.9
 PEOPLE, ROWS, DAYS = 150, 40, 2.0
 WORLD = ("catalogue.videos=10000",)  # nearly all of them in the pool, so that two days give rows enough
-PRIOR_SD, SLOPE_SD = 0.15, 0.06  # of a planted parameter, on the scale on which it is fitted; slopes stay above 0
 NAMES = tuple(p.name for p in PLAY)
-FIRST_SEED = 8  # the rounds before were looked at when the widening of the intervals was chosen (calibrate.INFLATED)
+VAGUE = 0.3  # parameters are drawn, and known before to the fit, so widely: a multiple of `play_fit.PLAY`'s
+FIRST_SEED = 100  # no round from here on was looked at while the fit was made
 
 
 class Verdict(NamedTuple):
@@ -47,17 +47,17 @@ def one_round(seed: int) -> Array:
     base = with_settings(Scenario(), WORLD)
     planted = {p.name: _planted(base, p, float(rng.standard_normal())) for p in PLAY}
     world = with_settings(base, settings_of(base, planted))
-    log, _ = thin(simulate_fortnight(world, PEOPLE, 1_000 + seed, DAYS), np.array([ROWS]), seed)
-    found = calibrate(log, base, people=PEOPLE, days=DAYS, seed=2_000_000 + seed)
+    log, _ = thin(simulate_fortnight(world, PEOPLE, 1_000 + seed, DAYS), np.array([ROWS]), seed, whole=False)
+    found = calibrate(log, base, people=PEOPLE, days=DAYS, seed=2_000_000 + seed, vague=VAGUE)
     sets = np.array([[draw[name] for name in NAMES] for draw in found.draws])
     truth = np.array([get(world, name) for name in NAMES])
     return np.asarray(((sets < truth).sum(axis=0) + 0.5) / (len(sets) + 1))
 
 
 def _planted(base: Scenario, p: Parameter, z: float) -> float:
-    slope = p.name.endswith("slope")
-    value = to_scale(get(base, p.name), p.scale) + (SLOPE_SD if slope else PRIOR_SD) * z
-    return from_scale(max(value, 0.01) if slope else value, p.scale)
+    """Drawn from what the fit takes for known before: ranks are uniform only then."""
+    low, high = bounds(p)
+    return from_scale(min(max(to_scale(get(base, p.name), p.scale) + VAGUE * p.known * z, low), high), p.scale)
 
 
 def covered(ranks: Array) -> Array:

@@ -123,14 +123,16 @@ def sum_up(log: UserLog, by_person: bool = True) -> LogSums:
     tags = max(int(tag.max(initial=-1)) + 1, 1)
     cell = user[known].astype(np.int64) * tags + tag[known]
     by_tag = np.stack([np.bincount(cell, w, users * tags) for w in (long[known], None)], axis=1)
-    by_video: tuple[Any, ...] = tuple(
-        sparse.csr_array((w.astype(float), (user, log.video)), shape=(users, log.videos))
-        for w in (np.ones(len(user)), long, bits["like"])
-    )
     by_tag = by_tag.reshape(users, tags, 2)
-    if not by_person:
+    by_video: tuple[Any, ...]
+    if by_person:
+        by_video = tuple(
+            sparse.csr_array((w.astype(float), (user, log.video)), shape=(users, log.videos))
+            for w in (np.ones(len(user)), long, bits["like"])
+        )
+    else:
         spread, lag, square, by_tag = (x.sum(axis=0, keepdims=True) for x in (spread, lag, square, by_tag))
-        by_video = tuple(x.sum(axis=0)[None] for x in by_video)
+        by_video = tuple(np.bincount(log.video, w, log.videos)[None] for w in (None, long, bits["like"]))
     return LogSums(tuple(table), over, under, spread, lag, square, by_tag, by_video)
 
 
@@ -146,11 +148,13 @@ def add_lags(start, time_ms, tag, residual, edges_ms, out):
     """Products of the residuals of every two rows of a person, by time between them and by same or other tag."""
     for u in range(len(start) - 1):
         for i in range(start[u], start[u + 1]):
+            k = 0  # gaps grow with j
             for j in range(i + 1, start[u + 1]):
                 gap = time_ms[j] - time_ms[i]
                 if gap >= edges_ms[-1]:
                     break
-                k = np.searchsorted(edges_ms, gap, side="right") - 1
+                while gap >= edges_ms[k + 1]:
+                    k += 1
                 other = 0 if tag[i] == tag[j] else 1
                 out[u, k, other, 0] += residual[i] * residual[j]
                 out[u, k, other, 1] += 1

@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 from rich.table import Table
 
 from nextone import __version__
+from nextone.sim.config import Scenario
 from nextone.sim.data import open_data
 from nextone.sim.scenario import SettingError, scenario_toml
 
 from .calibrate import Calibration, Estimate
+from .play_fit import get
 from .present import write_whole
 
 FORMAT = 1
@@ -28,6 +30,7 @@ class FitFile(NamedTuple):
     log: str
     estimates: tuple[Estimate, ...]
     draws: tuple[dict[str, float], ...]
+    own: dict[str, float]  # what the scenario of this fit has; of the shipped one: the defaults, which stay as they are
 
 
 def fit_path(scenario: Path) -> Path:
@@ -57,7 +60,8 @@ def load_fit(scenario: Path | None) -> FitFile:
     """The fit beside a scenario file, or that of the defaults. Raises SettingError."""
     if scenario is None:
         with open_data(SHIPPED) as file:
-            return _parsed(file.read().decode(), SHIPPED)
+            fit = _parsed(file.read().decode(), SHIPPED)
+        return fit._replace(own={e.name: get(Scenario(), e.name) for e in fit.estimates})
     path = fit_path(scenario)
     try:
         text = path.read_text(encoding="utf-8")
@@ -89,7 +93,7 @@ def _parsed(text: str, name: str) -> FitFile:
         )
         if not draws or not all(math.isfinite(x) for draw in draws for x in draw.values()):
             raise ValueError("no parameter sets, or not numbers")
-        return FitFile(str(content["log"]), estimates, draws)
+        return FitFile(str(content["log"]), estimates, draws, {e.name: e.value for e in estimates})
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise SettingError(f"{name}: is not a fit written by nextone calibrate ({error}); write it anew") from None
 

@@ -13,7 +13,7 @@ from nextone.sim.config import Scenario
 from nextone.sim.state import Array
 
 from .calibrate import PEOPLE, Calibration, calibrate
-from .response import Told, response
+from .response import Told, boosted_trees, response
 from .user_log import UserLog
 from .validate import Validation, validate
 
@@ -40,7 +40,8 @@ def held_out(
 ) -> HeldOut:  # fmt: skip
     """Fit on one half and validate on the other, with `people` simulated (for a fit at most its usual number).
 
-    Raises UserLogError."""
+    Raises UserLogError, SettingError."""
+    boosted_trees()  # told missing before minutes of work, not after
     mine = split(log, seed)
     taught, held = log.select(mine), log.select(~mine)
     effort = min(people, PEOPLE)

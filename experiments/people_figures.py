@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -35,6 +35,8 @@ RATES = np.linspace(0, 1, 11)
 MIN_ROWS = 10  # of a person, to have a rate
 SAMPLES = 100
 GREY = "0.45"
+DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (6, 2, 1, 2)))  # told apart in grey print, too
+MARKERS = ("o", "s", "^", "D")
 
 
 class Band(NamedTuple):
@@ -75,11 +77,11 @@ def _save(figure: "Figure", path: Path) -> None:
 def leaving(figure: "Figure", of: Validation) -> None:
     """Hazard of leaving in each second, and survival, by length of the video."""
     left, right = figure.subplots(1, 2)
-    for colour, name, (low, high) in zip(_colours(4), CLASS_NAMES, CLASSES_S, strict=True):
+    for k, (low, high) in enumerate(CLASSES_S):
         logs = [_of_length(log, low, high) for log in (of.measured, of.simulated)]
         seconds = min(int(low), HAZARD_TO_S)  # before any of them ends
-        _both(left, np.arange(seconds) + 0.5, logs, partial(_hazard, seconds), colour, name)
-        _both(right, SURVIVAL_S, logs, _survival, colour, name)
+        _both(left, np.arange(seconds) + 0.5, logs, partial(_hazard, seconds), k, CLASS_NAMES[k])
+        _both(right, SURVIVAL_S, logs, _survival, k, CLASS_NAMES[k])
     left.set(xscale="log", yscale="log", xlabel="second of the video", ylabel="chance to leave in this second")
     left.set_xticks([0.5, 1.5, 2.5, 4.5, 9.5, 19.5, 39.5], ["0", "1", "2", "4", "9", "19", "39"])
     left.set_yticks([0.01, 0.02, 0.05, 0.1, 0.2], ["1 %", "2 %", "5 %", "10 %", "20 %"])
@@ -101,7 +103,7 @@ def watch_ratio(figure: "Figure", of: Validation) -> None:
         count = np.bincount(at, weight[log.user], bins + 1)
         return np.asarray(count[:-1] / count.sum())
 
-    _both(axes, RATIOS, [of.measured, of.simulated], shares, _colours(1)[0], "", step=True)
+    _both(axes, RATIOS, [of.measured, of.simulated], shares, step=True)
     axes.set(yscale="log", xlabel="play time / length of the video", ylabel="share of plays per 0.05", xlim=(0, 2))
     axes.set_yticks([0.001, 0.003, 0.01, 0.03, 0.1, 0.3], ["0.1 %", "0.3 %", "1 %", "3 %", "10 %", "30 %"])
     axes.minorticks_off()
@@ -120,7 +122,7 @@ def people(figure: "Figure", of: Validation) -> None:
         def shares(log: UserLog, weight: Array, name: str = name) -> Array:
             return _rates(log, outcomes(log)[name], weight)
 
-        _both(axes, RATES, [of.measured, of.simulated], shares, _colours(1)[0], "", step=True)
+        _both(axes, RATES, [of.measured, of.simulated], shares, step=True)
         alike = np.random.Generator(np.random.Philox(key=0)).permutation(outcomes(of.measured)[name])
         same = _rates(of.measured, alike, np.ones(of.measured.users))
         axes.stairs(same, RATES, baseline=None, color=GREY, linestyle=":", linewidth=1.5)
@@ -145,7 +147,7 @@ def drift(figure: "Figure", of: Validation) -> None:
         if len(there):
             low, high, value, simulated = np.array([(r.low, r.high, r.target, r.simulated) for _, r in there]).T
             axes.fill_between(at, low, high, color=colour, alpha=0.25, linewidth=0, label=_log_name(of))
-            axes.plot(at, value, ".", color=colour, alpha=0.6)
+            axes.plot(at, value, "x--", color=GREY, linewidth=1.2, label=of.measured.source)
             axes.plot(at, simulated, "o-", color=colour, label="simulation")
             axes.legend(frameon=False)
         axes.set_xticks(range(len(LAGS)), ["\n".join(lag.replace(" to ", "–").rsplit(" ", 1)) for lag in LAGS])
@@ -159,12 +161,13 @@ def _both(
     x: Array,
     logs: list[UserLog],
     curve: Callable[[UserLog, Array], Array],
-    colour: tuple[float, float, float],
-    name: str,
+    k: int = 0,
+    name: str = "",
     step: bool = False,
 ) -> None:
-    """The measured log as a band, the simulated one as a line."""
+    """The measured log as a band, the simulated one as a line, the k-th of its panel."""
     measured, simulated = logs
+    colour = _colours(k + 1)[k]
     band, once = _band(measured, curve), curve(simulated, np.ones(simulated.users))
     if step:
         axes.stairs(band.high, x, baseline=band.low, fill=True, color=colour, alpha=0.3, linewidth=0)
@@ -173,7 +176,8 @@ def _both(
     else:
         axes.fill_between(x, band.low, band.high, color=colour, alpha=0.3, linewidth=0)
         axes.plot(x, band.value, color=colour, alpha=0.3, linewidth=4)
-        axes.plot(x, once, color=colour, linewidth=1.6, label=name)
+        marks = dict(marker=MARKERS[k], markevery=(0.03 * k, 0.12), markersize=5)
+        axes.plot(x, once, color=colour, linestyle=DASHES[k], linewidth=1.6, label=name, **marks)
 
 
 def _band(log: UserLog, curve: Callable[[UserLog, Array], Array]) -> Band:
@@ -232,7 +236,7 @@ def _log_name(of: Validation) -> str:
 def _legend(colours: "Axes", styles: "Axes", of: Validation, title: str | None = None) -> None:
     """Colours, if they mean something, in one panel; band and line in the other."""
     if title:
-        colours.legend(title=title, frameon=False)
+        colours.legend(title=title, frameon=False, handlelength=4)
     styles.legend(handles=_kinds(of), frameon=False)
 
 

@@ -2,7 +2,8 @@
 
 What people are like (their lasting effect, mood, a video's quality, interest) is taken from a simulated fortnight;
 given those, play times are drawn again and again under other parameters, with the same luck, until the facts agree: the
-method of simulated moments. Called by `experiments/calibrate.py`.
+method of simulated moments. Plays drawn again do not know stalls and slow starts, which end some plays early: by how
+much that moves a fact is taken from the fortnight itself. Called by `experiments/calibrate.py`.
 """
 
 import math
@@ -30,6 +31,7 @@ class Parameter(NamedTuple):
     scale: str  # "", "log" or "logit": the scale on which it is fitted, and its interval is symmetric
     latent: int = -1
     known: float = 0.5  # Assumed: how well it is known before, as a standard deviation about the scenario's value
+    step: float = 0.1  # to either side for a slope: so wide that luck at a threshold is none
 
 
 PLAY = (
@@ -40,10 +42,10 @@ PLAY = (
     Parameter("watching.dead_time_log_sd", "log"),
     Parameter("watching.skip_log_mean", ""),
     Parameter("watching.skip_log_sd", "log"),
-    Parameter("watching.skip_log_slope", "", known=0.1),
+    Parameter("watching.skip_log_slope", "", known=0.1, step=0.02),
     Parameter("watching.watch_log_mean", ""),
     Parameter("watching.watch_log_sd", "log"),
-    Parameter("watching.watch_log_slope", "", known=0.1),
+    Parameter("watching.watch_log_slope", "", known=0.1, step=0.02),
     Parameter("watching.loop", "logit"),
     Parameter("watching.loop_log_mean", ""),
     Parameter("watching.react_log_mean", ""),
@@ -55,7 +57,7 @@ PLAY = (
 MATCH = Parameter("population.match_sd", "log", 3)
 """One more, identified only by how much less people stay with videos shown at random."""
 RANDOM = ("random: valid play", "random: long view")
-STEP = 0.25  # of a difference, of a parameter's known spread at most: so wide that luck at a threshold is no slope
+TOLERANCE = 1e-3  # of a relative change of the cost, or of the parameters, at which a fit ends
 
 
 class Moments(NamedTuple):
@@ -120,7 +122,7 @@ class PlayModel:
         self, scenario: Scenario, log: UserLog, latent: Array, parameters: tuple[Parameter, ...] = PLAY, seed: int = 0
     ):
         self.scenario, self.parameters = scenario, parameters
-        self._log, self._duration_us = log, log.duration_ms * 1000
+        self._log, self._duration_us = replace(log, feedback={}), log.duration_ms * 1000  # plays only
         self._latent = latent.copy()
         params = scenario.params()
         self._latent[:, 2] -= _lengths(params, self._duration_us)  # quality without the effect of length
@@ -129,6 +131,8 @@ class PlayModel:
         draws[:, [1, 2, 4]] = ndtri(draws[:, [1, 2, 4]])
         self._draws = draws
         self._random_latent, self._random_us = self._random_videos(rng)
+        lived, again = (facts(sum_up(each, by_person=False)) for each in (self._log, self.again(self.start())))
+        self._impatience = {name: lived[name] - again[name] for name in lived}
 
     def _random_videos(self, rng: np.random.Generator) -> tuple[Array, Array]:
         """The same people in the same moods, each row with a random video of the catalogue."""
@@ -151,14 +155,17 @@ class PlayModel:
 
     def facts(self, x: Array) -> dict[str, float]:
         """The facts under other parameters."""
-        random_ms = self._plays_ms(x, self._random_latent, self._random_us)
-        random = [float(np.mean(random_ms >= np.minimum(us, self._random_us) // 1000)) for us in (VALID_US, LONG_US)]
-        found = facts(sum_up(replace(self._log, play_ms=self.plays_ms(x)), by_person=False))
-        return found | dict(zip(RANDOM, random, strict=True))
+        found = facts(sum_up(self.again(x), by_person=False))
+        found = {name: value + self._impatience[name] for name, value in found.items()}
+        if MATCH.name in [p.name for p in self.parameters]:
+            random_ms = self._plays_ms(x, self._random_latent, self._random_us)
+            enough = [np.minimum(us, self._random_us) // 1000 for us in (VALID_US, LONG_US)]
+            found |= {name: float(np.mean(random_ms >= ms)) for name, ms in zip(RANDOM, enough, strict=True)}
+        return found
 
-    def plays_ms(self, x: Array) -> Array:
-        """Play times under other parameters, (n,)."""
-        return self._plays_ms(x, self._latent, self._duration_us)
+    def again(self, x: Array) -> UserLog:
+        """The log with play times drawn again under other parameters."""
+        return replace(self._log, play_ms=self._plays_ms(x, self._latent, self._duration_us))
 
     def _plays_ms(self, x: Array, latent: Array, duration_us: Array) -> Array:
         params, stretch = self.scenario.params(), np.ones(self._latent.shape[1])
@@ -203,13 +210,12 @@ def fit_plays(model: PlayModel, moments: Moments, start: Array, before: Array, e
         return np.array([found[name] for name in moments.names])
 
     def jacobian(x: Array) -> Array:
-        here = simulated(x)
         columns = []
         for j in range(len(x)):
-            y = x.copy()
-            step = min(STEP, model.parameters[j].known)
-            y[j] += step if y[j] + step < high[j] else -step
-            columns.append((simulated(y) - here) / (y[j] - x[j]))
+            up, down = x.copy(), x.copy()
+            step = model.parameters[j].step
+            up[j], down[j] = min(x[j] + step, high[j]), max(x[j] - step, low[j])
+            columns.append((simulated(up) - simulated(down)) / (up[j] - down[j]))
         return np.stack(columns, axis=1)
 
     low, high = limits(model.parameters)
@@ -224,7 +230,10 @@ def fit_plays(model: PlayModel, moments: Moments, start: Array, before: Array, e
         return np.concatenate([told, np.diag(1 / known)])
 
     first = np.clip(start, low + 1e-6, high - 1e-6)
-    found = least_squares(residuals, first, jac=slopes, bounds=(low, high), x_scale=0.3, max_nfev=evaluations)
+    found = least_squares(
+        residuals, first, jac=slopes, bounds=(low, high), x_scale=known, max_nfev=evaluations,
+        ftol=TOLERANCE, xtol=TOLERANCE,
+    )  # fmt: skip
     n = len(moments.value)
     return Fit(
         found.x, found.fun[:n] * moments.error + moments.value, np.asarray(found.jac)[:n] * moments.error[:, None]

@@ -1,13 +1,13 @@
 """The response model on impressions it has not seen: can it tell who watches what, and are its chances honest?
 
-    nextone validate --held-out
+    nextone held-out
 
 People of one half of a log teach what videos are like; each impression of the other half is then predicted from the
 person's own earlier ones. The prediction is the model's: a posterior over the person's lasting effect and the video's
 quality under `sim/watching.py`, with the scenario's numbers. Beside it a boosted tree on the same knowledge. Goal 36.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -181,13 +181,18 @@ def features(rows: Rows, taught: Rows, apart: Array | None = None) -> Array:
     return np.stack([*columns, seen, *rates], axis=1)
 
 
+def boosted_trees() -> Any:
+    """The class of the baseline. Raises SettingError where scikit-learn, which only this needs, is not installed."""
+    try:
+        from sklearn.ensemble import HistGradientBoostingClassifier
+    except ImportError:
+        raise SettingError("nextone held-out needs scikit-learn; pip install 'nextone[dev]'") from None
+    return HistGradientBoostingClassifier
+
+
 def response(scenario: Scenario, taught: UserLog, held: UserLog, video_of: tuple[Array, Array]) -> list[Told]:
     """How well plays of `held` are told by what `taught` taught. video_of: the videos of both, numbered alike."""
-    try:
-        from sklearn.ensemble import HistGradientBoostingClassifier  # late: only for the baseline
-    except ImportError:
-        raise SettingError("the baseline needs scikit-learn; pip install 'nextone[dev]'") from None
-
+    trees = boosted_trees()
     one, two = (rows_of(log)._replace(video=video) for log, video in zip((taught, held), video_of, strict=True))
     videos = int(max(v.max() for v in video_of)) + 1
     model = Model(scenario, one)
@@ -195,9 +200,8 @@ def response(scenario: Scenario, taught: UserLog, held: UserLog, video_of: tuple
     known, asked = features(one, one, one.user % FOLDS), features(two, one)
     told = []
     for k, what in enumerate(WHAT):
-        trees = HistGradientBoostingClassifier(random_state=0, **TREES)
         happened = two.level >= 2 + k
-        other = trees.fit(known, one.level >= 2 + k).predict_proba(asked)[:, 1]
+        other = trees(random_state=0, **TREES).fit(known, one.level >= 2 + k).predict_proba(asked)[:, 1]
         told.append(
             Told(what, len(happened), auc(chance[:, k], happened), auc(other, happened),
                  calibration_error(chance[:, k], happened), calibration_error(other, happened))

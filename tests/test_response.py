@@ -1,8 +1,11 @@
 """Single plays told by the model: its chances are the kernels', its scores are right by hand."""
 
+import sys
+
 import numpy as np
 import pytest
 
+from nextone import cli
 from nextone.experiments.held_out import split
 from nextone.experiments.response import Model, Rows, auc, by_turn, calibration_error, features
 from nextone.experiments.user_log import shipped_log
@@ -71,6 +74,12 @@ def test_the_baseline_is_not_told_what_it_is_asked():
     told = features(both, both, both.user % 5)
     assert told[0, -4] == 0 and told[1, -4] == 1 and told[2, -4] == 1  # views elsewhere
     assert told[0, 4:7] == pytest.approx(np.mean(both.level >= 3))
+
+
+def test_without_scikit_learn_it_says_so_at_once(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "sklearn.ensemble", None)
+    assert cli.main(["held-out", "--users", "10"]) == 2
+    assert capsys.readouterr().err == "nextone: nextone held-out needs scikit-learn; pip install 'nextone[dev]'\n"
 
 
 def test_halves_share_no_user_and_lose_none():

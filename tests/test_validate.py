@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from scipy import stats
@@ -37,6 +38,7 @@ from nextone.sim.scenario import SettingError, with_settings
 
 DOCS = Path(__file__).parents[1] / "docs"
 PEOPLE = 16
+USERS = 2_500  # of the shipped log, where its size is not what is tested
 
 
 def log_of(user, play_s, length_s, *, time_s=None, video=None, tag=None, **feedback):
@@ -58,10 +60,17 @@ def fortnight():
     return simulate_fortnight(Scenario(), PEOPLE, 0)
 
 
+@pytest.fixture(scope="module")
+def some():
+    log = shipped_log()
+    return log.select(log.user < USERS)
+
+
 @pytest.fixture
-def quick(monkeypatch, fortnight):
-    """The scoreboard from one small fortnight, with few bootstrap samples."""
+def quick(monkeypatch, fortnight, some):
+    """The scoreboard from one small fortnight and some people of the log, with few bootstrap samples."""
     monkeypatch.setattr(module, "simulate_fortnight", lambda *_, **__: fortnight)
+    monkeypatch.setattr(module, "shipped_log", lambda: some)
     monkeypatch.setattr(module, "random_exposure", lambda *_: Exposure(0.2, 0.1, 0.5, 0.35))
     monkeypatch.setattr(module, "compare_network", lambda _: [])  # tests/test_network_facts.py
     monkeypatch.setattr(module, "BOOTSTRAPS", 8)
@@ -193,8 +202,8 @@ def test_distances_are_those_of_scipy():
     assert distance.resampled(np.ones(300)) == (0, 0)
 
 
-def test_a_log_has_no_distance_from_itself_and_half_of_it_has():
-    log = shipped_log()
+def test_a_log_has_no_distance_from_itself_and_half_of_it_has(some):
+    log = some
     own = Distances(log, log, 8.0).simulated()
     assert own == pytest.approx({name: 1.0 if "segments" in name else 0.0 for name in own})
     half = Distances(log, replace(log, play_ms=log.play_ms // 2), 8.0).simulated()
@@ -282,6 +291,7 @@ def test_the_command_and_the_same_log_by_hand(quick, capsys, tmp_path):
 
     with open_data("kuairand/log.parquet") as file:
         table = pq.read_table(file)
+    table = table.filter(pc.less(table["user"], USERS))
     names = (*(f"is_{kind}" for kind in FEEDBACK[:-1]), "is_profile_enter", "is_click", "long_view")
     flags = {name: (table["flags"].to_numpy() >> k & 1).astype(np.int8) for k, name in enumerate(names)}
     columns = {
