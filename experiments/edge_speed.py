@@ -1,14 +1,16 @@
 """How fast edge models decide, on this machine. Part of `nextone bench`; alone:
 
     python -m nextone.experiments.edge_speed
+    python -m nextone.experiments.edge_speed --cpu  # one thread, per second of CPU: where others use the machine
 
 Networks of the shipped sizes with random weights: speed does not depend on weights. Rates count what phones computed
 (inferences) per second of a whole run, world, features and all; beside them the policy alone.
 """
 
 import json
+import sys
 from collections.abc import Callable
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import NamedTuple
 
 import numba
@@ -43,7 +45,9 @@ class Rate(NamedTuple):
         return self.decisions / self.seconds
 
 
-def rate(kind: str, driver: str, people: int, minutes: float, settings: list[str]) -> Rate:
+def rate(
+    kind: str, driver: str, people: int, minutes: float, settings: list[str], clock: Callable[[], float] = perf_counter
+) -> Rate:
     """Run people, who all open the app once within the hour, for its first so many minutes under such a network."""
     scenario = with_settings(Scenario(), [f"population.users={people}", *settings]).with_workers(HOUR_MIN, None)
     world = build_world(
@@ -51,8 +55,8 @@ def rate(kind: str, driver: str, people: int, minutes: float, settings: list[str
         parts=numba.get_num_threads() if driver == "batch" else 1,
         queue_waits=np.zeros(1, np.int64) if driver == "batch" else None,
     )  # fmt: skip
-    decide, spent = _timed(make_decide(fresh_policy(kind), world))
-    start = perf_counter()
+    decide, spent = _timed(make_decide(fresh_policy(kind), world), clock)
+    start = clock()
     if driver == "batch":
         run_batch(world, decide, end_us=round(minutes * MINUTE_US))
     else:
@@ -60,17 +64,19 @@ def rate(kind: str, driver: str, people: int, minutes: float, settings: list[str
             world, decide, workers=scenario.server.workers, queue_limit=scenario.server.queue_limit,
             end_us=round(minutes * MINUTE_US),
         )  # fmt: skip
-    took = perf_counter() - start
+    took = clock() - start
     return Rate(int(world.users["inferences"].sum()), int(world.users["shown"].sum()), took, sum(spent))
 
 
-def _timed(decide: Callable[[World, Array], Array]) -> tuple[Callable[[World, Array], Array], list[float]]:
+def _timed(
+    decide: Callable[[World, Array], Array], clock: Callable[[], float]
+) -> tuple[Callable[[World, Array], Array], list[float]]:
     spent: list[float] = []
 
     def timed(world: World, rows: Array) -> Array:
-        start = perf_counter()
+        start = clock()
         scores = decide(world, rows)
-        spent.append(perf_counter() - start)
+        spent.append(clock() - start)
         return scores
 
     return timed, spent
@@ -94,7 +100,8 @@ ASKED_RATES = {
 
 
 def edge_speed(
-    event: int = 10_000, batch: int = 4_096, share: float = 1.0, repeats: int = 2
+    event: int = 10_000, batch: int = 4_096, share: float = 1.0, repeats: int = 2,
+    clock: Callable[[], float] = perf_counter,
 ) -> dict[str, float]:
     """Rates with so many people in either driver, all threads, the best of `repeats`, over so large a share of the
     minutes.
@@ -107,7 +114,7 @@ def edge_speed(
             settings = [f"server.candidates={asked.candidates}"]
             minutes = asked.minutes * share
             rate(asked.kind, driver, min(people, 64), 1.0, settings)  # compiled
-            runs = (rate(asked.kind, driver, people, minutes, settings) for _ in range(repeats))
+            runs = (rate(asked.kind, driver, people, minutes, settings, clock) for _ in range(repeats))
             best = max(runs, key=lambda run: run.per_s)
             key = name if driver == "event" else f"{name}_batch"
             impressions_per_s = best.impressions / best.seconds
@@ -119,4 +126,7 @@ def edge_speed(
 
 
 if __name__ == "__main__":
-    print(json.dumps(edge_speed(), indent=1))  # noqa: T201
+    by_cpu = "--cpu" in sys.argv[1:]
+    if by_cpu:
+        numba.set_num_threads(1)
+    print(json.dumps(edge_speed(clock=process_time if by_cpu else perf_counter, repeats=1), indent=1))  # noqa: T201

@@ -8,8 +8,9 @@ import torch
 from test_edge_networks import fresh, observation
 
 from nextone.policies.beam_search import adaptive_beam_search
+from nextone.policies.checkpoint import best_checkpoint
 from nextone.policies.context_aware import Search, crossed_with_candidates, reward, search_lists
-from nextone.policies.edge import ListPolicy
+from nextone.policies.edge import ListPolicy, load_network, shipped
 
 A, B, C, D = range(4)
 FIGURE_4 = {  # CIKM 2022, Fig. 4: discounted rewards of what follows a list; what it leaves out is 0
@@ -154,7 +155,7 @@ def test_crossings_are_differences_by_hand():
 @pytest.mark.parametrize("search", [Search(), Search(3, 1.1, 6), Search(1)])
 def test_the_compiled_search_is_the_networks(search):
     """Histories of every length, empty slots; stopped early, at full depth, and greedy: the same video first."""
-    network, seen = fresh("context_aware"), observation(4, 40, 12, 12)
+    network, seen = load_network("context_aware", best_checkpoint(shipped("context_aware"))), observation(1, 40, 9, 12)
     scores, _ = ListPolicy(network, "compiled", search)(seen, None)
     with torch.inference_mode():
         found, alone = search_lists(network, *map(torch.from_numpy, seen), search)
