@@ -88,9 +88,7 @@ def _parsed(text: str, name: str) -> FitFile:
             Estimate(str(e["name"]), *(float(e[k]) for k in ("value", "low", "high", "before")))
             for e in content["parameters"]
         )
-        draws = tuple(
-            {e.name: float(x) for e, x in zip(estimates, row, strict=True)} for row in content["draws"]
-        )
+        draws = tuple({e.name: float(x) for e, x in zip(estimates, row, strict=True)} for row in content["draws"])
         if not draws or not all(math.isfinite(x) for draw in draws for x in draw.values()):
             raise ValueError("no parameter sets, or not numbers")
         return FitFile(str(content["log"]), estimates, draws, {e.name: e.value for e in estimates})

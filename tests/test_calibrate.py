@@ -202,7 +202,7 @@ def test_other_fits_leave_what_the_user_set():
 
 def test_robust_means_nine_in_ten():
     """Ten sets, the arm better in nine or in eight of them."""
-    arms = [Arm(x, x, scenario(population__users=3)) for x in ("cloud_only", "random")]
+    arms = [Arm(x, x, scenario(population__users=3, catalogue__videos=10_000)) for x in ("cloud_only", "random")]
     few = compare(arms, replications=10, minutes=2, engine="batch")
     base = few.values[0]
     better = np.stack([base, base + 1.0])
@@ -225,7 +225,8 @@ def test_the_example_is_too_short_to_fit_to_and_says_so():
 def test_the_command_writes_a_scenario_that_compare_takes(shipped, tmp_path):
     log, out = tmp_path / "log.csv", tmp_path / "mine.toml"
     write_generic(log, shipped.select(shipped.user < 400))
-    run = CliRunner().invoke(app, ["calibrate", str(log), "--users", "50", "--out", str(out), "--json"])
+    small = ["--set", "catalogue.videos=10000"]
+    run = CliRunner().invoke(app, ["calibrate", str(log), "--users", "50", *small, "--out", str(out), "--json"])
     assert run.exit_code == 0, run.output
     told = json.loads(run.stdout)
     assert {"name", "value", "low", "high", "before"} == set(told["parameters"][0]) and told["not_identified"]
