@@ -79,6 +79,9 @@ class Pointer(nn.Module):
         self.score = nn.Linear(width, 1)
         self.plain_score = nn.Linear(described, 1, bias=False)  # what is linear needs no detour
         self.ask = nn.Linear(width, 1) if refresh else None
+        if self.ask is not None:  # rarely, before something is learned
+            nn.init.zeros_(self.ask.weight)
+            nn.init.constant_(self.ask.bias, -0.3)
         self.value_hidden = nn.Linear(width, width)
         self.value = nn.Linear(width, 1)
         for last in (self.score, self.plain_score, self.value, *([self.ask] if self.ask else [])):
