@@ -6,14 +6,19 @@ STAMP := $(VENV)/.installed
 # torch first and by its bounded spec, so that no other package pulls a huge build of it.
 TORCH := $(shell sed -n 's/^ *"\(torch[<>=].*\)",$$/\1/p' pyproject.toml)
 
-.PHONY: demo test test-long bench models lint clean
+.PHONY: demo test test-long bench models lint kernels clean
 
 demo: $(STAMP)
 	$(BIN)/nextone compare --out results/demo
 	$(BIN)/nextone compare --users 200 --policies cloud_only,tag_momentum,edgerec,kir
 
-test: lint
+# One core checks types while the other compiles.
+test: $(STAMP)
+	@$(MAKE) --no-print-directory -j 2 lint kernels
 	$(BIN)/python -m pytest -n 2 -m "not long"
+
+kernels: $(STAMP)
+	@$(BIN)/python tests/kernels.py
 
 test-long: $(STAMP)
 	$(BIN)/python -m pytest -n 2

@@ -1,7 +1,7 @@
 """N rows of a world, each person at a decision of their own: what every environment here shares.
 
 No conventions of Gymnasium's; `envs/vector.py` adds those. Holds the world, the episodes and the memory for
-observations, and calls `envs/episode.py`'s kernel, on all cores if there are many rows.
+observations, and calls `envs/episode.py`'s `move_rows`, on all cores if there are many rows.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from nextone.sim.state import World, blank, row_bytes
 from nextone.sim.world import build_world
 
 from .episode import EPISODE, LOG_ROWS, OVER, UNBORN, WINDOW_US, Views, look_rows, move_rows
-from .features import CANDIDATE, CONTEXT, HISTORY
+from .features import CANDIDATE, CONTEXT, HISTORY, LASTING
 from .reward import COMPONENTS, RewardWeights
 
 Observations = dict[str, NDArray[Any]]
@@ -62,6 +62,7 @@ class Batch:
     ) -> None:
         self.rows = np.arange(n)
         self.episodes = blank(n, EPISODE)
+        self._states = self.episodes["state"]
         self._weights, self._max_steps, self._budget = weights.array(), max_steps, budget
         self._inference, self._queue_waits = inference, queue_waits
         self._threads: ThreadPoolExecutor | None = None
@@ -70,9 +71,10 @@ class Batch:
         self.slots, self.past = self.world.pool.shape[1], self.world.history.shape[1]
         self.actions = self.slots + refresh
         self.masks = np.zeros((n, self.actions), np.bool_)  # of the last observations
+        self._masks = self.masks.view(np.int8)  # the same, as observed
         self.shown = np.full(n, -1)  # slot whose video was shown last
         self._known: tuple[NDArray[Any], ...] = (
-            np.zeros((n, self.slots, len(CANDIDATE)), np.float32),
+            np.zeros((n, self.slots, LASTING), np.float32),
             np.zeros((n, self.slots), np.int64),
             np.zeros((n, self.past, len(HISTORY)), np.float32),
         )
@@ -97,6 +99,7 @@ class Batch:
         if not self._inference:
             self.world.params["inference_us"] = 0
         self.scenario = scenario
+        self._clocks = self.world.users["now_us"], self.world.users["opened_us"]
         self._row_bytes = row_bytes(self.world)
         self.begun = False  # whether every row has
         self._compiled = None
@@ -130,10 +133,19 @@ class Batch:
         self.shown = moved.shown
         return moved
 
+    def minutes(self, i: int) -> float:
+        """How long the session in row i has lasted."""
+        now_us, opened_us = self._clocks
+        return float((now_us.item(i) - opened_us.item(i)) / 6e7)
+
     def over(self) -> NDArray[np.bool_]:
         """Which rows' episodes have ended, (N,)."""
-        ended: NDArray[np.bool_] = self.episodes["state"] == OVER
+        ended: NDArray[np.bool_] = self._states == OVER
         return ended
+
+    def over_one(self) -> bool:
+        """`over` of row 0."""
+        return bool(self._states.item(0) == OVER)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """All that changes from step to step, as arrays with a row per person."""
@@ -184,6 +196,10 @@ class Batch:
     def _views(self) -> Views:
         """Where the next observations go: memory that nobody else holds."""
         n = len(self.rows)
+        if n < PARALLEL_FROM:
+            seen = ((n, self.slots, len(CANDIDATE)), (n, self.past, len(HISTORY)), (n, len(CONTEXT)))
+            candidates, history, context = (np.empty(shape, np.float32) for shape in seen)
+            return Views(candidates, history, context, self.masks, *self._known)
         first, second = n * self.slots * len(CANDIDATE), n * self.past * len(HISTORY)
         room = self._room(first + second + n * len(CONTEXT))
         return Views(
@@ -201,5 +217,7 @@ class Batch:
         return self._spare[-1]
 
     def _seen(self, views: Views) -> Observations:
-        mask = self.masks.copy().view(np.int8)
-        return {"candidates": views.candidates, "context": views.context, "history": views.history, "mask": mask}
+        return {
+            "candidates": views.candidates, "context": views.context, "history": views.history,
+            "mask": self._masks.copy(),
+        }  # fmt: skip

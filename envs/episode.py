@@ -8,11 +8,10 @@ and observes. Called by `envs/vector.py`.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from nextone.sim.chance import mix_key
 from nextone.sim.impression import DECIDE, PAUSED, advance
-from nextone.sim.kernel import fetch_ahead, kernel
+from nextone.sim.kernel import compiled, fetch_ahead, inlined, kernel, pasted
 from nextone.sim.population import replace_person
 from nextone.sim.request import candidate_in
 from nextone.sim.state import IDLE, LONG, PLAYING, STALLED, VALID, WAITING, Array
@@ -33,7 +32,7 @@ class Views(NamedTuple):
     history: Array  # (N, H, Fh)
     context: Array  # (N, Fx)
     mask: Array  # (N, A) bool
-    slots: Array  # (N, P, Fc) float32: kept for `features.observe_pool`, and (N, P) int64 of which candidates
+    slots: Array  # (N, P, LASTING) float32: kept for `features.observe_pool`, and (N, P) int64 of which candidates
     slots_as: Array
     past: Array  # (N, H, Fh) float32: kept for `features.observe_history`
 
@@ -61,8 +60,8 @@ assert tuple(COMPONENTS)[3:8] == ("like", "follow", "comment", "forward", "hate"
 
 
 @kernel
-def begin(w, row_bytes, episode, i, views, scores, candidates, part):
-    """A fresh person opens the app in row i and lives to the first decision."""
+def begin(w, row_bytes, episode, i, views):
+    """A fresh person is about to open the app in row i."""
     mix_key(episode.seed, episode.number, w.key[i])
     replace_person(w, row_bytes, i, episode.person, WINDOW_US)
     if episode.link >= 0:
@@ -72,11 +71,9 @@ def begin(w, row_bytes, episode, i, views, scores, candidates, part):
     episode.seen_to = -1
     views.slots_as[i, :] = -1
     episode.counts[:] = 0
-    decides, _ = live(w, episode, i, scores[:0], candidates[:0], part)
-    episode.state = AT_DECISION if decides else GONE_EARLY
 
 
-@kernel
+@pasted
 def live(w, episode, i, scores, candidates, part):
     """On to the next decision, counting: (whether there is one, slot of the first impression since).
 
@@ -111,7 +108,7 @@ def live(w, episode, i, scores, candidates, part):
     return reason == DECIDE, shown
 
 
-@kernel
+@inlined
 def slot_of(line, candidates):
     """Which of the candidates an impression was, -1 if none: (request, video, rank) as in `request.candidate_in`."""
     what = (np.int64(line.request) << 40) | (np.int64(line.video) << 8) | np.int64(line.rank)
@@ -121,7 +118,7 @@ def slot_of(line, candidates):
     return -1
 
 
-@kernel
+@inlined
 def nearest_live(mask, action):
     """The action itself if the mask (A,) allows it, else the nearest that it does; the lower of two."""
     for far in range(len(mask)):
@@ -132,7 +129,7 @@ def nearest_live(mask, action):
     return 0
 
 
-@kernel
+@pasted
 def look(w, i, episode, budget, views, newest_of):
     """What the phone of row i knows. The mask has a column more if pages may be asked for. newest_of: `no_tags`.
 
@@ -149,9 +146,9 @@ def look(w, i, episode, budget, views, newest_of):
         mask[0] = True
 
 
-@kernel
-def act(w, episode, i, action, scores, candidates, part):
-    """One step of row i: (whether it is at the next decision, slot shown, -1 if none)."""
+@pasted
+def act(w, episode, i, action, scores, candidates):
+    """Row i's action as scores (A,); and which candidates (P,) it chose from."""
     slots = w.pool.shape[1]
     scores[:] = 0.0
     scores[action] = 1.0
@@ -161,10 +158,9 @@ def act(w, episode, i, action, scores, candidates, part):
         candidates[k] = candidate_in(w.pool[i, k])
         if w.pool[i, k].buffered > 0 or k == action:
             fetch_ahead(w.videos, w.pool[i, k].video)
-    return live(w, episode, i, scores, candidates, part)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled(nogil=True)
 def move_rows(
     w, row_bytes, episodes, which, part, actions, units, weights, max_steps, budget, views,
     components, reward, terminated, truncated, shown,
@@ -174,27 +170,31 @@ def move_rows(
     Several threads may do so at once, each with rows and a part of its own. One kernel for reset and step: most of its
     compilation is the life inside."""
     scores, was = np.empty(views.mask.shape[1], np.float32), np.empty(w.pool.shape[1], np.int64)
-    newest_of = no_tags()
+    newest_of, none, nobody = no_tags(), scores[:0], was[:0]
     for k in range(len(which)):
         i, episode = which[k], episodes[which[k]]
         if k + 1 < len(which):
             fetch_row_ahead(row_bytes, views, which[k + 1])
-        shown[i] = -1
-        if episode.state == AT_DECISION or episode.state == GONE_EARLY:
-            decides = False
-            if episode.state == AT_DECISION:
-                decides, shown[i] = act(w, episode, i, nearest_live(views.mask[i], actions[i]), scores, was, part)
+        begins, goes_on = episode.state == UNBORN or episode.state == OVER, episode.state == AT_DECISION
+        if begins:
+            begin(w, row_bytes, episode, i, views)
+        elif goes_on:
+            act(w, episode, i, nearest_live(views.mask[i], actions[i]), scores, was)
+        decides, shown[i] = False, -1
+        if begins or goes_on:
+            decides, shown[i] = live(w, episode, i, scores if goes_on else none, was if goes_on else nobody, part)
+        if begins:
+            episode.state = AT_DECISION if decides else GONE_EARLY
+            components[i] = 0.0
+            reward[i] = 0.0
+            terminated[i] = truncated[i] = False
+        else:
             reward[i] = pay(episode, units, weights, components[i])
             cut = w.users[i].cut != 0
             terminated[i] = not decides and not cut
             truncated[i] = cut or (decides and 0 < max_steps <= episode.steps)
             if terminated[i] or truncated[i]:
                 episode.state = OVER
-        else:
-            begin(w, row_bytes, episode, i, views, scores, was, part)
-            components[i] = 0.0
-            reward[i] = 0.0
-            terminated[i] = truncated[i] = False
         look(w, i, episode, budget, views, newest_of)
 
 
@@ -208,7 +208,7 @@ def fetch_row_ahead(row_bytes, views, i):
     fetch_ahead(views.slots_as, i)
 
 
-@kernel
+@inlined
 def pay(episode, units, weights, components):
     """A step is over: what happened since the last one into components (K,); the reward."""
     reward = 0.0
@@ -220,7 +220,7 @@ def pay(episode, units, weights, components):
     return reward
 
 
-@njit(cache=True, error_model="numpy")
+@compiled()
 def look_rows(w, episodes, which, budget, views):
     """What the phones of the rows `which` know."""
     newest_of = no_tags()

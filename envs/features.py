@@ -17,7 +17,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from nextone.sim.config import FEEDBACK, TIERS
-from nextone.sim.kernel import kernel
+from nextone.sim.kernel import copy_rows, inlined
 from nextone.sim.network import offline
 from nextone.sim.player import content_us, preload_size
 from nextone.sim.pool import live_slots, rankable
@@ -64,6 +64,7 @@ MOST_S, MOST_MIN, MOST_IMPRESSIONS, MOST_POPULARITY, MOST_PAST, MOST_MBPS = 3600
 PER_S, PER_MIN, PER_IMPRESSION = _log_scale(MOST_S), _log_scale(MOST_MIN), _log_scale(MOST_IMPRESSIONS)
 PER_LOGIT, PER_TAG, MOST_LOGIT = 1e-3 / LOGIT_SCALE, 1.0 / TAG_SCALE, int(1e3 * LOGIT_SCALE)
 PER_PAST, PER_MBPS, PER_POPULARITY = _log_scale(MOST_PAST), _log_scale(MOST_MBPS), _log_scale(MOST_POPULARITY)
+TAGS = np.float32(TAG_SCALE)
 LOG_COUNT = (np.log1p(np.arange(COUNTS + 1)) / np.log1p(COUNTS)).astype(np.float32)
 LN_2 = float(np.log(2.0))
 
@@ -162,6 +163,8 @@ H: Any = _columns("H", HISTORY)
 """Columns of `Observation.history` by name."""
 X: Any = _columns("X", CONTEXT)
 """Columns of `Observation.context` by name."""
+LASTING = int(C.page_age)
+"""Columns of a candidate before this one never change while it is in the pool."""
 
 
 class Observation(NamedTuple):
@@ -207,12 +210,10 @@ def observe(w, rows, candidates, history, context, mask):
     """Fill in what the phones of the people in `rows` (n,) know.
 
     candidates (n, P, Fc), history (n, H, Fh), context (n, Fx): float32; mask (n, P): bool."""
-    slots, past = np.empty((w.pool.shape[1], candidates.shape[2]), np.float32), np.empty(history.shape[1:], np.float32)
+    slots, past = np.empty((w.pool.shape[1], LASTING), np.float32), np.empty(history.shape[1:], np.float32)
     nobody, newest_of = np.empty(len(slots), np.int64), no_tags()
     for k in range(len(rows)):
         nobody[:] = -1
-        slots[:] = 0.0
-        past[:] = 0.0
         observe_again(w, rows[k], slots, nobody, past, -1, newest_of, candidates[k], history[k], context[k], mask[k])
 
 
@@ -222,7 +223,7 @@ def no_tags():
     return np.full(np.int64(TAG_SCALE), NEVER)
 
 
-@kernel
+@inlined
 def observe_again(w, i, slots, slots_as, past, past_to, newest_of, candidates, history, context, mask):
     """`observe` of person i, into the arrays of one; the number of the newest impression. The same bits, sooner, for
     who is observed at every decision: slots, slots_as, past and past_to keep what did not change, see `observe_pool`
@@ -230,31 +231,33 @@ def observe_again(w, i, slots, slots_as, past, past_to, newest_of, candidates, h
     p, user = w.params[0], w.users[i]
     observe_pool(p, user, w.pool[i], w.videos, slots, slots_as, candidates, mask)
     observe_context(p, user, w.pool[i], context)
-    newest = observe_history(user, w.screen[i].video >= 0, w.history[i], w.videos, past, past_to, history)
-    observe_crossings(history, newest_of, candidates, mask)
+    newest, count = observe_history(user, w.screen[i].video >= 0, w.history[i], w.videos, past, past_to, history)
+    observe_crossings(history, count, newest_of, candidates, mask)
     return newest
 
 
-@kernel
+@inlined
 def observe_pool(p, user, pool, videos, known, known_as, candidates, mask):
-    """One person's candidates (P, Fc) and mask (P,).
+    """One person's candidates (P, Fc) and mask (P,), but for what they have to do with the past.
 
-    What does not change while a video is in the pool is kept in known (P, Fc); known_as (P,): of which candidate, -1 of
-    none."""
+    What does not change while a video is in the pool is kept in known (P, LASTING); known_as (P,): of which candidate,
+    -1 of none."""
     arrived_us, age = np.int64(-1), np.float32(0.0)
     for k in range(len(pool)):
-        slot, row = pool[k], candidates[k]
+        slot, row, lasting = pool[k], candidates[k], known[k]
         mask[k] = rankable(user, slot)
         if not mask[k]:
-            row[:] = 0.0
+            for column in range(len(CANDIDATE)):
+                row[column] = 0.0
             continue
         if known_as[k] != candidate_in(slot):
             known_as[k] = candidate_in(slot)
-            observe_kind(videos[slot.video], slot.pxtr, known[k], C.pevtr, C.duration)
-            known[k, C.popularity] = log_scaled(videos[slot.video].popularity, PER_POPULARITY)
-            known[k, C.rank] = LOG_COUNT[min(slot.rank, COUNTS)]
-        for column in range(len(row)):
-            row[column] = known[k, column]
+            observe_kind(videos[slot.video], slot.pxtr, lasting, C.pevtr, C.duration)
+            lasting[C.popularity] = log_scaled(videos[slot.video].popularity, PER_POPULARITY)
+            lasting[C.rank] = LOG_COUNT[min(slot.rank, COUNTS)]
+        copy_rows(row, 0, lasting, 0, LASTING)
+        for column in range(LASTING, len(CANDIDATE)):
+            row[column] = 0.0
         if slot.arrived_us != arrived_us:  # a page arrives as one: few logarithms
             arrived_us = slot.arrived_us
             age = log_seconds(user.now_us - arrived_us)
@@ -268,10 +271,10 @@ def observe_pool(p, user, pool, videos, known, known_as, candidates, mask):
             row[C.buffered_s] = min(content_us(np.int64(slot.buffered), bitrate_bps) * 1e-6 / MOST_BUFFERED_S, 1.0)
 
 
-@kernel
+@inlined
 def observe_history(user, on_screen, ring, videos, known, known_to, history):
-    """One person's past impressions (H, Fh), newest first; the newest one's number. What is on screen, if anything, is
-    not over: left out.
+    """One person's past impressions (H, Fh), newest first: (the newest one's number, how many there are). What is on
+    screen, if anything, is not over: left out.
 
     What does not change any more is kept in known (H, Fh), a ring like theirs but the other way round, to be copied as
     it lies; known_to: up to which impression (-1).
@@ -279,51 +282,57 @@ def observe_history(user, on_screen, ring, videos, known, known_to, history):
     last = len(ring) - 1
     newest = np.int64(user.impression) - on_screen
     now_ms = user.now_us // 1000
-    count = min(newest + 1, len(ring) - on_screen)  # it has taken the place of the oldest
+    count = max(min(newest + 1, len(ring) - on_screen), 0)  # what is on screen has taken the place of the oldest
     for n in range(max(known_to, newest - count) + 1, newest + 1):
         past = ring[n % len(ring)]
         observe_past(past, videos[past.video], known[last - n % len(ring)])
     at = last - newest % len(ring)
+    before_end = min(count, len(ring) - at)
+    copy_rows(history, 0, known, at, before_end)
+    copy_rows(history, before_end, known, 0, count - before_end)
     for k in range(count):
-        for column in range(history.shape[1]):
-            history[k, column] = known[at, column]
+        row = history[k]
         since_ms = (now_ms - np.int64(ring[last - at].start_ms)) & 0xFFFFFFFF
-        history[k, H.since] = log_seconds(since_ms * 1000)
-        history[k, H.encoded] = k > 0 or user.now_us >= user.encoded_us
+        row[H.since] = log_seconds(since_ms * 1000)
+        row[H.encoded] = 1.0
         at = at + 1 if at < last else 0
+    if count > 0:
+        history[0, H.encoded] = user.now_us >= user.encoded_us
     for k in range(count, len(history)):
-        history[k, :] = 0.0
-    return newest
+        for column in range(len(HISTORY)):
+            history[k, column] = 0.0
+    return newest, count
 
 
-@kernel
-def observe_crossings(history, newest_of, candidates, mask):
-    """What candidates (P, Fc) have to do with past impressions (H, Fh), newest first; from their other columns alone.
+@inlined
+def observe_crossings(history, count, newest_of, candidates, mask):
+    """What candidates (P, Fc) have to do with the `count` past impressions (H, Fh), newest first; from their other
+    columns alone.
 
     newest_of: (TAG_SCALE,) scratch, NEVER before and after."""
-    count = 0
-    while count < len(history) and history[count, H.present] > 0.0:
-        count += 1
+    if count == 0:
+        return
     for k in range(count - 1, -1, -1):
-        newest_of[np.int64(history[k, H.tag] * TAG_SCALE)] = k
-        newest_of[np.int64(history[k, H.tag2] * TAG_SCALE)] = k
-    for k in range(len(candidates) if count > 0 else 0):
+        newest_of[np.int64(history[k, H.tag] * TAGS)] = k
+        newest_of[np.int64(history[k, H.tag2] * TAGS)] = k
+    for k in range(len(candidates)):
         if not mask[k]:
             continue
         row = candidates[k]
-        alike = min(newest_of[np.int64(row[C.tag] * TAG_SCALE)], newest_of[np.int64(row[C.tag2] * TAG_SCALE)])
+        alike = min(newest_of[np.int64(row[C.tag] * TAGS)], newest_of[np.int64(row[C.tag2] * TAGS)])
         row[C.same_tag] = alike < NEVER
         alike = alike if alike < NEVER else 0
+        past = history[alike]
         for head in range(len(PXTR)):
-            row[C.diff_pevtr + head] = np.float32(0.5) * (row[C.pevtr + head] - history[alike, H.pevtr + head])
-        row[C.diff_time] = history[alike, H.since]
+            row[C.diff_pevtr + head] = np.float32(0.5) * (row[C.pevtr + head] - past[H.pevtr + head])
+        row[C.diff_time] = past[H.since]
         row[C.diff_position] = LOG_COUNT[min(alike + 1, COUNTS)]
     for k in range(count):
-        newest_of[np.int64(history[k, H.tag] * TAG_SCALE)] = NEVER
-        newest_of[np.int64(history[k, H.tag2] * TAG_SCALE)] = NEVER
+        newest_of[np.int64(history[k, H.tag] * TAGS)] = NEVER
+        newest_of[np.int64(history[k, H.tag2] * TAGS)] = NEVER
 
 
-@kernel
+@inlined
 def observe_past(past, video, row):
     """One past impression (Fh,), but for how long ago it was and whether it is encoded."""
     play_us, duration_us = np.int64(past.play_ms) * 1000, video.duration_us // 1000 * 1000
@@ -341,7 +350,7 @@ def observe_past(past, video, row):
     row[H.position] = LOG_COUNT[min(past.position, COUNTS)]
 
 
-@kernel
+@inlined
 def observe_context(p, user, pool, row):
     """One person and phone (Fx,)."""
     row[:] = 0.0
@@ -369,7 +378,7 @@ def observe_context(p, user, pool, row):
     row[X.tier_android_low + user.tier] = 1.0
 
 
-@kernel
+@inlined
 def observe_kind(video, pxtr, row, predicted, kind):
     """What is said of a video alike as a candidate and in the history: `PREDICTED` and `KIND_OF_VIDEO`, from those
     columns on."""
@@ -380,13 +389,13 @@ def observe_kind(video, pxtr, row, predicted, kind):
     row[kind + 2] = PER_TAG * video.tag2
 
 
-@kernel
+@inlined
 def log_seconds(microseconds):
     """log(1 + s) / log(1 + 3600) in [0, 1]."""
     return log_scaled(microseconds * 1e-6, PER_S)
 
 
-@kernel
+@inlined
 def log_scaled(x, per):
     """log(1 + x) on a scale of its own, in [0, 1]; x below 0 counts as 0. Within 3e-6, in a third of the time.
 

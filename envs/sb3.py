@@ -15,6 +15,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from nextone.sim.scenario import SettingError
 
+from .batch import Moved
 from .reward import COMPONENTS
 from .vector import NextOneVectorEnv
 
@@ -56,7 +57,11 @@ class NextOneVecEnv(VecEnv):
 
     def step_wait(self) -> tuple[Any, NDArray[Any], NDArray[Any], list[dict[str, Any]]]:
         """Observations, rewards float32, dones, infos."""
-        moved = self.moved = self.env.advance(self._actions)
+        return self.tell(self.env.advance(self._actions))
+
+    def tell(self, moved: Moved) -> tuple[Any, NDArray[Any], NDArray[Any], list[dict[str, Any]]]:
+        """A step of the native environment as `step_wait` returns it; who has ended begins anew."""
+        self.moved = moved
         self._totals += moved.components
         self._return += moved.reward
         self._steps += 1

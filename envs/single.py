@@ -51,15 +51,16 @@ class NextOneEnv(gymnasium.Env[Observations, np.int64]):
         """The first decision of a fresh session. Raises SettingError for unknown options."""
         super().reset(seed=seed)
         observations, _ = self.batch.reset(seed=seed, options=options)
-        return _row(observations), self._about()
+        return _row(observations), self.batch.about(0)
 
     def step(self, action: Any) -> tuple[Observations, float, bool, bool, dict[str, Any]]:
         """On to the next decision. Raises ValueError for an action outside the space."""
-        moved = self.batch.advance([action])
-        parts = dict(zip(COMPONENTS, moved.components[0].tolist(), strict=True))
-        info = self._about() | {"components": parts, "executed_slot": int(moved.shown[0])}
+        moved = self.batch.advance_one(action)
+        info = self.batch.about(0)
+        info["components"] = dict(zip(COMPONENTS, moved.components[0].tolist(), strict=True))
+        info["executed_slot"] = moved.shown.item(0)
         return (
-            _row(moved.observations), float(moved.reward[0]), bool(moved.terminated[0]), bool(moved.truncated[0]), info
+            _row(moved.observations), moved.reward.item(0), moved.terminated.item(0), moved.truncated.item(0), info
         )  # fmt: skip
 
     def render(self) -> Any:
@@ -75,9 +76,6 @@ class NextOneEnv(gymnasium.Env[Observations, np.int64]):
     def close(self) -> None:
         """Further use raises ClosedEnvironmentError."""
         self.batch.close()
-
-    def _about(self) -> dict[str, Any]:
-        return self.batch.about(0)
 
 
 def _row(observations: Observations) -> Observations:

@@ -36,6 +36,8 @@ from .arguments import (
 from .batch import Batch, Moved, Observations, Rows
 from .reward import COMPONENTS, RewardWeights, reward_weights
 
+NO_ROWS = np.zeros(0, np.int64)
+
 
 class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
     """N people, each choosing among the candidates on their phone.
@@ -90,6 +92,8 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
             inference=inference,
             queue_waits=waits_of(queue_waits),
         )
+        self._act = np.zeros(1, np.int64)
+        self._who = self._batch.episodes["person"], self._batch.episodes["number"]
         self._seeded = np.zeros(num_envs, np.bool_)
         actions = self._batch.actions
         self.single_observation_space = observation_space(self._batch.slots, self._batch.past, actions)
@@ -182,6 +186,16 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
             raise ResetNeeded(f"environment {over[0]} has ended; reset it before the next step")
         return self._batch.step(acts, over)
 
+    def advance_one(self, action: Any) -> Moved:
+        """`advance` of a batch of one, its action alone."""
+        batch = self._batch
+        if not batch.begun or self.closed or batch.over_one() or self._raises:
+            return self.advance([action])
+        if type(action) not in (int, np.int64) or not 0 <= action < batch.actions:
+            return self.advance([action])
+        self._act[0] = action
+        return batch.step(self._act, NO_ROWS)
+
     def restart(self, which: Rows, observations: Observations) -> Observations:
         """The next episodes of the rows `which` (n,), seen in their rows of fresh observations."""
         return self._batch.restart(which, observations)
@@ -193,12 +207,10 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
 
     def about(self, i: int) -> dict[str, Any]:
         """Who is in row i, and how long the session has lasted."""
-        user, episode = self.world.users[i], self._batch.episodes[i]
+        people, numbers = self._who
         return {
-            "person": int(episode["person"]),
-            "episode_number": int(episode["number"]),
-            "session_min": float((user["now_us"] - user["opened_us"]) / 6e7),
-        }
+            "person": people.item(i), "episode_number": numbers.item(i), "session_min": self._batch.minutes(i),
+        }  # fmt: skip
 
     # -- the inside ---------------------------------------------------------------------------------------------------
 

@@ -51,7 +51,7 @@ class Sizes(NamedTuple):
     event_growth: tuple[int, ...] = (1_000, 10_000)  # people, in event_many's window
     batch_growth: tuple[int, ...] = (1_000, 10_000, 100_000)  # people, in memory's window
     env: tuple[int, int] = (1024, 100)  # people, steps
-    edge: tuple[int, int, float, int] = (10_000, 4_096, 2, 2)  # people of either driver, minutes, repeats
+    edge: tuple[int, int, float, int] = (10_000, 4_096, 1, 2)  # people of either driver, share of minutes, repeats
     repeats: int = 3
     training: int = 512  # people at a time
     calls: int = 200_000  # of a small kernel timed alone

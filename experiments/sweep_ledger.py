@@ -173,11 +173,17 @@ def told(folder: Path) -> Iterator[None]:
             raise SettingError(f"{folder}: the disk is full; free some space, {remedy}") from None
         if "readonly" in reason or "unable to open" in reason or "I/O" in reason:
             raise SettingError(f"{folder}: {reason}; make the folder writable, {remedy}") from None
-        raise SettingError(f"{folder / NAME} is damaged ({reason}); begin the sweep anew in another folder") from None
+        raise _damaged(folder, reason) from None
+    except UnicodeDecodeError:  # SQLite's own message quotes what it stumbled over
+        raise _damaged(folder, "malformed names of tables or columns") from None
     except OSError as error:
         raise SettingError(
             f"{folder}: {error.strerror or error}; mend that, then go on with nextone sweep --resume {folder}"
         ) from None
+
+
+def _damaged(folder: Path, reason: str) -> SettingError:
+    return SettingError(f"{folder / NAME} is damaged ({reason}); begin the sweep anew in another folder")
 
 
 @contextmanager

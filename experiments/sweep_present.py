@@ -60,7 +60,8 @@ def best_text(result: SweepResult) -> str:
             "replications)."
         )
     else:
-        some = "; ".join(map(arm_text, best.contenders[:8])) + ("; ..." if len(best.contenders) > 8 else "")
+        more = f" and {len(best.contenders) - 8} more" if len(best.contenders) > 8 else ""
+        some = "; ".join(map(arm_text, best.contenders[:8])) + more
         text = (
             f"Best {metric.name} so far: {arm_text(best.arm)}; the budget ended with "
             f"{len(best.contenders)} in the race: "

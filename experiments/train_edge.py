@@ -40,7 +40,7 @@ from nextone.policies.trained import check_features, features_hash
 from nextone.sim.scenario import SettingError
 
 from .samples import LABELS, Array, Samples, read_samples
-from .train_state import begin_moments, moments_of, weights_of
+from .train_state import begin_moments, moments_of, torch_threads, weights_of
 
 Read = Callable[[Path, str, tuple[str, ...]], Samples]
 SEES = ("candidates", "history", "context", "live")
@@ -104,9 +104,7 @@ def train_edge(
     if resume is not None and resume.about.get("samples") != train.about:
         raise CheckpointError(f"checkpoint {str(resume.path)!r} was trained on other samples than {str(data)!r}'s")
     out.mkdir(parents=True, exist_ok=True)
-    before = torch.get_num_threads()
-    torch.set_num_threads(settings.threads)
-    try:
+    with torch_threads(settings.threads):
         training = begin(settings)
         if resume is not None:
             restore(training, resume)
@@ -114,8 +112,6 @@ def train_edge(
             run_epoch(training, settings, train, valid, progress)
             tell(out, training.looks[-1])
             save(training, settings, train, out)
-    finally:
-        torch.set_num_threads(before)
     return training
 
 

@@ -20,11 +20,13 @@ from torch import Tensor
 
 from nextone.policies.pointer import Pointer, Prepared, prepare
 
-from .train_leaving import FACTS, Leaving
+from .train_leaving import Level, correction
 
 SHARPNESS = 10.0  # logits / scores: Adam moves a weight by its rate at most, and a sharp choice needs large logits
 
 Seen = dict[str, Tensor]
+Prior = tuple[list[float], list[float]]
+"""What a policy starts from, see `Pointer.begin_with`."""
 Array = NDArray[Any]
 
 
@@ -52,10 +54,12 @@ class PointerActorCritic(MaskableActorCriticPolicy):
 
     def __init__(
         self, observation_space: spaces.Dict, action_space: spaces.Discrete, lr_schedule: Any, *, width: int, seed: int,
-        **_: Any,
+        prior: Prior | None = None, **_: Any,
     ) -> None:  # fmt: skip
         BasePolicy.__init__(self, observation_space, action_space, normalize_images=False)
         self.network = new_pointer(observation_space, int(action_space.n), width, seed)
+        if prior is not None:
+            self.network.begin_with(*map(torch.tensor, prior))
         self.generator = torch.Generator().manual_seed(seed)
         self.optimizer = torch.optim.Adam(self.parameters(), lr=lr_schedule(1), eps=1e-5, fused=True)
 
@@ -93,9 +97,9 @@ class PointerActorCritic(MaskableActorCriticPolicy):
 class Lives(Protocol):
     """What an environment tells of leaving."""
 
-    def last(self) -> tuple[Array, Array, Array, Array]:
-        """Of the last step of every row: `facts_of` (N, FACTS) at its end, minutes (N,) it took, whether (N,) the
-        person left of their own accord, and whether (N,) the episode ended otherwise."""
+    def last(self) -> tuple[Array, Array, Array]:
+        """Of the last step of every row: the hazard (N,) of leaving that it held, whether (N,) the person left by it,
+        and whether (N,) the episode ended otherwise."""
 
 
 class KeyedRolloutBuffer(MaskableDictRolloutBuffer):
@@ -104,22 +108,20 @@ class KeyedRolloutBuffer(MaskableDictRolloutBuffer):
     lives: where the lives that are learned from tell of leaving (`Lives`); None: advantages keep that luck."""
 
     def __init__(self, *args: Any, seed: int = 0, lives: Lives | None = None, **kwargs: Any) -> None:
-        self.seed, self.epoch, self.lives, self.leaving = seed, 0, lives, Leaving()
+        self.seed, self.epoch, self.lives, self.level = seed, 0, lives, Level()
         super().__init__(*args, **kwargs)
 
     def reset(self) -> None:
         """Empty again."""
         super().reset()
         shape = (self.buffer_size, self.n_envs)
-        self.facts, self.minutes, self.left = np.zeros((*shape, FACTS)), np.zeros(shape), np.zeros(shape, np.bool_)
-        self.gone = np.zeros(shape, np.bool_)
+        self.hazard, self.left, self.gone = np.zeros(shape), np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
         self.seen: list[Prepared] = []
 
     def add(self, *args: Any, **kwargs: Any) -> None:
         """One step of every row."""
         if self.lives is not None:
-            told = self.facts, self.minutes, self.left, self.gone
-            for kept, new in zip(told, self.lives.last(), strict=True):
+            for kept, new in zip((self.hazard, self.left, self.gone), self.lives.last(), strict=True):
                 kept[self.pos] = new
         super().add(*args, **kwargs)
 
@@ -127,12 +129,9 @@ class KeyedRolloutBuffer(MaskableDictRolloutBuffer):
         """SB3's; with `lives`, of departures from what an average session earns, without the luck of leaving: see
         `train_leaving`."""
         if self.lives is not None:
-            facts, minutes, left = self.facts.reshape(-1, FACTS), self.minutes.ravel(), self.left.ravel()
-            self.leaving.learn(facts, minutes, left)
-            self.leaving.count(float(self.rewards.sum()), int(self.left.sum() + self.gone.sum()))
-            chance = self.leaving.chance(facts, minutes).reshape(self.left.shape)
-            lost = (1.0 - self.gamma * (1.0 - chance - self.gone)) * self.leaving.level
-            self.rewards += (self.gamma * (self.left - chance) * self.values - lost).astype(np.float32)
+            self.level.count(float(self.rewards.sum()), int(self.left.sum() + self.gone.sum()))
+            told = self.hazard, self.left, self.gone, self.values
+            self.rewards += correction(self.level.value, *told, self.gamma).astype(np.float32)
         super().compute_returns_and_advantage(last_values, dones)
 
     def get(  # type: ignore[override]  # as in the library itself
@@ -159,12 +158,15 @@ def _flat(array: Any) -> Tensor:
     return torch.from_numpy(array.reshape(-1, *array.shape[2:]))
 
 
-def make_ppo(env: Any, *, seed: int, width: int, expected_leaving: bool = True, **hyperparameters: Any) -> MaskablePPO:
+def make_ppo(
+    env: Any, *, seed: int, width: int, prior: Prior | None = None, expected_leaving: bool = True,
+    **hyperparameters: Any,
+) -> MaskablePPO:  # fmt: skip
     """MaskablePPO with a fresh pointer and luck of its own. expected_leaving: env is `Lives`, see `train_leaving`."""
     return MaskablePPO(
         PointerActorCritic,
         env,
-        policy_kwargs={"width": width, "seed": seed},
+        policy_kwargs={"width": width, "seed": seed, "prior": prior},
         rollout_buffer_class=KeyedRolloutBuffer,
         rollout_buffer_kwargs={"seed": seed, "lives": env if expected_leaving else None},
         device="cpu",

@@ -22,13 +22,14 @@ COUNTERS = ("num_timesteps", "_n_updates", "_n_calls", "_episode_num")
 def training_state(model: Any) -> Arrays:
     """Everything but the settings; views where possible."""
     luck = model.policy.generator.get_state().numpy() if hasattr(model.policy, "generator") else None
+    level = getattr(getattr(model, "rollout_buffer", None), "level", None)
     arrays = {f"policy.{name}": array for name, array in weights_of(model.policy).items()}
     arrays |= moments_of(model.policy.optimizer)
     arrays["counters"] = np.array([getattr(model, name, 0) for name in COUNTERS], np.int64)
     arrays |= {} if luck is None else {"generator": luck}
     arrays |= {f"world.{name}": array for name, array in _world(model.env).items()}
     arrays |= {f"seen.{name}": array for name, array in model._last_obs.items()}
-    arrays |= {f"leaving.{name}": array for name, array in _leaving(model).items()}
+    arrays |= {} if level is None else {"level": level.counted}
     arrays["episode_starts"] = np.asarray(model._last_episode_starts, np.bool_)
     return arrays | {f"replay.{name}": array for name, array in _replay(model).items()}
 
@@ -61,14 +62,7 @@ def restore_training(model: Any, saved: Tensors, total_steps: int) -> None:
 
 def _world(env: NextOneVecEnv) -> Arrays:
     """All that changes in an environment, as arrays with a row per person."""
-    since = {"since": env._since} if hasattr(env, "_since") else {}
-    return env.env.state() | {"totals": env._totals, "return": env._return, "steps": env._steps} | since
-
-
-def _leaving(model: Any) -> Arrays:
-    """What PPO has learned of who leaves."""
-    buffer = getattr(model, "rollout_buffer", None)
-    return buffer.leaving.state() if isinstance(buffer, KeyedRolloutBuffer) else {}
+    return env.env.state() | {"totals": env._totals, "return": env._return, "steps": env._steps}
 
 
 def _replay(model: Any) -> Arrays:

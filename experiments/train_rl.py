@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from nextone import __version__
-from nextone.envs.reward import COMPONENTS, PRESETS, RewardWeights, reward_weights
+from nextone.envs.reward import PRESETS, RewardWeights, reward_weights
 from nextone.envs.sb3 import NextOneVecEnv
 from nextone.envs.vector import NextOneVectorEnv
 from nextone.policies.checkpoint import (
@@ -33,30 +32,31 @@ from nextone.policies.checkpoint import (
     save_checkpoint,
 )
 from nextone.policies.names import CLOUD_ONLY
-from nextone.policies.pointer import WIDTH
+from nextone.policies.pointer import TYPICAL_S, WIDTH
 from nextone.policies.rl import KIND, RlPolicy, load_rl
 from nextone.policies.trained import check_fits, features_hash
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, scenario_toml
 
-from .greedy import hand_made
+from .greedy import PREDICTED, hand_made
 from .statistics import Interval, mean_interval
 from .train_dqn import make_dqn
 from .train_evaluate import Array, Uplift, chooser, play, uplift
-from .train_leaving import facts_of, minutes_of
 from .train_ppo import make_ppo
 from .train_resume import restore_training, training_state
-from .train_state import weights_of
+from .train_state import torch_threads, weights_of
 
 Algorithm = Literal["maskable_ppo", "dqn"]
 RULES = (CLOUD_ONLY, "tag_momentum")  # what a policy in training is compared with
+USUAL = np.array([0.42, 0.29, 0.018, 0.0013, 0.0026, 0.0007, 0.0009])  # of PREDICTED in `nextone compare`, cloud_only
+FIRMNESS = 1.0  # Assumed: of the first policy; PPO's logits are ten times this times how much better than usual
 EVALUATION_SEED = 1 << 60  # people nobody trains on: training's seeds are below
 HELD_OUT_SEED = 1 << 61  # nor picks the best checkpoint by
 MOST_ENVS = 65_536  # a rollout of them takes some 10 GB
-HELD_OUT = (1024, 8)  # people at a time, episodes of each
+HELD_OUT = (256, 32)  # people at a time, episodes of each: few rows wait for the longest
 
 PPO: dict[str, Any] = {
-    "n_steps": 16, "batch_size": 2048, "n_epochs": 4, "gamma": 1.0, "gae_lambda": 0.3, "ent_coef": 0.005,
+    "n_steps": 16, "batch_size": 2048, "n_epochs": 4, "gamma": 0.9, "gae_lambda": 1.0, "ent_coef": 0.002,
     "max_grad_norm": 0.5, "vf_coef": 0.5, "reward_scale": 0.05,
 }  # fmt: skip
 DQN: dict[str, Any] = {
@@ -65,7 +65,7 @@ DQN: dict[str, Any] = {
     "reward_scale": 0.1,
 }  # fmt: skip
 """What SB3 is told. Chosen on the default scenario's evaluation people; see docs/training.md."""
-LEARNING_RATE: dict[Algorithm, float] = {"maskable_ppo": 2e-3, "dqn": 5e-4}
+LEARNING_RATE: dict[Algorithm, float] = {"maskable_ppo": 4e-4, "dqn": 5e-4}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ class TrainSettings:
 
     scenario: Scenario = field(default_factory=Scenario)
     algo: Algorithm = "maskable_ppo"
-    steps: int = 3_000_000
+    steps: int = 1_000_000
     envs: int = 512
     reward: RewardWeights = PRESETS["default"]
     refresh: bool = False
@@ -86,7 +86,7 @@ class TrainSettings:
     learning_rate: float | None = None  # at the start; it falls to 0 linearly
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)  # over PPO or DQN
     checkpoints: int = 10  # and looks at the evaluation people
-    evaluation: tuple[int, int] = (512, 2)  # people at a time, episodes of each
+    evaluation: tuple[int, int] = (64, 16)  # people at a time, episodes of each
     threads: int = 2  # of torch; another number may give other bits
     options: Mapping[str, Any] = field(default_factory=dict)  # further ones of NextOneVectorEnv
 
@@ -113,27 +113,24 @@ def train(
     if resume is None and has_checkpoints(out):
         raise SettingError(f"--out {str(out)!r} already holds a training; go on with --resume, or give another folder")
     out.mkdir(parents=True, exist_ok=True)
-    before = torch.get_num_threads()
-    torch.set_num_threads(settings.threads)
     try:
-        model = make_model(settings)
-        with logging_to(out) as logger:
-            model.set_logger(logger)
-            keeper = Keeper(settings, out, resume.about["looks"] if resume else [], progress)
-            if resume is not None:
-                restore_training(model, resume.tensors[TRAINING], settings.steps)
-            left = settings.steps - model.num_timesteps
-            if left > 0:
-                # The pointer masks; DQN logs by episodes.
-                own = {"use_masking": False} if settings.algo == "maskable_ppo" else {"log_interval": 1000}
-                model.learn(left, keeper, reset_num_timesteps=resume is None, **own)
-            keeper.finish(model)
-        model.env.close()
+        with torch_threads(settings.threads):
+            model = make_model(settings)
+            with logging_to(out) as logger:
+                model.set_logger(logger)
+                keeper = Keeper(settings, out, resume.about["looks"] if resume else [], progress)
+                if resume is not None:
+                    restore_training(model, resume.tensors[TRAINING], settings.steps)
+                left = settings.steps - model.num_timesteps
+                if left > 0:
+                    # The pointer masks; DQN logs by episodes.
+                    own = {"use_masking": False} if settings.algo == "maskable_ppo" else {"log_interval": 1000}
+                    model.learn(left, keeper, reset_num_timesteps=resume is None, **own)
+                keeper.finish(model)
+            model.env.close()
     except OSError as error:
         reason = error.strerror or str(error)
         raise SettingError(f"--out {str(out)!r}: {reason}; make room, then go on with --resume") from None
-    finally:
-        torch.set_num_threads(before)
     return keeper.looks
 
 
@@ -144,8 +141,24 @@ def make_model(settings: TrainSettings) -> Any:
     chosen = usual | dict(settings.hyperparameters)
     env = TrainingVecEnv(inner, chosen.pop("reward_scale"), settings.cut_is_end)
     env.seed(settings.seed << 24)  # row i plays this + i
+    if settings.algo == "maskable_ppo" and chosen.pop("from_rule", True):
+        chosen["prior"] = rule_of(settings.reward)
     rate = settings.learning_rate or LEARNING_RATE[settings.algo]
     return make(env, seed=settings.seed, width=settings.width, learning_rate=lambda left: rate * left, **chosen)
+
+
+def rule_of(reward: RewardWeights) -> tuple[list[float], list[float]] | None:
+    """Weights of the pointer with which it is `greedy.RewardGreedy` per second; None if that says nothing.
+
+    The rule's score is (brings + watch_s * P(valid play) * length) / (pause + length); length / (pause + length) is
+    taken as 1 here."""
+    worth = np.array([getattr(reward, name) for name in PREDICTED])
+    watch = np.zeros(len(PREDICTED))
+    watch[0] = TYPICAL_S * reward.watch_s
+    usual = float((worth + watch) @ USUAL)
+    if usual <= 0:
+        return None
+    return (FIRMNESS * watch / usual).tolist(), (FIRMNESS * worth / usual).tolist()
 
 
 def make_env(settings: TrainSettings, people: int, autoreset_mode: str = "NextStep") -> NextOneVectorEnv:
@@ -166,39 +179,23 @@ class TrainingVecEnv(NextOneVecEnv):
         super().__init__(env)
         self.scale, self.cut_is_end = scale, cut_is_end
 
-    def reset(self) -> Any:
-        """Fresh episodes."""
-        observations = super().reset()
-        self._since = np.zeros(self.num_envs)
-        return observations
-
     def step_wait(self) -> tuple[Any, Array, Array, list[dict[str, Any]]]:
         """Observations, scaled rewards, dones, infos."""
-        observations, rewards, dones, infos = super().step_wait()
+        will = self.env.world.users["will_to_stay"]  # the hazard that a session still bears
+        before = will.copy()
+        moved = self.env.advance(self._actions)
+        over = moved.terminated | (moved.truncated & self.cut_is_end)
+        left = moved.terminated & (will <= 0.0)
+        self._last = (before - will).astype(np.float64), left, over & ~left
+        observations, rewards, dones, infos = self.tell(moved)
         if self.cut_is_end:
             for i in np.flatnonzero(dones):
                 infos[i]["TimeLimit.truncated"] = False
-        self._ended = [(i, infos[i]["terminal_observation"]) for i in np.flatnonzero(dones)]
-        until = minutes_of(observations["context"])
-        for i, last in self._ended:
-            until[i] = minutes_of(last["context"])
-        self._took = np.maximum(until - self._since, 0.0)
-        self._since = np.where(dones, 0.0, until)
-        self._seen = observations
-        self._cut = self.moved.truncated & (not self.cut_is_end)
         return observations, rewards * np.float32(self.scale), dones, infos
 
-    def last(self) -> tuple[Array, Array, Array, Array]:
-        """Facts (N, FACTS), minutes (N,), whether (N,) people left but for want of a page, and otherwise."""
-        components = dict(zip(COMPONENTS, self.moved.components.T, strict=True))
-        left = (components["leaving"] > 0) & (components["wait_s"] == 0)
-        facts = facts_of(self._seen["history"])
-        for i, last in self._ended:
-            facts[i] = facts_of(last["history"][None])[0]
-        gone = np.zeros(self.num_envs, np.bool_)
-        for i, _ in self._ended:
-            gone[i] = not left[i] and not self._cut[i]
-        return facts, self._took, left, gone
+    def last(self) -> tuple[Array, Array, Array]:
+        """See `train_ppo.Lives`."""
+        return self._last
 
 
 class Keeper(BaseCallback):

@@ -16,7 +16,7 @@ from .robust import varied
 from .train_evaluate import Uplift
 from .train_rl import held_out, settings_of
 
-SIZE = (512, 2)  # people at a time, episodes of each
+SIZE = (64, 16)  # people at a time, episodes of each
 ROBUST = 0.8  # share of the sets; Source: reliability.md, goal 33
 
 

@@ -3,11 +3,11 @@
 from time import perf_counter
 from typing import Any, NamedTuple
 
-import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 
 from .train_rl import PPO, TrainSettings, make_model
+from .train_state import torch_threads
 
 
 class TrainingSpeed(NamedTuple):
@@ -20,9 +20,7 @@ class TrainingSpeed(NamedTuple):
 def ppo_speed(rollouts: int = 3, **changes: Any) -> TrainingSpeed:
     """Of the best of some rollouts, each with its updates; looks and checkpoints are not in it."""
     settings = TrainSettings(**changes)
-    before = torch.get_num_threads()
-    torch.set_num_threads(settings.threads)
-    try:
+    with torch_threads(settings.threads):
         model = make_model(settings)
         model.set_logger(Logger(None, []))
         env_s, moved = [0.0], model.env.step_wait
@@ -42,8 +40,6 @@ def ppo_speed(rollouts: int = 3, **changes: Any) -> TrainingSpeed:
             seconds = perf_counter() - start
             found.append(TrainingSpeed(steps / seconds, env_s[0] / seconds))
         model.env.close()
-    finally:
-        torch.set_num_threads(before)
     return max(found[1:])  # the first one meets cold caches
 
 

@@ -1,8 +1,11 @@
-"""Weights and Adam's moments as named arrays, and back. Shared by both kinds of training: `train_resume.py` of
-reinforcement learning and `train_edge.py`."""
+"""Weights and Adam's moments as named arrays, and back; torch's threads. Shared by both kinds of training:
+`train_resume.py` of reinforcement learning and `train_edge.py`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import numba
 import torch
 from numpy.typing import NDArray
 
@@ -28,6 +31,20 @@ def begin_moments(optimiser: torch.optim.Optimizer) -> None:
     for parameter in _parameters(optimiser):
         moments = {name: torch.zeros_like(parameter.data) for name in ("exp_avg", "exp_avg_sq")}
         optimiser.state[parameter] = {"step": torch.tensor(0.0)} | moments
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """So many threads of torch.
+
+    numba's are started first: both may share one OpenMP, and starting them would set torch's number anew."""
+    numba.get_num_threads()
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _parameters(optimiser: torch.optim.Optimizer) -> list[torch.Tensor]:

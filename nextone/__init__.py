@@ -3,12 +3,17 @@
 The public names are loaded on first use, so that `import nextone` and `nextone --help` stay light.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from gymnasium.envs.registration import register
 
 from . import sim as sim  # says where compiled kernels are kept, before numba is imported
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+"""Threads that have nothing to do sleep. torch's OpenMP reads it when torch is imported; without it they spin, and take
+the cores from the environments' threads and from other processes: training was many times slower beside another job."""
 
 __version__ = "0.1.0"
 SEMANTICS = 1

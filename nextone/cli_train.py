@@ -13,7 +13,7 @@ from . import cli
 def train_rl(
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Save checkpoints there, for `rl:DIR`.")] = None,
     algo: Annotated[Literal["maskable_ppo", "dqn"] | None, typer.Option(help="Default maskable_ppo.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Decisions to learn from (default 3,000,000).", min=1)] = None,
+    steps: Annotated[int | None, typer.Option(help="Decisions to learn from (default 1,000,000).", min=1)] = None,
     envs: Annotated[int | None, typer.Option(help="People at a time (default 512).", min=1)] = None,
     reward: Annotated[
         str | None, typer.Option(help="A preset (default, watch, retention), or like=5,follow=10,...: the rest is 0.")

@@ -29,14 +29,16 @@ from .context_aware import (
     search_lists,
     tokens_of,
 )
+from .context_aware_compiled import CompiledContextAware
 from .edgerec import ABLATIONS, EdgeRec
 from .edgerec_phone import EdgeRecPhone
 from .engines import ENGINES, needs, on_engine
 from .kir import Kir
+from .kir_compiled import CompiledKir
 from .names import KINDS
 from .trained import check_features, trained_in
 
-PAD_TO = 32  # people in every forward pass: then nobody's scores depend on who else is asked; few wait at a time
+PAD_TO = 32  # people in every forward pass of torch's: then nobody's scores depend on who else is asked
 
 
 Part = tuple[nn.Module, tuple[Tensor, ...]]
@@ -46,7 +48,7 @@ Part = tuple[nn.Module, tuple[Tensor, ...]]
 class EdgePolicy:
     """A network as a Policy (`policies/base.py`), without memory. `pad_to`: ask about so many at once."""
 
-    pad_to = PAD_TO
+    pad_to: int | None = PAD_TO
     downloaded = True
 
     def __init__(self, network: nn.Module, name: str) -> None:
@@ -79,12 +81,36 @@ class EdgePolicy:
         self.network.dense = parts["dense"]
 
 
-class ListPolicy(EdgePolicy):
+class CompiledPolicy(EdgePolicy):
+    """A network whose compiled twin answers until an engine takes its place."""
+
+    pad_to = None
+
+    def __init__(self, network: nn.Module, name: str, twin: CompiledKir | CompiledContextAware) -> None:
+        super().__init__(network, name)
+        self.twin: CompiledKir | CompiledContextAware | None = twin
+
+    def __call__(self, observation: Observation, memory: None) -> tuple[Scores, None]:
+        return super().__call__(observation, memory) if self.twin is None else (self.twin(observation), None)
+
+    def install(self, parts: dict[str, nn.Module]) -> None:
+        super().install(parts)
+        self.twin = None
+
+
+class KirPolicy(CompiledPolicy):
+    """The KIR-like network."""
+
+    def __init__(self, network: Kir, name: str) -> None:
+        super().__init__(network, name, CompiledKir(network))
+
+
+class ListPolicy(CompiledPolicy):
     """The context-aware network: the first video of the best list first, the others by what they would bring next."""
 
     def __init__(self, network: ContextAware, name: str, search: Search | None = None) -> None:
-        super().__init__(network, name)
         self.search = search or Search()
+        super().__init__(network, name, CompiledContextAware(network, self.search))
 
     def scores(self, candidates: Tensor, history: Tensor, context: Tensor, mask: Tensor) -> Tensor:
         """(N, P)."""
@@ -106,7 +132,7 @@ class ListPolicy(EdgePolicy):
         }
 
     def install(self, parts: dict[str, nn.Module]) -> None:
-        self.network.dense = ContextAwareParts(parts)
+        super().install({"dense": ContextAwareParts(parts)})
 
 
 class Watched(nn.Module):
@@ -186,7 +212,8 @@ def load_edge(
     torch.set_num_threads(get_num_threads())  # as many as this process may use: comparisons run several
     checkpoint = best_checkpoint(path)
     search = Search(beams=int(how[2:])) if how.startswith("k=") else None
-    policy = policy_of(load_network(kind, checkpoint), f"{kind}:{path}", kept_behaviours(checkpoint), search)
+    name = kind if path == shipped(kind) else f"{kind}:{path}"  # where the package lies is nobody's business
+    policy = policy_of(load_network(kind, checkpoint), name, kept_behaviours(checkpoint), search)
     return OnEngine(policy, how) if how in ENGINES else policy
 
 
@@ -196,6 +223,8 @@ def policy_of(
     """A network as phones run it. kept: past impressions it attends to, if it is EdgeRec."""
     if isinstance(network, EdgeRec):
         return EdgeRecPhone(network, name, kept)
+    if isinstance(network, Kir):
+        return KirPolicy(network, name)
     return ListPolicy(network, name, search) if isinstance(network, ContextAware) else EdgePolicy(network, name)
 
 

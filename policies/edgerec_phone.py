@@ -6,49 +6,37 @@ Between triggers nothing is computed and the last order stands. Triggers are the
 interested", or `QUIET` impressions without either. Called by `policies/edge.py`.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nextone.envs.features import CONTEXT, C, H, Observation, X
-from nextone.sim.config import FEEDBACK
+from nextone.envs.features import CONTEXT, Observation, X
+from nextone.sim.state import Array
 
 from .base import Scores
-from .behaviour_attention import FastRerank
-from .behaviours import (
-    ACTIONS,
-    CLOUD,
-    EMBEDDED,
-    SAID,
-    cloud_items,
-    columns_of,
-    engaged,
-    oldest_first,
-    put_back,
-    server_order,
-    taken,
-    what_it_was,
-    what_was_done,
-)
+from .behaviours import ACTIONS, CLOUD, EMBEDDED, SAID
+from .compiled import in_threads
 from .edgerec import HIDDEN, EdgeRec, Encoded, Encoder, Rerank
-from .rules import hash_columns
-
-Array = NDArray[Any]
+from .edgerec_compiled import edgerec_weights
+from .edgerec_notes import (
+    decide_people,
+    describe,
+    is_page_view,
+    items_of,
+    next_due,
+    notice,
+    read_out,
+    server_order,
+)
 
 QUIET = 14
 """Impressions without feedback that trigger a rerank. EdgeRec does not publish its k; with this one the mean is about
 five reranks per page of 50 (`tests/test_edge_deployed.py`). A long view is no trigger: four of ten impressions here are
 long views, where few exposures are clicked at Taobao."""
-STEPPED, RERANKED = 64, 16
-"""People in every forward pass of an encoder and of the reranker: then nobody's bits depend on who else is asked."""
 ASKED = 1024
-"""People the phone's policy is asked about at once: one in ten triggers, and passes should be full."""
-TELLING = [*columns_of((*ACTIONS, *SAID), H), H.tag, H.tag2]
-"""Columns by which a behaviour is recognised: all that do not change while time passes."""
+"""People the phone's policy is asked about at once: one in ten triggers."""
 
 
 class Memory(NamedTuple):
@@ -67,23 +55,24 @@ class Memory(NamedTuple):
 class EdgeRecPhone:
     """EdgeRec's network as a Policy (`policies/base.py`). kept: behaviours attended to; quiet: k of the third trigger.
 
-    `rerank_on_phone` and `steps` are what the phone runs; an engine may take their place (`policies/engines.py`)."""
+    Compiled (`edgerec_notes.py`) until an engine takes the place of its `parts`."""
 
     downloaded = True
     at_a_time = ASKED
 
     def __init__(self, network: EdgeRec, name: str = "edgerec", kept: int = 20, quiet: int = QUIET) -> None:
         self.network, self.__name__, self.kept, self.quiet = network.eval(), name, kept, quiet
-        self.filled = True
         behaviour = network.dense.behaviour
-        self.encoders: list[Encoder] = [e for e in (behaviour.exposure, behaviour.page_view) if e is not None]
-        self.of_page_views = [encoder is behaviour.page_view for encoder in self.encoders]
-        self.steps: list[Callable[..., tuple[Tensor, ...]]] = [Step(encoder) for encoder in self.encoders]
-        self.rerank_on_phone: Callable[..., Tensor] = FastRerank(network.dense.rerank)
+        encoders = {"exposure": behaviour.exposure, "page_view": behaviour.page_view}
+        self.encoders: dict[str, Encoder] = {kind: e for kind, e in encoders.items() if e is not None}
+        self.numbers = tuple(list(self.encoders).index(kind) if kind in self.encoders else -1 for kind in encoders)
+        self.weights = edgerec_weights(network)
+        self.on_engine: dict[str, nn.Module] = {}
 
     def start(self, n: int) -> Memory:
-        states = sum(encoder.states for encoder in self.encoders)
-        width = HIDDEN if self.encoders[0].actions is None else 2 * HIDDEN
+        encoders = list(self.encoders.values())
+        states = sum(encoder.states for encoder in encoders)
+        width = HIDDEN if encoders[0].actions is None else 2 * HIDDEN
         return Memory(
             np.zeros((n, 2), np.uint64), np.zeros(n, np.int64), np.zeros((n, states, HIDDEN), np.float32),
             np.zeros((n, self.kept, HIDDEN), np.float32), np.zeros((n, self.kept, width), np.float32),
@@ -95,102 +84,73 @@ class EdgeRecPhone:
         width, kept = self.start(0).values.shape[2], min(self.kept, rows)
         read = [torch.zeros(1, kept, HIDDEN), torch.zeros(1, kept, width), torch.zeros(1, kept), torch.ones(1, kept)]
         items, live = torch.zeros(1, slots, EMBEDDED + len(CLOUD)), torch.ones(1, slots)
-        steps = {
-            "page_view" if of_page_views else "exposure": (Step(encoder), Step(encoder).example())
-            for encoder, of_page_views in zip(self.encoders, self.of_page_views, strict=True)
-        }
+        steps = {kind: (Step(encoder), Step(encoder).example()) for kind, encoder in self.encoders.items()}
         inputs = (items, live, torch.zeros(1, len(CONTEXT)), *read * len(self.encoders))
         return {**steps, "rerank": (RerankOnPhone(self.network.dense.rerank), inputs)}
 
     def install(self, parts: dict[str, nn.Module]) -> None:
-        """Let these run in the parts' place, one person at a time: no batch to fill."""
-        self.filled = False
-        self.steps = [parts["page_view" if of_page_views else "exposure"] for of_page_views in self.of_page_views]
-        self.rerank_on_phone = parts["rerank"]
+        """Let these run in the parts' place."""
+        self.on_engine = parts
 
-    @torch.inference_mode()
     def __call__(self, observation: Observation, memory: tuple[Array, ...]) -> tuple[Scores, Memory]:
-        now, history = Memory._make(memory), observation.history[:, : self.kept]
-        old = observation.context[:, X.old_model] > 0
-        now = self._restarted(now, old != now.old_model)._replace(old_model=old)
-        now, new = seen(now, history)
-        now = self._advanced(now, history)
-        fires, quiet = triggers(history, new, now.quiet, self.quiet)
+        """memory moves, as far as it is not replaced."""
+        now = self._restarted(Memory._make(memory), observation.context[:, X.old_model] > 0)
         scores = np.full(observation.mask.shape, -np.inf, np.float32)  # the last order stands
-        rows = np.flatnonzero(fires & observation.mask.any(1))
-        if len(rows):
-            scores[rows] = self._reranked(observation, history, now, rows)
-        return scores, now._replace(quiet=quiet)
+        if self.on_engine:
+            for i in range(len(scores)):
+                self._by_engine(Observation(*(array[i] for array in observation)), now, i, scores[i])
+        else:
+            in_threads(
+                decide_people, self.weights, *observation, *now, scores, kept=self.kept, most=self.quiet,
+                exposures=self.numbers[0], page_views=self.numbers[1],
+            )  # fmt: skip
+        return scores, now
 
-    def _restarted(self, memory: Memory, changed: Array) -> Memory:
+    def _restarted(self, memory: Memory, old_model: Array) -> Memory:
         """Encodings of another version of the model are no use: all behaviours are taken in anew."""
+        changed = old_model != memory.old_model
         if not changed.any():
             return memory
         fresh = self.start(len(changed))
         return Memory(*(
             np.where(changed.reshape(-1, *[1] * (old.ndim - 1)), new, old)
             for old, new in zip(memory, fresh, strict=True)
-        ))._replace(quiet=memory.quiet)  # fmt: skip
+        ))._replace(quiet=memory.quiet, old_model=old_model)  # fmt: skip
 
-    def _advanced(self, memory: Memory, history: Array) -> Memory:
-        """Every encoder, one step per behaviour perceived since, oldest first."""
-        present, perceived = history[..., H.present] > 0, history[..., H.encoded] > 0
-        place = places(memory, history.shape[1])
-        waiting = present & ~np.take_along_axis(memory.encoded, place, 1)
-        blocked = np.zeros(len(history), np.bool_)  # by an older behaviour that is not perceived yet
-        for k in reversed(range(int(waiting.any(0).nonzero()[0].max(initial=-1)) + 1)):
-            due = waiting[:, k] & perceived[:, k] & ~blocked
-            blocked |= waiting[:, k] & ~due
-            page_view, first = engaged(history[:, k]), 0
-            for encoder, step, of_page_views in zip(self.encoders, self.steps, self.of_page_views, strict=True):
-                rows = np.flatnonzero(due & (page_view == of_page_views))
-                states = slice(first, first + encoder.states)
-                first = states.stop
-                for some in chunks(rows, STEPPED):
-                    at = filled(some, STEPPED) if self.filled else some
-                    behaviour = torch.from_numpy(history[at, k])
-                    items = what_it_was(behaviour[:, None], self.network.embeddings(behaviour[:, None], H), H)[:, 0]
-                    hidden = torch.from_numpy(memory.hidden[at, states])
-                    key, value, after = step(what_was_done(behaviour), items, hidden)
-                    memory.keys[some, place[some, k]] = key[: len(some)].numpy()
-                    memory.values[some, place[some, k]] = value[: len(some)].numpy()
-                    memory.hidden[some, states] = after[: len(some)].numpy()
-            memory.encoded[due, place[due, k]] = True
-        return memory
-
-    def _reranked(self, observation: Observation, history: Array, memory: Memory, rows: Array) -> Array:
-        """Scores (len(rows), P)."""
-        scores = []
-        for some in chunks(rows, RERANKED):
-            at = filled(some, RERANKED) if self.filled else some
-            candidates, context, mask = (
-                torch.from_numpy(array[at])
-                for array in (observation.candidates, observation.context, observation.mask)
-            )
-            order = server_order(candidates, mask)
-            live = torch.gather(mask.to(candidates.dtype), 1, order)
-            items = taken(cloud_items(candidates, self.network.embeddings(candidates, C)), order) * live[..., None]
-            logits = self.rerank_on_phone(items, live, context, *self._read(memory, history, at))
-            scores.append(put_back(logits, order)[: len(some)].numpy())
-        return np.concatenate(scores)
-
-    def _read(self, memory: Memory, history: Array, rows: Array) -> list[Tensor]:
-        """The newest finished encodings: keys, values, since, present of exposures, then page views, oldest first."""
-        past, place = torch.from_numpy(history[rows]), places(memory, history.shape[1])[rows]
-        keys, values, encoded = (
-            torch.from_numpy(array[rows[:, None], place]) for array in (memory.keys, memory.values, memory.encoded)
+    @torch.inference_mode()
+    def _by_engine(self, seen: Observation, memory: Memory, i: int, scores: Array) -> None:
+        """`edgerec_notes.decide_people` of person i, the networks' parts run by an engine."""
+        marks, _, hidden, keys, values, encoded, _, _ = (array[i] for array in memory)
+        history, w, ring = seen.history, self.weights, len(encoded)
+        count, fires = notice(
+            history, self.kept, self.quiet, marks, memory.number[i : i + 1], encoded, memory.quiet[i : i + 1]
         )
-        page_view = engaged(past)
-        read: list[Tensor] = []
-        for of_page_views in self.of_page_views:
-            member = encoded & (page_view == of_page_views) & (past[..., H.present] > 0)
-            order = oldest_first(member)
-            present = torch.gather(member, 1, order).to(keys.dtype)
-            read += [
-                taken(keys, order) * present[..., None], taken(values, order) * present[..., None],
-                torch.gather(past[..., H.since], 1, order) * present, present,
-            ]  # fmt: skip
-        return read
+        number = int(memory.number[i])
+        while (k := next_due(history, count, number, encoded)) >= 0:
+            kind, at = "page_view" if is_page_view(history[k]) else "exposure", (number - 1 - k) % ring
+            if kind in self.encoders:
+                states = self.encoders[kind].states
+                own = slice(list(self.encoders).index(kind) * states, (list(self.encoders).index(kind) + 1) * states)
+                actions, items = np.empty(len(ACTIONS), np.float32), np.empty(EMBEDDED + len(SAID), np.float32)
+                describe(w, history[k], actions, items)
+                keys[at], values[at], hidden[own] = self._run(kind, actions, items, hidden[own])
+            encoded[at] = True
+        order = np.empty(len(scores), np.int64)
+        slots = server_order(seen.candidates, seen.mask, order)
+        if fires and slots:
+            items, live = np.zeros((len(order), EMBEDDED + len(CLOUD)), np.float32), np.zeros(len(order), np.float32)
+            items[:slots], live[:slots] = items_of(w, seen.candidates, order[:slots]), 1.0
+            key, value, since, counts = read_out(history, count, number, keys, values, encoded, *self.numbers)
+            present = (np.arange(since.shape[1]) < counts[:, None]).astype(np.float32)
+            read = (array[s] for s in range(len(counts)) for array in (key, value, since, present))
+            (logits,) = self._run("rerank", items, live, seen.context, *read)
+            scores[:] = 0.0
+            scores[order[:slots]] = logits[:slots]
+
+    def _run(self, part: str, *inputs: Array) -> tuple[Array, ...]:
+        """One person through a part."""
+        said: Any = self.on_engine[part](*(torch.from_numpy(np.array(array)[None]) for array in inputs))
+        return tuple(tensor[0].numpy() for tensor in (said if isinstance(said, tuple) else (said,)))
 
 
 class Step(nn.Module):
@@ -227,39 +187,3 @@ def places(memory: Memory, rows: int) -> Array:
     """Where the newest `rows` behaviours stand in memory, (N, rows), the newest first."""
     place: Array = (memory.number[:, None] - 1 - np.arange(rows)) % memory.encoded.shape[1]
     return place
-
-
-def seen(memory: Memory, history: Array) -> tuple[Memory, Array]:
-    """Memory with room for the behaviours that are new; and how many are, (N,)."""
-    n, rows = history.shape[:2]
-    present = history[..., H.present] > 0
-    marks = np.where(present, hash_columns(history[..., TELLING]), np.uint64(0))
-    marks = np.concatenate([marks, np.zeros((n, 1), np.uint64)], 1)
-    last = np.arange(rows) == present.sum(1, keepdims=True) - 1  # nothing older is seen: the first mark decides
-    known = (marks[:, :-1] == memory.marks[:, :1]) & ((marks[:, 1:] == memory.marks[:, 1:]) | last) & present
-    new = np.where(known.any(1), known.argmax(1), present.sum(1))
-    memory = memory._replace(marks=marks[:, :2], number=memory.number + new)
-    for k in range(int(new.max(initial=0))):
-        some = np.flatnonzero(new > k)
-        memory.encoded[some, (memory.number[some] - 1 - k) % memory.encoded.shape[1]] = False
-    return memory, new
-
-
-def triggers(history: Array, new: Array, quiet: Array, most: int) -> tuple[Array, Array]:
-    """Whose behaviours since they were last asked, the `new` newest, trigger a rerank, (N,); how long it has been
-    quiet for each now."""
-    feedback = (history[..., [getattr(H, kind) for kind in FEEDBACK]] > 0).any(-1)
-    reacted = (feedback & (np.arange(history.shape[1]) < new[:, None])).any(1)
-    quiet = quiet + new
-    fires = reacted | (quiet >= most)
-    return fires, np.where(fires, 0, quiet).astype(np.int32)
-
-
-def chunks(rows: Array, size: int) -> list[Array]:
-    """rows in pieces of at most so many."""
-    return [rows[k : k + size] for k in range(0, len(rows), size)]
-
-
-def filled(rows: Array, size: int) -> Array:
-    """rows, filled up with copies of the first."""
-    return np.concatenate([rows, np.full(size - len(rows), rows[0])])

@@ -14,10 +14,11 @@ from torch.nn.functional import relu
 
 from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY, LOGIT_SCALE, MOST_S, PREDICTED, C, H
 
-WIDTH = 32
+WIDTH = 8  # what more numbers learn is mostly noise: docs/training.md
 CROSSED = 8  # numbers that a past impression has to say to a candidate with its tag
 BELIEF = 3.0  # Assumed: impressions of a tag after which they are believed half
 TYPICAL_S, LONG_S = 30.0, 120.0  # Assumed: a length that becomes 1, and one beyond which longer is no different
+PAUSE_S = 5.0  # Assumed: what an impression takes besides its video
 RATE_GAIN = (1.0, 1.0, 5.0, 10.0, 5.0, 5.0, 10.0)  # of PREDICTED: as the default reward counts them; tails stay short
 GAIN = torch.ones(len(CANDIDATE))  # brings columns to a spread of about 1: a rate of learning moves all weights alike
 GAIN[C.pevtr : C.pevtr + len(PREDICTED)] = 2.0
@@ -28,9 +29,7 @@ DEAD_SCORE = -1e9  # finite, so that no product with zero is undefined
 class Prepared(NamedTuple):
     """All that the network reads and no weight changes: a rollout is learned from many times, and prepared once."""
 
-    candidates: (
-        Tensor  # (N, P, Fc + rates + 2): features, predicted probabilities, length, how much past has their tags
-    )
+    candidates: Tensor  # (N, P, Fc + 2 rates + 2): features, probabilities, those per half a minute, length, tags' past
     history: Tensor  # (N, H, Fh + rates)
     context: Tensor  # (N, Fx)
     shared: Tensor  # (N, P, H) what each past impression counts for each candidate, by tags in common
@@ -48,7 +47,11 @@ def prepare(candidates: Tensor, history: Tensor, context: Tensor, mask: Tensor) 
     same = sum((tag == past).to(candidates.dtype) for tag in tags for past in past_tags) * (0.25 * present)  # (N, P, H)
     total = same.sum(2, keepdim=True) + BELIEF  # (N, P, 1)
     seconds = torch.expm1(candidates[..., C.duration, None] * math.log1p(MOST_S))
-    told = [candidates * GAIN, rates(candidates, C.pevtr), seconds.clamp(max=LONG_S) / TYPICAL_S, 1.0 - BELIEF / total]
+    chances = rates(candidates, C.pevtr)
+    told = [
+        candidates * GAIN, chances, chances * (TYPICAL_S / (PAUSE_S + seconds)),
+        seconds.clamp(max=LONG_S) / TYPICAL_S, 1.0 - BELIEF / total,
+    ]  # fmt: skip
     return Prepared(
         torch.cat(told, 2),
         torch.cat([history, rates(history, H.pevtr)], 2),
@@ -65,7 +68,7 @@ class Pointer(nn.Module):
 
     def __init__(self, width: int = WIDTH, refresh: bool = False) -> None:
         super().__init__()
-        described = len(CANDIDATE) + len(PREDICTED) + 2
+        described = len(CANDIDATE) + 2 * len(PREDICTED) + 2
         self.past = nn.Linear(len(HISTORY) + len(PREDICTED), width)
         self.crossed = nn.Linear(width, CROSSED)
         self.candidate = nn.Linear(described, width)
@@ -76,10 +79,23 @@ class Pointer(nn.Module):
         self.score = nn.Linear(width, 1)
         self.plain_score = nn.Linear(described, 1, bias=False)  # what is linear needs no detour
         self.ask = nn.Linear(width, 1) if refresh else None
+        if self.ask is not None:  # rarely, before something is learned
+            nn.init.zeros_(self.ask.weight)
+            nn.init.constant_(self.ask.bias, -0.3)
         self.value_hidden = nn.Linear(width, width)
         self.value = nn.Linear(width, 1)
         for last in (self.score, self.plain_score, self.value, *([self.ask] if self.ask else [])):
             nn.init.normal_(last.weight, std=0.01)  # nothing is preferred before something is learned
+
+    def begin_with(self, rates: Tensor, rates_per_time: Tensor) -> None:
+        """Start from a rule, which weighs the predicted probabilities as they are and per half a minute, both
+        (PREDICTED,): scores are its, and nothing else matters yet."""
+        at, gain = len(CANDIDATE), torch.tensor(RATE_GAIN)
+        nn.init.zeros_(self.score.weight)
+        nn.init.zeros_(self.plain_score.weight)
+        with torch.no_grad():
+            for k, weights in enumerate((rates, rates_per_time)):
+                self.plain_score.weight[0, at + k * len(PREDICTED) : at + (k + 1) * len(PREDICTED)] = weights / gain
 
     def forward(self, candidates: Tensor, history: Tensor, context: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Arguments of `prepare`.
@@ -96,8 +112,9 @@ class Pointer(nn.Module):
         person = relu(self.person(torch.cat([seen.context, pooled], 1)))  # (N, W)
         hidden = relu(self.meeting(met) + self.meeting_person(person)[:, None])  # (N, P, W)
         scores = (self.score(hidden) + self.plain_score(seen.candidates))[..., 0]  # (N, P)
-        if self.ask is not None:
-            scores = torch.cat([scores, self.ask(person)], 1)
+        if self.ask is not None:  # against the best candidate there is
+            best = scores.masked_fill(seen.dead[:, : scores.shape[1]], DEAD_SCORE).amax(1, keepdim=True)
+            scores = torch.cat([scores, best + self.ask(person)], 1)
         value = self.value(relu(self.value_hidden(person)))[:, 0]
         return scores.masked_fill(seen.dead, DEAD_SCORE), value
 

@@ -13,9 +13,9 @@ def _kernel_cache() -> str:
     numba looks only at the file a function stands in, so a change to a function it calls would go unnoticed."""
     here = Path(__file__).resolve().parent
     digest = hashlib.sha256()
-    for file in sorted([*here.glob("*.py"), *here.parent.glob("envs/*.py")]):
+    for file in sorted([*here.glob("*.py"), *here.parent.glob("envs/*.py"), *here.parent.glob("policies/*.py")]):
         source = file.read_bytes()
-        if file.parent == here or b"njit" in source or b"kernel" in source:  # much of envs/ is not compiled
+        if file.parent == here or b"njit" in source or b"kernel" in source:  # much of the others is not compiled
             digest.update(source)
     name = f"kernels-{digest.hexdigest()[:16]}"
     for parent in (here / "__pycache__", Path.home() / ".cache" / "nextone"):

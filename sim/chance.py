@@ -11,8 +11,9 @@ Called by everything that draws.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from scipy.special import ndtri
+
+from .kernel import inlined, kernel, pasted
 
 # Streams: what a draw is for. A number is never reused for something else.
 PERSON = 1  # (user, which of a person's lasting properties)
@@ -47,7 +48,7 @@ class Words(NamedTuple):
     w3: int
 
 
-@njit(inline="always")
+@pasted
 def philox_rounds(c0, c1, c2, c3, k0, k1):
     """Ten rounds on 32-bit words held in uint64; inlined, so that a loop over counters runs on vectors."""
     for _ in range(10):
@@ -60,7 +61,7 @@ def philox_rounds(c0, c1, c2, c3, k0, k1):
     return c0, c1, c2, c3
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def philox(c0, c1, c2, c3, k0, k1):
     """Philox4x32-10: counter (c0..c3) and key (k0, k1), 32-bit words each, to four random 32-bit words."""
     w0, w1, w2, w3 = philox_rounds(
@@ -69,7 +70,13 @@ def philox(c0, c1, c2, c3, k0, k1):
     return Words(w0, w1, w2, w3)
 
 
-@njit(cache=True, error_model="numpy")
+@pasted
+def keyed_words(key, stream, user, a, b):
+    """`philox` of integers of any type: inlined, so that it is compiled for one only."""
+    return philox(np.uint64(stream), np.uint64(user), np.uint64(a), np.uint64(b), np.uint64(key[0]), np.uint64(key[1]))
+
+
+@kernel
 def many_words(key, stream, user, ids, high, low):
     """The first two words of `philox(stream, user, id, 0, *key)` for each id, uint64, into `high` and `low`."""
     k0, k1 = np.uint64(key[0]), np.uint64(key[1])
@@ -80,7 +87,7 @@ def many_words(key, stream, user, ids, high, low):
         low[n] = w1
 
 
-@njit(cache=True, error_model="numpy")
+@inlined
 def to_unit(high, low):
     """Two 32-bit words to a float64 strictly between 0 and 1: 52 bits, centred in their cell.
 
@@ -90,27 +97,27 @@ def to_unit(high, low):
     return (np.float64(np.int64(bits)) * 2.0 + 1.0) * _TO_UNIT
 
 
-@njit(cache=True, error_model="numpy")
+@pasted
 def uniform2(key, stream, user, a, b):
     """Two independent uniforms in (0, 1). key: uint32 (2,); stream and the three ids: integers in [0, 2**32)."""
-    words = philox(stream, user, a, b, key[0], key[1])
+    words = keyed_words(key, stream, user, a, b)
     return to_unit(words.w0, words.w1), to_unit(words.w2, words.w3)
 
 
-@njit(cache=True, error_model="numpy")
+@pasted
 def uniform(key, stream, user, a, b):
     """A uniform in (0, 1); the first of `uniform2`."""
     return uniform2(key, stream, user, a, b)[0]
 
 
-@njit(cache=True, error_model="numpy")
+@pasted
 def normal2(key, stream, user, a, b):
     """Two independent standard normals."""
     u, v = uniform2(key, stream, user, a, b)
     return normal_quantile(u), normal_quantile(v)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def normal_quantile(u):
     """The standard normal's inverse distribution function at u in (0, 1); relative error about 1e-16.
 
@@ -151,7 +158,7 @@ TAIL = 0.98  # where `tailed_quantile` changes to its finer row
 _CELLS = ndtri(np.clip(np.arange(1025) / 1024, 1e-3, 1 - 1e-3))
 
 
-@njit(cache=True, error_model="numpy")
+@inlined
 def quick_normal(high, low):
     """A standard normal from two 32-bit words: `normal_quantile` to within 2e-3, in a third of the time.
 
@@ -163,7 +170,7 @@ def quick_normal(high, low):
     return _CELLS[cell] + (_CELLS[cell + 1] - _CELLS[cell]) * within
 
 
-@njit(cache=True, error_model="numpy")
+@inlined
 def even_quantile(table, u):
     """An inverse distribution function from quantiles (K,) at evenly spaced probabilities, linear between them."""
     at = u * (len(table) - 1)
@@ -171,7 +178,7 @@ def even_quantile(table, u):
     return table[k] + (table[k + 1] - table[k]) * (at - k)
 
 
-@njit(cache=True, error_model="numpy")
+@inlined
 def tailed_quantile(u, table):
     """The same from (2, K) quantiles: the first row over [0, TAIL], the second over the rest, where tails are heavy."""
     return even_quantile(table[0], u / TAIL) if u < TAIL else even_quantile(table[1], (u - TAIL) / (1.0 - TAIL))
@@ -183,7 +190,7 @@ def tailed_table(sample: np.ndarray, size: int = 1025) -> np.ndarray:
     return np.stack([np.quantile(sample, part, method="inverted_cdf") for part in (body, tail)])
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def mix_key(seed, replication, key):
     """The key of a run into `key`, uint32 (2,), mixed from seed, uint64, and replication in [0, 2**32)."""
     words = philox(seed & _LOW, seed >> _SHIFT, replication, 0, 0x6E657874, 0x6F6E6500)

@@ -4,7 +4,7 @@ Called by `sim/impression.py` once an event.
 """
 
 from .config import NEVER_US
-from .kernel import kernel
+from .kernel import inlined
 from .network import delivered_bytes, finish_us, offline, segment
 from .player import REFETCH_BELOW, bytes_for, content_us, held_us, receive, still_to_fetch
 from .pool import live_slots
@@ -44,7 +44,7 @@ from .state import (
 ) = range(12)
 
 
-@kernel
+@inlined
 def next_event(p, user, screen, pool, waiting, videos, knots, end_us):
     """(when, which) comes next for this person. Ties: the order of the constants above."""
     now = user.now_us
@@ -101,7 +101,7 @@ def next_event(p, user, screen, pool, waiting, videos, knots, end_us):
     return max(when, now), which
 
 
-@kernel
+@inlined
 def underrun_us(user, knots, screen, video, until_us):
     """When the playhead catches up with what is fetched, the link working for the screen; NEVER_US if not by `until`.
 
@@ -126,7 +126,7 @@ def underrun_us(user, knots, screen, video, until_us):
     return NEVER_US
 
 
-@kernel
+@inlined
 def runs_dry_by(user, knots, screen, video, start, at_us):
     """Whether the content fetched by `at_us` is less than what would have been played."""
     size = min(screen.bytes + delivered_bytes(user, knots, start, at_us), screen.total_bytes)
@@ -135,21 +135,21 @@ def runs_dry_by(user, knots, screen, video, start, at_us):
     return content_us(size, screen.bitrate_bps) < screen.play_us + (at_us - start)
 
 
-@kernel
+@inlined
 def next_knot_us(user, knots, t_us):
     """The first time after t at which the link's capacity may change."""
     offset_us = (t_us - user.loop_us) % knots[user.last_knot].t_us
     return t_us + knots[segment(user, knots, offset_us) + 1].t_us - offset_us
 
 
-@kernel
+@inlined
 def content_needed_us(p, screen, video):
     """Content that must be held to start (or go on after a stall)."""
     more = p.startup_us if screen.stalls == 0 else p.rebuffer_us
     return min(video.duration_us, screen.play_us + more)
 
 
-@kernel
+@inlined
 def pass_time(p, user, screen, pool, waiting, videos, knots, until_us, event):
     """Let time and bytes pass until the next event."""
     took = until_us - user.now_us
@@ -183,7 +183,7 @@ def pass_time(p, user, screen, pool, waiting, videos, knots, until_us, event):
     user.now_us = until_us
 
 
-@kernel
+@inlined
 def note_moment(user, screen, pool, waiting, moments, traced, until_us):
     """A line of the traced person's timeline: what was going on from now until the next event."""
     if until_us == user.now_us or traced[1] >= len(moments) or user.phase >= CLOSED:

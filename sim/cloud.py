@@ -7,12 +7,11 @@ function of how many videos were retrieved for them before.
 """
 
 import numpy as np
-from numba import njit
 
-from .chance import MATCH, TASTE, VIDEO, WALK, many_words, philox, quick_normal
+from .chance import MATCH, TASTE, VIDEO, WALK, keyed_words, many_words, quick_normal
 from .feedback import COMPLETE_SHARE, HATE, LONG_SHARE, SHORT_SHARE, mean_level
 from .interest import belief
-from .kernel import allocating, fetch_ahead
+from .kernel import allocating, fetch_ahead, inlined, kernel
 from .state import MISSING, VALID
 from .watching import LONG_US, VALID_US, length_logit, sigmoid
 
@@ -30,7 +29,7 @@ VALID_SHARE = 0.485  # Source: KuaiRand-Pure tab 1, P(played 7 s or to the end)
 SEEN_AS_NOISE = 2.9  # (16 sqrt(3) / (15 pi))**-2: mean of sigmoid(normal), MacKay's approximation
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def learn_outcomes(p, user, behaviours, taste, seen_us):
     """The cloud takes in what ended by `seen_us`: its estimates move towards outcomes, oldest first."""
     while user.behaviours > 0:
@@ -46,7 +45,7 @@ def learn_outcomes(p, user, behaviours, taste, seen_us):
         user.behaviours -= 1
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def report_outcome(user, behaviours, video, predicted_milli, outcome, end_us):
     """The phone logs an impression; the cloud will see it when it is old enough.
 
@@ -95,9 +94,10 @@ def retrieve(p, key, user, listed, tag_start, found, meeting, ids, high, low):
         step, stop = np.int64(share * before + phase), np.int64(share * after + phase)
         if stop == step:
             continue
-        stride = STRIDES[np.int64(low[tag]) & 15] % length
-        nth, within = step // length, step % length
-        at = (np.int64(high[tag]) % length + stride * within) % length
+        prime = STRIDES[np.int64(low[tag]) & 15]
+        nth, within = (step // length, step % length) if step >= length else (0, step)  # divisions take their time
+        at = (np.int64(high[tag]) + prime * within) % length
+        stride = prime % length
         crowded = stop - step > length  # the same video comes twice in one page: which meeting it is, showing decides
         for _ in range(min(stop - step, len(found) - count)):
             found[count] = tag_start[tag] + at
@@ -146,7 +146,7 @@ def rank_page(p, key, user, taste, listed, tag_start, waiting, wanted):
     return kept
 
 
-@njit(cache=True, error_model="numpy")
+@inlined
 def keep_best(values, wanted, which):
     """Indices of the best `wanted` of the values (n,), best first, into `which`, room for n; how many. Of equals the
     first comes first.
@@ -176,7 +176,7 @@ def keep_best(values, wanted, which):
     return min(passed, wanted)
 
 
-@njit(cache=True, error_model="numpy")
+@inlined
 def tail_logit(threshold_us, dead_us, log_mean, log_sd):
     """About the logit of P(dead time + lognormal >= threshold): the logistic approximation of the normal tail."""
     beyond = threshold_us - dead_us
@@ -185,7 +185,7 @@ def tail_logit(threshold_us, dead_us, log_mean, log_sd):
     return -TAIL_SLOPE * (np.log(beyond) - CLOCK_LOG - log_mean) / log_sd
 
 
-@njit(cache=True, error_model="numpy")
+@inlined
 def logit_milli(chance, shift):
     """logit(chance) + shift in 1/1000, an int16."""
     chance = min(max(chance, 1e-6), 1.0 - 1e-6)
@@ -211,20 +211,20 @@ def what_is_known(p, user):
     return known
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def tails(p, threshold_us):
     """P(play >= threshold) of those who leave early; and its logit of those who stay, at neutral odds of staying."""
     skip = sigmoid(tail_logit(threshold_us, p.dead_time_us, p.skip_log_mean, p.skip_log_sd))
     return skip, tail_logit(threshold_us, p.dead_time_us, p.watch_log_mean, p.watch_log_sd)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def phone_ranks(p, user):
     """Whether the phone that sent the last request ranks: it had the model then, or needs none."""
     return p.edge != 0 and user.model_sent != MISSING
 
 
-@njit(cache=True, error_model="numpy")
+@inlined
 def predict_rates(p, user, video_id, video, estimate, known, pxtr):
     """The server's predicted rates of a video for a person into `pxtr` (7,), int16 in 1/1000 logit.
 
@@ -243,7 +243,7 @@ def predict_rates(p, user, video_id, video, estimate, known, pxtr):
     if not phone_ranks(p, user):
         return
     pxtr[1] = logit_milli(long, p.pxtr_bias)
-    noise = philox(VIDEO, video_id, 1, 0, 7, 11)
+    noise = keyed_words((7, 11), VIDEO, video_id, 1, 0)
     words = (noise.w0, noise.w1, noise.w2, noise.w3)
     appeal = np.exp(video.cloud_appeal - 0.5 * (p.appeal_sd * p.quality_correlation) ** 2)
     for head in range(2, len(pxtr)):
@@ -255,7 +255,7 @@ def predict_rates(p, user, video_id, video, estimate, known, pxtr):
         pxtr[head] = logit_milli(min(chance * appeal, MOST), error + p.pxtr_bias)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def population_rate(p, kind):
     """The population's rate of a kind of feedback (config.FEEDBACK's order)."""
     return (p.like, p.follow, p.comment, p.forward, p.hate, p.profile)[kind]

@@ -5,10 +5,10 @@ watched, and whether it suits the person. Called once per impression, after its 
 """
 
 import numpy as np
-from numba import njit
 
 from .chance import FEEDBACK as STREAM
-from .chance import normal_quantile, philox, to_unit
+from .chance import keyed_words, normal_quantile, to_unit
+from .kernel import inlined, kernel
 from .state import COMPLETE, LONG
 from .watching import SECOND_DRAW
 
@@ -21,7 +21,7 @@ SHORT_US = 5_000_000  # Source: calibration.md section 3, feedback given a skip 
 SHORT_SHARE, LONG_SHARE, COMPLETE_SHARE = 0.451, 0.353, 0.184
 
 
-@njit(cache=True, error_model="numpy")
+@inlined
 def mean_level(p, kind, short, long, complete):
     """How likely feedback is against a play of middling length, given the shares of short, long and completed plays.
 
@@ -33,7 +33,7 @@ def mean_level(p, kind, short, long, complete):
     )
 
 
-@njit(cache=True, error_model="numpy")
+@inlined
 def feedback_chance(p, kind, propensity, factor, play_us, outcome):
     """Chance in [0, 1] of one kind of feedback: the person's propensity, the video's factor, and how it was watched."""
     long, complete = outcome & LONG != 0, outcome & COMPLETE != 0
@@ -41,11 +41,11 @@ def feedback_chance(p, kind, propensity, factor, play_us, outcome):
     return min(1.0, propensity * level / mean_level(p, kind, SHORT_SHARE, LONG_SHARE, COMPLETE_SHARE) * factor)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def draw_feedback(p, key, user, video_id, video, meeting, suits, play_us, outcome):
     """(bits of feedback given, microseconds spent in comments or on a profile). suits: interest and match, logit."""
-    first = philox(STREAM, user.user, video_id, meeting, key[0], key[1])
-    second = philox(STREAM, user.user, video_id, np.int64(meeting) + SECOND_DRAW, key[0], key[1])
+    first = keyed_words(key, STREAM, user.user, video_id, meeting)
+    second = keyed_words(key, STREAM, user.user, video_id, np.int64(meeting) + SECOND_DRAW)
     draws = (first.w0, first.w1, first.w2, first.w3, second.w0, second.w1)
     appeal = video.appeal - 0.5 * p.appeal_sd * p.appeal_sd  # its exp has mean one
     more = p.match_slope * (suits - TYPICAL)

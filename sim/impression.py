@@ -36,7 +36,7 @@ from .cloud import learn_outcomes, report_outcome
 from .config import NEVER_US
 from .feedback import HATE, draw_feedback
 from .interest import learn_taste, settle
-from .kernel import kernel
+from .kernel import inlined, kernel
 from .network import draw_outage, saturated
 from .next_one import ask_policy, take_scores
 from .player import (
@@ -119,7 +119,7 @@ DONE, DECIDE, ASK, PAUSED = range(4)
 """Person is gone / a decision is wanted at `now_us` / a request reaches the server at `arrived_us` / budget used up."""
 
 
-@kernel
+@inlined
 def start_impression(p, key, user, screen, pool, history, taste, videos):
     """A video takes the screen: the best live slot in the present order. It starts at once if enough is preloaded."""
     stale = user.ranking != 0
@@ -166,14 +166,14 @@ def start_impression(p, key, user, screen, pool, history, taste, videos):
         user.phase_end_us = saturated(user.now_us, stall_patience_us(p, key, user, 0))
 
 
-@kernel
+@inlined
 def start_playing(user, screen):
     """Frames run until the person has had enough, unless the buffer runs dry first."""
     user.phase = PLAYING
     user.phase_end_us = user.now_us + screen.target_us - screen.play_us
 
 
-@kernel
+@inlined
 def stop_watching(p, key, user, screen, videos):
     """Play is over: feedback is given, comments may be read. Whether nothing is left to do with the video."""
     video = videos[screen.video]
@@ -193,7 +193,7 @@ def stop_watching(p, key, user, screen, videos):
     return browse_us == 0
 
 
-@kernel
+@inlined
 def finish_impression(p, key, user, screen, history, behaviours, taste, videos):
     """The finger lifts (or the session ends): bytes, history, what the person feels, what the cloud will hear."""
     video = videos[screen.video]
@@ -241,7 +241,7 @@ def end_session(p, key, user, pool, waiting, activity, requests, sessions, logge
     close_session(p, key, user, activity, comes_back and not cut)
 
 
-@kernel
+@inlined
 def show_next(p, key, user, knots, screen, pool, waiting, history, taste, videos):
     """The next video takes the screen, and what that does to page and pool."""
     start_impression(p, key, user, screen, pool, history, taste, videos)

@@ -5,48 +5,48 @@ journey; called by `sim/impression.py`, `sim/cloud.py` and `sim/population.py`.
 """
 
 import numpy as np
-from numba import njit
 
-from .chance import LIFE, MATCH, TASTE, normal2, philox, quick_normal, uniform
+from .chance import LIFE, MATCH, TASTE, keyed_words, normal2, quick_normal, uniform
+from .kernel import inlined, kernel
 from .state import LONG, SKIP
 
 
-@njit(cache=True, error_model="numpy")
+@inlined
 def truth_and_belief(key, stream, user, thing, sd, correlation):
     """(truth, the cloud's lasting belief of it), logits. They correlate as stated; the belief is a posterior mean.
 
     The belief alone is `belief` of the draw's first two words, so that ranking need not know the truth."""
-    words = philox(stream, user, thing, 0, key[0], key[1])
+    words = keyed_words(key, stream, user, thing, 0)
     believed = belief(words.w0, words.w1, sd, correlation)
     return believed + sd * np.sqrt(1.0 - correlation * correlation) * quick_normal(words.w2, words.w3), believed
 
 
-@njit(cache=True, error_model="numpy")
+@inlined
 def belief(high, low, sd, correlation):
     """What the cloud believes, logit, from two random words."""
     return sd * correlation * quick_normal(high, low)
 
 
-@njit(cache=True, error_model="numpy")
+@inlined
 def lasting_interest(key, user, tag, sd, correlation):
     """(lasting interest of a person in a tag, the cloud's prior of it), logits."""
     return truth_and_belief(key, TASTE, user, tag, sd, correlation)
 
 
-@njit(cache=True, error_model="numpy")
+@inlined
 def lasting_match(key, user, video, sd, correlation):
     """(match of a person and a video, the cloud's estimate of it), logits."""
     return truth_and_belief(key, MATCH, user, video, sd, correlation)
 
 
-@njit(cache=True, error_model="numpy")
+@inlined
 def interest_now(p, key, user, taste, tag):
     """Interest of a person in a tag as it is now: lasting, drifted, less fatigue; logit."""
     interest, _ = lasting_interest(key, user.user, tag, user.taste_sd, p.taste_correlation)
     return interest + taste[tag].drift - taste[tag].satiation
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def affinity(p, key, user, taste, video_id, video):
     """What draws this person to this video now, over and above its quality, logit: interest less fatigue, and match.
 
@@ -58,7 +58,7 @@ def affinity(p, key, user, taste, video_id, video):
     return total + match
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def settle(p, user, taste, now_us):
     """Interests go back towards what lasts, and fatigue wears off, from `user.settled_us` to now."""
     hours = (now_us - user.settled_us) / 3.6e9
@@ -70,7 +70,7 @@ def settle(p, user, taste, now_us):
     user.settled_us = now_us
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def learn_taste(p, key, user, taste, video, outcome, liked):
     """After a video: towards its tags if enjoyed, away if skipped at once; a little fatigue; rarely a new interest."""
     step = 0.0
@@ -86,7 +86,7 @@ def learn_taste(p, key, user, taste, video, outcome, liked):
         row.satiation += np.float32(p.satiation)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def fresh_mood(p, key, user, now_us):
     """The mood at an open: what is left of the last one and a new part, logit; stationary with `mood_sd`."""
     z, _ = normal2(key, LIFE, user.user, user.session, 2)

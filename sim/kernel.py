@@ -4,8 +4,14 @@ Without reference counts: a life passes the same few arrays to dozens of small f
 holds them took a fifth of the time. Such a function may not make an array, or be given a new one by another; the
 compiler refuses the former. `@allocating` functions may, when kernels call them. `_nrt` is numba's switch for counting.
 
+`@inlined` is a kernel that stands in its caller's machine code: what is called at every event, or from one place. An
+array is seven numbers to hand over, and handing dozens of them over took a sixth of the time. `@pasted` stands in its
+caller's source already and is never compiled by itself: what is called with many types of integers, or holds a whole
+life that would be compiled twice.
+
 `fetch_ahead` says which row of an array is looked at soon. What a person and a page need lies all over the memory, and
-waiting for it took a third of the time; asked for early, it comes while something else is worked out.
+waiting for it took a third of the time; asked for early, it comes while something else is worked out. `copy_rows` moves
+bytes as they lie, where the compiler cannot know that two arrays do not overlap and would go number by number.
 """
 
 from functools import partial
@@ -15,23 +21,39 @@ from numba import config, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-kernel = partial(njit, cache=True, error_model="numpy", _nrt=False)()
-allocating = partial(njit, cache=True, error_model="numpy", _nrt=True)()
+compiled = partial(njit, cache=True, error_model="numpy", no_cfunc_wrapper=True)
+kernel = compiled(_nrt=False)
+inlined = compiled(_nrt=False, forceinline=True)
+pasted = compiled(_nrt=False, inline="always")
+allocating = compiled(_nrt=True)
 
 LINE = 64  # bytes that come at once
 
 
+def _row(context, builder, kind, rows, i):
+    """(address of row i of an array, bytes from row to row)."""
+    array = context.make_array(kind)(context, builder, rows)
+    size = cgutils.unpack_tuple(builder, array.strides, kind.ndim)[0]
+    if kind.ndim == 1:
+        size = context.get_constant(types.intp, context.get_abi_sizeof(context.get_data_type(kind.dtype)))
+    return builder.gep(builder.bitcast(array.data, ir.IntType(8).as_pointer()), [builder.mul(i, size)]), size
+
+
+def _copy(context, builder, signature, args):
+    """LLVM's memcpy of whole rows."""
+    target, size = _row(context, builder, signature.args[0], args[0], args[1])
+    source, _ = _row(context, builder, signature.args[2], args[2], args[3])
+    cgutils.raw_memcpy(builder, target, source, args[4], size)
+    return context.get_dummy_value()
+
+
 def _prefetch(context, builder, signature, args):
     """LLVM's prefetch of every line of one row."""
-    array = context.make_array(signature.args[0])(context, builder, args[0])
-    size = cgutils.unpack_tuple(builder, array.strides, signature.args[0].ndim)[0]
-    if signature.args[0].ndim == 1:
-        size = context.get_constant(types.intp, context.get_abi_sizeof(context.get_data_type(signature.args[0].dtype)))
+    first, size = _row(context, builder, signature.args[0], args[0], args[1])
     byte, whole = ir.IntType(8).as_pointer(), ir.IntType(32)
     prefetch = builder.module.declare_intrinsic(
         "llvm.prefetch", [byte], ir.FunctionType(ir.VoidType(), [byte, whole, whole, whole])
     )
-    first = builder.gep(builder.bitcast(array.data, byte), [builder.mul(args[1], size)])
     lines = builder.sdiv(builder.add(size, context.get_constant(types.intp, LINE - 1)), size.type(LINE))
     with cgutils.for_range(builder, lines) as loop:
         line = builder.gep(first, [builder.mul(loop.index, size.type(LINE))])
@@ -44,9 +66,20 @@ if config.DISABLE_JIT:  # type: ignore[attr-defined]
     def fetch_ahead(rows, i):
         """Row i of an array is looked at soon. Changes nothing but how long that takes."""
 
+    def copy_rows(target, k, source, i, count):
+        """target[k : k + count] = source[i : i + count], of arrays with the same rows, which lie as in C."""
+        target[k : k + count] = source[i : i + count]
+
 else:
 
     @intrinsic
     def fetch_ahead(typing_context, rows, i):
         """Row i of an array is looked at soon. Changes nothing but how long that takes."""
         return types.void(rows, types.intp), _prefetch
+
+    @intrinsic
+    def copy_rows(typing_context, target, k, source, i, count):
+        """target[k : k + count] = source[i : i + count], of arrays with the same rows, which lie as in C."""
+        if (target.dtype, target.ndim, target.layout) != (source.dtype, source.ndim, "C") or source.layout != "C":
+            return None  # numba says that these types do not suit
+        return types.void(target, types.intp, source, types.intp, types.intp), _copy

@@ -9,7 +9,7 @@ import numpy as np
 
 from .chance import NETWORK, OUTAGE, even_quantile, tailed_quantile, uniform, uniform2
 from .config import NEVER_US
-from .kernel import kernel
+from .kernel import inlined, kernel
 
 SCALE_ONE = 65536
 # Source: pam2025, correlation of log RTT within runs of 30 s: .25 after .2 s, .07 after 1 s, .02 after 5 s.
@@ -18,19 +18,19 @@ SPELLS_US = (12_000_000, 850_000)
 JOIN, SPELL = 1 << 30, (1 << 30) + 2  # beyond the numbers of transfers: what else is keyed by the stream NETWORK
 
 
-@kernel
+@inlined
 def saturated(t_us, delta_us):
     """t + delta, or NEVER_US if either is."""
     return min(t_us + delta_us, NEVER_US)
 
 
-@kernel
+@inlined
 def scaled(raw, scale):
     """A trace's bytes to the person's, in whole bytes."""
     return raw if scale == SCALE_ONE else (raw * scale) >> 16
 
 
-@kernel
+@inlined
 def segment(user, knots, offset_us):
     """The segment [k, k + 1) of the person's trace that holds an offset in [0, period)."""
     k = user.knot
@@ -68,7 +68,7 @@ def link_bytes(user, knots, t_us):
     return before + scaled(raw, user.scale)
 
 
-@kernel
+@inlined
 def wind_on(user, knots):
     """Keep `loop_us` the last time before now at which the trace began anew; changes no result."""
     period_us = knots[user.last_knot].t_us
@@ -76,7 +76,7 @@ def wind_on(user, knots):
         user.loop_us += (user.now_us - user.loop_us) // period_us * period_us
 
 
-@kernel
+@inlined
 def delivered_bytes(user, knots, start_us, end_us):
     """Bytes carried from start to end, no outage between; none before `link_ready_us`."""
     start_us = max(start_us, user.link_ready_us)
@@ -140,7 +140,7 @@ def draw_outage(p, key, user, after_us):
     user.outage_end_us = user.outage_start_us + 1 + np.int64(-np.log(v) * p.outage_us)
 
 
-@kernel
+@inlined
 def offline(user, t_us):
     """Whether the phone is in a spell without network."""
     return user.outage_start_us <= t_us < user.outage_end_us

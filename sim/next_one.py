@@ -3,12 +3,12 @@
 import numpy as np
 
 from .chance import LIFE, normal_quantile, uniform
-from .kernel import kernel
+from .kernel import inlined
 from .pool import rank_pool, rankable
 from .state import ASKED, IDLE
 
 
-@kernel
+@inlined
 def inference_us(p, key, user):
     """How long this decision takes on this phone: lognormal by tier, with a floor."""
     mean = p.inference_us[user.tier]
@@ -19,7 +19,7 @@ def inference_us(p, key, user):
     return max(min(p.inference_min_us, mean), np.int64(mean * np.exp(sd * z - 0.5 * sd * sd)))
 
 
-@kernel
+@inlined
 def stands(user, pool, scores):
     """Whether the policy left the last order as it is: nothing was computed, -inf for every candidate."""
     scored = 0
@@ -28,7 +28,7 @@ def stands(user, pool, scores):
     return scored == 0
 
 
-@kernel
+@inlined
 def take_scores(p, key, user, screen, pool, scores):
     """The policy has answered: its ranking is ready after the inference. A last column above all asks for a page.
 
@@ -54,7 +54,7 @@ def take_scores(p, key, user, screen, pool, scores):
     user.ready_us = user.now_us + inference_us(p, key, user)
 
 
-@kernel
+@inlined
 def ask_policy(user, screen):
     """A decision is wanted now; `advance` comes back and is called again with scores."""
     user.ranking += 1

@@ -7,7 +7,7 @@ watched is wasted; what was still in flight when a transfer is broken off is can
 
 import numpy as np
 
-from .kernel import kernel
+from .kernel import inlined, kernel
 from .network import delivered_bytes, offline, rtt_us, wind_on
 from .pool import place
 from .state import (
@@ -33,13 +33,13 @@ THE_MODEL = 1 << 29  # in the key of its transfers' round trips, beyond any vide
 LEAST_TO_MEASURE = 30_000  # bytes; shorter transfers say nothing about throughput (Assumed)
 
 
-@kernel
+@inlined
 def bytes_for(content_us, bitrate_bps):
     """Bytes of so much content, rounded up."""
     return -(-(content_us * bitrate_bps) // 8_000_000)
 
 
-@kernel
+@inlined
 def content_us(size, bitrate_bps):
     """Content in so many bytes, rounded down."""
     return size * 8_000_000 // bitrate_bps
@@ -57,7 +57,7 @@ def choose_bitrate(p, user):
     return best
 
 
-@kernel
+@inlined
 def held_us(screen, video):
     """Content of the video on screen that could be played from its start."""
     if screen.bytes >= screen.total_bytes:
@@ -65,33 +65,36 @@ def held_us(screen, video):
     return min(content_us(screen.bytes, screen.bitrate_bps), video.duration_us)
 
 
-@kernel
+@inlined
 def preload_size(p, video, bitrate_bps):
     """Bytes to preload of a video."""
     return bytes_for(min(p.preload_us, video.duration_us), bitrate_bps)
 
 
-@kernel
+@inlined
 def plan_preload(p, user, pool, waiting, videos):
     """Which of the next videos to preload now: a slot, FROM_WAITING + k, or NOBODY."""
     user.preload = NOBODY
     if p.preload_videos == 0 or p.preload_us == 0:
         return
-    first, first_place = NOBODY, np.int64(2**62)  # the first in order that still wants bytes
+    first, first_place, held = NOBODY, np.int64(2**62), 0  # the first in order that still wants bytes
     for k in range(len(pool)):  # most have none; without branches
         row = pool[k]
         key = place(user, row)
-        better = (row.rank != DEAD) & (row.buffered == 0) & (key < first_place)
+        live = row.rank != DEAD
+        held += live & (row.buffered > 0)
+        better = live & (row.buffered == 0) & (key < first_place)
         first, first_place = (k, key) if better else (first, first_place)
-    for k in range(len(pool)):
+    for k in range(len(pool) if held > 0 else 0):
         row = pool[k]
         if row.buffered > 0 and row.rank != DEAD and place(user, row) < first_place and (
             row.buffered < preload_size(p, videos[row.video], p.bitrates_bps[row.bitrate])
         ):
             first, first_place = k, place(user, row)
-    ahead = 0
-    for k in range(len(pool)):
-        ahead += (pool[k].rank != DEAD) & (place(user, pool[k]) < first_place)
+    ahead = 0  # of it: all hold something
+    for k in range(len(pool) if held > 0 else 0):
+        if pool[k].buffered > 0 and pool[k].rank != DEAD:
+            ahead += place(user, pool[k]) < first_place
     if first >= 0:
         user.preload = first if ahead < p.preload_videos else NOBODY
         return
@@ -104,7 +107,7 @@ def plan_preload(p, user, pool, waiting, videos):
             return
 
 
-@kernel
+@inlined
 def choose_fetch(p, key, rtt, user, screen, pool, waiting, videos, knots, replan):
     """Let the link work for whoever comes first now. A new transfer's first byte takes a round trip.
 
@@ -153,7 +156,7 @@ def choose_fetch(p, key, rtt, user, screen, pool, waiting, videos, knots, replan
     return replan
 
 
-@kernel
+@inlined
 def hungry(p, user, screen, videos):
     """Whether the video on screen wants bytes: always until its goal is held, and again when little of that is left."""
     if screen.bytes >= screen.total_bytes:
@@ -168,7 +171,7 @@ def hungry(p, user, screen, videos):
     return screen.bytes < user.goal
 
 
-@kernel
+@inlined
 def still_to_fetch(p, user, screen, pool, waiting, videos):
     """Bytes until the present transfer's goal."""
     if user.fetching == PAYLOAD:
@@ -184,7 +187,7 @@ def still_to_fetch(p, user, screen, pool, waiting, videos):
     return preload_size(p, videos[row.video], p.bitrates_bps[row.bitrate]) - row.buffered
 
 
-@kernel
+@inlined
 def receive(user, screen, pool, waiting, size):
     """`size` bytes arrived for whoever the link works for."""
     user.fetched += size
@@ -205,7 +208,7 @@ def receive(user, screen, pool, waiting, size):
         pool[user.fetching].buffered += size
 
 
-@kernel
+@inlined
 def measure(p, user):
     """A transfer reached its goal: update the measured throughput."""
     took_us = user.now_us - user.link_ready_us

@@ -8,11 +8,13 @@ import numpy as np
 
 from .cloud import predict_rates, what_is_known
 from .config import NEVER_US
-from .kernel import allocating, fetch_ahead, kernel
+from .kernel import allocating, fetch_ahead, inlined, kernel
 from .state import DEAD, MISSING, UNRANKED
 
+LAST_PLACE = 1 << 30  # after every `server_place`
 
-@kernel
+
+@inlined
 def live_slots(pool):
     """How many candidates there are to choose from."""
     count = 0
@@ -21,7 +23,7 @@ def live_slots(pool):
     return count
 
 
-@kernel
+@inlined
 def rankable(user, slot):
     """Whether the model that ranks now may score a slot: there is a video, with embeddings of that version."""
     if slot.rank == DEAD:
@@ -29,7 +31,7 @@ def rankable(user, slot):
     return (user.request - np.int64(slot.request)) & 0xFFFF <= np.int64(user.request) - user.model_since
 
 
-@kernel
+@inlined
 def may_rank(p, user, pool):
     """Whether the phone has a model, or needs none, and something to rank."""
     count = 0
@@ -38,20 +40,20 @@ def may_rank(p, user, pool):
     return p.edge != 0 and user.model != MISSING and count > 0
 
 
-@kernel
+@inlined
 def place(user, slot):
     """Sort key of a live slot, lowest first: the last finished ranking, then the server's order."""
     return (np.int64(slot.order) << 32) | server_place(user, slot)
 
 
-@kernel
+@inlined
 def server_place(user, slot):
     """Sort key of a live slot in the server's order: page (oldest first), then rank."""
     age = (user.request - np.int64(slot.request)) & 0xFFFF
     return ((0xFFFF - age) << 8) | np.int64(slot.rank)
 
 
-@kernel
+@inlined
 def next_slots(user, pool, last):
     """(slot, key) of the live slot that comes next after sort key `last`; (-1, last) if none does."""
     best, best_key = -1, np.int64(2**62)
@@ -63,7 +65,7 @@ def next_slots(user, pool, last):
     return best, (best_key if best >= 0 else last)
 
 
-@kernel
+@inlined
 def empty_slot(user, slot):
     """A candidate leaves the pool unshown: its bytes are wasted."""
     user.wasted += slot.buffered
@@ -104,7 +106,7 @@ def take_over(p, key, user, pool, waiting, videos):
     next_expiry(p, user, pool)
 
 
-@kernel
+@inlined
 def join(p, key, user, pool, early, rank, videos, known):
     """One video enters the pool; if there is no room, the one with the lowest server score makes way.
 
@@ -156,7 +158,7 @@ def expire(p, user, pool):
     return any_expired
 
 
-@kernel
+@inlined
 def past_ttl(p, user, slot):
     """Whether a candidate is past its TTL now."""
     seen = (user.impression - np.int64(slot.arrived_at)) & 0xFFFF
@@ -166,20 +168,24 @@ def past_ttl(p, user, slot):
 @allocating
 def rank_pool(user, pool, scores):
     """A ranking is asked for: place every slot it may score into `next_order`; ties by page, then server rank."""
-    places = np.empty(len(pool), np.int32)  # of a slot; -1: not to be ranked. Compared without branches, on vectors
+    places = np.empty(len(pool), np.int32)  # the server's; what is not to be ranked comes last, and is scored so
+    scored = scores[: len(pool)].copy()
     for k in range(len(pool)):
-        places[k] = server_place(user, pool[k]) if rankable(user, pool[k]) else -1
+        if rankable(user, pool[k]):
+            places[k] = server_place(user, pool[k])
+        else:
+            places[k], scored[k] = LAST_PLACE, -np.inf
     for k in range(len(pool)):
-        if places[k] < 0:
+        if places[k] == LAST_PLACE:
             continue
-        above = 0
-        for j in range(len(pool)):
-            before = (scores[j] > scores[k]) | ((scores[j] == scores[k]) & (places[j] < places[k]))
-            above += before & (places[j] >= 0)
+        above = np.int32(0)
+        for j in range(len(pool)):  # without branches, on vectors
+            before = (scored[j] > scored[k]) | ((scored[j] == scored[k]) & (places[j] < places[k]))
+            above += np.int32(before)
         pool[k].next_order = np.uint8(above)
 
 
-@kernel
+@inlined
 def apply_ranking(pool):
     """A ranking is finished: it orders the slots it has seen."""
     for k in range(len(pool)):
@@ -187,7 +193,7 @@ def apply_ranking(pool):
         pool[k].next_order = UNRANKED
 
 
-@kernel
+@inlined
 def forget_rankings(pool):
     """The server's order again."""
     for k in range(len(pool)):

@@ -7,6 +7,7 @@ from scipy.special import betaincinv
 from .chance import LIFE, PERSON, even_quantile, normal2, normal_quantile, uniform, uniform2
 from .config import FEEDBACK, NEVER_US, Scenario
 from .interest import lasting_interest
+from .kernel import kernel
 from .session import first_open_us, next_open_us
 from .state import BUILT_IN, CLOSED, CURRENT, DEAD, IDLE, MISSING, NOBODY, PREVIOUS, UNRANKED, Array
 
@@ -34,7 +35,7 @@ def propensity_table(rate: float, icc: float) -> Array:
     return np.asarray(table * (rate / np.trapezoid(table, probability)))  # the mean is exact, however few give it
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def share_index(shares, u):
     """Which of the shares (not normalised) a uniform falls into."""
     total = 0.0
@@ -51,7 +52,7 @@ def share_index(shares, u):
     return k
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def draw_model(p, key, user):
     """Which version of the model the phone holds, and what is to be downloaded of the current one."""
     user.model_held, user.model_left = BUILT_IN, 0
@@ -62,7 +63,7 @@ def draw_model(p, key, user):
     user.model = user.model_sent = user.model_held
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def draw_person(p, key, user, taste, propensities, activity, window_us, days):
     """One person and phone. days: opens by return gaps from a stationary start, otherwise once within the window."""
     i = user.user
@@ -104,7 +105,7 @@ def draw_person(p, key, user, taste, propensities, activity, window_us, days):
         user.phase_end_us = first_open_us(p, key, user, activity, window_us)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def new_person(p, key, user, screen, pool, taste, propensities, activity, window_us, days):
     """A person who has not opened the app yet, in zeroed rows but for the person's number; keyed."""
     screen.video = -1
@@ -124,7 +125,7 @@ def draw_people(params, key, users, screen, pool, taste, propensities, activity,
         )
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def replace_person(w, row_bytes, i, person, window_us):
     """Somebody else in row i, keyed by `w.key[i]`: nothing of the last one survives. row_bytes: `state.row_bytes`."""
     for rows in row_bytes:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .kernel import kernel
+from .kernel import inlined, kernel
 from .state import Array, World
 
 ORDER = (("user", "impression"), ("user", "request", "attempt"), ("user", "session"))
@@ -67,7 +67,7 @@ def log_request(user, requests, logged, part, outcome):
     logged[part, 1] += 1
 
 
-@kernel
+@inlined
 def log_impression(screen, impressions, logged, part):
     """One line of the impression log; then nothing is on screen, and what is counted from here on is the next one's."""
     if impressions.shape[1] > 0:
@@ -76,7 +76,7 @@ def log_impression(screen, impressions, logged, part):
     clear_screen(screen)
 
 
-@kernel
+@inlined
 def clear_screen(screen):
     """Nothing on screen; what is counted from here on belongs to the next impression."""
     screen.video = -1
@@ -88,7 +88,7 @@ def clear_screen(screen):
     screen.bytes = screen.total_bytes = 0
 
 
-@kernel
+@inlined
 def log_has_room(impressions, requests, sessions, logged, part):
     """Whether an event's lines fit into each log (a log of no rows is off)."""
     return (

@@ -8,7 +8,7 @@ import numpy as np
 from .chance import REQUEST, normal_quantile, uniform, uniform2
 from .cloud import learn_outcomes, phone_ranks, rank_page
 from .config import NEVER_US
-from .kernel import kernel
+from .kernel import inlined, kernel
 from .network import offline, rtt_us
 from .player import break_off, still_to_fetch
 from .pool import expire, live_slots, take_over
@@ -17,7 +17,7 @@ from .state import BACKOFF, CLOSED, DEAD, FROM_WAITING, IDLE, LOST, NOBODY, READ
 REFUSED_QUEUE_US = -1  # what a driver puts in `queue_us` for a full queue; NEVER_US: no turn before the phone gave up
 
 
-@kernel
+@inlined
 def wants_page(p, user, pool):
     """Whether a request should go out now."""
     if user.request_state != IDLE or user.phase >= CLOSED:
@@ -142,7 +142,7 @@ def in_flight(p, user, screen, pool, waiting, videos):
     return np.int64(still_to_fetch(p, user, screen, pool, waiting, videos)), candidate_in(pool[user.fetching])
 
 
-@kernel
+@inlined
 def candidate_in(slot):
     """Which candidate a slot holds, -1 if none."""
     if slot.rank == DEAD:

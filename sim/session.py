@@ -5,7 +5,7 @@ import numpy as np
 from .chance import LIFE, SESSION, normal2, uniform, uniform2
 from .config import NEVER_US
 from .interest import fresh_mood, settle
-from .kernel import kernel
+from .kernel import inlined, kernel
 from .network import join_link, saturated
 from .state import (
     BACKOFF,
@@ -82,7 +82,7 @@ def open_session(p, key, user, taste, knots, trace_first, trace_mean_bps, link_t
     start_waiting(p, key, user)
 
 
-@kernel
+@inlined
 def start_waiting(p, key, user):
     """No page to show: the person waits, with exponential patience."""
     user.phase = WAITING
@@ -90,14 +90,14 @@ def start_waiting(p, key, user):
     user.phase_end_us = saturated(user.now_us, p.dead_time_us + np.int64(-np.log(u) * p.wait_patience_us))
 
 
-@kernel
+@inlined
 def stall_patience_us(p, key, user, number):
     """How long a start-up (number 0) or the nth stall of an impression is borne before swiping on."""
     u = uniform(key, LIFE, user.user, user.impression, 100 + number)
     return p.dead_time_us + np.int64(-np.log(u) * p.stall_patience_us)
 
 
-@kernel
+@inlined
 def feel(p, user, outcome, feedback, hate_bit, stalled_us):
     """Satisfaction after an impression: a running mean of what it was worth (a valid play above the usual is good)."""
     worth = (1.0 if outcome & VALID else 0.0) - NEUTRAL
@@ -109,7 +109,7 @@ def feel(p, user, outcome, feedback, hate_bit, stalled_us):
     user.satisfaction = np.float32(keep * user.satisfaction + (1.0 - keep) * max(worth, -5.0))
 
 
-@kernel
+@inlined
 def leaves(p, user):
     """Whether the person leaves now: a hazard in time spent since last considered, lower when satisfied.
 
@@ -120,7 +120,7 @@ def leaves(p, user):
     return user.will_to_stay <= 0.0
 
 
-@kernel
+@inlined
 def away_time_us(p, key, user):
     """Time in the background after this impression; mostly zero."""
     u, v = uniform2(key, LIFE, user.user, user.impression, 4)

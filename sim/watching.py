@@ -6,10 +6,10 @@ content time; stalls act through patience (`sim/session.py`).
 """
 
 import numpy as np
-from numba import njit
 
-from .chance import WATCH, normal_quantile, philox, quick_normal, to_unit, uniform2
+from .chance import WATCH, keyed_words, normal_quantile, quick_normal, to_unit, uniform2
 from .interest import affinity
+from .kernel import compiled, inlined, kernel
 from .state import COMPLETE, LONG, SKIP, VALID
 
 VALID_US = 7_000_000  # Source: KuaiRand is_click, played 7 s or to the end (calibration.md section 3)
@@ -21,26 +21,26 @@ MOST_ROUNDS = 20  # Assumed: nobody lets a video play on for longer
 SECOND_DRAW = 1 << 16  # added to the meeting in a key: a second pair of draws
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(forceinline=True)  # of arrays too
 def sigmoid(x):
     """1 / (1 + exp(-x))."""
     return 1.0 / (1.0 + np.exp(-x))
 
 
-@njit(cache=True, error_model="numpy")
+@inlined
 def stay_logit(p, key, user, taste, video_id, video):
     """Log-odds that this person stays with this video now: person, mood, quality (with length), interest, match."""
     return p.stay + user.person + user.mood + video.quality + affinity(p, key, user, taste, video_id, video)
 
 
-@njit(cache=True, error_model="numpy")
+@inlined
 def length_logit(p, duration_us):
     """What its length does to the log-odds of staying with a video: most is stayed with those of about 80 s."""
     x = np.log(duration_us / PEAK_US)
     return p.stay_shorter * min(x, 0.0) + p.stay_longer * max(x, 0.0)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def watch_time_us(p, logit, person, duration_us, u_stay, z_time, z_dead, u_loop, z_end):
     """How long a person plays a video before swiping on, if nothing stalls: microseconds of content.
 
@@ -51,7 +51,7 @@ def watch_time_us(p, logit, person, duration_us, u_stay, z_time, z_dead, u_loop,
     return time_us if time_us < duration_us else end_us(p, duration_us, u_loop, z_end)
 
 
-@njit(cache=True, error_model="numpy")
+@inlined
 def attention_us(p, logit, person, u_stay, z, z_dead):
     """How long the person would watch a video without end: the dead time, then an early leave or a stay.
 
@@ -62,7 +62,7 @@ def attention_us(p, logit, person, u_stay, z, z_dead):
     return np.int64(p.dead_time_us * np.exp(p.dead_time_log_sd * z_dead) + min(seconds, 1e6) * 1e6)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def end_us(p, duration_us, u_loop, z):
     """How long it plays for who reached its end: until the finger has moved, or on into further rounds."""
     if u_loop < p.loop:
@@ -72,10 +72,10 @@ def end_us(p, duration_us, u_loop, z):
     return duration_us + min(np.int64(min(seconds, 1e6) * 1e6), MOST_ROUNDS * duration_us)
 
 
-@njit(cache=True, error_model="numpy")
+@kernel
 def draw_watch_us(p, key, user, video_id, duration_us, meeting, logit):
     """`watch_time_us` of this person's nth meeting with this video."""
-    words = philox(WATCH, user.user, video_id, meeting, key[0], key[1])
+    words = keyed_words(key, WATCH, user.user, video_id, meeting)
     u_stay, z_time = (np.float64(words.w0) + 0.5) / 4294967296.0, normal_quantile(to_unit(words.w1, words.w2))
     time_us = attention_us(p, logit, user.person, u_stay, z_time, quick_normal(words.w3, words.w0))
     if time_us < duration_us:  # most leave before the end: the second pair is not drawn
@@ -84,7 +84,7 @@ def draw_watch_us(p, key, user, video_id, duration_us, meeting, logit):
     return end_us(p, duration_us, u_loop, normal_quantile(u_end))
 
 
-@njit(cache=True, error_model="numpy")
+@inlined
 def outcome_of(play_us, duration_us):
     """Bits VALID, LONG, COMPLETE, SKIP of a play time: the KuaiRand thresholds."""
     bits = 0

@@ -8,8 +8,9 @@ import torch
 from test_edge_networks import fresh, observation
 
 from nextone.policies.beam_search import adaptive_beam_search
+from nextone.policies.checkpoint import best_checkpoint
 from nextone.policies.context_aware import Search, crossed_with_candidates, reward, search_lists
-from nextone.policies.edge import ListPolicy
+from nextone.policies.edge import ListPolicy, load_network, shipped
 
 A, B, C, D = range(4)
 FIGURE_4 = {  # CIKM 2022, Fig. 4: discounted rewards of what follows a list; what it leaves out is 0
@@ -149,3 +150,15 @@ def test_crossings_are_differences_by_hand():
     assert crossed[0, 0, 1, 9].item() == pytest.approx(0.1) and crossed[0, 1, 0, 9].item() == pytest.approx(-0.1)
     assert crossed[0, 1, 0, 19].item() == pytest.approx(0.1)
     assert (crossed.diagonal(dim1=1, dim2=2)[0, -1] >= 0.5).all()  # a video has its tags in common with itself
+
+
+@pytest.mark.parametrize("search", [Search(), Search(3, 1.1, 6), Search(1)])
+def test_the_compiled_search_is_the_networks(search):
+    """Histories of every length, empty slots; stopped early, at full depth, and greedy: the same video first."""
+    network, seen = load_network("context_aware", best_checkpoint(shipped("context_aware"))), observation(1, 40, 9, 12)
+    scores, _ = ListPolicy(network, "compiled", search)(seen, None)
+    with torch.inference_mode():
+        found, alone = search_lists(network, *map(torch.from_numpy, seen), search)
+    expected = alone.scatter_add(1, found.first[:, None], torch.full((40, 1), 10.0)).numpy()
+    assert np.abs(scores - expected)[seen.mask].max() < 1e-5 and np.ptp(alone.numpy()[seen.mask]) > 1e-3
+    assert found.depth.max() > 1 or search.beams == 1

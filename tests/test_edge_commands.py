@@ -90,5 +90,5 @@ def test_arms_of_both_presets():
 
 
 def test_the_rate_counts_what_phones_computed():
-    found = rate("kir", "batch", 6, 2.0, ["catalogue.videos=7248"])
+    found = rate("kir", "batch", 60, 6.0, ["catalogue.videos=7248"])
     assert 0 < found.decisions <= found.impressions + 6 and 0 < found.deciding_s < found.seconds

@@ -8,11 +8,11 @@ from worlds import run, same_run, scenario
 from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY, TAG_SCALE, C, H, Observation, X
 from nextone.experiments.metrics import METRICS, Run
 from nextone.experiments.replication import run_arm
-from nextone.policies.behaviour_attention import FastAttention
 from nextone.policies.context_aware import Search
-from nextone.policies.edge import EdgePolicy, ListPolicy, OnEngine, make_network
-from nextone.policies.edgerec import Encoded
-from nextone.policies.edgerec_phone import EdgeRecPhone, places, triggers
+from nextone.policies.edge import KirPolicy, ListPolicy, OnEngine, make_network
+from nextone.policies.edgerec_compiled import edgerec_weights, rerank
+from nextone.policies.edgerec_notes import triggers
+from nextone.policies.edgerec_phone import EdgeRecPhone, RerankOnPhone, places
 from nextone.policies.engines import export, opened
 from nextone.policies.names import is_trained, split_name
 from nextone.sim.config import FEEDBACK, Scenario
@@ -156,20 +156,28 @@ def test_nobodys_bits_depend_on_the_others():
 
 
 @pytest.mark.parametrize("scale", [1.0, 3.0, 300.0])
-def test_the_fast_attention_is_the_networks(scale):
+def test_the_compiled_reranker_is_the_networks(scale):
     """Also where tanh saturates, and where exponentials would overflow; none, one, and all behaviours present."""
-    module = network("edgerec").dense.rerank.attention[0]
-    module.query.weight.data *= scale
-    module.key.weight.data *= scale
-    assert FastAttention(module).safe == (scale < 100)
-    generator = torch.Generator().manual_seed(3)
-    queries, keys, values = (2 * torch.rand(3, n, w, generator=generator) - 1 for n, w in ((9, 32), (6, 32), (6, 64)))
-    since, counts = torch.rand(3, 6, generator=generator), torch.tensor([0, 1, 6])
-    present = (torch.arange(6) < counts[:, None]).float()
-    with torch.inference_mode():
-        expected = module(queries, Encoded(keys, values, since, present))
-        assert (FastAttention(module)(queries, keys, values, since, present) - expected).abs().max() < 1e-5
-    assert expected[2].std() > 0.01 and not expected[0].any()
+    net = network("edgerec")
+    for module in net.dense.rerank.attention:
+        module.query.weight.data *= scale
+        module.key.weight.data *= scale
+    weights = edgerec_weights(net)
+    assert weights.safe == (scale < 100)
+    rng, outcomes = np.random.Generator(np.random.Philox(key=3)), []
+    for counts in ([0, 0], [1, 0], [6, 1], [6, 6]):
+        items = rng.random((9, 34), np.float32)
+        keys, values = (2 * rng.random((2, 6, width), np.float32) - 1 for width in (32, 64))
+        since, present = rng.random((2, 6), np.float32), np.arange(6) < np.array(counts)[:, None]
+        ours = rerank(weights, items, keys, values, since, np.array(counts))
+        read = (keys, values, since, present)
+        encoded = [torch.from_numpy(array[s, None].astype(np.float32)) for s in (0, 1) for array in read]
+        one = torch.from_numpy(items)[None], torch.ones(1, 9), torch.zeros(1, len(CONTEXT))
+        with torch.inference_mode():
+            theirs = RerankOnPhone(net.dense.rerank)(*one, *encoded)[0].numpy()
+        assert np.abs(ours - theirs).max() < 1e-5
+        outcomes.append(theirs)
+    assert np.ptp(outcomes[0]) > 1e-3 and np.abs(outcomes[3] - outcomes[0]).max() > 1e-3
 
 
 # -- triggers ----------------------------------------------------------------------------------------------------------
@@ -180,10 +188,10 @@ def test_by_hand_what_triggers_a_rerank():
     history = np.zeros((6, 4, len(HISTORY)), np.float32)
     history[..., H.present] = 1.0
     history[1, 0, H.like] = history[2, 1, H.hate] = history[3, 2, H.comment] = 1.0
-    new, quiet = np.array([1, 1, 2, 2, 1, 3]), np.array([1, 0, 0, 0, 2, 0], np.int32)
-    fires, after = triggers(history, new, quiet, 3)
-    assert fires.tolist() == [False, True, True, False, True, True]
-    assert after.tolist() == [2, 0, 0, 2, 0, 0]
+    new, quiet = [1, 1, 2, 2, 1, 3], np.array([1, 0, 0, 0, 2, 0], np.int32)
+    fires = [bool(triggers(history[i], new[i], 3, quiet[i : i + 1])) for i in range(6)]
+    assert fires == [False, True, True, False, True, True]
+    assert quiet.tolist() == [2, 0, 0, 2, 0, 0]
 
 
 def test_between_triggers_the_last_order_stands():
@@ -223,7 +231,7 @@ def test_a_rerank_is_applied_to_what_is_not_shown_yet(pages_of_fifty):
 
 MAKE = {
     "edgerec": lambda net: EdgeRecPhone(net, kept=ROWS, quiet=1),
-    "kir": lambda net: EdgePolicy(net, "kir"),
+    "kir": lambda net: KirPolicy(net, "kir"),
     "context_aware": lambda net: ListPolicy(net, "context_aware", Search(beams=2)),
 }
 

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY, TAG_SCALE, C, H, Observation
+from nextone.policies.base import name_of
 from nextone.policies.behaviours import behaviour_sequence, engaged, exposed, megabytes, what_it_was, what_was_done
 from nextone.policies.checkpoint import MODEL, CheckpointError, best_checkpoint, save_checkpoint
-from nextone.policies.edge import EdgePolicy, ListPolicy, load_edge, load_network, make_network, shipped
+from nextone.policies.edge import EdgePolicy, KirPolicy, ListPolicy, load_edge, load_network, make_network, shipped
 from nextone.policies.edgerec import ABLATIONS, HIDDEN, LAYERS
 from nextone.policies.names import KINDS, SHIPPED, UnknownPolicy, make_policy
 from nextone.policies.trained import features_hash
@@ -49,10 +50,6 @@ def observation(seed=0, people=PEOPLE, slots=SLOTS, past=PAST):
 def score(network, seen):
     with torch.inference_mode():
         return network(*map(torch.from_numpy, seen))
-
-
-def policy(kind, ablation=""):
-    return (ListPolicy if kind == "context_aware" else EdgePolicy)(fresh(kind, ablation), kind)
 
 
 @pytest.mark.parametrize(("kind", "ablation"), VARIANTS)
@@ -120,6 +117,18 @@ def test_huism_does_not_see_actions():
     changed = seen.history.copy()
     changed[..., [H.play_time, H.watch_ratio, H.position]] *= 0.5
     assert torch.equal(score(network, seen._replace(history=changed)), score(network, seen))
+
+
+@pytest.mark.parametrize(("slots", "past"), [(SLOTS, PAST), (40, 20)])
+def test_the_compiled_kir_is_the_network(slots, past):
+    """Histories of every length, empty slots; the same bits whoever else is asked."""
+    network, seen = fresh("kir"), observation(2, 9, slots, past)
+    phone = KirPolicy(network, "kir")
+    scores, _ = phone(seen, None)
+    expected = score(network, seen).numpy()
+    assert np.abs(scores - expected)[seen.mask].max() < 1e-5 and np.ptp(expected[seen.mask]) > 0.05
+    alone = [phone(Observation(*(array[i : i + 1] for array in seen)), None)[0][0] for i in range(9)]
+    assert np.array_equal(scores, alone)
 
 
 def test_page_views_and_exposures_by_hand():
@@ -207,7 +216,7 @@ def test_a_checkpoint_plays_again_and_says_what_it_is(kind, tmp_path):
 
 
 def policy_of(kind, network):
-    return (ListPolicy if kind == "context_aware" else EdgePolicy)(network, kind)
+    return {"context_aware": ListPolicy, "kir": KirPolicy}.get(kind, EdgePolicy)(network, kind)
 
 
 def test_names():
@@ -228,6 +237,7 @@ def test_what_is_shipped_fits_this_version_and_says_how_it_was_made(kind):
     assert about["samples"]["run"]["policy"] == "cloud_only" and about["settings"]["seed"] == 0
     assert about["looks"][-1]["valid"] == min(look["valid"] for look in about["looks"])
     assert make_policy(kind).start(2) is not None or kind != "edgerec"
+    assert name_of(make_policy(kind)) == kind  # no path of this machine
 
 
 def test_what_is_shipped_is_small_and_goes_into_the_wheel():

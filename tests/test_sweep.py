@@ -320,6 +320,16 @@ def test_a_damaged_ledger_is_told_or_harmless(times, tmp_path, whole):
     assert told > times / 4
 
 
+def test_damage_that_sqlite_cannot_quote_is_told(tmp_path):
+    """Case 1944 of the 2,000 above: the message of SQLite is no UTF-8 then."""
+    with pytest.raises(KeyboardInterrupt):
+        sweep(NOISY, out=tmp_path, execute=stopping(1))
+    path = tmp_path / NAME
+    path.write_bytes(path.read_bytes().replace(b"CREATE TABLE", b"CREATE T\xd4BLE"))
+    with pytest.raises(SettingError, match="damaged"):
+        resume(tmp_path, execute=here)
+
+
 def same(a, b):
     return (a.plan, dict(a.failed)) == (b.plan, dict(b.failed)) and all(
         x.keys() == y.keys() and all(np.array_equal(x[k], y[k], equal_nan=True) for k in x)

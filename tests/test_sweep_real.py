@@ -23,7 +23,8 @@ from nextone.experiments.executor import DIED, Failed, in_processes, in_this_pro
 from nextone.experiments.metrics import METRICS
 from nextone.experiments.parquet import read_record, write_record
 from nextone.experiments.sweep import resume, sweep
-from nextone.experiments.sweep_plan import Question
+from nextone.experiments.sweep_file import read_question
+from nextone.experiments.sweep_plan import Question, plan_of
 from nextone.experiments.sweep_replay import replay_rows
 from nextone.experiments.sweep_result import RESULTS, SweepArm, read_sweep
 from nextone.sim.config import Scenario
@@ -195,6 +196,13 @@ def test_a_file_and_options_that_go_before_it(tmp_path, monkeypatch):
     assert str(one.half_width) == "2%"
     assert (other.base.population.users, other.base.client.refill_at, other.days, other.minutes) == (7, 2, 2.0, None)
     assert (other.seed, other.policies) == (3, ("random",))
+
+
+def test_the_example_in_the_documentation_reads():
+    file = Path(__file__).parents[1] / "docs" / "example_sweep.toml"
+    asked = read_question(file)
+    plan = plan_of(asked.question, with_settings(Scenario(), asked.settings))
+    assert len(plan.cells) == 7 * 5 + 1 and asked.users == 1000 and asked.settings == ["server.candidates=60"]
 
 
 def test_the_plan_is_in_the_ledger_before_anything_heavy(tmp_path):

@@ -17,9 +17,10 @@ import torch
 from worlds import scenario
 
 from nextone.cli import main
-from nextone.envs.reward import PRESETS, RewardWeights
+from nextone.envs.reward import PRESETS, RewardWeights, reward_weights
 from nextone.experiments import train_rl
 from nextone.experiments.figures import frontier_figure
+from nextone.experiments.greedy import RewardGreedy
 from nextone.experiments.train_dqn import MaskedDQN
 from nextone.experiments.train_evaluate import chooser, play
 from nextone.experiments.train_frontier import frontier
@@ -31,6 +32,7 @@ from nextone.experiments.train_rl import (
     make_model,
     parse_reward,
     resume_from,
+    rule_of,
     settings_of,
     train,
 )
@@ -42,11 +44,12 @@ from nextone.policies.checkpoint import (
     read_checkpoint,
 )
 from nextone.policies.pointer import DEAD_SCORE
+from nextone.policies.rl import RlPolicy
 from nextone.sim.scenario import SettingError
 
 WORLD = scenario(client__history=5, server__candidates=6, server__page_size=3)
 TINY = {
-    "maskable_ppo": {"n_steps": 16, "batch_size": 64, "n_epochs": 2},
+    "maskable_ppo": {"n_steps": 16, "batch_size": 64, "n_epochs": 2, "from_rule": False},
     "dqn": {"buffer_size": 400, "learning_starts": 60, "batch_size": 32, "target_update_interval": 40},
 }
 ALGORITHMS = list(TINY)
@@ -82,6 +85,21 @@ def trained(request, tmp_path_factory):
     looks = train(chosen, out)
     assert [look["step"] for look in looks] == [0, 128, 256, 384, 512, 640]
     return chosen, out
+
+
+def test_torch_keeps_its_threads_when_numba_starts_its_own():
+    """Both share one OpenMP: whoever starts sets the other's number. In a process where nobody did yet."""
+    code = """
+import nextone, numba, torch
+from nextone.experiments.train_state import torch_threads
+with torch_threads(1):
+    numba.get_num_threads()
+    print(torch.get_num_threads())
+"""
+    environ = os.environ | {"NUMBA_NUM_THREADS": "2"}
+    environ.pop("OMP_NUM_THREADS", None)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environ)
+    assert done.stdout.split() == ["1"]
 
 
 # -- resume ------------------------------------------------------------------------------------------------------------
@@ -337,3 +355,26 @@ def test_settings_are_checked():
 
 def replace_settings(**changes):
     return settings(**{"hyperparameters": {}} | changes) if "algo" not in changes else TrainSettings(**changes)
+
+
+def test_a_training_starts_from_the_rule_that_its_reward_suggests():
+    settings = TrainSettings(scenario=scenario(), envs=64, threads=1)
+    model = make_model(settings)
+    rule, network = chooser(RewardGreedy(settings.reward, per_second=True)), chooser(RlPolicy(model.policy.network))
+    seen = model.env.reset()
+    for _ in range(20):
+        action = rule(seen)
+        assert (network(seen) == action).mean() > 0.98  # rounding may part two that are as good
+        seen, *_ = model.env.step(action)
+
+
+@pytest.mark.parametrize(("reward", "expected"), [("watch", (30.0, 0.0)), ("retention", (0.0, 1.0))])
+def test_the_rule_of_a_reward(reward, expected):
+    """Seconds count by how likely they are, events by how likely they are in a time; only the ratio matters."""
+    plain, per_time = rule_of(reward_weights(reward))
+    total = plain[0] + per_time[0]
+    assert (plain[0] / total, per_time[0] / total) == pytest.approx(tuple(np.array(expected) / sum(expected)))
+
+
+def test_a_reward_that_no_choice_foresees_has_no_rule():
+    assert rule_of(reward_weights({"requests": -1.0})) is None

@@ -4,79 +4,55 @@ import numpy as np
 import pytest
 from worlds import scenario
 
-from nextone.envs.features import CONTEXT, HISTORY, MOST_MIN, H, X
-from nextone.experiments.train_leaving import FACTS, Leaving, facts_of, minutes_of
+from nextone.experiments.train_leaving import Level, correction
 from nextone.experiments.train_rl import TrainSettings, make_model
 
 
-def lives(rng, n, weights):
-    """(facts, minutes, left) of n steps under a hazard of these weights."""
-    facts = np.zeros((n, FACTS))
-    facts[:, 0] = 1.0
-    facts[:, 1:3] = rng.random((n, 2))
-    minutes = rng.exponential(0.3, n)
-    return facts, minutes, rng.random(n) < -np.expm1(-np.exp(facts @ weights) * minutes)
-
-
-def test_the_hazard_that_people_leave_with_is_found():
-    """Theory: maximum likelihood is normal around the truth with the inverse information as its covariance."""
-    rng, truth = np.random.default_rng(1), np.zeros(FACTS)
-    truth[:3] = np.log(0.1), -1.0, 0.8
-    hazard = Leaving()
-    for _ in range(60):
-        hazard.learn(*lives(rng, 8192, truth))
-    error = np.sqrt(np.diag(np.linalg.inv(hazard.information[:3, :3])))
-    assert (np.abs(hazard.weights[:3] - truth[:3]) < 4 * error).all(), (hazard.weights[:3], error)
-    assert (error < 0.1).all()
-
-
 def test_taking_the_luck_out_keeps_the_mean_and_little_of_the_variance():
-    """Of somebody who stands to lose 100 with a chance of 1 % a step, known: sd 10 before, near 0 after."""
-    rng, truth = np.random.default_rng(2), np.zeros(FACTS)
-    truth[0] = np.log(0.035)
-    hazard = Leaving()
-    hazard.weights[:] = truth
-    facts, minutes, left = lives(rng, 400_000, truth)
-    value = 100.0
-    kept = np.where(left, -value, 0.0)
-    taken = kept + (left - hazard.chance(facts, minutes)) * value
+    """Theory. Of a session worth 100 that ends with a chance of about 1 % a step, known: sd 10 before, near 0 after."""
+    rng = np.random.default_rng(2)
+    level, value = 100.0, rng.normal(0.0, 5.0, 400_000)
+    hazard = rng.exponential(0.01, len(value))
+    left = rng.random(len(value)) < -np.expm1(-hazard)
+    # Nothing is earned and the value after equals that before: all that remains is what leaving costs.
+    kept = np.where(left, 0.0, level + value) - (level + value)
+    none = np.zeros(len(value), np.bool_)
+    taken = correction(level, hazard, left, none, value, 1.0) + np.where(left, 0.0, value) - value
     assert abs(kept.mean() - taken.mean()) < 4 * kept.std() / np.sqrt(len(kept))
     assert taken.std() < 0.2 * kept.std()
 
 
-def test_facts_and_minutes_by_hand():
-    history = np.zeros((1, 3, len(HISTORY)), np.float32)
-    history[0, :2, H.present] = 1  # two impressions: the last one valid, the one before liked
-    history[0, 0, H.valid_play] = history[0, 1, H.like] = 1
-    facts = facts_of(history)[0]
-    shares = [(1, 0, 0), np.array([1, 0.8, 0.64]) / 2.44, (1 / 3,) * 3]
-    assert facts[0] == 1
-    expected = [[s[0] + s[1], s[0], 0, s[1], 0] for s in shares]  # present, valid, completed, liked, hated
-    assert facts[1:] == pytest.approx(np.ravel(expected))
-    context = np.zeros((1, len(CONTEXT)), np.float32)
-    context[0, X.session_minutes] = np.log1p(12.5) / np.log1p(MOST_MIN)
-    assert minutes_of(context) == pytest.approx([12.5], rel=1e-5)
+def test_by_hand():
+    left, gone = np.array([False, True, False]), np.array([False, False, True])
+    hazard = np.log([2.0, 2.0, 1.0])  # chances 1/2, 1/2, 0
+    added = correction(100.0, hazard, left, gone, np.array([8.0, 8.0, 8.0]), 1.0)
+    assert added == pytest.approx([-4.0 - 50.0, 4.0 - 50.0, -100.0])
+    level = Level()
+    assert level.value == 0.0
+    level.count(30.0, 2)
+    assert level.value == pytest.approx(15.0)
+    level.count(9.0, 1)
+    assert level.value == pytest.approx((27.0 + 9.0) / (1.8 + 1.0))
 
 
 def test_what_the_environment_tells_adds_up():
-    """Minutes of an episode's steps are the session's length; who left is who the rewards say left, dry ones apart."""
+    """A session's hazards reach what it was given at its open exactly when the person leaves; over people that is
+    exponential with mean one. Who left is who the rewards say left, for want of a page apart."""
     world = scenario(client__history=5, server__candidates=6, server__page_size=3)
-    model = make_model(TrainSettings(scenario=world, envs=32, width=4, threads=1))
+    model = make_model(TrainSettings(scenario=world, envs=64, width=4, threads=1))
     env = model.env
     env.reset()
-    total, ended = np.zeros(32), 0
+    borne, given, ended = np.zeros(64), env.env.world.users["will_to_stay"].astype(np.float64), []
     for _ in range(150):
-        before = [env.env.about(i)["episode_number"] for i in range(32)]
-        _, _, dones, infos = env.step(np.zeros(32, np.int64))
-        facts, minutes, left, gone = env.last()
-        assert facts.shape == (32, FACTS) and (minutes >= 0).all()
-        total += minutes
-        for i in np.flatnonzero(dones):
-            told = infos[i]["terminal_observation"]
-            assert total[i] == pytest.approx(minutes_of(told["context"]), abs=1e-4)
-            assert facts[i] == pytest.approx(facts_of(told["history"][None])[0])
-            assert left[i] == (infos[i]["episode"]["leaving"] == 1 and env.moved.components[i, 9] == 0)
-            assert env.env.about(i)["episode_number"] == before[i] + 1
-            total[i], ended = 0.0, ended + 1
+        _, _, dones, infos = env.step(np.zeros(64, np.int64))
+        hazard, left, gone = env.last()
+        assert (hazard >= 0).all() and hazard.shape == (64,)
         assert (left | gone).tolist() == dones.tolist() and not (left & gone).any()
-    assert ended > 20
+        borne += hazard
+        assert (borne[left] >= given[left] - 1e-4).all() and (borne[~left] < given[~left] + 1e-4).all()
+        for i in np.flatnonzero(dones):
+            assert infos[i]["episode"]["leaving"] == 1 and (left[i] or infos[i]["episode"]["wait_s"] > 0)
+        ended += given[left].tolist()
+        borne[dones] = 0.0
+        given[dones] = env.env.world.users["will_to_stay"][dones]
+    assert len(ended) > 40

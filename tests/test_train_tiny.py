@@ -17,6 +17,7 @@ ENVS = 64
 HYPERPARAMETERS = {
     "maskable_ppo": {
         "n_steps": 8, "batch_size": 128, "gamma": 1.0, "gae_lambda": 0.95, "ent_coef": 0.05, "expected_leaving": False,
+        "from_rule": False,
     },
     "dqn": {
         "buffer_size": 20_000, "learning_starts": 2_000, "batch_size": 256, "gamma": 1.0, "exploration_fraction": 0.5,

@@ -1,0 +1,203 @@
+"""EdgeRec's networks as phones run them in the simulation: compiled, a person at a time.
+
+The same as in `edgerec.py`, which they are made of and tested against (to 1e-5); those are trained and exported. Called
+by `edgerec_phone.py`, where an engine's files may take their place.
+
+The energy of candidate t and behaviour j is v tanh(q_t + k_j), 32 tangents for each pair. With a = exp(2 q) and
+b = exp(2 k), tanh(q + k) = 1 - 2 / (1 + a b): the exponentials are per candidate and per behaviour, a pair costs a
+division, and the constant sum of v drops out of the softmax.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from torch import nn
+
+from nextone.sim.state import Array
+
+from .compiled import (
+    LANES,
+    ONE,
+    TWO,
+    exponential,
+    gru_cell,
+    linear,
+    network_kernel,
+    of_linear,
+    plain,
+    rectify,
+    weight_of,
+)
+from .edgerec import HIDDEN, LAYERS, EdgeRec
+
+SAFE = 40.0  # of |q| and |k|: exp(80) is a float32, and the product of two may be infinite without harm
+
+
+class GruWeights(NamedTuple):
+    """Of E `nn.GRU`s of one shape with LAYERS layers, input first: 3 HIDDEN columns for reset, update and new."""
+
+    first: Array  # (E, K, 3 HIDDEN)
+    others: Array  # (E, LAYERS - 1, HIDDEN, 3 HIDDEN)
+    bias: Array  # (E, LAYERS, 3 HIDDEN)
+    recurrent: Array  # (E, LAYERS, HIDDEN, 3 HIDDEN)
+    recurrent_bias: Array  # (E, LAYERS, 3 HIDDEN)
+
+
+class EdgeRecWeights(NamedTuple):
+    """Of the whole network; S sequences, exposures first."""
+
+    tag: Array
+    length: Array
+    items: GruWeights  # of S encoders
+    actions: GruWeights  # of S encoders, or of none
+    candidates: GruWeights  # of one
+    query: Array  # (S, HIDDEN, HIDDEN)
+    query_bias: Array  # (S, HIDDEN)
+    key: Array  # (S, HIDDEN, HIDDEN)
+    nothing: Array  # (HIDDEN,) zeros: keys have no bias
+    since: Array  # (S, HIDDEN)
+    energy: Array  # (S, HIDDEN)
+    safe: bool  # no exponential overflows
+    score: Array  # (attended, queries, local; HIDDEN)
+    score_bias: Array
+    last: Array  # (HIDDEN,)
+    last_bias: Array  # (1,)
+
+
+def edgerec_weights(network: EdgeRec) -> EdgeRecWeights:
+    """Of a network. Queries and keys are a GRU's outputs, hence within [-1, 1], and `since` within [0, 1]: that bounds
+    q and k."""
+    behaviour, rerank = network.dense.behaviour, network.dense.rerank
+    encoders = [encoder for encoder in (behaviour.exposure, behaviour.page_view) if encoder is not None]
+    query, key, since, energy = (
+        np.array([weight_of(getattr(module, name)) for module in rerank.attention])
+        for name in ("query", "key", "since", "energy")
+    )
+    query_bias = np.array([plain(module.query.bias) for module in rerank.attention])  # type: ignore[union-attr, arg-type]
+    most = max(np.max(np.abs(query).sum(1) + np.abs(query_bias)), np.max(np.abs(key).sum(1) + np.abs(since[:, 0])))
+    return EdgeRecWeights(
+        plain(network.embeddings.tag.weight), plain(network.embeddings.length.weight),
+        gru_weights([encoder.items for encoder in encoders]),
+        gru_weights([encoder.actions or encoder.items for encoder in encoders], encoders[0].actions is not None),
+        gru_weights([rerank.candidates]),
+        query, query_bias, key, np.zeros(HIDDEN, np.float32), since[:, 0].copy(), energy[:, :, 0].copy(),
+        bool(most < SAFE),
+        *of_linear(rerank.score[0]), weight_of(rerank.score[2])[:, 0].copy(), plain(rerank.score[2].bias),
+    )  # fmt: skip
+
+
+def gru_weights(grus: list[nn.GRU], used: bool = True) -> GruWeights:
+    """Of torch's; of none if they are not used."""
+    of_input, of_hidden, bias, bias_hidden = (
+        [[plain(getattr(gru, f"{name}_l{layer}")).T for layer in range(LAYERS)] for gru in grus]
+        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    )
+    first, others = [layers[0] for layers in of_input], [layers[1:] for layers in of_input]
+    stacks = (np.array(stack, order="C") for stack in (first, others, bias, of_hidden, bias_hidden))
+    return GruWeights(*(stack if used else stack[:0] for stack in stacks))
+
+
+@network_kernel
+def gru(w, e, inputs, hidden, said):
+    """All layers of GRU e over inputs (M, K), from states hidden (LAYERS, HIDDEN) on, which move; the top layer's in
+    said (M, HIDDEN)."""
+    given, scratch = np.empty((len(inputs), 3 * HIDDEN), np.float32), np.empty(3 * HIDDEN, np.float32)
+    for layer in range(LAYERS):
+        if layer == 0:
+            linear(inputs, w.first[e], w.bias[e, layer], given)
+        else:
+            linear(said, w.others[e, layer - 1], w.bias[e, layer], given)
+        state = hidden[layer]
+        for m in range(len(inputs)):
+            gru_cell(given[m], w.recurrent[e, layer], w.recurrent_bias[e, layer], state, scratch)
+            for d in range(HIDDEN):
+                said[m, d] = state[d]
+
+
+@network_kernel
+def encode(w, e, actions, items, hidden, key, value):
+    """`Encoder.step` of encoder e for one person: actions (1, A), items (1, I), hidden (states, HIDDEN), which moves;
+    key (1, HIDDEN), value (width of values,)."""
+    gru(w.items, e, items, hidden[:LAYERS], key)
+    at = len(value) - HIDDEN
+    for d in range(HIDDEN):
+        value[at + d] = key[0, d]
+    if len(w.actions.first) > 0:
+        done = np.empty((1, HIDDEN), np.float32)
+        gru(w.actions, e, actions, hidden[LAYERS:], done)
+        for d in range(HIDDEN):
+            value[d] = done[0, d]
+
+
+@network_kernel
+def rerank(w, items, keys, values, since, counts):
+    """Logits (P,) of one person's live candidates items (P, K) in server order; of the S sequences keys (S, M, HIDDEN),
+    values (S, M, width) and since (S, M) the first counts (S,)."""
+    slots, sequences, width = len(items), values.shape[0], values.shape[2]
+    queries, hidden = np.empty((slots, HIDDEN), np.float32), np.zeros((LAYERS, HIDDEN), np.float32)
+    gru(w.candidates, 0, items, hidden, queries)
+    read, asked = np.zeros((slots, sequences * width + 2 * HIDDEN), np.float32), np.empty_like(queries)
+    for s in range(sequences):
+        linear(queries, w.query[s], w.query_bias[s], asked)
+        energy = energies(w, s, asked, keys[s, : counts[s]], since[s])
+        attend(energy, values[s], read, (sequences - 1 - s) * width)  # page views first
+    for t in range(slots):
+        for d in range(HIDDEN):
+            read[t, sequences * width + d] = queries[t, d]
+            read[t, sequences * width + HIDDEN + d] = queries[slots - 1, d]
+    linear(read, w.score, w.score_bias, asked)
+    rectify(asked)
+    logits = np.empty(slots, np.float32)
+    for t in range(slots):
+        logits[t] = w.last_bias[0]
+        for d in range(HIDDEN):
+            logits[t] += asked[t, d] * w.last[d]
+    return logits
+
+
+@network_kernel
+def energies(w, s, asked, keys, since):
+    """Of behaviours (M) and candidates (T, padded), to a constant that is the same for all behaviours."""
+    padded = -(-len(asked) // LANES) * LANES
+    k, query = np.empty((len(keys), HIDDEN), np.float32), np.zeros((HIDDEN, padded), np.float32)
+    linear(keys, w.key[s], w.nothing, k)
+    for t in range(len(asked)):
+        for d in range(HIDDEN):
+            query[d, t] = TWO * asked[t, d]
+    energy = np.zeros((len(keys), padded), np.float32)
+    if w.safe:
+        for d in range(HIDDEN):
+            of_query = query[d]
+            for t in range(padded):
+                of_query[t] = exponential(of_query[t])
+    for j in range(len(keys)):
+        told = energy[j]
+        for d in range(HIDDEN):
+            of_query, weight = query[d], TWO * w.energy[s, d]
+            of_key = TWO * (k[j, d] + since[j] * w.since[s, d])
+            if w.safe:
+                of_key = exponential(of_key)
+                for t in range(padded):
+                    told[t] -= weight / (ONE + of_query[t] * of_key)
+            else:
+                for t in range(padded):
+                    told[t] -= weight / (ONE + exponential(of_query[t] + of_key))
+    return energy
+
+
+@network_kernel
+def attend(energy, values, out, column):
+    """The values' (M, V) mean under softmax of energy (M, T padded), into V columns of out (T, ...)."""
+    best, total = np.full(energy.shape[1], -np.float32(np.inf)), np.zeros(energy.shape[1], np.float32)
+    for j in range(len(energy)):
+        for t in range(len(best)):
+            best[t] = max(best[t], energy[j, t])
+    for j in range(len(energy)):
+        for t in range(len(best)):
+            energy[j, t] = exponential(energy[j, t] - best[t])
+            total[t] += energy[j, t]
+    for t in range(len(out)):
+        for j in range(len(energy)):
+            share = energy[j, t] / total[t]
+            for d in range(values.shape[1]):
+                out[t, column + d] += share * values[j, d]

@@ -1,0 +1,272 @@
+"""The KIR-like network as phones run it in the simulation: compiled, a person at a time, several people in parallel.
+
+The same network as `kir.py`, which it is made of and tested against (scores to 1e-5); that one is trained and exported.
+Nothing is computed for empty slots and rows. Called by `policies/edge.py`.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from nextone.envs.features import CANDIDATE, CONTEXT, C, H, Observation
+from nextone.sim.state import Array
+
+from .base import Scores
+from .behaviours import ACTIONS, EMBEDDED, RATE_SCALE, columns_of
+from .compiled import (
+    HALF,
+    LANES,
+    embed,
+    exponential,
+    in_threads,
+    linear,
+    network_kernel,
+    normalise,
+    of_linear,
+    plain,
+    rectify,
+    rows_where,
+    stacked,
+    weight_of,
+)
+from .kir import ATTENTION_HEADS, FACTORS, LAYERS, RATES, TIMES, WIDTH, Kir
+
+HEAD = WIDTH // ATTENTION_HEADS
+FIRST_RATE, FIRST_PAST_RATE, N_RATES = C.pevtr, H.pevtr, len(RATES)
+DONE = tuple(columns_of(ACTIONS, H))
+FIELDS = EMBEDDED + len(CANDIDATE) - 2 + len(CONTEXT)  # tags are embedded
+TOLD = len(DONE) + len(TIMES)
+SCORED = FIELDS + FACTORS + 2 * WIDTH
+SCALE = np.float32(RATE_SCALE)
+SOFTER, DEAD = np.float32(HEAD**-0.5), np.float32(-1e9)
+assert HEAD == 8  # `attend` writes a head's product out
+
+
+class KirWeights(NamedTuple):
+    """Of the whole network, input first. Blocks of `by_id`, then of `by_rate`, LAYERS each, are stacked: B of them."""
+
+    tag: Array
+    length: Array
+    id_token: Array  # (features + actions + times, WIDTH)
+    id_token_bias: Array
+    rate_token: Array
+    rate_token_bias: Array
+    norm: Array  # (B, 2, 2, WIDTH): before attention and MLP; gain and bias
+    query_key_value: Array  # (B, WIDTH, 3 WIDTH)
+    query_key_value_bias: Array
+    mixed: Array
+    mixed_bias: Array
+    wide: Array  # (B, WIDTH, 2 WIDTH)
+    wide_bias: Array
+    narrow: Array
+    narrow_bias: Array
+    linear: Array  # (FIELDS, 1 + FACTORS): first order and factors
+    squares: Array  # (FIELDS, FACTORS)
+    nothing: Array  # (1 + FACTORS,) zeros: no bias
+    score: Array  # three layers
+    score_bias: Array
+    score_2: Array
+    score_2_bias: Array
+    score_3: Array
+    score_3_bias: Array  # and of the first order
+
+
+class CompiledKir:
+    """The network, called with an observation."""
+
+    def __init__(self, network: Kir) -> None:
+        self.weights = kir_weights(network)
+
+    def __call__(self, observation: Observation) -> Scores:
+        """(N, P); 0 for empty slots."""
+        scores = np.zeros(observation.mask.shape, np.float32)
+        in_threads(score_people, self.weights, *observation, scores)
+        return scores
+
+
+def kir_weights(network: Kir) -> KirWeights:
+    """Of a network."""
+    dense, score = network.dense, network.dense.score
+    blocks = [*dense.by_id.blocks, *dense.by_rate.blocks]
+    layers = [
+        [getter(block) for block in blocks]
+        for getter in (
+            lambda b: b.query_key_value, lambda b: b.mixed, lambda b: b.mlp[0], lambda b: b.mlp[2],
+        )
+    ]  # fmt: skip
+    norms = [[[plain(n.weight), plain(n.bias)] for n in (b.attention_norm, b.mlp_norm)] for b in blocks]
+    return KirWeights(
+        plain(network.embeddings.tag.weight), plain(network.embeddings.length.weight),
+        *of_linear(dense.by_id.token), *of_linear(dense.by_rate.token),
+        np.array(norms), *(array for same in layers for array in stacked(same)),
+        np.concatenate([weight_of(dense.first_order), weight_of(dense.factors)], 1), weight_of(dense.factors) ** 2,
+        np.zeros(1 + FACTORS, np.float32),
+        *of_linear(score[0]), *of_linear(score[2]),
+        weight_of(score[4]), plain(score[4].bias) + plain(dense.first_order.bias),
+    )  # fmt: skip
+
+
+@network_kernel
+def score_people(w, candidates, history, context, mask, scores):
+    """Observations of N people to their scores (N, P); empty slots keep what was there."""
+    live, past = np.empty(mask.shape[1], np.int64), np.empty(history.shape[1], np.int64)
+    for i in range(len(scores)):
+        slots, watched = rows_where(mask[i], live), rows_where(history[i, :, H.present], past)
+        ids = np.zeros((watched + slots, EMBEDDED + TOLD), np.float32)
+        rates = np.zeros((watched + slots, N_RATES + TOLD), np.float32)
+        fields, scored = np.empty((slots, FIELDS), np.float32), np.empty((slots, SCORED), np.float32)
+        for m in range(watched):
+            watched_tokens(w, history[i, past[m]], np.float32(past[m]) / np.float32(len(past)), ids[m], rates[m])
+        for m in range(slots):
+            candidate_tokens(w, candidates[i, live[m]], context[i], ids[watched + m], rates[watched + m], fields[m])
+        first = factorise(w, fields, scored)
+        tokens = np.empty((watched + slots, WIDTH), np.float32)
+        for tower in range(2):
+            if tower == 0:
+                linear(ids, w.id_token, w.id_token_bias, tokens)
+            else:
+                linear(rates, w.rate_token, w.rate_token_bias, tokens)
+            transform(w, tower * LAYERS, tokens, watched)
+            copy(tokens, watched, scored, FIELDS + FACTORS + tower * WIDTH)
+        hidden, narrow = np.empty((slots, 2 * WIDTH), np.float32), np.empty((slots, WIDTH), np.float32)
+        linear(scored, w.score, w.score_bias, hidden)
+        rectify(hidden)
+        linear(hidden, w.score_2, w.score_2_bias, narrow)
+        rectify(narrow)
+        for m in range(slots):
+            said = w.score_3_bias[0] + first[m]
+            for k in range(WIDTH):
+                said += narrow[m, k] * w.score_3[k, 0]
+            scores[i, live[m]] = said
+
+
+@network_kernel
+def copy(rows, first, to, column):
+    """Rows from the first on, side by side with what `to` holds before that column."""
+    for m in range(len(to)):
+        for d in range(rows.shape[1]):
+            to[m, column + d] = rows[first + m, d]
+
+
+@network_kernel
+def watched_tokens(w, row, index, ids, rates):
+    """A past impression (Fh,) as a token of each tower: ids or rates, actions, time since, and index."""
+    embed(row[H.tag], row[H.tag2], row[H.duration], w.tag, w.length, ids)
+    for k in range(N_RATES):
+        rates[k] = SCALE * row[FIRST_PAST_RATE + k]
+    for k in range(len(DONE)):
+        ids[EMBEDDED + k] = rates[N_RATES + k] = row[DONE[k]]
+    ids[EMBEDDED + len(DONE)] = rates[N_RATES + len(DONE)] = row[H.since]
+    ids[EMBEDDED + len(DONE) + 1] = rates[N_RATES + len(DONE) + 1] = index
+
+
+@network_kernel
+def candidate_tokens(w, row, context, ids, rates, fields):
+    """A candidate (Fc,) as a token of each tower, and DeepFM's fields (FIELDS,)."""
+    embed(row[C.tag], row[C.tag2], row[C.duration], w.tag, w.length, ids)
+    for k in range(N_RATES):
+        rates[k] = SCALE * row[FIRST_RATE + k]
+    for d in range(EMBEDDED):
+        fields[d] = ids[d]
+    at = EMBEDDED
+    for column in range(len(row)):
+        if column != C.tag and column != C.tag2:
+            fields[at] = SCALE * row[column] if column < FIRST_RATE + N_RATES else row[column]
+            at += 1
+    for k in range(len(context)):
+        fields[at + k] = context[k]
+
+
+@network_kernel
+def factorise(w, fields, scored):
+    """The fields and the FM's pairs, into the first columns of scored; first order and the pairs' sum (P,)."""
+    slots = len(fields)
+    first, of_squares = np.empty((slots, 1 + FACTORS), np.float32), np.empty((slots, FACTORS), np.float32)
+    linear(fields, w.linear, w.nothing, first)
+    for m in range(slots):
+        for k in range(FIELDS):
+            scored[m, k] = fields[m, k]
+            fields[m, k] *= fields[m, k]
+    linear(fields, w.squares, w.nothing, of_squares)
+    total = np.empty(slots, np.float32)
+    for m in range(slots):
+        total[m] = first[m, 0]
+        for f in range(FACTORS):
+            pair = HALF * (first[m, 1 + f] * first[m, 1 + f] - of_squares[m, f])
+            scored[m, FIELDS + f] = pair
+            total[m] += pair
+    return total
+
+
+@network_kernel
+def transform(w, block, tokens, watched):
+    """LAYERS blocks from that one on, in place: tokens (T, WIDTH) of `watched` videos, then of candidates. Only the
+    latter's are of use after the last."""
+    split, wide = np.empty((len(tokens), 3 * WIDTH), np.float32), np.empty((len(tokens), 2 * WIDTH), np.float32)
+    normed, said = np.empty_like(tokens), np.empty_like(tokens)
+    for b in range(block, block + LAYERS):
+        first = watched if b + 1 == block + LAYERS else 0
+        normalise(tokens, w.norm[b, 0, 0], w.norm[b, 0, 1], normed)
+        linear(normed, w.query_key_value[b], w.query_key_value_bias[b], split)
+        attend(split, watched, first, normed)
+        linear(normed[first:], w.mixed[b], w.mixed_bias[b], said[first:])
+        add(said, tokens, first)
+        normalise(tokens[first:], w.norm[b, 1, 0], w.norm[b, 1, 1], normed[first:])
+        linear(normed[first:], w.wide[b], w.wide_bias[b], wide[first:])
+        rectify(wide[first:])
+        linear(wide[first:], w.narrow[b], w.narrow_bias[b], said[first:])
+        add(said, tokens, first)
+
+
+@network_kernel
+def add(x, to, first):
+    """Rows of x from the first on, onto those of to."""
+    for m in range(first, len(x)):
+        for j in range(WIDTH):
+            to[m, j] += x[m, j]
+
+
+@network_kernel
+def attend(split, watched, first, out):
+    """Attention: every token from the first on sees the `watched` first ones, and itself. split (T, 3 WIDTH): query,
+    key and value of each head side by side.
+
+    Tokens that ask lie side by side, so that nothing is summed across."""
+    asking = len(split) - first
+    padded = -(-asking // LANES) * LANES
+    query, said = np.zeros((HEAD, padded), np.float32), np.empty((HEAD, padded), np.float32)
+    energy = np.zeros((watched + 1, padded), np.float32)  # the last is a candidate's with itself
+    most, total = np.zeros(padded, np.float32), np.empty(padded, np.float32)
+    for head in range(ATTENTION_HEADS):
+        at = head * HEAD
+        own = energy[watched]
+        total[:] = np.float32(0.0)
+        for t in range(asking):
+            row = split[first + t]
+            own[t] = DEAD if first + t < watched else np.float32(0.0)  # what was watched is among the others already
+            for d in range(HEAD):
+                query[d, t] = row[at + d] * SOFTER
+                own[t] += query[d, t] * row[WIDTH + at + d]
+            most[t] = own[t]
+        for j in range(watched):
+            key, told = split[j, WIDTH + at : WIDTH + at + HEAD], energy[j]
+            for t in range(padded):
+                told[t] = (
+                    key[0] * query[0, t] + key[1] * query[1, t] + key[2] * query[2, t] + key[3] * query[3, t]
+                    + key[4] * query[4, t] + key[5] * query[5, t] + key[6] * query[6, t] + key[7] * query[7, t]
+                )  # fmt: skip
+                most[t] = max(most[t], told[t])
+        said[:] = np.float32(0.0)
+        for j in range(watched + 1):
+            share = energy[j]
+            for t in range(padded):
+                share[t] = exponential(share[t] - most[t])
+                total[t] += share[t]
+        for d in range(HEAD):
+            of_head, value = said[d], 2 * WIDTH + at + d
+            for j in range(watched):
+                weight, share = split[j, value], energy[j]
+                for t in range(padded):
+                    of_head[t] += weight * share[t]
+            for t in range(asking):
+                out[first + t, at + d] = (of_head[t] + own[t] * split[first + t, value]) / total[t]
