@@ -227,6 +227,19 @@ def test_a_rerank_is_applied_to_what_is_not_shown_yet(pages_of_fifty):
     assert (log["rank"].astype(int) != log["position"]).any()
 
 
+@pytest.mark.parametrize("ablation", ["", "ie", "huism"])
+def test_part_by_part_is_the_compiled_phone(ablation):
+    """What runs around an engine, with torch's own parts in the engine's place."""
+    compiled, by_parts = (EdgeRecPhone(network("edgerec", ablation), kept=ROWS, quiet=1) for _ in range(2))
+    by_parts.install({kind: part for kind, (part, _) in by_parts.parts(SLOTS, ROWS).items()})
+    past, ours, theirs = life(4, 12), compiled.start(4), by_parts.start(4)
+    for at in (1, 2, 3, 7, 12):
+        observation = observed(past, at)
+        scores, ours = compiled(observation, ours)
+        expected, theirs = by_parts(observation, theirs)
+        agree(scores, expected, observation.mask)
+
+
 # -- engines -----------------------------------------------------------------------------------------------------------
 
 MAKE = {
