@@ -29,7 +29,7 @@ from nextone.policies.checkpoint import (
     save_checkpoint,
 )
 from nextone.policies.names import make_policy
-from nextone.policies.pointer import Pointer
+from nextone.policies.pointer import WIDTH, Pointer
 from nextone.policies.rl import KIND, RlPolicy, load_rl
 from nextone.policies.trained import features_hash
 from nextone.sim.config import Scenario
@@ -56,7 +56,7 @@ def pointer(seed=0, refresh=False):
 def save_pointer(folder, world, seed=0, step=1, refresh=False, **about):
     weights = {name: tensor.numpy() for name, tensor in pointer(seed, refresh).state_dict().items()}
     told = {
-        "kind": KIND, "width": 32, "refresh": refresh, "features": features_hash(), "score": 0.0,
+        "kind": KIND, "width": WIDTH, "refresh": refresh, "features": features_hash(), "score": 0.0,
         "scenario": scenario_toml(world, comments=False),
     }  # fmt: skip
     return save_checkpoint(folder, step, told | about, {MODEL: weights})

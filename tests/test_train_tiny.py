@@ -16,7 +16,7 @@ WORLDS = tiny_worlds()
 ENVS = 64
 HYPERPARAMETERS = {
     "maskable_ppo": {
-        "n_steps": 8, "batch_size": 128, "gamma": 1.0, "gae_lambda": 0.95, "ent_coef": 0.05, "expected_leaving": False,
+        "n_steps": 8, "batch_size": 128, "gamma": 1.0, "gae_lambda": 0.95, "ent_coef": 0.1, "expected_leaving": False,
         "from_rule": False,
     },
     "dqn": {
@@ -24,7 +24,7 @@ HYPERPARAMETERS = {
         "exploration_final_eps": 0.05, "target_update_interval": 10 * ENVS, "gradient_steps": 3,
     },
 }  # fmt: skip
-STEPS = {"maskable_ppo": 20_000, "dqn": 40_000}
+STEPS = {"maskable_ppo": 30_000, "dqn": 40_000}
 ROWS, EPISODES, SEED = 4096, 4, 9
 
 
@@ -36,7 +36,7 @@ def share_of_optimum(k, algo, seed, out):
     settings = TrainSettings(
         scenario=world.scenario, reward=world.reward, max_steps=world.max_steps, cut_is_end=True, algo=algo,
         steps=STEPS[algo], envs=ENVS, seed=seed, learning_rate=2e-3, hyperparameters=HYPERPARAMETERS[algo] | scale,
-        checkpoints=2, evaluation=(512, 1), threads=1,
+        checkpoints=2, evaluation=(512, 1), threads=1, width=16,
     )  # fmt: skip
     train(settings, out)
     best, _ = simulate(world, solution, episodes=ROWS * EPISODES, seed=SEED, at_once=ROWS)
