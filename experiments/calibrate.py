@@ -98,8 +98,8 @@ def calibrate(
         if name in known:
             for one, z in zip(resampled, rng.standard_normal(DRAWS), strict=True):
                 one[name] += error * z
-    parameters = (*PLAY, MATCH) if RANDOM[0] in known else PLAY
-    parameters = tuple(p._replace(known=vague * p.known) for p in parameters)
+    named = (*PLAY, MATCH) if RANDOM[0] in known else PLAY
+    parameters = tuple(p._replace(known=vague * p.known) for p in named)
     moments, missing = moments_of(told, resampled)
     pool = pool_of(scenario, log)
     before: Array | None = None

@@ -176,8 +176,10 @@ def _both(
     else:
         axes.fill_between(x, band.low, band.high, color=colour, alpha=0.3, linewidth=0)
         axes.plot(x, band.value, color=colour, alpha=0.3, linewidth=4)
-        marks = dict(marker=MARKERS[k], markevery=(0.03 * k, 0.12), markersize=5)
-        axes.plot(x, once, color=colour, linestyle=DASHES[k], linewidth=1.6, label=name, **marks)
+        axes.plot(
+            x, once, color=colour, linestyle=DASHES[k], linewidth=1.6, label=name, marker=MARKERS[k], markersize=5,
+            markevery=(0.03 * k, 0.12),
+        )  # fmt: skip
 
 
 def _band(log: UserLog, curve: Callable[[UserLog, Array], Array]) -> Band:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numba import get_num_threads, njit
@@ -119,7 +120,7 @@ def embed(tag, tag2, length, of_tag, of_length, out):
         out[width + d] = of_length[bucket, d]
 
 
-def in_threads(kernel: Callable[..., None], weights: object, *arrays: Array, **others: int) -> None:
+def in_threads(kernel: Callable[..., None], weights: object, *arrays: Array, **others: Any) -> None:
     """kernel(weights, *arrays, **others) with the arrays' rows, one a person, shared out to as many threads as numba
     may use."""
     n = len(arrays[0])
@@ -158,13 +159,13 @@ def rows_where(flags, rows):
     return count
 
 
-def weight_of(module: nn.Linear) -> Array:
+def weight_of(module: Any) -> Array:
     """A layer's weights, input first: (K, J)."""
     turned: Array = np.ascontiguousarray(module.weight.detach().numpy().T)
     return turned
 
 
-def of_linear(module: nn.Linear) -> tuple[Array, Array]:
+def of_linear(module: Any) -> tuple[Array, Array]:
     """A layer's weights, input first, and bias."""
     return weight_of(module), plain(module.bias)
 
@@ -174,7 +175,7 @@ def stacked(modules: list[nn.Linear]) -> tuple[Array, Array]:
     return np.array([weight_of(module) for module in modules]), np.array([plain(module.bias) for module in modules])
 
 
-def plain(parameter: nn.Parameter) -> Array:
+def plain(parameter: Any) -> Array:
     """A copy of a parameter."""
     copied: Array = parameter.detach().numpy().copy()
     return copied

@@ -5,7 +5,7 @@ The same network as `context_aware.py` and the same search as `beam_search.py`, 
 what does not change from step to step is worked out once. Called by `policies/edge.py`.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -110,12 +110,13 @@ class CompiledContextAware:
 
 def context_aware_weights(network: ContextAware) -> ContextAwareWeights:
     """Of a network."""
-    dense, bottom = network.dense, weight_of(network.dense.bottom[0])
+    dense: Any = network.dense
+    bottom = weight_of(dense.bottom[0])
     experts = [of_linear(expert[0]) for expert in dense.experts]
     gates = [of_linear(gate) for gate in dense.gates]
     side_by_side = [np.concatenate(arrays, -1) for pairs in (experts, gates) for arrays in zip(*pairs, strict=True)]
     last = [weight_of(tower[2])[:, 0] for tower in dense.towers]
-    return ContextAwareWeights(
+    weights: tuple[Any, ...] = (
         plain(network.embeddings.tag.weight), plain(network.embeddings.length.weight),
         *_attention(dense.watched), *_attention(dense.placed),
         np.concatenate([bottom[:WIDTH], bottom[2 * WIDTH :]]), plain(dense.bottom[0].bias),
@@ -123,6 +124,7 @@ def context_aware_weights(network: ContextAware) -> ContextAwareWeights:
         *side_by_side, *stacked([tower[0] for tower in dense.towers]),
         np.array(last), np.concatenate([plain(tower[2].bias) for tower in dense.towers]),
     )  # fmt: skip
+    return ContextAwareWeights(*weights)
 
 
 def _attention(module: TargetAttention) -> tuple[Array, ...]:

@@ -4,7 +4,7 @@ The same network as `kir.py`, which it is made of and tested against (scores to 
 Nothing is computed for empty slots and rows. Called by `policies/edge.py`.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -86,24 +86,21 @@ class CompiledKir:
 
 def kir_weights(network: Kir) -> KirWeights:
     """Of a network."""
-    dense, score = network.dense, network.dense.score
+    dense: Any = network.dense
+    score = dense.score
     blocks = [*dense.by_id.blocks, *dense.by_rate.blocks]
-    layers = [
-        [getter(block) for block in blocks]
-        for getter in (
-            lambda b: b.query_key_value, lambda b: b.mixed, lambda b: b.mlp[0], lambda b: b.mlp[2],
-        )
-    ]  # fmt: skip
+    layers: Any = zip(*((b.query_key_value, b.mixed, b.mlp[0], b.mlp[2]) for b in blocks), strict=True)
     norms = [[[plain(n.weight), plain(n.bias)] for n in (b.attention_norm, b.mlp_norm)] for b in blocks]
-    return KirWeights(
+    weights: tuple[Any, ...] = (
         plain(network.embeddings.tag.weight), plain(network.embeddings.length.weight),
         *of_linear(dense.by_id.token), *of_linear(dense.by_rate.token),
-        np.array(norms), *(array for same in layers for array in stacked(same)),
+        np.array(norms), *(array for same in layers for array in stacked(list(same))),
         np.concatenate([weight_of(dense.first_order), weight_of(dense.factors)], 1), weight_of(dense.factors) ** 2,
         np.zeros(1 + FACTORS, np.float32),
         *of_linear(score[0]), *of_linear(score[2]),
         weight_of(score[4]), plain(score[4].bias) + plain(dense.first_order.bias),
     )  # fmt: skip
+    return KirWeights(*weights)
 
 
 @network_kernel
