@@ -384,12 +384,14 @@ peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 print(json.dumps(dict(impressions=run.impressions, seconds=run.seconds, peak_bytes=peak)))
 """
 
+# torch's threads now and then abort a process that is already ending (seen once in some twenty ends): it ends at once.
 _TRAINING = """
-import json
+import json, os
 import numba
 from nextone.experiments.train_speed import ppo_speed
 numba.set_num_threads(min(2, numba.get_num_threads()))
-print(json.dumps(ppo_speed(envs={})._asdict()))
+print(json.dumps(ppo_speed(envs={})._asdict()), flush=True)
+os._exit(0)
 """
 
 _TINY = """
