@@ -384,7 +384,7 @@ peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 print(json.dumps(dict(impressions=run.impressions, seconds=run.seconds, peak_bytes=peak)))
 """
 
-# torch's threads now and then abort a process that is already ending (seen once in some twenty ends): it ends at once.
+# Seen once, cause not found: this process aborted as it was ending, its numbers printed. So it ends at once.
 _TRAINING = """
 import json, os
 import numba

@@ -9,10 +9,9 @@ import numpy as np
 from nextone.envs.features import MOST_S, C, Observation
 from nextone.envs.reward import RewardWeights
 from nextone.policies.base import PolicyLike, Scores
-from nextone.policies.rules import rates
+from nextone.policies.rules import PAUSE_S, rates
 
 PREDICTED = ("valid_play", "long_view", "like", "follow", "comment", "forward", "hate")  # as features.RATES
-PAUSE_S = 5.0  # Assumed: what an impression takes besides its video
 
 
 class RewardGreedy:

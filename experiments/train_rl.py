@@ -48,7 +48,7 @@ from .train_state import torch_threads, weights_of
 
 Algorithm = Literal["maskable_ppo", "dqn"]
 RULES = (CLOUD_ONLY, "tag_momentum")  # what a policy in training is compared with
-USUAL = np.array([0.42, 0.29, 0.018, 0.0013, 0.0026, 0.0007, 0.0009])  # of PREDICTED in `nextone compare`, cloud_only
+USUAL = np.array([0.42, 0.29, 0.018, 0.0013, 0.0026, 0.0007, 0.0009])  # Assumed: of PREDICTED, about cloud_only's
 FIRMNESS = 1.0  # Assumed: of the first policy; PPO's logits are ten times this times how much better than usual
 EVALUATION_SEED = 1 << 60  # people nobody trains on: training's seeds are below
 HELD_OUT_SEED = 1 << 61  # nor picks the best checkpoint by

@@ -5,7 +5,7 @@ filled up to a fixed size for the sake of equal bits, most of that on nobody. He
 that person's own numbers, whoever else is asked, in however many threads. Scores agree with torch to 1e-5 (tested), not
 to the bit: sums run in another order. Products and sums may be fused and reordered by the compiler; `exponential` not.
 
-Called by `kir_compiled.py` and `edgerec_compiled.py`. Weights are given input first, (K, J), so that outputs lie side
+Called by the other `*_compiled.py`. Weights are given input first, (K, J), so that outputs lie side
 by side.
 """
 

@@ -181,9 +181,3 @@ class RerankOnPhone(nn.Module):
         sequences = [Encoded(*encoded[k : k + 4]) for k in range(0, len(encoded), 4)]
         logits: Tensor = self.rerank(items, live, sequences, context)[0]
         return logits
-
-
-def places(memory: Memory, rows: int) -> Array:
-    """Where the newest `rows` behaviours stand in memory, (N, rows), the newest first."""
-    place: Array = (memory.number[:, None] - 1 - np.arange(rows)) % memory.encoded.shape[1]
-    return place

@@ -14,11 +14,12 @@ from torch.nn.functional import relu
 
 from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY, LOGIT_SCALE, MOST_S, PREDICTED, C, H
 
-WIDTH = 8  # what more numbers learn is mostly noise: docs/training.md
+from .rules import PAUSE_S
+
+WIDTH = 8  # Assumed: in trials 4 did as well, 32 worse, while values were still bootstrapped
 CROSSED = 8  # numbers that a past impression has to say to a candidate with its tag
 BELIEF = 3.0  # Assumed: impressions of a tag after which they are believed half
 TYPICAL_S, LONG_S = 30.0, 120.0  # Assumed: a length that becomes 1, and one beyond which longer is no different
-PAUSE_S = 5.0  # Assumed: what an impression takes besides its video
 RATE_GAIN = (1.0, 1.0, 5.0, 10.0, 5.0, 5.0, 10.0)  # of PREDICTED: as the default reward counts them; tails stay short
 GAIN = torch.ones(len(CANDIDATE))  # brings columns to a spread of about 1: a rate of learning moves all weights alike
 GAIN[C.pevtr : C.pevtr + len(PREDICTED)] = 2.0
@@ -80,7 +81,6 @@ class Pointer(nn.Module):
         self.plain_score = nn.Linear(described, 1, bias=False)  # what is linear needs no detour
         self.ask = nn.Linear(width, 1) if refresh else None
         if self.ask is not None:  # rarely, before something is learned
-            nn.init.zeros_(self.ask.weight)
             nn.init.constant_(self.ask.bias, -0.3)
         self.value_hidden = nn.Linear(width, width)
         self.value = nn.Linear(width, 1)

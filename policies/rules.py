@@ -24,6 +24,7 @@ TYPICAL = 3.0  # Assumed: impressions after which a person's recent luck is beli
 BELIEF = 12.0  # Assumed: impressions of a tag after which its surprise is believed half
 
 NEAR = 0.05  # Assumed: in effective views; candidates that close are equally good
+PAUSE_S = 5.0  # Assumed: what an impression takes besides its video
 STARTS_S = 1.0  # Assumed: content held for a start without waiting; the usual player needs half of it
 NOT_OFFLINE = 100.0  # beyond any difference of worth
 

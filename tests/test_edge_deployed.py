@@ -12,7 +12,7 @@ from nextone.policies.context_aware import Search
 from nextone.policies.edge import KirPolicy, ListPolicy, OnEngine, make_network
 from nextone.policies.edgerec_compiled import edgerec_weights, rerank
 from nextone.policies.edgerec_notes import triggers
-from nextone.policies.edgerec_phone import EdgeRecPhone, RerankOnPhone, places
+from nextone.policies.edgerec_phone import EdgeRecPhone, RerankOnPhone
 from nextone.policies.engines import export, opened
 from nextone.policies.names import is_trained, split_name
 from nextone.sim.config import FEEDBACK, Scenario
@@ -68,7 +68,8 @@ def whole(net, observation):
 
 def newest(memory, array):
     """What memory keeps of the last ROWS behaviours, the newest first."""
-    return np.stack([array[k, place] for k, place in enumerate(places(memory, ROWS))])
+    places = (memory.number[:, None] - 1 - np.arange(ROWS)) % memory.encoded.shape[1]
+    return np.stack([array[k, place] for k, place in enumerate(places)])
 
 
 def agree(scores, expected, mask):
