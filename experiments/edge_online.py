@@ -55,7 +55,7 @@ def arms_of(scenario: Scenario, policies: tuple[str, ...] = POLICIES) -> list[Ar
     page = max(scenario.server.page_size // 3, 1)
     workers = scenario.with_workers(60.0, None).server.workers
     return [
-        *(Arm(name, resolve_policy(name, scenario), scenario) for name in policies),
+        *(Arm(name.split(":")[0], resolve_policy(name, scenario), scenario) for name in policies),
         parse_arm("fresh=cloud_only server.feature_lag_s=3", scenario),
         parse_arm(f"small=cloud_only server.page_size={page} server.workers={3 * workers}", scenario),
     ]
@@ -125,6 +125,7 @@ def main() -> None:
     """Run a preset and write its table and figure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--preset", choices=PRESETS, default="default")
+    parser.add_argument("--rl", metavar="DIR", help="a training of `nextone train rl` in that scenario, as one more arm")
     parser.add_argument("--users", type=int, default=300)
     parser.add_argument("--replications", type=int, default=10)
     parser.add_argument("--minutes", type=float, default=60.0)
@@ -133,7 +134,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/edge"))
     given = parser.parse_args()
     scenario = with_settings(Scenario(), [f"population.users={given.users}", *PRESETS[given.preset]])
-    arms = arms_of(scenario)
+    arms = arms_of(scenario, (*POLICIES, *([f"rl:{given.rl}"] if given.rl else [])))
     with tqdm(total=len(arms) * given.replications, unit="run", disable=None) as bar:
         result = compare(
             arms, replications=given.replications, minutes=given.minutes, workers=given.workers, engine=given.engine,

@@ -248,7 +248,8 @@ def learning_figure(runs: Sequence[Sequence[dict[str, Any]]], levels: Mapping[st
 
 
 def frontier_figure(points: Sequence["FrontierPoint"], path: Path) -> None:
-    """Watch time against requests a session with 95 % intervals; fixed thresholds are joined by a line."""
+    """Watch time that asking for pages brings against requests a session, paired 95 % intervals; fixed thresholds are
+    joined by a line, which mixtures of two neighbours reach."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -256,16 +257,24 @@ def frontier_figure(points: Sequence["FrontierPoint"], path: Path) -> None:
     import seaborn as sns
 
     with sns.axes_style("whitegrid"):
-        figure, axis = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
-        for trained, colour, style in ((False, "0.4", "o-"), (True, "C0", "D")):
+        figure, axis = plt.subplots(figsize=(7.2, 4.6), layout="constrained")
+        for trained, colour, style, label in (
+            (False, "0.4", "o-", "fixed thresholds"), (True, "C0", "D", "trained"),
+        ):  # fmt: skip
             shown = sorted((p for p in points if p.trained == trained), key=lambda p: p.requests.mean)
-            x, y = [p.requests.mean for p in shown], [p.watch_s.mean for p in shown]
-            half_x = [p.requests.high - p.requests.mean for p in shown]
-            half_y = [p.watch_s.high - p.watch_s.mean for p in shown]
-            axis.errorbar(x, y, half_y, half_x, fmt=style, color=colour, markersize=5, linewidth=1)
+            x, y = [p.requests.mean for p in shown], [p.gained.mean for p in shown]
+            half = [p.gained.high - p.gained.mean for p in shown]
+            axis.errorbar(x, y, half, fmt=style, color=colour, markersize=5, linewidth=1, capsize=2, label=label)
+            names: dict[tuple[float, float], str] = {}
             for p, place in zip(shown, zip(x, y, strict=True), strict=True):
-                axis.annotate(p.name, place, xytext=(5, 4), textcoords="offset points", fontsize=7)
+                names.setdefault(place, Path(p.name).name if trained else p.name)  # rules that never differ: the first
+            for place, name in names.items():
+                offset = (-6, 6) if trained else (7, -10)
+                aligned = "right" if trained else "left"
+                axis.annotate(name, place, xytext=offset, textcoords="offset points", fontsize=8, ha=aligned)
+        axis.margins(x=0.12, y=0.1)
         axis.set_xlabel("requests a session")
-        axis.set_ylabel("seconds watched a session")
+        axis.set_ylabel("seconds watched a session, beyond never asking")
+        axis.legend(loc="lower right")
         write_whole(path, lambda tmp: figure.savefig(tmp, dpi=150))
         plt.close(figure)

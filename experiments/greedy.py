@@ -6,9 +6,10 @@ leave after some time, not after some impressions, so that short videos leave ro
 
 import numpy as np
 
-from nextone.envs.features import MOST_S, C, Observation
+from nextone.envs.features import LOG_COUNT, MOST_S, C, Observation, X
 from nextone.envs.reward import RewardWeights
-from nextone.policies.base import PolicyLike, Scores
+from nextone.policies.base import PolicyLike, Scores, as_policy
+from nextone.policies.names import make_policy
 from nextone.policies.rules import PAUSE_S, rates
 
 PREDICTED = ("valid_play", "long_view", "like", "follow", "comment", "forward", "hate")  # as features.RATES
@@ -45,3 +46,18 @@ def hand_made(weights: RewardWeights) -> dict[str, PolicyLike | str]:
     for greedy in (RewardGreedy(weights), RewardGreedy(weights, per_second=True)):
         rules[greedy.__name__] = greedy
     return rules
+
+
+def asks_below(base: PolicyLike | str, left: int) -> PolicyLike:
+    """Chooses as `base`, and asks for a page as soon as `left` or fewer impressions of this one are to come."""
+    made = make_policy(base) if isinstance(base, str) else base
+    chosen = as_policy(made or (lambda observation: np.zeros(observation.mask.shape, np.float32)))
+
+    def policy(observation: Observation) -> Scores:
+        scores = np.asarray(chosen(observation, None)[0])
+        few = observation.context[:, X.left] <= LOG_COUNT[left]
+        ask = np.where(few, scores.max(1) + 1.0, scores.min(1) - 1.0)
+        return np.concatenate([scores, ask[:, None]], 1).astype(np.float32)
+
+    policy.__name__ = f"left <= {left}"
+    return policy

@@ -129,7 +129,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 def training_text(result: dict[str, Any]) -> str:
     """What a training ended with, for the terminal."""
     lines = [
-        f"Best checkpoint {result['checkpoint']}, after {result['steps']:,} steps. Reward an episode on "
+        f"Best checkpoint {result['checkpoint']}, after {result['steps']:,} decisions. Reward an episode on "
         f"{result['episodes']:,} held-out episodes, paired, 95 % intervals:"
     ]
     for u in result["uplifts"]:

@@ -5,44 +5,31 @@ page has `left` or fewer impressions to come; `client.refill_at` of the scenario
 Called by `nextone train frontier`.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
-from nextone.envs.features import LOG_COUNT, Observation, X
-from nextone.policies.base import PolicyLike, Scores, as_policy
-from nextone.policies.names import make_policy
+from nextone.policies.base import PolicyLike
 from nextone.policies.rl import load_rl
 
+from .greedy import asks_below
 from .statistics import Interval, mean_interval
-from .train_evaluate import chooser, play
+from .train_evaluate import Played, chooser, play
 from .train_rl import HELD_OUT, HELD_OUT_SEED, TrainSettings, make_env
 
 
 class FrontierPoint(NamedTuple):
-    """What a session brings and costs under one way to ask."""
+    """What a session brings and costs under one way to ask. gained: seconds watched beyond never asking; above: for a
+    trained policy, beyond the thresholds at as many requests, None beyond their ends. Both paired."""
 
     name: str
     trained: bool
     requests: Interval
     watch_s: Interval
-    reward: Interval
-
-
-def asks_below(base: str, left: int) -> PolicyLike:
-    """Chooses as `base`, and asks for a page as soon as `left` or fewer impressions of this one are to come."""
-    chosen = as_policy(make_policy(base) or (lambda observation: np.zeros(observation.mask.shape, np.float32)))
-
-    def policy(observation: Observation) -> Scores:
-        scores = np.asarray(chosen(observation, None)[0])
-        few = observation.context[:, X.left] <= LOG_COUNT[left]
-        ask = np.where(few, scores.max(1) + 1.0, scores.min(1) - 1.0)
-        return np.concatenate([scores, ask[:, None]], 1).astype(np.float32)
-
-    policy.__name__ = f"left <= {left}"
-    return policy
+    gained: Interval
+    above: Interval | None = None
 
 
 def frontier(
@@ -51,14 +38,38 @@ def frontier(
     """Points of every threshold from never to always, with `base`, and of the trained policies in these folders."""
     settings = replace(settings, refresh=True)
     env = make_env(settings, size[0])
-    thresholds = {"never": make_policy(base)} | {
+    thresholds: dict[str, PolicyLike | str] = {"never": base} | {
         f"left <= {left}": asks_below(base, left) for left in range(settings.scenario.server.page_size)
     }
+    trained = {run: load_rl(Path(run), settings.scenario) for run in runs}
+    played = {
+        name: play(env, chooser(policy), HELD_OUT_SEED, size[1]) for name, policy in (thresholds | trained).items()
+    }
+    env.close()
+    fixed = [played[name] for name in thresholds]
     points = []
-    for name, policy in (thresholds | {run: load_rl(Path(run), settings.scenario) for run in runs}).items():
-        assert policy is not None
-        played = play(env, chooser(policy), HELD_OUT_SEED, size[1])
-        numbers = (played.column("requests"), played.column("watch_s"), played.reward(settings.reward))
+    for name, of in played.items():
+        watched = of.column("watch_s")
+        numbers = (of.column("requests"), watched, watched - fixed[0].column("watch_s"))
         intervals = [mean_interval(x) for x in numbers]
-        points.append(FrontierPoint(name, name in runs, *intervals))  # type: ignore[arg-type]  # all finite
+        above = above_thresholds(of, fixed) if name in trained else None
+        points.append(FrontierPoint(name, name in trained, *intervals, above))  # type: ignore[arg-type]  # all finite
     return points
+
+
+def above_thresholds(of: Played, fixed: Sequence[Played]) -> Interval | None:
+    """Seconds watched a session beyond what two neighbouring thresholds bring, mixed to as many requests; the same
+    people, paired. None if no two have fewer and more.
+
+    The mixture's share is estimated from the same sessions: requests are charged the seconds that one more brings
+    between the two (delta method)."""
+    requests, watched = of.column("requests"), of.column("watch_s")
+    ordered = sorted(fixed, key=lambda played: float(played.column("requests").mean()))
+    for fewer, more in pairwise(ordered):
+        (r0, w0), (r1, w1) = ((x.column("requests"), x.column("watch_s")) for x in (fewer, more))
+        if r0.mean() <= requests.mean() <= r1.mean() and r0.mean() < r1.mean():
+            share = (requests.mean() - r0.mean()) / (r1.mean() - r0.mean())
+            slope = (w1.mean() - w0.mean()) / (r1.mean() - r0.mean())
+            mixed_r, mixed_w = (1 - share) * r0 + share * r1, (1 - share) * w0 + share * w1
+            return mean_interval(watched - mixed_w - slope * (requests - mixed_r))
+    return None

@@ -25,7 +25,7 @@ from .train_leaving import Level, correction
 SHARPNESS = 10.0  # logits / scores: Adam moves a weight by its rate at most, and a sharp choice needs large logits
 
 Seen = dict[str, Tensor]
-Prior = tuple[list[float], list[float]]
+Prior = tuple[list[float], list[float], int]
 """What a policy starts from, see `Pointer.begin_with`."""
 Array = NDArray[Any]
 
@@ -59,7 +59,8 @@ class PointerActorCritic(MaskableActorCriticPolicy):
         BasePolicy.__init__(self, observation_space, action_space, normalize_images=False)
         self.network = new_pointer(observation_space, int(action_space.n), width, seed)
         if prior is not None:
-            self.network.begin_with(*map(torch.tensor, prior))
+            rates, per_time, asks_at = prior
+            self.network.begin_with(torch.tensor(rates), torch.tensor(per_time), asks_at)
         self.generator = torch.Generator().manual_seed(seed)
         self.optimizer = torch.optim.Adam(self.parameters(), lr=lr_schedule(1), eps=1e-5, fused=True)
 
@@ -159,8 +160,8 @@ def _flat(array: Any) -> Tensor:
 
 
 def make_ppo(
-    env: Any, *, seed: int, width: int, prior: Prior | None = None, expected_leaving: bool = True,
-    **hyperparameters: Any,
+    env: Any, *, seed: int, width: int, prior: Prior | None = None,
+    expected_leaving: bool = True, **hyperparameters: Any,
 ) -> MaskablePPO:  # fmt: skip
     """MaskablePPO with a fresh pointer and luck of its own. expected_leaving: env is `Lives`, see `train_leaving`."""
     return MaskablePPO(

@@ -21,6 +21,7 @@ from nextone import __version__
 from nextone.envs.reward import PRESETS, RewardWeights, reward_weights
 from nextone.envs.sb3 import NextOneVecEnv
 from nextone.envs.vector import NextOneVectorEnv
+from nextone.policies.base import PolicyLike
 from nextone.policies.checkpoint import (
     MODEL,
     TRAINING,
@@ -34,11 +35,12 @@ from nextone.policies.checkpoint import (
 from nextone.policies.names import CLOUD_ONLY
 from nextone.policies.pointer import TYPICAL_S, WIDTH
 from nextone.policies.rl import KIND, RlPolicy, load_rl
+from nextone.policies.rules import WORTH
 from nextone.policies.trained import check_fits, features_hash
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, scenario_toml
 
-from .greedy import PREDICTED, hand_made
+from .greedy import PREDICTED, asks_below, hand_made
 from .statistics import Interval, mean_interval
 from .train_dqn import make_dqn
 from .train_evaluate import Array, Uplift, chooser, play, uplift
@@ -49,6 +51,7 @@ from .train_state import torch_threads, weights_of
 Algorithm = Literal["maskable_ppo", "dqn"]
 RULES = (CLOUD_ONLY, "tag_momentum")  # what a policy in training is compared with
 USUAL = np.array([0.42, 0.29, 0.018, 0.0013, 0.0026, 0.0007, 0.0009])  # Assumed: of PREDICTED, about cloud_only's
+NEVER = -1  # of thresholds of asking
 FIRMNESS = 1.0  # Assumed: of the first policy; PPO's logits are ten times this times how much better than usual
 EVALUATION_SEED = 1 << 60  # people nobody trains on: training's seeds are below
 HELD_OUT_SEED = 1 << 61  # nor picks the best checkpoint by
@@ -59,6 +62,7 @@ PPO: dict[str, Any] = {
     "n_steps": 16, "batch_size": 2048, "n_epochs": 4, "gamma": 0.9, "gae_lambda": 1.0, "ent_coef": 0.002,
     "max_grad_norm": 0.5, "vf_coef": 0.5, "reward_scale": 0.05,
 }  # fmt: skip
+ASKING: dict[str, Any] = {"n_steps": 64, "gamma": 0.97, "gae_lambda": 0.95}
 DQN: dict[str, Any] = {
     "buffer_size": 50_000, "learning_starts": 10_000, "batch_size": 2048, "gamma": 0.99, "train_freq": 1,
     "gradient_steps": 1, "target_update_interval": 20_000, "exploration_fraction": 0.3, "exploration_final_eps": 0.02,
@@ -115,10 +119,11 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     try:
         with torch_threads(settings.threads):
-            model = make_model(settings)
+            asks_at = best_threshold(settings) if settings.refresh else NEVER
+            model = make_model(settings, asks_at)
             with logging_to(out) as logger:
                 model.set_logger(logger)
-                keeper = Keeper(settings, out, resume.about["looks"] if resume else [], progress)
+                keeper = Keeper(settings, out, asks_at, resume.about["looks"] if resume else [], progress)
                 if resume is not None:
                     restore_training(model, resume.tensors[TRAINING], settings.steps)
                 left = settings.steps - model.num_timesteps
@@ -134,15 +139,19 @@ def train(
     return keeper.looks
 
 
-def make_model(settings: TrainSettings) -> Any:
-    """The algorithm with a fresh network, on fresh people."""
+def make_model(settings: TrainSettings, asks_at: int = NEVER) -> Any:
+    """The algorithm with a fresh network, on fresh people. asks_at: what PPO's first policy does, see
+    `best_threshold`."""
     inner = make_env(settings, settings.envs, autoreset_mode="SameStep")
     make, usual = (make_ppo, PPO) if settings.algo == "maskable_ppo" else (make_dqn, DQN)
+    if settings.refresh and settings.algo == "maskable_ppo":
+        usual = usual | ASKING
     chosen = usual | dict(settings.hyperparameters)
     env = TrainingVecEnv(inner, chosen.pop("reward_scale"), settings.cut_is_end)
     env.seed(settings.seed << 24)  # row i plays this + i
     if settings.algo == "maskable_ppo" and chosen.pop("from_rule", True):
-        chosen["prior"] = rule_of(settings.reward)
+        rule = rule_of(settings.reward)
+        chosen["prior"] = rule and (*rule, asks_at)
     rate = settings.learning_rate or LEARNING_RATE[settings.algo]
     return make(env, seed=settings.seed, width=settings.width, learning_rate=lambda left: rate * left, **chosen)
 
@@ -151,14 +160,36 @@ def rule_of(reward: RewardWeights) -> tuple[list[float], list[float]] | None:
     """Weights of the pointer with which it is `greedy.RewardGreedy` per second; None if that says nothing.
 
     The rule's score is (brings + watch_s * P(valid play) * length) / (pause + length); length / (pause + length) is
-    taken as 1 here."""
+    taken as 1 here. Where nothing but watch time is paid for, it is `rules.server_score`: who is pleased stays."""
     worth = np.array([getattr(reward, name) for name in PREDICTED])
     watch = np.zeros(len(PREDICTED))
     watch[0] = TYPICAL_S * reward.watch_s
+    if reward.watch_s > 0 and not worth.any():
+        watch = WORTH.astype(np.float64)
     usual = float((worth + watch) @ USUAL)
     if usual <= 0:
         return None
     return (FIRMNESS * watch / usual).tolist(), (FIRMNESS * worth / usual).tolist()
+
+
+def best_threshold(settings: TrainSettings) -> int:
+    """Of an even dozen of fixed thresholds at most, the one that earns most on the evaluation people; NEVER if none
+    earns more than not to ask."""
+    env, most = make_env(settings, settings.evaluation[0]), settings.scenario.server.page_size - 1
+    earned = {NEVER: _earned(settings, env, "server_score")}
+    for left in sorted(set(np.linspace(0, most, 12).round().astype(int).tolist())):
+        earned[left] = _earned(settings, env, asks_below("server_score", left))
+    env.close()
+    return max(earned, key=lambda left: float(earned[left].mean()))
+
+
+def asking_rule(asks_at: int) -> dict[str, PolicyLike | str]:
+    """The fixed threshold that `best_threshold` found, by name; none if it found NEVER."""
+    return {} if asks_at == NEVER else {f"asks_at_{asks_at}": asks_below("server_score", asks_at)}
+
+
+def _earned(settings: TrainSettings, env: NextOneVectorEnv, policy: PolicyLike | str) -> Array:
+    return play(env, chooser(policy), EVALUATION_SEED, settings.evaluation[1]).reward(settings.reward)
 
 
 def make_env(settings: TrainSettings, people: int, autoreset_mode: str = "NextStep") -> NextOneVectorEnv:
@@ -201,11 +232,14 @@ class TrainingVecEnv(NextOneVecEnv):
 class Keeper(BaseCallback):
     """At rollout ends, every so many steps: look at the evaluation people, write a checkpoint, move the bar."""
 
-    def __init__(self, settings: TrainSettings, out: Path, looks: list[dict[str, Any]], progress: bool) -> None:
+    def __init__(
+        self, settings: TrainSettings, out: Path, asks_at: int, looks: list[dict[str, Any]], progress: bool
+    ) -> None:
         super().__init__()
         self.settings, self.out, self.looks = settings, out, list(looks)
         self.env = make_env(settings, settings.evaluation[0])
-        self.of_rules = {rule: self._rewards(chooser(rule)) for rule in RULES}
+        rules: dict[str, PolicyLike | str] = {rule: rule for rule in RULES} | asking_rule(asks_at)
+        self.of_rules = {name: self._rewards(chooser(rule)) for name, rule in rules.items()}
         self.bar = tqdm(total=settings.steps, unit=" steps", unit_scale=True, disable=not progress)
 
     def _on_rollout_start(self) -> None:
@@ -223,7 +257,7 @@ class Keeper(BaseCallback):
         policy = RlPolicy(model.policy.network)
         rewards = self._rewards(chooser(policy))
         step = int(model.num_timesteps)
-        uplifts = [uplift(rule, self.of_rules[rule], rewards) for rule in RULES]
+        uplifts = [uplift(rule, earned, rewards) for rule, earned in self.of_rules.items()]
         self.looks = [look for look in self.looks if look["step"] < step]
         self.looks.append({"step": step, "reward": float(rewards.mean()), "uplifts": [u._asdict() for u in uplifts]})
         for u in uplifts:
@@ -325,7 +359,8 @@ def parse_reward(text: str) -> RewardWeights:
 def final_result(settings: TrainSettings, out: Path) -> dict[str, Any]:
     """The best checkpoint against every rule on held-out people, JSON."""
     best = best_checkpoint(out)
-    uplifts = held_out(settings, {"rl": load_rl(best.path)} | hand_made(settings.reward))
+    rules = hand_made(settings.reward) | asking_rule(best_threshold(settings) if settings.refresh else NEVER)
+    uplifts = held_out(settings, {"rl": load_rl(best.path)} | rules)
     return {
         "checkpoint": str(best.path),
         "steps": best.step,

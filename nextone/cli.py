@@ -438,7 +438,7 @@ def _add_commands() -> None:
     from nextone.cli_export import export
     from nextone.cli_gallery import report, what_if
     from nextone.cli_sweep import sweep
-    from nextone.cli_train import train_curves, train_frontier, train_rl, train_robust
+    from nextone.cli_train import train_asking, train_curves, train_frontier, train_rl, train_robust
 
     app.command()(sweep)
     app.command()(report)
@@ -449,6 +449,7 @@ def _add_commands() -> None:
     training.command("rl")(train_rl)
     for kind in KINDS:
         train_command(kind)
+    training.command("asking")(train_asking)
     training.command("curves")(train_curves)
     training.command("frontier")(train_frontier)
     training.command("robust")(train_robust)

@@ -76,6 +76,30 @@ def train_curves(
     print(f"Saved {out}")
 
 
+def train_asking(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Save the policy there, for `rl:DIR`.")],
+    reward: Annotated[str, typer.Option(help="What is traded for what.")] = "watch_s=1,requests=-6",
+    sessions: Annotated[int, typer.Option(help="Played in each try.", min=1)] = 4096,
+    tries: Annotated[int, typer.Option(help="Of weights.", min=20)] = 45,
+    seed: Annotated[int, typer.Option(help="Fixes people and luck.", min=0)] = 0,
+    settings: cli.Settings = None,
+    scenario: cli.ScenarioFile = None,
+    as_json: cli.Json = False,
+) -> None:
+    """Search for when to ask for a page, then compare with rules on people that were not searched with."""
+    world = cli._scenario(scenario, settings, None)
+    cli.prepare_folder(out)
+    from nextone.experiments import present
+    from nextone.experiments import train_rl as training_code
+    from nextone.experiments.train_asking import train_asking
+
+    weights = training_code.parse_reward(reward)
+    chosen = training_code.TrainSettings(scenario=world, reward=weights, refresh=True, seed=seed)
+    train_asking(chosen, out, sessions=sessions, tries=tries, progress=not as_json and sys.stderr.isatty())
+    result = training_code.final_result(chosen, out)
+    print(json.dumps(result, allow_nan=False) if as_json else present.training_text(result))
+
+
 def train_frontier(
     runs: Annotated[list[str], typer.Argument(metavar="DIR...", help="Folders of trainings with --refresh.")],
     out: Annotated[Path, typer.Option(metavar="FILE.png", help="Where to draw it.")] = Path("frontier.png"),
@@ -92,7 +116,10 @@ def train_frontier(
 
     points = frontier(TrainSettings(scenario=world), runs, base)
     for point in points:
-        print(f"{point.name:20} {point.requests.mean:7.2f} requests, {point.watch_s.mean:8.1f} s watched a session")
+        told = f"{point.name:20} {point.requests.mean:7.2f} requests, {point.watch_s.mean:8.1f} s watched a session"
+        if point.above is not None:
+            told += "; {:+.1f} [{:+.1f}, {:+.1f}] s above fixed thresholds at as many requests".format(*point.above[:3])
+        print(told)
     frontier_figure(points, out)
     print(f"Saved {out}")
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY, LOGIT_SCALE, MOST_S, PREDICTED, C, H
+from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY, LOG_COUNT, LOGIT_SCALE, MOST_S, PREDICTED, C, H
 
 from .rules import PAUSE_S
 
@@ -24,6 +24,14 @@ RATE_GAIN = (1.0, 1.0, 5.0, 10.0, 5.0, 5.0, 10.0)  # of PREDICTED: as the defaul
 GAIN = torch.ones(len(CANDIDATE))  # brings columns to a spread of about 1: a rate of learning moves all weights alike
 GAIN[C.pevtr : C.pevtr + len(PREDICTED)] = 2.0
 GAIN[C.duration] = 8.0
+ASK_STEEPNESS = 10.0  # Assumed: the first policy is as good as sure a few impressions away from its threshold
+MEAN_GAIN = 4.0  # brings means over past impressions to a spread of about 1
+ASKED_OF = (
+    *(f.name for f in CONTEXT), *(f"mean_{f.name}" for f in HISTORY), *(f"mean_{f.name}_chance" for f in PREDICTED),
+    "best", "beyond_usual",
+)  # fmt: skip
+"""What asking for a page depends on: the context, means over past impressions, the best candidate's score, and how far
+it lies above the mean of all."""
 DEAD_SCORE = -1e9  # finite, so that no product with zero is undefined
 
 
@@ -79,7 +87,7 @@ class Pointer(nn.Module):
         self.meeting_person = nn.Linear(width, width, bias=False)
         self.score = nn.Linear(width, 1)
         self.plain_score = nn.Linear(described, 1, bias=False)  # what is linear needs no detour
-        self.ask = nn.Linear(width, 1) if refresh else None
+        self.ask = nn.Linear(width + len(ASKED_OF), 1) if refresh else None
         if self.ask is not None:  # rarely, before something is learned
             nn.init.constant_(self.ask.bias, -0.3)
         self.value_hidden = nn.Linear(width, width)
@@ -87,15 +95,21 @@ class Pointer(nn.Module):
         for last in (self.score, self.plain_score, self.value, *([self.ask] if self.ask else [])):
             nn.init.normal_(last.weight, std=0.01)  # nothing is preferred before something is learned
 
-    def begin_with(self, rates: Tensor, rates_per_time: Tensor) -> None:
+    def begin_with(self, rates: Tensor, rates_per_time: Tensor, asks_at: int = -1) -> None:
         """Start from a rule, which weighs the predicted probabilities as they are and per half a minute, both
-        (PREDICTED,): scores are its, and nothing else matters yet."""
+        (PREDICTED,), and asks when so many impressions of the page are left: scores are its, and nothing else matters
+        yet."""
         at, gain = len(CANDIDATE), torch.tensor(RATE_GAIN)
         nn.init.zeros_(self.score.weight)
         nn.init.zeros_(self.plain_score.weight)
         with torch.no_grad():
             for k, weights in enumerate((rates, rates_per_time)):
                 self.plain_score.weight[0, at + k * len(PREDICTED) : at + (k + 1) * len(PREDICTED)] = weights / gain
+            if self.ask is not None and asks_at >= 0:
+                between = float(LOG_COUNT[asks_at] + LOG_COUNT[asks_at + 1]) / 2
+                nn.init.zeros_(self.ask.weight)
+                self.ask.weight[0, ASKED_OF.index("left") - len(ASKED_OF)] = -ASK_STEEPNESS
+                self.ask.bias[0] = ASK_STEEPNESS * between
 
     def forward(self, candidates: Tensor, history: Tensor, context: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Arguments of `prepare`.
@@ -114,9 +128,15 @@ class Pointer(nn.Module):
         scores = (self.score(hidden) + self.plain_score(seen.candidates))[..., 0]  # (N, P)
         if self.ask is not None:  # against the best candidate there is
             best = scores.masked_fill(seen.dead[:, : scores.shape[1]], DEAD_SCORE).amax(1, keepdim=True)
-            scores = torch.cat([scores, best + self.ask(person)], 1)
+            scores = torch.cat([scores, best + self.ask(torch.cat([person, asked_of(seen, scores, best)], 1))], 1)
         value = self.value(relu(self.value_hidden(person)))[:, 0]
         return scores.masked_fill(seen.dead, DEAD_SCORE), value
+
+
+def asked_of(seen: Prepared, scores: Tensor, best: Tensor) -> Tensor:
+    """What asking depends on without a detour, (N, ASKED_OF). scores (N, P); best (N, 1) of them."""
+    usual = MEAN_GAIN * torch.bmm(seen.of_past, seen.history)[:, 0]
+    return torch.cat([seen.context, usual, best, best - torch.bmm(seen.of_live, scores[..., None])[:, 0]], 1)
 
 
 def rates(rows: Tensor, first: int) -> Tensor:

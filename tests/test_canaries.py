@@ -10,9 +10,8 @@ import pytest
 
 from nextone.envs.features import C, H, empty_observation
 from nextone.envs.reward import PRESETS
-from nextone.experiments.greedy import RewardGreedy
+from nextone.experiments.greedy import RewardGreedy, asks_below
 from nextone.experiments.train_evaluate import chooser, play, uplift
-from nextone.experiments.train_frontier import asks_below
 from nextone.experiments.train_rl import TrainSettings, make_env
 from nextone.policies.rules import at_random, longest_first, rates
 

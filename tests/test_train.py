@@ -17,13 +17,14 @@ import torch
 from worlds import scenario
 
 from nextone.cli import main
-from nextone.envs.reward import PRESETS, RewardWeights, reward_weights
+from nextone.envs.reward import COMPONENTS, PRESETS, RewardWeights, reward_weights
 from nextone.experiments import train_rl
 from nextone.experiments.figures import frontier_figure
-from nextone.experiments.greedy import RewardGreedy
+from nextone.experiments.greedy import RewardGreedy, asks_below
+from nextone.experiments.train_asking import LOOKED_AT, train_asking
 from nextone.experiments.train_dqn import MaskedDQN
-from nextone.experiments.train_evaluate import chooser, play
-from nextone.experiments.train_frontier import frontier
+from nextone.experiments.train_evaluate import Played, chooser, play
+from nextone.experiments.train_frontier import above_thresholds, frontier
 from nextone.experiments.train_ppo import prepared
 from nextone.experiments.train_rl import (
     TrainSettings,
@@ -40,11 +41,12 @@ from nextone.policies.checkpoint import (
     MODEL,
     TRAINING,
     CheckpointError,
+    best_checkpoint,
     newest_checkpoint,
     read_checkpoint,
 )
 from nextone.policies.pointer import DEAD_SCORE
-from nextone.policies.rl import RlPolicy
+from nextone.policies.rl import RlPolicy, load_rl
 from nextone.sim.scenario import SettingError
 
 WORLD = scenario(client__history=5, server__candidates=6, server__page_size=3)
@@ -300,9 +302,59 @@ def test_thresholds_trade_requests_for_fresh_pages(trained, tmp_path):
     assert [p.name for p in points[:-1]] == ["never", *(f"left <= {left}" for left in range(3))]
     never, *_, always = points[:-1]
     assert always.requests.mean > never.requests.mean  # the same people
+    assert never.gained.mean == 0.0 and always.gained.mean == pytest.approx(always.watch_s.mean - never.watch_s.mean)
     assert [p.trained for p in points] == [False] * 4 + [True]
     frontier_figure(points, tmp_path / "frontier.png")
     assert (tmp_path / "frontier.png").stat().st_size > 10_000
+
+
+def test_above_a_mixture_of_two_thresholds():
+    """A point of the mixture lies 0 above it, whoever is in it; 3 s more lie 3 above; beyond the ends is nothing."""
+    luck = np.random.default_rng(0)
+    worth = luck.normal(100.0, 30.0, 4000)
+
+    def sessions(requests, watched):
+        components = np.zeros((4000, len(COMPONENTS)))
+        components[:, list(COMPONENTS).index("requests")] = requests
+        components[:, list(COMPONENTS).index("watch_s")] = watched
+        return Played(components, np.ones(4000, np.int64))
+
+    fixed = [sessions(10.0, worth), sessions(20.0, worth + 50.0)]
+    half = luck.random(4000) < 0.5
+    mixed = sessions(np.where(half, 10.0, 20.0), worth + np.where(half, 0.0, 50.0))
+    found = above_thresholds(mixed, fixed)
+    assert found.low <= 0.0 <= found.high and found.high - found.low < 1e-9  # its luck is in both
+    better = above_thresholds(sessions(15.0, worth + 28.0), fixed)
+    assert better.mean == pytest.approx(3.0)
+    assert above_thresholds(sessions(21.0, worth), fixed) is None
+
+
+def test_the_first_policy_asks_as_its_threshold_does():
+    """What training starts from is `server_score` with a fixed threshold, on nine choices of ten and in the mean."""
+    chosen = settings(refresh=True, reward=parse_reward("watch_s=1,requests=-6"))
+    network = make_model(chosen, 1).policy.network
+    env = make_env(chosen, 64)
+    network_plays, rule_plays = (
+        play(env, chooser(p), 5, 4) for p in (RlPolicy(network), asks_below("server_score", 1))
+    )
+    asked = [p.column("requests").mean() for p in (network_plays, rule_plays)]
+    assert asked[0] == pytest.approx(asked[1], rel=0.02)
+    assert np.mean(network_plays.steps == rule_plays.steps) > 0.9
+
+
+def test_when_to_ask_is_searched_for(tmp_path):
+    """A few tries: the best is no worse than the start on the people searched with, and `rl:DIR` plays it."""
+    chosen = settings(refresh=True, reward=parse_reward("watch_s=1,requests=-6"))
+    moves = train_asking(chosen, tmp_path / "asks", sessions=64, tries=20)
+    again = train_asking(chosen, tmp_path / "again", sessions=64, tries=20)
+    assert moves.shape == (1 + len(LOOKED_AT),) and np.array_equal(moves, again)
+    about = best_checkpoint(tmp_path / "asks").about
+    assert list(about["moves"].values()) == moves.tolist() and about["refresh"]
+    assert load_rl(tmp_path / "asks", chosen.scenario).network.ask is not None
+    with pytest.raises(SettingError, match="already holds a training"):
+        train_asking(chosen, tmp_path / "asks", sessions=64, tries=20)
+    with pytest.raises(SettingError, match="says nothing about videos"):
+        train_asking(settings(refresh=True, reward=parse_reward("requests=-1")), tmp_path / "none")
 
 
 # -- the command -------------------------------------------------------------------------------------------------------
