@@ -48,6 +48,7 @@ def make_decide(policy: PolicyLike, world: World, pad_to: int | None = None) -> 
     slots, past = world.pool.shape[1], world.history.shape[1]
     most: int = getattr(policy, "at_a_time", AT_A_TIME) if pad_to is None else pad_to
     room = empty_observation(pad_to or 64, slots, past)
+    in_place: Any = getattr(policy, "in_place", None)  # a policy whose memory is too large to be copied
 
     def ask(w: World, rows: Array) -> Array:
         nonlocal memory, room
@@ -63,8 +64,11 @@ def make_decide(policy: PolicyLike, world: World, pad_to: int | None = None) -> 
             for array in observation:
                 array[n:] = array[0]
         live = observation.mask[:n].copy()  # the policy may write into what it is given
-        scores, after = asked(observation, _taken(memory, asked_about))
-        memory = _put(memory, rows, after)
+        if in_place is not None and size == n:
+            scores = in_place(observation, memory, rows)
+        else:
+            scores, after = asked(observation, _taken(memory, asked_about))
+            memory = _put(memory, rows, after)
         return _checked(w, rows, scores, live, size, name)
 
     def decide(w: World, rows: Array) -> Array:

@@ -125,7 +125,7 @@ def main() -> None:
     """Run a preset and write its table and figure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--preset", choices=PRESETS, default="default")
-    parser.add_argument("--rl", metavar="DIR", help="a training of `nextone train rl` in that scenario, as one more arm")
+    parser.add_argument("--rl", metavar="DIR", help="a training of `nextone train rl`, one more arm")
     parser.add_argument("--users", type=int, default=300)
     parser.add_argument("--replications", type=int, default=10)
     parser.add_argument("--minutes", type=float, default=60.0)

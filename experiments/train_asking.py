@@ -23,7 +23,7 @@ from nextone.policies.pointer import ASK_STEEPNESS, ASKED_OF, Pointer, asked_of
 from nextone.policies.rl import RlPolicy
 from nextone.sim.scenario import SettingError
 
-from .train_evaluate import Array, chooser, play, uplift
+from .train_evaluate import Act, Array, chooser, play, uplift
 from .train_ppo import prepared
 from .train_rl import EVALUATION_SEED, NEVER, TrainSettings, asking_rule, best_threshold, describe, make_env, rule_of
 from .train_state import weights_of
@@ -52,7 +52,7 @@ def train_asking(
     asks_at = max(best_threshold(settings), 0)
     env, episodes = make_env(settings, PEOPLE), -(-sessions // PEOPLE)
     network = Pointer(settings.width, refresh=True)
-    network.begin_with(*map(torch.tensor, rule), asks_at)
+    network.begin_with(torch.tensor(rule[0]), torch.tensor(rule[1]), asks_at)
     policy, people = RlPolicy(network), settings.seed << 24
     search = _Search(network, chooser(policy), asks_at)
     play(env, search.seen, people, 1)
@@ -100,7 +100,7 @@ def _save(
 class _Search:
     """A network whose asking is set by a few numbers."""
 
-    def __init__(self, network: Pointer, act: object, asks_at: int) -> None:
+    def __init__(self, network: Pointer, act: Act, asks_at: int) -> None:
         assert network.ask is not None and asks_at > NEVER
         self.network, self.act, self.ask = network, act, network.ask
         self.unit = ASK_STEEPNESS * float(LOG_COUNT[asks_at + 1] - LOG_COUNT[asks_at])  # of an impression
@@ -118,7 +118,7 @@ class _Search:
             best = scores.masked_fill(seen.dead[:, : scores.shape[1]], -torch.inf).amax(1, keepdim=True)
             told = asked_of(seen, scores, best)[seen.context[:, X.session_impressions] > 0]
         self.samples.append(told.numpy()[:, self.columns])
-        return self.act(observations)  # type: ignore[operator, no-any-return]
+        return self.act(observations)
 
     def measure(self) -> None:
         """Means and spreads of what was kept."""

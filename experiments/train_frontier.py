@@ -50,10 +50,12 @@ def frontier(
     points = []
     for name, of in played.items():
         watched = of.column("watch_s")
-        numbers = (of.column("requests"), watched, watched - fixed[0].column("watch_s"))
-        intervals = [mean_interval(x) for x in numbers]
+        requests, seconds, gained = map(
+            mean_interval, (of.column("requests"), watched, watched - fixed[0].column("watch_s"))
+        )
+        assert requests is not None and seconds is not None and gained is not None  # all finite
         above = above_thresholds(of, fixed) if name in trained else None
-        points.append(FrontierPoint(name, name in trained, *intervals, above))  # type: ignore[arg-type]  # all finite
+        points.append(FrontierPoint(name, name in trained, requests, seconds, gained, above))
     return points
 
 

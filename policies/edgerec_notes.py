@@ -25,24 +25,27 @@ MIX, MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)  # Spl
 
 
 @network_kernel
-def decide_people(w, candidates, history, context, mask, marks, number, hidden, keys, values, encoded, quiet, old_model,
-                  scores, kept, most, exposures, page_views):  # fmt: skip
-    """Observations of N people and their memories, which move, to scores (N, P): -inf where no rerank is due.
+def decide_people(w, candidates, history, context, mask, rows, scores, marks, number, hidden, keys, values, encoded,
+                  quiet, old_model, kept, most, exposures, page_views):  # fmt: skip
+    """Observations of the N people in `rows` of the memories, which move, to scores (N, P), -inf where no rerank is
+    due.
 
     kept: behaviours attended to; most: quiet impressions that trigger; exposures, page_views: numbers of their
     encoders, -1 of none."""
-    for i in range(len(scores)):
-        count, fires = notice(history[i], kept, most, marks[i], number[i : i + 1], encoded[i], quiet[i : i + 1])
-        take_in(w, history[i], count, number[i], hidden[i], keys[i], values[i], encoded[i], exposures, page_views)
-        scores[i, :] = -np.float32(np.inf)
-        order = np.empty(mask.shape[1], np.int64)
-        slots = server_order(candidates[i], mask[i], order)
-        if fires and slots > 0:
-            read = read_out(history[i], count, number[i], keys[i], values[i], encoded[i], exposures, page_views)
-            logits = rerank(w, items_of(w, candidates[i], order[:slots]), read[0], read[1], read[2], read[3])
-            scores[i, :] = np.float32(0.0)
+    order = np.empty(mask.shape[1], np.int64)
+    for k in range(len(rows)):
+        i = rows[k]
+        count, fires = notice(history[k], kept, most, marks[i], number[i : i + 1], encoded[i], quiet[i : i + 1])
+        take_in(w, history[k], count, number[i], hidden[i], keys[i], values[i], encoded[i], exposures, page_views)
+        if not fires:
+            continue
+        slots = server_order(candidates[k], mask[k], order)
+        if slots > 0:
+            read = read_out(history[k], count, number[i], keys[i], values[i], encoded[i], exposures, page_views)
+            logits = rerank(w, items_of(w, candidates[k], order[:slots]), read[0], read[1], read[2], read[3])
+            scores[k, :] = np.float32(0.0)
             for m in range(slots):
-                scores[i, order[m]] = logits[m]
+                scores[k, order[m]] = logits[m]
 
 
 @network_kernel

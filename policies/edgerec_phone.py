@@ -93,29 +93,31 @@ class EdgeRecPhone:
         self.on_engine = parts
 
     def __call__(self, observation: Observation, memory: tuple[Array, ...]) -> tuple[Scores, Memory]:
-        """memory moves, as far as it is not replaced."""
-        now = self._restarted(Memory._make(memory), observation.context[:, X.old_model] > 0)
+        """memory moves."""
+        now = Memory._make(memory)
+        return self.in_place(observation, now, np.arange(len(now.number))), now
+
+    def in_place(self, observation: Observation, memory: Memory, rows: Array) -> Scores:
+        """Of the people in `rows` (n,) of the memory, which moves: ten KB a person are not copied each time."""
+        self._restart(memory, rows, observation.context[:, X.old_model] > 0)
         scores = np.full(observation.mask.shape, -np.inf, np.float32)  # the last order stands
         if self.on_engine:
-            for i in range(len(scores)):
-                self._by_engine(Observation(*(array[i] for array in observation)), now, i, scores[i])
+            for k, i in enumerate(rows):
+                self._by_engine(Observation(*(array[k] for array in observation)), memory, i, scores[k])
         else:
             in_threads(
-                decide_people, self.weights, *observation, *now, scores, kept=self.kept, most=self.quiet,
-                exposures=self.numbers[0], page_views=self.numbers[1],
+                decide_people, self.weights, *observation, rows, scores, **memory._asdict(), kept=self.kept,
+                most=self.quiet, exposures=self.numbers[0], page_views=self.numbers[1],
             )  # fmt: skip
-        return scores, now
+        return scores
 
-    def _restarted(self, memory: Memory, old_model: Array) -> Memory:
+    def _restart(self, memory: Memory, rows: Array, old_model: Array) -> None:
         """Encodings of another version of the model are no use: all behaviours are taken in anew."""
-        changed = old_model != memory.old_model
-        if not changed.any():
-            return memory
-        fresh = self.start(len(changed))
-        return Memory(*(
-            np.where(changed.reshape(-1, *[1] * (old.ndim - 1)), new, old)
-            for old, new in zip(memory, fresh, strict=True)
-        ))._replace(quiet=memory.quiet, old_model=old_model)  # fmt: skip
+        changed = rows[old_model != memory.old_model[rows]]
+        for name, kept in memory._asdict().items():
+            if name != "quiet":
+                kept[changed] = 0
+        memory.old_model[rows] = old_model
 
     @torch.inference_mode()
     def _by_engine(self, seen: Observation, memory: Memory, i: int, scores: Array) -> None:
