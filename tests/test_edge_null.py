@@ -23,14 +23,16 @@ EXACT = {
 }  # fmt: skip
 
 
-def test_no_edge_model_beats_a_cloud_that_knows_everything():
+@pytest.mark.parametrize(("people", "minutes"), [(40, 6.0), pytest.param(400, 15.0, marks=pytest.mark.long)])
+def test_no_edge_model_beats_a_cloud_that_knows_everything(people, minutes):
     """The shipped models, valid play, ten replications: no paired interval above zero."""
-    world = scenario(**EXACT)
+    world = scenario(**EXACT | {"population__users": people})
     arms = [Arm("cloud_only", "cloud_only", world), *(Arm(kind, kind, world) for kind in MODELS)]
     arms.append(Arm("tag_momentum", "tag_momentum", world))
-    result = compare(arms, minutes=6.0, engine="batch")
+    result = compare(arms, minutes=minutes, engine="batch")
     column = [metric.name for metric in result.metrics].index("valid_play")
     for arm, found in zip(result.arms[1:], result.differences[1:], strict=True):
+        print(arm.label, found[column])
         assert found[column] is not None and found[column].low <= 0.0, (arm.label, found[column])
 
 
