@@ -37,6 +37,8 @@ def make_decider(policy: str | PolicyLike, world: World, pad_to: int | None = No
 def make_decide(policy: PolicyLike, world: World, pad_to: int | None = None) -> Decide:
     """decide(world, rows (n,)) -> scores (n, P) or (n, P + 1) float32, for this world and copies of it.
 
+    The world is told when the policy wants to be asked, if not at every swipe.
+
     Memory is kept per person for as long as the result lives. pad_to: ask about exactly so many people at a time,
     the last batch filled up with copies of its first person; torch then computes the same bits for any batch. If not
     given, the policy's own `pad_to`, if it has one.
@@ -48,6 +50,9 @@ def make_decide(policy: PolicyLike, world: World, pad_to: int | None = None) -> 
     slots, past = world.pool.shape[1], world.history.shape[1]
     most: int = getattr(policy, "at_a_time", AT_A_TIME) if pad_to is None else pad_to
     room = empty_observation(pad_to or 64, slots, past)
+    asked_after: Any = getattr(policy, "asked_after", None)
+    if asked_after is not None:
+        world.params["quiet"] = asked_after(past)
     in_place: Any = getattr(policy, "in_place", None)  # a policy whose memory is too large to be copied
 
     def ask(w: World, rows: Array) -> Array:

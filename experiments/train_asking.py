@@ -50,18 +50,19 @@ def train_asking(
     if has_checkpoints(out):
         raise SettingError(f"--out {str(out)!r} already holds a training; give another folder")
     asks_at = max(best_threshold(settings), 0)
-    env, episodes = make_env(settings, PEOPLE), -(-sessions // PEOPLE)
+    people = min(PEOPLE, sessions)
+    env, episodes = make_env(settings, people), -(-sessions // people)
     network = Pointer(settings.width, refresh=True)
     network.begin_with(torch.tensor(rule[0]), torch.tensor(rule[1]), asks_at)
-    policy, people = RlPolicy(network), settings.seed << 24
+    policy, seed = RlPolicy(network), settings.seed << 24
     search = _Search(network, chooser(policy), asks_at)
-    play(env, search.seen, people, 1)
+    play(env, search.seen, seed, 1)
     search.measure()
     with tqdm(total=tries, unit=" tries", disable=not progress) as bar:
 
         def lost(weights: Array) -> float:
             search.use(weights)
-            played = play(env, search.act, people, episodes)
+            played = play(env, search.act, seed, episodes)
             search.decisions += int(played.steps.sum())
             reward = float(played.reward(settings.reward).mean())
             bar.update()

@@ -179,6 +179,10 @@ class OnEngine:
     def start(self, n: int) -> Any:
         return self.policy.start(n)
 
+    def asked_after(self, past: int) -> int:
+        """See `EdgeRecPhone.asked_after`."""
+        return self.policy.asked_after(past) if isinstance(self.policy, EdgeRecPhone) else 0
+
     def __call__(self, observation: Observation, memory: Any) -> tuple[Scores, Any]:
         sizes = observation.mask.shape[1], observation.history.shape[1]
         if self.sizes is None:

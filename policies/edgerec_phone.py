@@ -71,6 +71,11 @@ class EdgeRecPhone:
         self.weights = edgerec_weights(network)
         self.on_engine: dict[str, nn.Module] = {}
 
+    def asked_after(self, past: int) -> int:
+        """How many impressions without feedback phones may leave it unasked, if it sees `past` of them: it would decide
+        nothing in between, and takes in later what happened. 0: it is to be asked at every swipe."""
+        return self.quiet if self.quiet < min(self.kept, past) else 0
+
     def start(self, n: int) -> Memory:
         encoders = list(self.encoders.values())
         states = sum(encoder.states for encoder in encoders)

@@ -38,7 +38,7 @@ from .feedback import HATE, draw_feedback
 from .interest import learn_taste, settle
 from .kernel import inlined, kernel
 from .network import draw_outage, saturated
-from .next_one import ask_policy, take_scores
+from .next_one import ask_policy, is_due, take_scores
 from .player import (
     break_off,
     bytes_for,
@@ -204,6 +204,10 @@ def finish_impression(p, key, user, screen, history, behaviours, taste, videos):
     past = history[user.impression % len(history)]
     past.play_ms = np.uint32(screen.play_us // 1000)
     past.feedback = screen.feedback
+    if screen.feedback != 0 or user.quiet < 0:
+        user.quiet = -1
+    else:
+        user.quiet = np.int16(min(user.quiet + 1, 32_000))
     turn_us = user.arrived_us + user.queue_us if user.request_state == TURNED else user.now_us
     learn_outcomes(p, user, behaviours, taste, min(turn_us, user.now_us) - p.feature_lag_us)
     report_outcome(user, behaviours, video, past.pxtr[0], screen.outcome, user.now_us)
@@ -398,7 +402,8 @@ def advance(w, i, scores, answered, end_us, comes_back, budget, part):
             user.phase = AWAY
             user.phase_end_us = user.now_us + away_time_us(p, key, user)
             lifts = user.phase_end_us == user.now_us
-        if shows and user.phase == WAITING and may_rank(p, user, pool):  # after a wait the pick waits for its inference
+        if shows and user.phase == WAITING and is_due(p, user) and may_rank(p, user, pool):
+            # after a wait the pick waits for its inference
             user.phase, user.phase_end_us = PICKING, NEVER_US
             asks, shows = True, False
         if shows:
@@ -424,6 +429,6 @@ def advance(w, i, scores, answered, end_us, comes_back, budget, part):
             end_session(
                 p, key, user, pool, waiting, w.activity, w.requests, w.sessions, w.logged, part, closing, comes_back
             )
-        if asks and may_rank(p, user, pool):
+        if asks and is_due(p, user) and may_rank(p, user, pool):
             ask_policy(user, screen)
             return DECIDE

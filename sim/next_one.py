@@ -55,7 +55,14 @@ def take_scores(p, key, user, screen, pool, scores):
 
 
 @inlined
+def is_due(p, user):
+    """Whether the policy wants to be asked now: always, or only after feedback or `p.quiet` impressions without any."""
+    return p.quiet == 0 or user.quiet < 0 or user.quiet >= p.quiet
+
+
+@inlined
 def ask_policy(user, screen):
     """A decision is wanted now; `advance` comes back and is called again with scores."""
+    user.quiet = 0
     user.ranking += 1
     screen.outcome |= ASKED

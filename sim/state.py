@@ -88,7 +88,8 @@ USER = np.dtype(
         # page and pool
         ("left", "i4"),  # impressions of the page still to come
         ("stream", "i4"),  # videos retrieved so far in this life
-        ("waiting", "i4"),  # videos of the response that waits beside the pool
+        ("waiting", "i2"),  # videos of the response that waits beside the pool
+        ("quiet", "i2"),  # impressions since the policy was last asked, -1 once one of them had feedback
         ("preload", "i4"),  # next to preload, or NOBODY
         ("goal", "i8"),  # bytes of the video on screen to hold before pausing
         ("ttl_at_us", "i8"),  # next expiry

@@ -206,6 +206,31 @@ def test_between_triggers_the_last_order_stands():
     assert decided == [False, False, False, True, False, False, True, False, False, True]
 
 
+class AskedAlways(EdgeRecPhone):
+    """Asked at every swipe, though it has nothing to say between triggers."""
+
+    def asked_after(self, past):
+        return 0
+
+
+@pytest.mark.parametrize(("engine", "decide_at"), [("event", "swipe"), ("batch", "start")])
+def test_to_be_left_unasked_between_triggers_changes_nothing(engine, decide_at):
+    """Bit for bit: encoders take in later what they would have taken in, and no trigger is missed."""
+    world = scenario(population__users=150, client__decide_at=decide_at, client__history=20, phone__old_model=0.3)
+    made = network("edgerec")
+    one, other = (
+        run(world, kind(made), minutes=25.0, engine=engine) for kind in (EdgeRecPhone, AskedAlways)
+    )
+    assert same_run(one, other, ("quiet",)) == "" and one.world.users["inferences"].sum() > 300
+    assert one.world.params["quiet"][0] == 14 and other.world.params["quiet"][0] == 0
+
+
+def test_who_sees_too_little_is_asked_always():
+    assert EdgeRecPhone(network("edgerec"), kept=20).asked_after(14) == 0
+    assert EdgeRecPhone(network("edgerec"), kept=20).asked_after(15) == 14
+    assert EdgeRecPhone(network("edgerec"), kept=10).asked_after(20) == 0
+
+
 @pytest.fixture(scope="module")
 def pages_of_fifty() -> Run:
     world = with_settings(

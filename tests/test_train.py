@@ -344,15 +344,16 @@ def test_the_first_policy_asks_as_its_threshold_does():
 
 def test_when_to_ask_is_searched_for(tmp_path):
     """A few tries: the best is no worse than the start on the people searched with, and `rl:DIR` plays it."""
-    chosen = settings(refresh=True, reward=parse_reward("watch_s=1,requests=-6"))
-    moves = train_asking(chosen, tmp_path / "asks", sessions=64, tries=20)
-    again = train_asking(chosen, tmp_path / "again", sessions=64, tries=20)
+    brief = scenario(client__history=5, server__candidates=6, server__page_size=3, sessions__leave_per_min=3.0)
+    chosen = settings(refresh=True, reward=parse_reward("watch_s=1,requests=-6"), scenario=brief)
+    moves = train_asking(chosen, tmp_path / "asks", sessions=16, tries=20)
+    again = train_asking(chosen, tmp_path / "again", sessions=16, tries=20)
     assert moves.shape == (1 + len(LOOKED_AT),) and np.array_equal(moves, again)
     about = best_checkpoint(tmp_path / "asks").about
     assert list(about["moves"].values()) == moves.tolist() and about["refresh"]
     assert load_rl(tmp_path / "asks", chosen.scenario).network.ask is not None
     with pytest.raises(SettingError, match="already holds a training"):
-        train_asking(chosen, tmp_path / "asks", sessions=64, tries=20)
+        train_asking(chosen, tmp_path / "asks", sessions=16, tries=20)
     with pytest.raises(SettingError, match="says nothing about videos"):
         train_asking(settings(refresh=True, reward=parse_reward("requests=-1")), tmp_path / "none")
 
