@@ -29,7 +29,7 @@ network_kernel = partial(
 LOG2_E, LN_2_HIGH, LN_2_LOW = np.float32(1.4426950409), np.float32(0.693359375), np.float32(-2.12194440e-4)
 ROUNDS = np.float32(12582912.0)  # 1.5 * 2**23: added and taken away, it rounds to a whole number
 MOST = np.float32(87.0)
-FEWEST = 4  # people worth a thread, where one takes some 80 us; to hand over and wait takes 140
+FEWEST = 4  # people worth a thread: one takes some 100 us, to hand over and wait as much
 LANES = 32
 """Numbers that a compiled loop works on at once; what is left over goes one by one, so that loops are worth padding."""
 HALF, ONE, TWO = np.float32(0.5), np.float32(1.0), np.float32(2.0)
@@ -120,13 +120,11 @@ def embed(tag, tag2, length, of_tag, of_length, out):
         out[width + d] = of_length[bucket, d]
 
 
-def in_threads(
-    kernel: Callable[..., None], weights: object, *arrays: Array, fewest: int = FEWEST, **others: Any
-) -> None:
+def in_threads(kernel: Callable[..., None], weights: object, *arrays: Array, **others: Any) -> None:
     """kernel(weights, *arrays, **others) with the arrays' rows, one a person, shared out to as many threads as numba
-    may use, if each gets `fewest`."""
+    may use."""
     n = len(arrays[0])
-    parts = min(get_num_threads(), n // fewest)
+    parts = min(get_num_threads(), n // FEWEST)
     if parts < 2:
         kernel(weights, *arrays, *others.values())
         return

@@ -35,8 +35,6 @@ QUIET = 14
 """Impressions without feedback that trigger a rerank. EdgeRec does not publish its k; with this one the mean is about
 five reranks per page of 50 (`tests/test_edge_deployed.py`). A long view is no trigger: four of ten impressions here are
 long views, where few exposures are clicked at Taobao."""
-FEWEST = 64
-"""People worth a thread: one takes some 10 us."""
 ASKED = 1024
 """People the phone's policy is asked about at once: one in ten triggers."""
 
@@ -113,7 +111,7 @@ class EdgeRecPhone:
                 self._by_engine(Observation(*(array[k] for array in observation)), memory, i, scores[k])
         else:
             in_threads(
-                decide_people, self.weights, *observation, rows, scores, fewest=FEWEST, **memory._asdict(),
+                decide_people, self.weights, *observation, rows, scores, **memory._asdict(),
                 kept=self.kept, most=self.quiet, exposures=self.numbers[0], page_views=self.numbers[1],
             )  # fmt: skip
         return scores
