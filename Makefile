@@ -6,19 +6,19 @@ STAMP := $(VENV)/.installed
 # torch first and by its bounded spec, so that no other package pulls a huge build of it.
 TORCH := $(shell sed -n 's/^ *"\(torch[<>=].*\)",$$/\1/p' pyproject.toml)
 
-.PHONY: demo test test-long bench models lint kernels clean
+.PHONY: demo test test-long bench models lint kernels-world kernels-edge clean
 
 demo: $(STAMP)
 	$(BIN)/nextone compare --out results/demo
 	$(BIN)/nextone compare --users 200 --policies cloud_only,tag_momentum,edgerec,kir
 
-# One core checks types while the other compiles.
+# One core checks types, then compiles the networks, while the other compiles the world.
 test: $(STAMP)
-	@$(MAKE) --no-print-directory -j 2 lint kernels
-	$(BIN)/python -m pytest -n 2 -m "not long"
+	@$(MAKE) --no-print-directory -j 2 kernels-world lint kernels-edge
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not long"
 
-kernels: $(STAMP)
-	@$(BIN)/python tests/kernels.py
+kernels-world kernels-edge: kernels-%: $(STAMP)
+	@$(BIN)/python tests/kernels.py $*
 
 test-long: $(STAMP)
 	$(BIN)/python -m pytest -n 2

@@ -1,15 +1,23 @@
 """Compiles what nearly every test needs, once: pytest's two workers would each compile all of it, side by side.
 
-`make test` runs it beside the type checker; without it the tests only take longer.
+    python tests/kernels.py world|edge
+
+`make test` runs both beside the type checker; without them the tests only take longer.
 """
+
+import sys
 
 import gymnasium
 import numpy as np
 from worlds import run, scenario
 
 import nextone  # noqa: F401  (registers the environments)
+from nextone.envs.features import empty_observation
+from nextone.policies.edge import fresh_policy
 
-if __name__ == "__main__":
+
+def world() -> None:
+    """Both drivers, with and without a policy on the phone, and the environments."""
     small = scenario()
     for engine in ("event", "batch"):
         for policy in ("cloud_only", "tag_momentum"):
@@ -18,3 +26,14 @@ if __name__ == "__main__":
     env.reset(seed=1)
     env.step(np.zeros(2, np.int64))
     env.close()
+
+
+def edge() -> None:
+    """The networks that phones run."""
+    for kind in ("edgerec", "kir", "context_aware"):
+        policy = fresh_policy(kind)
+        policy(empty_observation(1, 6, 10), policy.start(1))
+
+
+if __name__ == "__main__":
+    {"world": world, "edge": edge}[sys.argv[1]]()
