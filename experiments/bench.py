@@ -34,6 +34,7 @@ from nextone.sim.state import DEAD, Array, World
 from nextone.sim.watching import draw_watch_us, stay_logit
 from nextone.sim.world import build_world
 
+from .edge_cost import engine_ms, samples_per_s
 from .edge_speed import edge_speed
 from .env_speed import env_speed
 from .replication import run_arm
@@ -53,6 +54,7 @@ class Sizes(NamedTuple):
     env: tuple[int, int] = (1024, 100)  # people, steps
     edge: tuple[int, int, float, int] = (10_000, 4_096, 1, 2)  # people of either driver, share of minutes, repeats
     repeats: int = 3
+    samples: int = 200  # people
     training: int = 512  # people at a time
     calls: int = 200_000  # of a small kernel timed alone
     compile: bool = True
@@ -91,6 +93,14 @@ _ALSO = {
     "edgerec_reranks_per_s_batch": "reranks of EdgeRec, the same",
     "kir_decisions_per_s_million_day_h": "h, a day of a million people under KIR, event driver",
     "edgerec_reranks_per_s_million_day_h": "h, the same under EdgeRec",
+    "collected_samples_per_s": "training samples collected",
+    "training_samples_per_s": "samples that EdgeRec learns from, one thread",
+    "kir_torch_ms": "ms, KIR for one person, eager torch",
+    "kir_onnx_ms": "ms, the same by ONNX Runtime",
+    "kir_mnn_ms": "ms, the same by MNN",
+    "edgerec_torch_ms": "ms, a rerank of EdgeRec for one person, eager torch",
+    "edgerec_onnx_ms": "ms, the same by ONNX Runtime",
+    "edgerec_mnn_ms": "ms, the same by MNN",
 }
 
 
@@ -138,6 +148,8 @@ def run_bench(sizes: Sizes | None = None) -> dict[str, Any]:
         "batch_1m_gb": memory["peak_bytes"] / 1e9,
         **env_speed(*sizes.env, sizes.repeats),
         **edge_speed(*sizes.edge),
+        **samples_per_s(sizes.samples),
+        **engine_ms(),
         "sb3_ppo_fps": speed["fps"],
         "sb3_ppo_env_share": speed["env_share"],
         **_starts(sizes),
@@ -168,7 +180,8 @@ def print_bench(result: dict[str, Any]) -> None:
             good = value >= limit if sign == ">=" else value <= limit
             table.add_row(_short(value), f"{sign} {_short(limit)}", what, style="" if good else "red")
     for key, what in _ALSO.items():
-        table.add_row(_short(result[key]), "", what)
+        if result.get(key) is not None:
+            table.add_row(_short(result[key]), "", what)
     console.print(table)
     parts = result["parts_ns"]
     table = Table(title="Where an impression's time goes: batch driver, one core")

@@ -38,7 +38,7 @@ from .feedback import HATE, draw_feedback
 from .interest import learn_taste, settle
 from .kernel import inlined, kernel
 from .network import draw_outage, saturated
-from .next_one import ask_policy, is_due, take_scores
+from .next_one import ask_policy, is_due, note_quiet, take_scores
 from .player import (
     break_off,
     bytes_for,
@@ -204,10 +204,8 @@ def finish_impression(p, key, user, screen, history, behaviours, taste, videos):
     past = history[user.impression % len(history)]
     past.play_ms = np.uint32(screen.play_us // 1000)
     past.feedback = screen.feedback
-    if screen.feedback != 0 or user.quiet < 0:
-        user.quiet = -1
-    else:
-        user.quiet = np.int16(min(user.quiet + 1, 32_000))
+    if p.quiet > 0:
+        note_quiet(user, screen)
     turn_us = user.arrived_us + user.queue_us if user.request_state == TURNED else user.now_us
     learn_outcomes(p, user, behaviours, taste, min(turn_us, user.now_us) - p.feature_lag_us)
     report_outcome(user, behaviours, video, past.pxtr[0], screen.outcome, user.now_us)

@@ -55,6 +55,15 @@ def take_scores(p, key, user, screen, pool, scores):
 
 
 @inlined
+def note_quiet(user, screen):
+    """An impression is over: see `is_due`."""
+    if screen.feedback != 0 or user.quiet < 0:
+        user.quiet = -1
+    else:
+        user.quiet = np.int16(min(user.quiet + 1, 32_000))
+
+
+@inlined
 def is_due(p, user):
     """Whether the policy wants to be asked now: always, or only after feedback or `p.quiet` impressions without any."""
     return p.quiet == 0 or user.quiet < 0 or user.quiet >= p.quiet

@@ -89,7 +89,7 @@ USER = np.dtype(
         ("left", "i4"),  # impressions of the page still to come
         ("stream", "i4"),  # videos retrieved so far in this life
         ("waiting", "i2"),  # videos of the response that waits beside the pool
-        ("quiet", "i2"),  # impressions since the policy was last asked, -1 once one of them had feedback
+        ("quiet", "i2"),  # impressions since it was last asked, -1 after feedback; of a policy that is due then
         ("preload", "i4"),  # next to preload, or NOBODY
         ("goal", "i8"),  # bytes of the video on screen to hold before pausing
         ("ttl_at_us", "i8"),  # next expiry
