@@ -94,7 +94,8 @@ def train_asking(
     from nextone.experiments.train_asking import train_asking
 
     weights = training_code.parse_reward(reward)
-    chosen = training_code.TrainSettings(scenario=world, reward=weights, refresh=True, seed=seed)
+    evaluation = (128, 16)  # thresholds differ by little: 2,048 sessions choose where the search begins
+    chosen = training_code.TrainSettings(scenario=world, reward=weights, refresh=True, seed=seed, evaluation=evaluation)
     train_asking(chosen, out, sessions=sessions, tries=tries, progress=not as_json and sys.stderr.isatty())
     result = training_code.final_result(chosen, out)
     print(json.dumps(result, allow_nan=False) if as_json else present.training_text(result))
