@@ -4,10 +4,13 @@ The same compiled life as in `sim/event_run.py`. With `queue_waits` of zero it p
 run with ample servers, bit for bit, whatever the number of threads.
 """
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import numpy as np
-from numba import get_num_threads, njit, prange
+from numba import get_num_threads, njit
 
 from .impression import DECIDE, DONE, PAUSED, advance
 from .records import Logs, Records
@@ -18,9 +21,10 @@ Decide = Callable[[World, Array], Array]
 
 NO_SCORES = np.zeros((0, 0), np.float32)
 AT_A_TIME = 64  # impressions a person moves before the logs are looked at again
+PARALLEL_FROM = 16  # rows worth a thread: to hand over and wait takes some 100 us
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def advance_rows(w, rows, scores, answered, end_us, comes_back, budget, reason, start, stop, part):
     """`impression.advance` for rows[start:stop], one after another; the reason of each in `reason`.
 
@@ -31,14 +35,25 @@ def advance_rows(w, rows, scores, answered, end_us, comes_back, budget, reason, 
         reason[k] = advance(w, rows[k], row, answered[k], end_us, comes_back, budget, part)
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
-def advance_parallel(w, rows, scores, answered, end_us, comes_back, budget, reason):
-    """`advance_rows` on all cores: one block of rows and one part of the logs each."""
-    parts = len(w.logged)
-    block = (len(rows) + parts - 1) // parts
-    for part in prange(parts):  # unsigned; as int64 the same compiled life serves both drivers
-        stop = min((part + 1) * block, len(rows))
-        advance_rows(w, rows, scores, answered, end_us, comes_back, budget, reason, part * block, stop, np.int64(part))
+def advance_parallel(
+    w: World, rows: Array, scores: Array, answered: Array, end_us: int, comes_back: bool, budget: int, reason: Array
+) -> None:
+    """`advance_rows` in threads: one block of rows and one part of the logs each."""
+    parts = min(len(w.logged), max(len(rows) // PARALLEL_FROM, 1))
+    ends = [len(rows) * part // parts for part in range(parts + 1)]
+    common = (w, rows, scores, answered, end_us, comes_back, budget, reason)
+    if parts == 1:
+        advance_rows(*common, 0, len(rows), 0)
+        return
+    pool = _threads(os.getpid(), parts)
+    for done in [pool.submit(advance_rows, *common, ends[part], ends[part + 1], part) for part in range(parts)]:
+        done.result()
+
+
+@cache
+def _threads(process: int, count: int) -> ThreadPoolExecutor:
+    """Of this process: a fork has no threads."""
+    return ThreadPoolExecutor(count, "batch")
 
 
 def run_batch(world: World, decide: Decide | None, *, end_us: int, days: bool = False) -> Records:

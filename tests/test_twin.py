@@ -16,7 +16,7 @@ import pytest
 from worlds import AMPLE, POLICIES, Outcome, page_asker, policy_id, run, same_bits, same_run, scenario
 
 from nextone.experiments.deciding import is_edge, make_decider
-from nextone.sim.batch_run import NO_SCORES, advance_parallel, advance_rows
+from nextone.sim.batch_run import NO_SCORES, advance_rows
 from nextone.sim.impression import DECIDE, DONE, PAUSED
 from nextone.sim.records import Logs
 from nextone.sim.state import ASKED, SERVED, STALE
@@ -136,7 +136,6 @@ def test_one_compiled_signature_serves_pools_of_any_size():
         for policy in ("cloud_only", "random", page_asker):
             twins(world_of, policy, minutes=1.0)
     assert len(advance_rows.signatures) == 1
-    assert len(advance_parallel.signatures) == 1
 
 
 PLAIN = """
