@@ -51,7 +51,7 @@ def make_decide(policy: PolicyLike, world: World, pad_to: int | None = None) -> 
     most: int = getattr(policy, "at_a_time", AT_A_TIME) if pad_to is None else pad_to
     room = empty_observation(pad_to or 64, slots, past)
     asked_after: Any = getattr(policy, "asked_after", None)
-    if asked_after is not None:
+    if asked_after is not None and world.params["edge"][0]:  # with nothing to rank nobody is asked
         world.params["quiet"] = asked_after(past)
     in_place: Any = getattr(policy, "in_place", None)  # a policy whose memory is too large to be copied
 
