@@ -5,7 +5,6 @@ observations, and calls `envs/episode.py`'s `move_rows`, on all cores if there a
 """
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from sys import getrefcount
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError
 from nextone.sim.state import World, blank, row_bytes
+from nextone.sim.threads import in_blocks
 from nextone.sim.world import build_world
 
 from .episode import EPISODE, LOG_ROWS, OVER, UNBORN, WINDOW_US, Views, look_rows, move_rows
@@ -65,7 +65,6 @@ class Batch:
         self._states = self.episodes["state"]
         self._weights, self._max_steps, self._budget = weights.array(), max_steps, budget
         self._inference, self._queue_waits = inference, queue_waits
-        self._threads: ThreadPoolExecutor | None = None
         self._compiled: Callable[..., None] | None = None
         self.use(scenario)
         self.slots, self.past = self.world.pool.shape[1], self.world.history.shape[1]
@@ -103,13 +102,6 @@ class Batch:
         self._row_bytes = row_bytes(self.world)
         self.begun = False  # whether every row has
         self._compiled = None
-        self.close()
-        self._threads = ThreadPoolExecutor(len(self.world.logged)) if len(self.world.logged) > 1 else None
-
-    def close(self) -> None:
-        """Threads end."""
-        if self._threads is not None:
-            self._threads.shutdown()
 
     def begin(self, which: Rows) -> Observations:
         """The episodes that `episodes` says begin in the rows `which`; what is seen of all rows."""
@@ -174,12 +166,8 @@ class Batch:
         how = (actions, UNITS, self._weights, self._max_steps, self._budget, views)
         out = (components, reward, terminated, truncated, shown)
         move = self._compiled or self._compile((*head, which, 0, *how, *out))
-        if self._threads is None or len(which) < PARALLEL_FROM:
-            move(*head, which, 0, *how, *out)
-        else:
-            blocks = enumerate(np.array_split(which, len(self.world.logged)))
-            for done in [self._threads.submit(move, *head, block, k, *how, *out) for k, block in blocks]:
-                done.result()
+        parts = len(self.world.logged) if len(which) >= PARALLEL_FROM else 1
+        in_blocks(lambda start, stop, part: move(*head, which[start:stop], part, *how, *out), len(which), parts)
         return Moved(self._seen(views), reward, terminated, truncated, components, shown)
 
     def _compile(self, arguments: tuple[Any, ...]) -> Callable[..., None]:

@@ -167,10 +167,6 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         self._begun()
         return self._batch.masks.copy()
 
-    def close_extras(self) -> None:
-        """Part of `close`: threads end."""
-        self._batch.close()
-
     # -- what single.py and sb3.py share ------------------------------------------------------------------------------
 
     @property

@@ -10,9 +10,7 @@ by side.
 """
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
-from itertools import pairwise
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +18,7 @@ from numba import get_num_threads, njit
 from torch import nn
 
 from nextone.sim.state import Array
+from nextone.sim.threads import in_blocks
 
 network_kernel = partial(
     njit, cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"}
@@ -123,23 +122,12 @@ def embed(tag, tag2, length, of_tag, of_length, out):
 def in_threads(kernel: Callable[..., None], weights: object, *arrays: Array, **others: Any) -> None:
     """kernel(weights, *arrays, **others) with the arrays' rows, one a person, shared out to as many threads as numba
     may use."""
-    n = len(arrays[0])
-    parts = min(get_num_threads(), n // FEWEST)
-    if parts < 2:
-        kernel(weights, *arrays, *others.values())
-        return
-    ends = [n * part // parts for part in range(parts + 1)]
-    calls = [
-        _threads().submit(kernel, weights, *(array[start:stop] for array in arrays), *others.values())
-        for start, stop in pairwise(ends)
-    ]
-    for call in calls:
-        call.result()
+    n, last = len(arrays[0]), tuple(others.values())
 
+    def work(start: int, stop: int, part: int) -> None:
+        kernel(weights, *(array[start:stop] for array in arrays), *last)
 
-@cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(get_num_threads(), "network")
+    in_blocks(work, n, min(get_num_threads(), n // FEWEST))
 
 
 @network_kernel

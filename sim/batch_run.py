@@ -4,10 +4,7 @@ The same compiled life as in `sim/event_run.py`. With `queue_waits` of zero it p
 run with ample servers, bit for bit, whatever the number of threads.
 """
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 
 import numpy as np
 from numba import get_num_threads, njit
@@ -15,6 +12,7 @@ from numba import get_num_threads, njit
 from .impression import DECIDE, DONE, PAUSED, advance
 from .records import Logs, Records
 from .state import Array, World
+from .threads import in_blocks
 
 Decide = Callable[[World, Array], Array]
 """decide(world, rows) -> scores (n, P) or (n, P + 1) for the people in `rows`, each at a decision."""
@@ -40,20 +38,8 @@ def advance_parallel(
 ) -> None:
     """`advance_rows` in threads: one block of rows and one part of the logs each."""
     parts = min(len(w.logged), max(len(rows) // PARALLEL_FROM, 1))
-    ends = [len(rows) * part // parts for part in range(parts + 1)]
     common = (w, rows, scores, answered, end_us, comes_back, budget, reason)
-    if parts == 1:
-        advance_rows(*common, 0, len(rows), 0)
-        return
-    pool = _threads(os.getpid(), parts)
-    for done in [pool.submit(advance_rows, *common, ends[part], ends[part + 1], part) for part in range(parts)]:
-        done.result()
-
-
-@cache
-def _threads(process: int, count: int) -> ThreadPoolExecutor:
-    """Of this process: a fork has no threads."""
-    return ThreadPoolExecutor(count, "batch")
+    in_blocks(lambda start, stop, part: advance_rows(*common, start, stop, part), len(rows), parts)
 
 
 def run_batch(world: World, decide: Decide | None, *, end_us: int, days: bool = False) -> Records:
