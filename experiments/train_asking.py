@@ -9,22 +9,24 @@ Candidates are ranked by `rules.server_score`. The start is the best fixed thres
 moves it by impressions for one standard deviation of what it looks at. The result is a checkpoint that `rl:DIR` plays.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from scipy.optimize import Bounds, minimize
+from torch import Tensor
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from nextone.envs.features import LOG_COUNT, X
+from nextone.envs.features import LOG_COUNT
 from nextone.policies.checkpoint import MODEL, has_checkpoints, save_checkpoint
-from nextone.policies.pointer import ASK_STEEPNESS, ASKED_OF, Pointer, asked_of
+from nextone.policies.pointer import ASK_STEEPNESS, ASKED_OF, Pointer
 from nextone.policies.rl import RlPolicy
 from nextone.sim.scenario import SettingError
 
-from .train_evaluate import Act, Array, chooser, play, uplift
-from .train_ppo import prepared
+from .train_evaluate import Array, chooser, play, uplift
+from .train_ppo import new_pointer
 from .train_rl import EVALUATION_SEED, NEVER, TrainSettings, asking_rule, best_threshold, describe, make_env, rule_of
 from .train_state import weights_of
 
@@ -49,20 +51,23 @@ def train_asking(
         raise SettingError("this reward says nothing about videos: let watch_s or valid_play count, and requests cost")
     if has_checkpoints(out):
         raise SettingError(f"--out {str(out)!r} already holds a training; give another folder")
-    asks_at = max(best_threshold(settings), 0)
+    best = best_threshold(settings)
+    asks_at = max(best, 0)
     people = min(PEOPLE, sessions)
     env, episodes = make_env(settings, people), -(-sessions // people)
-    network = Pointer(settings.width, refresh=True)
+    seen, choices = env.single_observation_space, env.single_action_space
+    assert isinstance(seen, spaces.Dict) and isinstance(choices, spaces.Discrete)
+    network = new_pointer(seen, int(choices.n), settings.width, settings.seed)
     network.begin_with(torch.tensor(rule[0]), torch.tensor(rule[1]), asks_at)
     policy, seed = RlPolicy(network), settings.seed << 24
-    search = _Search(network, chooser(policy), asks_at)
-    play(env, search.seen, seed, 1)
-    search.measure()
+    act = chooser(policy)
+    search = _Search(network, asks_at)
+    search.measure(lambda: play(env, act, seed, 1))
     with tqdm(total=tries, unit=" tries", disable=not progress) as bar:
 
         def lost(weights: Array) -> float:
             search.use(weights)
-            played = play(env, search.act, seed, episodes)
+            played = play(env, act, seed, episodes)
             search.decisions += int(played.steps.sum())
             reward = float(played.reward(settings.reward).mean())
             bar.update()
@@ -77,13 +82,14 @@ def train_asking(
     env.close()
     search.use(found.x)
     moves = dict(zip(("shift", *LOOKED_AT), found.x.tolist(), strict=True))
-    _save(settings, out, asks_at, policy, moves, search.decisions)
+    _save(settings, out, best, asks_at, policy, moves, search.decisions)
     return np.asarray(found.x)
 
 
 def _save(
-    settings: TrainSettings, out: Path, asks_at: int, policy: RlPolicy, moves: Mapping[str, float], decisions: int
-) -> None:
+    settings: TrainSettings, out: Path, best: int, asks_at: int, policy: RlPolicy, moves: Mapping[str, float],
+    decisions: int,
+) -> None:  # fmt: skip
     """One look at the evaluation people, and the checkpoint."""
     env = make_env(settings, settings.evaluation[0])
     rewards, of_rule = (
@@ -93,7 +99,7 @@ def _save(
     env.close()
     (name,) = asking_rule(asks_at)
     look = {"step": decisions, "reward": float(rewards.mean()), "uplifts": [uplift(name, of_rule, rewards)._asdict()]}
-    about = describe(settings) | {"score": look["reward"], "looks": [look], "asks_at": asks_at, "moves": moves}
+    about = describe(settings) | {"score": look["reward"], "looks": [look], "asks_at": best, "moves": moves}
     out.mkdir(parents=True, exist_ok=True)
     save_checkpoint(out, decisions, about, {MODEL: weights_of(policy.network)})
 
@@ -101,30 +107,24 @@ def _save(
 class _Search:
     """A network whose asking is set by a few numbers."""
 
-    def __init__(self, network: Pointer, act: Act, asks_at: int) -> None:
+    def __init__(self, network: Pointer, asks_at: int) -> None:
         assert network.ask is not None and asks_at > NEVER
-        self.network, self.act, self.ask = network, act, network.ask
+        self.ask = network.ask
         self.unit = ASK_STEEPNESS * float(LOG_COUNT[asks_at + 1] - LOG_COUNT[asks_at])  # of an impression
         self.columns = [ASKED_OF.index(name) - len(ASKED_OF) for name in LOOKED_AT]
         self.start, self.bias = self.ask.weight.detach().clone(), self.ask.bias.detach().clone()
-        self.samples: list[Array] = []
         self.decisions = 0
         self.mean, self.std = np.zeros(len(LOOKED_AT)), np.ones(len(LOOKED_AT))
 
-    def seen(self, observations: Mapping[str, Array]) -> Array:
-        """Acts, and keeps what asking would depend on."""
-        seen = prepared({name: torch.from_numpy(array) for name, array in observations.items()})
-        with torch.inference_mode():
-            scores = self.network.plain_score(seen.candidates)[..., 0]
-            best = scores.masked_fill(seen.dead[:, : scores.shape[1]], -torch.inf).amax(1, keepdim=True)
-            told = asked_of(seen, scores, best)[seen.context[:, X.session_impressions] > 0]
-        self.samples.append(told.numpy()[:, self.columns])
-        return self.act(observations)
-
-    def measure(self) -> None:
-        """Means and spreads of what was kept."""
-        every = np.concatenate(self.samples)
-        self.mean, self.std = every.mean(0), np.maximum(every.std(0), 1e-6)
+    def measure(self, play_some: Callable[[], object]) -> None:
+        """Means and spreads of what asking depends on, over what is played, but for the first choice of a session."""
+        seen: list[Tensor] = []
+        hook = self.ask.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        play_some()
+        hook.remove()
+        every = torch.cat(seen)
+        every = every[every[:, ASKED_OF.index("session_impressions") - len(ASKED_OF)] > 0][:, self.columns]
+        self.mean, self.std = every.numpy().mean(0), np.maximum(every.numpy().std(0), 1e-6)
 
     def use(self, weights: Array) -> None:
         """(1 + LOOKED_AT,): the shift, and moves for a standard deviation of each, in impressions."""

@@ -18,6 +18,7 @@ from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from nextone import __version__
+from nextone.envs.features import COUNTS
 from nextone.envs.reward import PRESETS, RewardWeights, reward_weights
 from nextone.envs.sb3 import NextOneVecEnv
 from nextone.envs.vector import NextOneVectorEnv
@@ -119,7 +120,7 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     try:
         with torch_threads(settings.threads):
-            asks_at = best_threshold(settings) if settings.refresh else NEVER
+            asks_at = asks_at_of(resume) if resume else best_threshold(settings) if settings.refresh else NEVER
             model = make_model(settings, asks_at)
             with logging_to(out) as logger:
                 model.set_logger(logger)
@@ -183,6 +184,14 @@ def best_threshold(settings: TrainSettings) -> int:
     return max(earned, key=lambda left: float(earned[left].mean()))
 
 
+def asks_at_of(checkpoint: Checkpoint) -> int:
+    """What `best_threshold` found when the training began. Raises CheckpointError."""
+    asks_at = checkpoint.about.get("asks_at", NEVER)
+    if type(asks_at) is not int or not NEVER <= asks_at < COUNTS:
+        raise CheckpointError(f"checkpoint {str(checkpoint.path)!r}: asks_at={str(asks_at)[:60]!r} is no threshold")
+    return asks_at
+
+
 def asking_rule(asks_at: int) -> dict[str, PolicyLike | str]:
     """The fixed threshold that `best_threshold` found, by name; none if it found NEVER."""
     return {} if asks_at == NEVER else {f"asks_at_{asks_at}": asks_below("server_score", asks_at)}
@@ -236,7 +245,7 @@ class Keeper(BaseCallback):
         self, settings: TrainSettings, out: Path, asks_at: int, looks: list[dict[str, Any]], progress: bool
     ) -> None:
         super().__init__()
-        self.settings, self.out, self.looks = settings, out, list(looks)
+        self.settings, self.out, self.asks_at, self.looks = settings, out, asks_at, list(looks)
         self.env = make_env(settings, settings.evaluation[0])
         rules: dict[str, PolicyLike | str] = {rule: rule for rule in RULES} | asking_rule(asks_at)
         self.of_rules = {name: self._rewards(chooser(rule)) for name, rule in rules.items()}
@@ -263,7 +272,9 @@ class Keeper(BaseCallback):
         for u in uplifts:
             model.logger.record(f"evaluation/over_{u.rule}", u.diff)
         model.logger.record("evaluation/reward", float(rewards.mean()))
-        about = describe(self.settings) | {"score": float(rewards.mean()), "looks": self.looks}
+        about = describe(self.settings) | {
+            "score": float(rewards.mean()), "looks": self.looks, "asks_at": self.asks_at,
+        }  # fmt: skip
         save_checkpoint(
             self.out, step, about, {MODEL: weights_of(model.policy.network), TRAINING: training_state(model)}
         )
@@ -359,7 +370,7 @@ def parse_reward(text: str) -> RewardWeights:
 def final_result(settings: TrainSettings, out: Path) -> dict[str, Any]:
     """The best checkpoint against every rule on held-out people, JSON."""
     best = best_checkpoint(out)
-    rules = hand_made(settings.reward) | asking_rule(best_threshold(settings) if settings.refresh else NEVER)
+    rules = hand_made(settings.reward) | asking_rule(asks_at_of(best))
     uplifts = held_out(settings, {"rl": load_rl(best.path)} | rules)
     return {
         "checkpoint": str(best.path),
