@@ -10,8 +10,7 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -36,7 +35,7 @@ from nextone.sim.world import build_world
 
 from .edge_cost import engine_ms, samples_per_s
 from .edge_speed import edge_speed
-from .env_speed import env_speed
+from .env_speed import env_speed, numba_threads
 from .replication import run_arm
 
 MINUTE_US = 60_000_000
@@ -118,7 +117,7 @@ def run_bench(sizes: Sizes | None = None) -> dict[str, Any]:
     """Every number of `ASKED` (None where not measured), further rates, what the parts cost, and growth with people."""
     sizes = sizes or Sizes()
     many_min, memory_min = sizes.event_many[1], sizes.memory[1]
-    with _threads(1):
+    with numba_threads(1):
         _batch(10, 1), _event(10, 1)  # kernels are compiled or loaded
         event = _best(sizes.repeats, lambda: _event(*sizes.event))
         life = _life_share(*sizes.event)
@@ -132,7 +131,7 @@ def run_bench(sizes: Sizes | None = None) -> dict[str, Any]:
         }
         draws = _draw_ns(sizes)
     two = min(2, numba.get_num_threads())
-    with _threads(two):
+    with numba_threads(two):
         parallel = _best(sizes.repeats, lambda: _batch(*sizes.batch, threads=two))
     speed = _in_process(_TRAINING.format(sizes.training))
     memory = _in_process(_MEMORY.format(*sizes.memory))
@@ -446,16 +445,6 @@ def _python(*arguments: str, **environment: str) -> str:
     if done.returncode:
         raise RuntimeError(f"a measured process failed: {done.stderr.strip()[-2000:]}")
     return done.stdout
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = numba.get_num_threads()
-    numba.set_num_threads(count)
-    try:
-        yield
-    finally:
-        numba.set_num_threads(before)
 
 
 def _machine() -> dict[str, Any]:

@@ -10,6 +10,7 @@ from time import perf_counter
 
 import numpy as np
 
+from nextone.policies.engines import ENGINES
 from nextone.policies.exporting import export_policy
 from nextone.policies.names import EngineMissing
 from nextone.sim.config import Scenario
@@ -19,7 +20,6 @@ from .samples import read_samples
 from .train_edge import READ, EdgeSettings, begin, one_of_each_page, run_epoch
 from .train_state import torch_threads
 
-ENGINES = ("onnx", "mnn")
 COLLECTED_MIN = 30.0  # of people who all open the app within
 
 

@@ -6,6 +6,8 @@ The default scenario, full observations and info, episodes following each other,
 not timed. The best of several stretches, since other work on the machine can only slow one down.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from time import perf_counter
 
 import numba
@@ -63,12 +65,19 @@ def chosen(mask: Array, rng: np.random.Generator) -> Array:
 
 def env_speed(rows: int = 1024, steps: int = 100, repeats: int = 3) -> dict[str, float]:
     """Both rates, one thread."""
-    threads = numba.get_num_threads()
-    numba.set_num_threads(1)
-    try:
+    with numba_threads(1):
         return {
             "env_steps_per_s": vector_steps_per_s(rows, steps, repeats),
             "env_single_steps_per_s": single_steps_per_s(20 * steps, repeats),
         }
+
+
+@contextmanager
+def numba_threads(count: int) -> Iterator[None]:
+    """So many threads of numba, for a measurement."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(count)
+    try:
+        yield
     finally:
-        numba.set_num_threads(threads)
+        numba.set_num_threads(before)
