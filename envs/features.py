@@ -13,11 +13,10 @@ from collections import namedtuple
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from nextone.sim.config import FEEDBACK, TIERS
-from nextone.sim.kernel import copy_rows, inlined
+from nextone.sim.kernel import allocating, copy_rows, inlined
 from nextone.sim.network import offline
 from nextone.sim.player import content_us, preload_size
 from nextone.sim.pool import live_slots, rankable
@@ -205,7 +204,7 @@ def feature_table_markdown() -> str:
 # -- the kernel -------------------------------------------------------------------------------------------------------
 
 
-@njit(cache=True)
+@allocating
 def observe(w, rows, candidates, history, context, mask):
     """Fill in what the phones of the people in `rows` (n,) know.
 
@@ -217,7 +216,7 @@ def observe(w, rows, candidates, history, context, mask):
         observe_again(w, rows[k], slots, nobody, past, -1, newest_of, candidates[k], history[k], context[k], mask[k])
 
 
-@njit(cache=True)
+@allocating
 def no_tags():
     """Room for `observe_crossings`."""
     return np.full(np.int64(TAG_SCALE), NEVER)

@@ -9,10 +9,10 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from scipy import sparse
 
 from nextone.sim.feedback import SHORT_US
+from nextone.sim.kernel import allocating
 from nextone.sim.state import Array
 from nextone.sim.watching import COMPLETE_RATIO, LONG_US, SKIP_US, VALID_US
 
@@ -143,7 +143,7 @@ def _sums(columns: list[Array], user: Array, users: int, by_person: bool) -> Arr
     return np.array([[np.count_nonzero(column) for column in columns]], float)
 
 
-@njit(cache=True)
+@allocating
 def add_lags(start, time_ms, tag, residual, edges_ms, out):
     """Products of the residuals of every two rows of a person, by time between them and by same or other tag."""
     for u in range(len(start) - 1):

@@ -5,13 +5,13 @@ because policies never see hidden state.
 """
 
 import numpy as np
-from numba import njit
 
+from nextone.sim.kernel import allocating
 from nextone.sim.state import DEAD, Array, World
 from nextone.sim.watching import stay_logit
 
 
-@njit(cache=True)
+@allocating
 def true_scores(w: World, rows: Array, scores: Array) -> None:
     """Each live candidate's true log-odds of being stayed with now, into scores (n, P)."""
     p = w.params[0]

@@ -8,12 +8,12 @@ and nothing comes of it. Called by `experiments/validate.py`.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from nextone.sim.batch_run import log_parts, run_batch
 from nextone.sim.catalogue import REAL_VIDEOS
 from nextone.sim.chance import EXPOSURE, uniform
 from nextone.sim.config import Scenario
+from nextone.sim.kernel import allocating
 from nextone.sim.scenario import with_settings
 from nextone.sim.state import CUT, LONG, VALID, Array, World
 from nextone.sim.watching import draw_watch_us, outcome_of, stay_logit
@@ -56,7 +56,7 @@ def random_exposure(scenario: Scenario, seed: int, people: int, days: float = DA
     return Exposure(valid / tries, long / tries, *recommended)
 
 
-@njit(cache=True, error_model="numpy")
+@allocating
 def try_random(params, key, users, taste, videos, rows, pool, found):
     """Add to `found`: tries, valid plays and long views of a random one of the first `pool` videos by each person."""
     p = params[0]

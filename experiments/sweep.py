@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from nextone.policies.names import is_trained, split_name
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError
+from nextone.sim.sources import code_digest, imported, package_files
 
 from .arms import FRESH, Progress, Task
 from .metrics import METRICS
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from .executor import Execute, Outcome
     from .sweep_result import SweepResult
 
+RUNS_A_TASK = "nextone.experiments.replication"
 WEIGHTS = (".safetensors", ".json", ".onnx", ".mnn")
 Values = Mapping[tuple[int, str], NDArray[np.float64]]
 
@@ -206,20 +208,17 @@ def failed_cells(failures: Mapping[Key, str]) -> dict[int, str]:
 
 
 def code_sha256(policies: Sequence[str] = ()) -> str:
-    """Of the code and the trained weights that results are a function of: those of two versions never meet in one
-    table. Raises SettingError if the folder of a policy's checkpoint is missing."""
-    here = Path(__file__).resolve().parent
-    files = [file for name in ("sim", "envs", "policies") for file in sorted((here.parent / name).glob("*.py"))]
-    files += [here / f"{name}.py" for name in ("deciding", "metrics", "oracle", "replication")]
+    """Of the code that a task runs, as parsed, and of the trained weights it reads: results of two versions never meet
+    in one table. Raises SettingError if the folder of a policy's checkpoint is missing."""
+    files = package_files()
+    digest = hashlib.sha256(code_digest(files, imported(files, [RUNS_A_TASK], late=True)).encode())
     for name in filter(is_trained, policies):
         kind, folder, _ = ("rl", name.removeprefix("rl:"), "") if name.startswith("rl:") else split_name(name)
-        weights = Path(folder) if folder else here.parent / "policies" / "checkpoints" / kind
+        weights = Path(folder) if folder else files["nextone.policies"].parent / "checkpoints" / kind
         if folder and not weights.is_dir():
             raise SettingError(f"policy {name[:200]!r}: no such folder; give one that holds a checkpoint")
-        files += sorted(file for file in weights.rglob("*") if file.suffix in WEIGHTS)
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(f"{file.parent.name}/{file.name}\n".encode() + file.read_bytes())
+        for file in sorted(file for file in weights.rglob("*") if file.suffix in WEIGHTS):
+            digest.update(f"{file.parent.name}/{file.name}\n".encode() + file.read_bytes())
     return digest.hexdigest()
 
 

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from nextone.envs.features import C, H
@@ -21,6 +20,7 @@ from nextone.sim.catalogue import make_catalogue
 from nextone.sim.chance import normal_quantile
 from nextone.sim.config import Scenario
 from nextone.sim.feedback import HATE, TYPICAL, feedback_chance
+from nextone.sim.kernel import allocating
 from nextone.sim.scenario import with_settings
 from nextone.sim.session import HATE_PAIN, LIKE_JOY, NEUTRAL
 from nextone.sim.state import COMPLETE, LONG, VALID
@@ -156,7 +156,7 @@ def tiny_world(
 # -- what showing a video brings --------------------------------------------------------------------------------------
 
 
-@njit(cache=True, error_model="numpy")
+@allocating
 def play_times(params, logit, duration_us, z, z_dead, w_dead, z_end, w_end, play_us, weight):
     """Play times of a video and their probabilities, into `play_us` and `weight`; how many.
 
@@ -180,7 +180,7 @@ def play_times(params, logit, duration_us, z, z_dead, w_dead, z_end, w_end, play
     return count
 
 
-@njit(cache=True, error_model="numpy")
+@allocating
 def reactions(params, duration_us, appeal, play_us, outcome, like, hate):
     """What play times count as, and the chances of like and hate after each, into the last three."""
     p = params[0]

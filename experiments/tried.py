@@ -5,17 +5,17 @@ draws as showing the video would, so for the one that is shown they are what hap
 Called by `experiments/collect.py`.
 """
 
-from numba import njit
 
 from nextone.sim.chance import POLICY, uniform, uniform2
 from nextone.sim.feedback import draw_feedback
+from nextone.sim.kernel import allocating
 from nextone.sim.pool import rankable
 from nextone.sim.watching import draw_watch_us, outcome_of, stay_logit
 
 NO_VIDEO = 0xFFFFFFFF  # in keys: a draw that is about no video
 
 
-@njit(cache=True, error_model="numpy")
+@allocating
 def try_candidates(params, key, users, pool, taste, videos, rows, outcome, feedback):
     """Outcome and feedback bits, uint8 (n, P), of every live candidate of the people in `rows` (n,)."""
     p = params[0]
@@ -35,7 +35,7 @@ def try_candidates(params, key, users, pool, taste, videos, rows, outcome, feedb
             outcome[k, j], feedback[k, j] = bits, given
 
 
-@njit(cache=True, error_model="numpy")
+@allocating
 def draw_picks(key, users, rows, draws):
     """Two uniforms for each person's present decision into draws (n, 2): whether to pick at random, and which."""
     for k in range(len(rows)):
@@ -43,7 +43,7 @@ def draw_picks(key, users, rows, draws):
         draws[k, 0], draws[k, 1] = uniform2(key[rows[k]], POLICY, user.user, NO_VIDEO, user.impression + 1)
 
 
-@njit(cache=True, error_model="numpy")
+@allocating
 def draw_people(key, people, draws):
     """A uniform for each of `people` (n,) into draws (n,): which part of the data they belong to."""
     for k in range(len(people)):

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 
 from gymnasium.envs.registration import register
 
-from . import sim as sim  # says where compiled kernels are kept, before numba is imported
-
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 """Threads that have nothing to do sleep. torch's OpenMP reads it when torch is imported; without it they spin, and take
 the cores from the environments' threads and from other processes: training was many times slower beside another job."""

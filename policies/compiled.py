@@ -10,19 +10,17 @@ by side.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
-from numba import get_num_threads, njit
+from numba import get_num_threads
 from torch import nn
 
+from nextone.sim.kernel import compiled
 from nextone.sim.state import Array
 from nextone.sim.threads import in_blocks
 
-network_kernel = partial(
-    njit, cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"}
-)()
+network_kernel = compiled(nogil=True, fastmath={"contract", "reassoc", "nsz"})
 """Of a network's own functions. The world's are compiled without such liberties."""
 
 LOG2_E, LN_2_HIGH, LN_2_LOW = np.float32(1.4426950409), np.float32(0.693359375), np.float32(-2.12194440e-4)
@@ -34,7 +32,7 @@ LANES = 32
 HALF, ONE, TWO = np.float32(0.5), np.float32(1.0), np.float32(2.0)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})  # else it inherits its caller's
+@compiled(nogil=True, fastmath={"contract"})  # else it inherits its caller's
 def exponential(x):
     """exp(x) of a float32 within [-87, 87], beyond that of the nearer end; to 2e-7 of itself, without a branch.
 

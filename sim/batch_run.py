@@ -7,9 +7,10 @@ run with ample servers, bit for bit, whatever the number of threads.
 from collections.abc import Callable
 
 import numpy as np
-from numba import get_num_threads, njit
+from numba import get_num_threads
 
 from .impression import DECIDE, DONE, PAUSED, advance
+from .kernel import compiled
 from .records import Logs, Records
 from .state import Array, World
 from .threads import in_blocks
@@ -22,7 +23,7 @@ AT_A_TIME = 64  # impressions a person moves before the logs are looked at again
 PARALLEL_FROM = 16  # rows worth a thread: to hand over and wait takes some 100 us
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(nogil=True)
 def advance_rows(w, rows, scores, answered, end_us, comes_back, budget, reason, start, stop, part):
     """`impression.advance` for rows[start:stop], one after another; the reason of each in `reason`.
 

@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
-from numba import njit
 
 from .chance import RESAMPLE, VIDEO, normal2, uniform
 from .config import PARAMS_DTYPE, Catalogue, Scenario
 from .data import open_data
+from .kernel import allocating
 from .state import LISTED, Array, blank
 from .state import VIDEO as VIDEO_ROW
 from .watching import length_logit
@@ -67,7 +67,7 @@ def _make(catalogue: Catalogue, correlation: float, shorter: float, longer: floa
     return Videos(videos, listed, tag_start)
 
 
-@njit(cache=True, error_model="numpy")
+@allocating
 def _add_length(params, videos):
     """Quality includes what length does to staying; the cloud ranks within lengths (D2Q, KDD 2022), so its estimate
     does not."""
@@ -75,7 +75,7 @@ def _add_length(params, videos):
         videos[v].quality += np.float32(length_logit(params[0], videos[v].duration_us))
 
 
-@njit(cache=True, error_model="numpy")
+@allocating
 def _resampled_rows(key, which, real):
     """Which real row each further video copies."""
     rows = np.empty(len(which), np.int64)
@@ -84,7 +84,7 @@ def _resampled_rows(key, which, real):
     return rows
 
 
-@njit(cache=True, error_model="numpy")
+@allocating
 def _synthesize(key, videos, tags, log_mean, log_sd):
     """Lognormal durations of 1 s to 1 h; tags by Zipf's law; no second tags; popularity by rank."""
     weight = np.cumsum(1.0 / np.arange(1, tags + 1))
@@ -97,7 +97,7 @@ def _synthesize(key, videos, tags, log_mean, log_sd):
         videos[v].popularity = np.int32(1000.0 / (v + 1.0))
 
 
-@njit(cache=True, error_model="numpy")
+@allocating
 def _give_quality(key, videos, quality_sd, appeal_sd, correlation):
     """True and believed quality and appeal of each video: the belief is a posterior mean of stated correlation."""
     rest = np.sqrt(1.0 - correlation * correlation)

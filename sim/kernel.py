@@ -2,26 +2,38 @@
 
 Without reference counts: a life passes the same few arrays to dozens of small functions per event, and counting who
 holds them took a fifth of the time. Such a function may not make an array, or be given a new one by another; the
-compiler refuses the former. `@allocating` functions may, when kernels call them. `_nrt` is numba's switch for counting.
+compiler refuses the former. `@allocating` functions may. `_nrt` is numba's switch for counting.
 
 `@inlined` is a kernel that stands in its caller's machine code: what is called at every event, or from one place. An
 array is seven numbers to hand over, and handing dozens of them over took a sixth of the time. `@pasted` stands in its
 caller's source already and is never compiled by itself: what is called with many types of integers, or holds a whole
 life that would be compiled twice.
 
+Every compiled function of the package gets its decorator here, or one made of `compiled`: so that its machine code is
+kept on disk by `kernel_cache`, which numba's own cache would keep beyond a change of what the function calls.
+
 `fetch_ahead` says which row of an array is looked at soon. What a person and a page need lies all over the memory, and
 waiting for it took a third of the time; asked for early, it comes while something else is worked out. `copy_rows` moves
 bytes as they lie, where the compiler cannot know that two arrays do not overlap and would go number by number.
 """
 
-from functools import partial
+from collections.abc import Callable
+from typing import Any
 
 from llvmlite import ir
 from numba import config, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-compiled = partial(njit, cache=True, error_model="numpy", no_cfunc_wrapper=True)
+from .kernel_cache import kept_on_disk
+
+
+def compiled(**options: Any) -> Callable[[Any], Any]:
+    """A decorator: numba's njit with these options, its machine code kept on disk."""
+    decorate = njit(error_model="numpy", no_cfunc_wrapper=True, **options)
+    return lambda function: kept_on_disk(decorate(function))
+
+
 kernel = compiled(_nrt=False)
 inlined = compiled(_nrt=False, forceinline=True)
 pasted = compiled(_nrt=False, inline="always")

@@ -1,13 +1,13 @@
 """The population: people and phones as they are for good. Step 1 of the journey; made once per replication."""
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 from scipy.special import betaincinv
 
 from .chance import LIFE, PERSON, even_quantile, normal2, normal_quantile, uniform, uniform2
 from .config import FEEDBACK, NEVER_US, Scenario
 from .interest import lasting_interest
-from .kernel import kernel
+from .kernel import compiled, kernel
 from .session import first_open_us, next_open_us
 from .state import BUILT_IN, CLOSED, CURRENT, DEAD, IDLE, MISSING, NOBODY, PREVIOUS, UNRANKED, Array
 
@@ -116,7 +116,7 @@ def new_person(p, key, user, screen, pool, taste, propensities, activity, window
     draw_person(p, key, user, taste, propensities, activity, window_us, days)
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@compiled(parallel=True)
 def draw_people(params, key, users, screen, pool, taste, propensities, activity, window_us, days):
     """Everybody, each a function of their key and their own number."""
     for i in prange(len(users)):
