@@ -30,8 +30,8 @@ from .kernel_cache import kept_on_disk
 
 def compiled(**options: Any) -> Callable[[Any], Any]:
     """A decorator: numba's njit with these options, its machine code kept on disk."""
-    decorate = njit(error_model="numpy", no_cfunc_wrapper=True, **options)
-    return lambda function: kept_on_disk(decorate(function))
+    options |= {"error_model": "numpy", "no_cfunc_wrapper": True}
+    return lambda function: kept_on_disk(njit(**options)(function))
 
 
 kernel = compiled(_nrt=False)

@@ -39,7 +39,14 @@ from .sources import code_digest, imported, package_files, parsed
 FOLDER = re.compile(r"kernels-[0-9a-f]{16}")
 KEPT = 8  # folders of other code that stay: the last used
 IN_USE_S = 3600  # a folder used so lately stays as well: another process may be filling it
+SWITCHES = ("OPT", "BOUNDSCHECK", "DEBUGINFO_DEFAULT", "DISABLE_INTEL_SVML")  # numba's, that change machine code
 CHECKSUM = 32  # bytes of SHA-256, before the data
+
+# numba's own, of which a type checker knows half
+settings: Any = config
+pickled: Any = serialize.dumps
+unpickled: Any = serialize.loads
+rebuilt: Any = CompileResult._rebuild
 
 _FILES = package_files()
 
@@ -48,7 +55,7 @@ def kept_on_disk(dispatcher: Any) -> Any:
     """The same compiled function, whose machine code is looked up on disk before it is compiled and kept there after.
 
     A function outside the package, or of a package without sources, stays as it is: its changes would go unnoticed."""
-    if not config.DISABLE_JIT and Path(dispatcher.py_func.__code__.co_filename) in _OURS:
+    if not settings.DISABLE_JIT and Path(dispatcher.py_func.__code__.co_filename) in _OURS:
         dispatcher._cache = KernelCache(dispatcher.py_func)
     return dispatcher
 
@@ -77,10 +84,10 @@ class KernelCache:
         context.refresh()
         file = self._file(signature, context.codegen())
         data = None if file is None else _read(file)
-        if data is None:
+        if file is None or data is None:
             return None
         try:
-            result = CompileResult._rebuild(context, *serialize.loads(data))
+            result = rebuilt(context, *unpickled(data))
         except Exception as error:
             _say(f"files in {file.parent} are damaged ({type(error).__name__}); these functions are compiled again")
             return None
@@ -93,7 +100,7 @@ class KernelCache:
             return
         file = self._file(signature, result.codegen)
         if file is not None:
-            _write(file, serialize.dumps(result._reduce()))
+            _write(file, pickled(result._reduce()))
 
     def flush(self) -> None:
         """Forget all that was compiled of this function; numba asks for it before it compiles again."""
@@ -110,7 +117,7 @@ class KernelCache:
         cells = [cell.cell_contents for cell in function.__closure__ or ()]
         identity = (
             function.__module__, function.__qualname__, _body(function.__code__, function.__doc__), str(signature),
-            codegen.magic_tuple(), serialize.dumps(cells) if cells else b"",
+            codegen.magic_tuple(), pickled(cells) if cells else b"",
         )  # fmt: skip
         return folder / f"{function.__name__}-{_hash(repr(identity))[:32]}"
 
@@ -185,8 +192,8 @@ def _folder() -> Path | None:
 def _parents() -> Iterator[Path]:
     """Where the folder may stand, best first: where the user wants numba's caches (NUMBA_CACHE_DIR), and nowhere else;
     beside this file; in the home folder; in the folder for temporary files."""
-    if config.CACHE_DIR:
-        yield Path(config.CACHE_DIR).absolute()
+    if settings.CACHE_DIR:
+        yield Path(settings.CACHE_DIR).absolute()
         return
     yield Path(__file__).parent / "__pycache__"
     home = Path(os.path.expanduser("~"))  # stays "~" where nobody knows the user
@@ -261,8 +268,8 @@ def _text_digest() -> str:
 def _platform() -> str:
     """What machine code depends on beside its source."""
     versions = (sys.version, numba.__version__, llvmlite.__version__, np.__version__)
-    switches = (config.OPT, config.BOUNDSCHECK, config.DEBUGINFO_DEFAULT, config.DISABLE_INTEL_SVML)
-    return repr((versions, tuple(map(str, switches)), cpu_target.target_context.codegen().magic_tuple()))
+    switches = [str(getattr(settings, name)) for name in SWITCHES]
+    return repr((versions, switches, cpu_target.target_context.codegen().magic_tuple()))
 
 
 def _stamps() -> list[tuple[int, int]]:
