@@ -5,7 +5,7 @@ observations, and calls `envs/episode.py`'s `move_rows`, on all cores if there a
 """
 
 from collections.abc import Callable
-from sys import getrefcount
+from functools import partial
 from typing import Any, NamedTuple
 
 import numba
@@ -20,13 +20,13 @@ from nextone.sim.world import build_world
 
 from .episode import EPISODE, LOG_ROWS, OVER, UNBORN, WINDOW_US, Views, look_rows, move_rows
 from .features import CANDIDATE, CONTEXT, HISTORY, LASTING
+from .lending import Lender
 from .reward import COMPONENTS, RewardWeights
 
 Observations = dict[str, NDArray[Any]]
 Rows = NDArray[np.int64]
 
 PARALLEL_FROM = 128  # rows; handing over to threads costs about as much as moving a dozen of them
-UNHELD = 3  # references to an array that a list holds, seen from a loop over that list: list, loop, getrefcount's own
 UNITS = np.array([units for units, _ in COMPONENTS.values()], np.float64)
 
 
@@ -77,7 +77,9 @@ class Batch:
             np.zeros((n, self.slots), np.int64),
             np.zeros((n, self.past, len(HISTORY)), np.float32),
         )
-        self._spare: list[NDArray[np.float32]] = []
+        seen = (n, self.slots, len(CANDIDATE)), (n, self.past, len(HISTORY)), (n, len(CONTEXT))
+        many = n >= PARALLEL_FROM  # memory of few rows is not worth keeping
+        self._room = [Lender(shape).lend if many else partial(np.empty, shape, np.float32) for shape in seen]
 
     def use(self, scenario: Scenario) -> None:
         """Build the world of a scenario, but for its number of people; nobody has opened the app in it yet."""
@@ -93,7 +95,7 @@ class Batch:
             log_rows=LOG_ROWS,
             parts=numba.get_num_threads() if n >= PARALLEL_FROM else 1,
             queue_waits=self._queue_waits,
-            drawn=False,  # each episode draws its own; and no threads of OpenMP, after which a process must not fork
+            drawn=False,  # each episode draws its own
         )
         if not self._inference:
             self.world.params["inference_us"] = 0
@@ -182,27 +184,8 @@ class Batch:
         return move
 
     def _views(self) -> Views:
-        """Where the next observations go: memory that nobody else holds."""
-        n = len(self.rows)
-        if n < PARALLEL_FROM:
-            seen = ((n, self.slots, len(CANDIDATE)), (n, self.past, len(HISTORY)), (n, len(CONTEXT)))
-            candidates, history, context = (np.empty(shape, np.float32) for shape in seen)
-            return Views(candidates, history, context, self.masks, *self._known)
-        first, second = n * self.slots * len(CANDIDATE), n * self.past * len(HISTORY)
-        room = self._room(first + second + n * len(CONTEXT))
-        return Views(
-            room[:first].reshape(n, self.slots, -1), room[first : first + second].reshape(n, self.past, -1),
-            room[first + second :].reshape(n, -1), self.masks, *self._known,
-        )  # fmt: skip
-
-    def _room(self, size: int) -> NDArray[np.float32]:
-        """Memory of `size` numbers. Page faults would cost as much as the features: what no array looks at any more is
-        taken again; an observation that anybody still holds is never written to."""
-        for spare in self._spare:
-            if getrefcount(spare) == UNHELD:
-                return spare
-        self._spare = [*self._spare[-3:], np.empty(size, np.float32)]
-        return self._spare[-1]
+        """Where the next observations go: memory that no other array looks at."""
+        return Views(*(room() for room in self._room), self.masks, *self._known)
 
     def _seen(self, views: Views) -> Observations:
         return {

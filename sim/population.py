@@ -1,7 +1,7 @@
 """The population: people and phones as they are for good. Step 1 of the journey; made once per replication."""
 
 import numpy as np
-from numba import prange
+from numba import get_num_threads
 from scipy.special import betaincinv
 
 from .chance import LIFE, PERSON, even_quantile, normal2, normal_quantile, uniform, uniform2
@@ -10,9 +10,11 @@ from .interest import lasting_interest
 from .kernel import compiled, kernel
 from .session import first_open_us, next_open_us
 from .state import BUILT_IN, CLOSED, CURRENT, DEAD, IDLE, MISSING, NOBODY, PREVIOUS, UNRANKED, Array
+from .threads import in_blocks
 
 PAST_LOG_MEAN, PAST_LOG_SD = 8.5, 0.96  # Source: KuaiRand-27K, 277 impressions a day (log-sd .96); a month of them
 QUANTILES = 2049
+FEWEST = 1024  # people worth a thread: one takes 1 to 2 us, to hand over and wait some 100 us
 
 
 def propensity_tables(scenario: Scenario) -> Array:
@@ -116,12 +118,23 @@ def new_person(p, key, user, screen, pool, taste, propensities, activity, window
     draw_person(p, key, user, taste, propensities, activity, window_us, days)
 
 
-@compiled(parallel=True)
-def draw_people(params, key, users, screen, pool, taste, propensities, activity, window_us, days):
-    """Everybody, each a function of their key and their own number."""
-    for i in prange(len(users)):
+def draw_people(w, window_us, days):
+    """Everybody of a world, in threads, into zeroed rows: each person is a function of their key and number alone."""
+    n = len(w.users)
+
+    def draw(start, stop, part):
+        draw_rows(w, start, stop, window_us, days)
+
+    in_blocks(draw, n, min(get_num_threads(), n // FEWEST))
+
+
+@compiled(nogil=True)
+def draw_rows(w, start, stop, window_us, days):
+    """The people in rows start to stop of a world."""
+    p = w.params[0]
+    for i in range(start, stop):
         new_person(
-            params[0], key[i], users[i], screen[i], pool[i], taste[i], propensities, activity, window_us, days
+            p, w.key[i], w.users[i], w.screen[i], w.pool[i], w.taste[i], w.propensities, w.activity, window_us, days
         )
 
 

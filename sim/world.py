@@ -160,8 +160,5 @@ def build_world(
     )
     world.users["user"] = np.arange(n)
     if drawn:
-        draw_people(
-            params, world.key, world.users, world.screen, world.pool, world.taste,
-            world.propensities, world.activity, window_us, days,
-        )  # fmt: skip
+        draw_people(world, window_us, days)
     return world
