@@ -37,7 +37,7 @@ def begin_moments(optimiser: torch.optim.Optimizer) -> None:
 def torch_threads(count: int) -> Iterator[None]:
     """So many threads of torch.
 
-    numba's are started first: both may share one OpenMP, and starting them would set torch's number anew."""
+    numba is asked for its number first: both may share one OpenMP, whose number numba sets when it is first asked."""
     numba.get_num_threads()
     before = torch.get_num_threads()
     torch.set_num_threads(count)

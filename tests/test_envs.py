@@ -178,7 +178,7 @@ env.close()
 
 
 def test_processes_forked_from_one_with_an_environment_have_theirs():
-    """OpenMP would not survive that; Gymnasium makes a first environment before it forks."""
+    """Threads do not survive a fork; Gymnasium makes a first environment before it forks."""
     done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, check=False, timeout=300)
     assert (done.stdout, done.stderr, done.returncode) == ("(2,)\n", "", 0)
 

@@ -44,27 +44,6 @@ with ThreadPoolExecutor(2) as threads:
     print(list(threads.map(values, (1, 2))) == alone, numba.threading_layer())
 """
 
-KIR = """
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
-
-import torch
-from nextone.experiments.replication import run_arm
-from nextone.policies.edge import fresh_policy
-from nextone.sim.config import Population, Scenario
-
-world, policy = Scenario(population=Population(users=40)), fresh_policy("kir")
-
-def shown(seed):
-    wide = torch.ones(1 << 20).exp().sum()  # a computation that torch shares out to its own threads
-    run = run_arm(world, policy, seed=seed, replication=0, minutes=1.0, engine="batch")
-    return run.records.impressions.tobytes()
-
-alone = shown(1)
-with ProcessPoolExecutor(1, mp_context=get_context("fork")) as child:
-    print(child.submit(shown, 1).result() == alone)
-"""
-
 NESTED = """
 from nextone.sim.threads import in_blocks
 
