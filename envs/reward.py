@@ -33,7 +33,7 @@ COMPONENTS: dict[str, tuple[int, str]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class RewardWeights:
-    """What one of each component is worth. Assumed: the defaults (issue 4); feedback is rare and worth more."""
+    """What one of each component is worth. The defaults are Assumed: feedback is rare and worth more."""
 
     valid_play: float = 1.0
     long_view: float = 0.0

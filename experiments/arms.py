@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 BASELINE_POLICY = "cloud_only"
 MAX_REPLICATIONS = 10_000
+MAX_WORKERS = 1_024  # processes
 FRESH = 1_000_000
 """The first of the replications that re-estimate what was chosen for being best; nothing else uses them."""
 Engine = Literal["event", "batch"]
@@ -89,8 +90,10 @@ def check_run(
             raise SettingError(f"{name}={value:g} must be > 0 and <= {most:g}; the default is 60 minutes")
     if not 0 <= seed < 2**63:
         raise SettingError(f"seed={seed} must be >= 0 and < 2**63; any such number will do")
-    if not 1 <= workers <= 1024:
-        raise SettingError(f"workers={workers} must be >= 1 and <= 1024; processes to use, at most one per core helps")
+    if not 1 <= workers <= MAX_WORKERS:
+        raise SettingError(
+            f"workers={workers} must be >= 1 and <= {MAX_WORKERS}; processes to use, at most one per core helps"
+        )
 
 
 def with_the_same_servers(arms: Sequence[Arm], minutes: float | None, days: float | None) -> list[Arm]:

@@ -79,7 +79,7 @@ ASKED: dict[str, tuple[str, float, str]] = {
     "edgerec_reranks_per_s_100": (">=", 600, "the same with 100 candidates"),
     "compare_default_s": ("<=", 60, "s, nextone compare with its defaults, all cores"),
 }
-"""What issue 2 and reliability.md ask for: at least or at most how much, of what."""
+"""Targets for a machine with 2 cores, set before the code was written: at least or at most how much, and of what."""
 
 _ALSO = {
     "batch_impressions_per_s_logged": "batch driver, one core, logs on",

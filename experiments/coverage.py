@@ -4,7 +4,7 @@
 
 In each round parameters are drawn, a log is simulated with them, and the fit, which does not know them, says how sure
 it is. Of many 90 % intervals 90 % should hold the truth, and the truth's rank among the fit's parameter sets should be
-uniform (Talts et al. 2018, arXiv 1804.06788). Goal 37. A round takes some seconds; rounds already in the file are kept.
+uniform (Talts et al. 2018, arXiv 1804.06788). A round takes some seconds; rounds already in the file are kept.
 """
 
 import json

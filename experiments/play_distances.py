@@ -14,7 +14,7 @@ from nextone.sim.state import Array
 from .facts import CLASSES, LENGTHS_S
 from .user_log import UserLog
 
-SEGMENT_KS, SEGMENT_W1 = 0.10, 0.10  # Source: reliability.md goal 35, to be met in 90 % of the segments
+SEGMENT_KS, SEGMENT_W1 = 0.10, 0.10  # Assumed: twice what is asked of all plays; to be met in 90 % of the segments
 MIN_SEGMENT = 500  # rows of the measured log, to be judged
 UTC_PLUS_8 = 8.0
 

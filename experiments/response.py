@@ -4,7 +4,7 @@
 
 People of one half of a log teach what videos are like; each impression of the other half is then predicted from the
 person's own earlier ones. The prediction is the model's: a posterior over the person's lasting effect and the video's
-quality under `sim/watching.py`, with the scenario's numbers. Beside it a boosted tree on the same knowledge. Goal 36.
+quality under `sim/watching.py`, with the scenario's numbers. Beside it a boosted tree on the same knowledge.
 """
 
 from typing import Any, NamedTuple

@@ -248,7 +248,9 @@ def _sampled(asked: Question, seed: int) -> Iterator[tuple[str, ...]]:
         spans.append((found[1], low, high, isinstance(default, int)))
     samples = 16 if asked.samples is None else asked.samples
     if not 2 <= samples <= MAX_CELLS or samples & (samples - 1):
-        raise SettingError(f"samples={samples} must be a power of two, 2 to 8192; at these Sobol's points are even")
+        raise SettingError(
+            f"samples={samples} must be a power of two, 2 to {MAX_CELLS:,}; at these Sobol's points are even"
+        )
     from scipy.stats import qmc  # late: takes longer to load than everything else here
 
     points = qmc.Sobol(len(spans), scramble=True, rng=seed).random(samples)

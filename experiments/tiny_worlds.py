@@ -137,7 +137,7 @@ WORLDS: tuple[tuple[int, int, int, str | dict[str, float], dict[str, float], int
 
 
 def tiny_worlds() -> tuple[TinyWorld, ...]:
-    """The worlds of goals 14 and 15."""
+    """The worlds whose optimum is known exactly: they test the simulator and what training learns."""
     return tuple(tiny_world(*row) for row in WORLDS)
 
 

@@ -17,7 +17,7 @@ from .train_evaluate import Uplift
 from .train_rl import held_out, settings_of
 
 SIZE = (64, 16)  # people at a time, episodes of each
-ROBUST = 0.8  # share of the sets; Source: reliability.md, goal 33
+ROBUST = 0.8  # share of the sets under which a gain must keep its sign. Assumed: chosen before the first training
 
 
 def held_under(run: Path, fit: FitFile, sets: int, size: tuple[int, int] = SIZE) -> list[Uplift]:

@@ -88,7 +88,7 @@ WANTED: dict[str, dict[str, Within]] = {
         **{f"residual correlation, {lag}, {tag}": Within(0.03) for lag in LAGS for tag in ("same tag", "other tag")},
     },
 }
-"""Section -> name of a fact -> tolerance. Source: the issue's table."""
+"""Section -> name of a fact -> tolerance. Assumed: the tolerances were chosen before the people were fitted."""
 
 
 class Measured(NamedTuple):

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+MAX_SLOTS = 250  # of a candidate pool: an order is one byte, whose highest values have other meanings
 NEVER_US = 2**62  # later than anything; sums with it saturate (two of them still fit in int64)
 
 TIERS = ("android_low", "android_mid", "android_high", "ios")
@@ -276,11 +277,14 @@ class Player(Section):
                                ge=0.05, le=60)  # fmt: skip
     buffer_s: float = number(20.0, "s", "Assumed: usual player setting", "most content held ahead of the playhead",
                              gt=0, le=120)  # fmt: skip
-    preload_videos: int = number(3, "videos", "Assumed: architecture", "how many of the next videos are preloaded",
-                                 ge=0, le=100)  # fmt: skip
-    preload_s: float = number(3.0, "s", "Assumed: architecture", "how much of each", ge=0, le=60)
+    preload_videos: int = number(
+        3, "videos", "Assumed: a few, for what is swiped past is wasted; no public data",
+        "how many of the next videos are preloaded", ge=0, le=100)  # fmt: skip
+    preload_s: float = number(
+        3.0, "s", "Assumed: a short start, for most videos are left early; no public data", "how much of each",
+        ge=0, le=60)  # fmt: skip
     bitrates_mbps: tuple[float, float, float] = number(
-        (0.8, 1.3, 2.1), "Mbit/s", "Source: encodings of 7 short videos, means .73-.90, 1.2-1.4, 1.8-2.3 (calibration)",
+        (0.8, 1.3, 2.1), "Mbit/s", "Source: ACM MM 2022 Short-Video-Streaming-Challenge, means of 7 videos .73-.90, 1.2-1.4, 1.8-2.3",
         "the three encodings, ascending", gt=0, le=100)  # fmt: skip
     rate_safety: float = number(
         0.7, "ratio", "Assumed: usual throughput rule", "share of the measured throughput a bitrate may take", gt=0, le=10)  # fmt: skip
@@ -292,8 +296,9 @@ class Client(Section):
     ttl_s: float = number(600.0, "s", "Assumed: KIR publishes no value", "age at which a candidate leaves the pool", gt=0)
     ttl_impressions: float = number(
         math.inf, "impressions", "Assumed: off", "age in impressions at which a candidate leaves", ge=1)  # fmt: skip
-    refill_at: int = number(1, "impressions", "Assumed: architecture", "ask for a page when so many are left",
-                            ge=0, le=100)  # fmt: skip
+    refill_at: int = number(
+        1, "impressions", "Assumed: one video ahead of the need; no public data", "ask for a page when so many are left",
+        ge=0, le=100)  # fmt: skip
     on_refill: Literal["replace", "merge"] = number(
         "replace", "", "Source: KIR, the pool is cleared wholesale", "what a response does to the pool")  # fmt: skip
     decide_at: Literal["swipe", "start"] = number(
@@ -322,9 +327,12 @@ class Server(Section):
                           "requests served at once", ge=0, le=10_000_000)  # fmt: skip
     queue_limit: int = number(1000, "requests", "Assumed: usual server setting", "waiting requests beyond which one is refused",
                               ge=0, le=10_000_000)  # fmt: skip
-    service_ms: float = number(600.0, "ms", "Assumed: architecture; the whole chain is about 1 s", "mean time a worker is held",
-                               ge=0, le=600_000)  # fmt: skip
-    service_per_candidate_ms: float = number(5.0, "ms", "Assumed: architecture", "more per shipped video", ge=0, le=10_000)
+    service_ms: float = number(
+        600.0, "ms", "Assumed: KIR, about 1 s for the whole chain; most of it holds a worker", "mean time a worker is held",
+        ge=0, le=600_000)  # fmt: skip
+    service_per_candidate_ms: float = number(
+        5.0, "ms", "Assumed: 20 videos take a sixth longer than none; no public data", "more per shipped video",
+        ge=0, le=10_000)  # fmt: skip
     service_cv: float = number(0.3, "", "Assumed: no public data", "coefficient of variation of it (lognormal)", ge=0, le=5)
     chain_ms: float = number(400.0, "ms", "Assumed: KIR, about 1 s with service", "the rest of the chain, no worker held",
                              ge=0, le=600_000)  # fmt: skip
@@ -360,9 +368,11 @@ class Phone(Section):
     inference_ms: Annotated[tuple[float, float, float, float], _spread(4)] = number(
         (190.0, 115.0, 59.3, 49.4), "ms", "Source: CIKM 2022 Table 7, means 120.8 Android, 49.4 iOS; tiers Assumed",
         "mean time of a decision by tier", ge=0, le=60_000)  # fmt: skip
-    inference_min_ms: float = number(20.0, "ms", "Assumed: architecture", "floor of it, unless the mean is lower",
-                                     ge=0, le=60_000)  # fmt: skip
-    inference_log_sd: float = number(0.5, "log", "Assumed: systems.md 3.4, .4 to .6", "log-sd of it", ge=0, le=3)
+    inference_min_ms: float = number(
+        20.0, "ms", "Assumed: below half the fastest mean; no public percentiles", "floor of it, unless the mean is lower",
+        ge=0, le=60_000)  # fmt: skip
+    inference_log_sd: float = number(
+        0.5, "log", "Assumed: .4 to .6 is plausible; no public percentiles", "log-sd of it", ge=0, le=3)  # fmt: skip
     perception_ms: float = number(
         300.0, "ms", "Source: EdgeRec Table 3, at most 300 ms; evenly spread below it Assumed",
         "longest time from the end of play until the newest behaviour is encoded; by the next end it is", ge=0, le=1000)  # fmt: skip
@@ -402,10 +412,10 @@ class Scenario(BaseModel):
                 f"server.page_size={s.page_size} must be <= server.candidates={s.candidates}; "
                 f"ship at least a page: server.candidates={s.page_size}"
             )
-        if self.pool_slots > 250:
+        if self.pool_slots > MAX_SLOTS:
             raise ValueError(
                 f"server.candidates={s.candidates} with client.on_refill=merge needs {self.pool_slots} pool slots, "
-                "must be <= 250; ship fewer candidates or smaller pages"
+                f"must be <= {MAX_SLOTS}; ship fewer candidates or smaller pages"
             )
         if list(p.bitrates_mbps) != sorted(p.bitrates_mbps):
             raise ValueError(f"player.bitrates_mbps={list(p.bitrates_mbps)} must ascend; sort it")
@@ -455,7 +465,7 @@ class Scenario(BaseModel):
 
 
 SESSION_IMPRESSIONS = 78.7  # Source: KuaiRand-27K, impressions a session
-SESSION_MIN = 25.0  # Source: calibration.md section 5, very rough
+SESSION_MIN = 25.0  # Assumed: roughly what so many impressions take; no public log shows the length of sessions
 SESSIONS_PER_DAY = 4.8  # Source: KuaiRand-27K
 BUSY_HOUR = 0.063 * 24  # Source: KuaiRand-Pure, the busiest hour against the mean
 SIZING_PAGE = 6

@@ -51,7 +51,7 @@ class Fault(NamedTuple):
     claims: Claims | None  # None: a vector environment, make(n)
     found_as: frozenset[str]
     sound: Callable[[], Any]
-    listed: bool  # one of the sixteen kinds that the issue and reliability.md name
+    listed: bool  # of one of the sixteen kinds that were listed before the checker was written
 
 
 class Twist(gymnasium.Wrapper, RecordConstructorArgs):

@@ -75,7 +75,7 @@ def test_coverage_by_hand():
 
 @pytest.mark.long
 def test_intervals_of_90_percent_cover_90_percent():
-    """Goal 37: over 200 rounds, .85 to .95, and ranks are uniform."""
+    """Over 200 rounds .85 to .95 of the intervals hold the truth, and ranks are uniform."""
     found = run(200)
     assert 0.85 <= found.coverage <= 0.95, text(found)
     assert found.rank_p.min() * len(PLAY) > 0.01, text(found)  # of 17 at once (Bonferroni)

@@ -1,4 +1,4 @@
-"""Exploit canaries (goal 33): degenerate policies must not earn more than a greedy rule that knows the reward.
+"""Exploit canaries: degenerate policies must not earn more than a greedy rule that knows the reward.
 
 On the same people, paired. If one does, the reward pays for something nobody wants."""
 

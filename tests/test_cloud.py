@@ -136,7 +136,7 @@ def test_ranking_returns_the_best_of_what_was_retrieved():
 
 def test_selection_per_impression_hardly_depends_on_the_page_size():
     """Best 1 of 33, 6 of 198, 20 of 660: the mean estimate of what is shipped differs by less than .2 standard
-    deviations of the estimates within a tag (architecture.md section 7: 2.1 to 2.3 of them)."""
+    deviations of the estimates within a tag (for normal estimates the best lie 2.1 to 2.3 of them above the mean)."""
     means = []
     for page in (1, 6, 20):
         world = world_of(catalogue__videos=50_000, catalogue__tags=43, population__users=60, server__page_size=page,

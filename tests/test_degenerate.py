@@ -26,7 +26,7 @@ def log_of(*args, **kwargs):
     return run(*args, **kwargs).records.impressions
 
 
-# -- nothing to choose (goal 5) ----------------------------------------------------------------------------------------
+# -- nothing to choose -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("engine", ["batch", "event"])

@@ -1,6 +1,6 @@
 """Twin: an environment driven by a policy lives the same lives as the SimPy run of that policy, bit for bit.
 
-One-hot scores, no inference latency, ample servers (architecture.md section 3). Also: reward components rebuild the
+One-hot scores, no inference latency, ample servers. Also: reward components rebuild the
 ledgers, observations are `features.observe`'s, nothing hidden or to come is in them, and luck does not follow actions.
 """
 

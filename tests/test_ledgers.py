@@ -218,13 +218,13 @@ def check_hasty(policy, replication):
 
 @pytest.mark.parametrize("policy", ["cloud_only", page_asker])
 def test_a_hundred_thousand_sessions(policy):
-    """Goal 1: what a fuzzed run of 30 people would meet once in a thousand."""
+    """What a fuzzed run of 30 people would meet once in a thousand."""
     assert check_hasty(policy, 0) > 100_000
 
 
 @pytest.mark.long
 def test_ten_million_sessions():
-    """Goal 1 overnight."""
+    """The same over ten million sessions, hours long."""
     policy, sessions, replication = itertools.cycle(POLICIES), 0, 1
     while sessions < 10_000_000:
         sessions += check_hasty(next(policy), replication)

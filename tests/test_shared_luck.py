@@ -1,4 +1,4 @@
-"""Property: arms share people, phones, links and luck, so that their differences stand out of the noise (goal 20)."""
+"""Property: arms share people, phones, links and luck, so that their differences stand out of the noise."""
 
 import pytest
 

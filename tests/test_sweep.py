@@ -14,7 +14,7 @@ from nextone.experiments.metrics import METRICS
 from nextone.experiments.replication import Replication
 from nextone.experiments.sweep import resume, sweep
 from nextone.experiments.sweep_ledger import NAME
-from nextone.experiments.sweep_plan import HalfWidth, Plan, Question, plan_of
+from nextone.experiments.sweep_plan import MAX_CELLS, HalfWidth, Plan, Question, plan_of
 from nextone.experiments.sweep_result import POSITIONS, RESULTS, SweepArm, read_sweep
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError
@@ -190,6 +190,7 @@ WRONG = {
     "sobol field": (Question(sobol=("client.ttls=1..5",)), "did you mean client.ttl_s?"),
     "sobol of words": (Question(sobol=("client.on_refill=1..5",)), "only numbers can be sampled"),
     "samples": (Question(sobol=("client.ttl_s=10..60",), samples=5), "power of two"),
+    "many samples": (Question(sobol=("client.ttl_s=10..60",), samples=2 * MAX_CELLS), f"2 to {MAX_CELLS:,};"),
     "too many": (Question(grid=("client.ttl_s=" + ",".join(map(str, range(1, 10_003))),)), "more than 2,048 cells"),
 }  # fmt: skip
 

@@ -159,7 +159,7 @@ def test_synthetic_traces_have_the_asked_median_variation_and_memory() -> None:
     assert log.std() == pytest.approx(sd, rel=0.05)
     assert mbps.std() / mbps.mean() == pytest.approx(0.5, rel=0.1)
     lag = {s: np.mean((log[:, s:] - np.log(20)) * (log[:, :-s] - np.log(20))) / sd**2 for s in (1, 5)}
-    # targets.json pam_throughput.all: ac1s .894, ac5s .598
+    # the driving traces of PAM 2025: autocorrelation .894 after 1 s, .598 after 5 s
     assert lag[1] == pytest.approx(0.894, abs=0.05)
     assert lag[5] == pytest.approx(0.598, abs=0.06)
 
@@ -202,7 +202,7 @@ def test_shipped_groups() -> None:
     }
     assert len(traces.mean_bps) == 569
     mbps = {name: traces.mean_bps[group.start : group.stop] / 1e6 for name, group in groups.items()}
-    # targets.json: pam_throughput.all.trace_mean_q 20.5, 72.6, 186.9 (over samples; over time here)
+    # means of PAM 2025's traces over samples; here they are over time
     np.testing.assert_allclose(np.quantile(mbps["driving"], [0.1, 0.5, 0.9]), [20.5, 72.6, 186.9], rtol=0.05)
     # sabre 4G/all trace_mean_q .5: 32.47; 4G/foot 30.83; 3G/mixed 1.06 over samples, lower over time (gaps)
     assert np.median(mbps["ghent_4g"]) == pytest.approx(32.47, rel=0.01)
@@ -219,11 +219,11 @@ def test_tests_and_round_trips() -> None:
     assert {tech: len(results) for tech, results in tests.items()} == {
         "4G": 6771, "5G": 7105, "wifi4": 7039, "wifi5": 6957, "wifi6": 7038
     }  # fmt: skip
-    assert np.median(tests["5G"]) == pytest.approx(313)  # targets.json bts 2021/5G
+    assert np.median(tests["5G"]) == pytest.approx(313)  # of the source's tests of 2021
     level_us, jitter = level_and_jitter(pings)
     assert len(level_us) == len(pings.sent) == len(pings.first) - 1 == 858
     assert len(jitter) == len(pings.t_us) == pings.first[-1] == 127_979
-    assert np.median(level_us) == pytest.approx(54_100, abs=100)  # targets.json pam_rtt.all
+    assert np.median(level_us) == pytest.approx(54_100, abs=100)  # median of the runs' medians in the source
     assert (pings.t_us[pings.first[:-1]] == 0).all()
     assert pings.t_us.max() == 149 * 200_000  # numbers 1 to 150
     assert pings.sent.sum() - len(jitter) == 403  # numbers missing between a run's first and last

@@ -1,4 +1,4 @@
-"""Learning (goal 15): in tiny worlds whose optimum is known exactly, PPO and DQN reach 98 % of it.
+"""Learning: in tiny worlds whose optimum is known exactly, PPO and DQN reach 98 % of it.
 
 What is learned plays the same people as the exact solution, so that luck nearly cancels."""
 

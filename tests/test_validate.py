@@ -142,8 +142,9 @@ def test_sequences_by_hand():
 
 
 def test_facts_of_the_shipped_log_are_those_published_with_it():
-    """targets.json, kuairand_pure: P_play_lt, hazard_D>=60, action_rates_tab1, by_duration, user_betabin,
-    video_betabin, tags, residual_longview_corr_by_lag (whose shrinkage of videos is not stated: within .008)."""
+    """Numbers of another count of the same rows, made from the source files before this project's code: shares of plays
+    below t s, hazard on videos of 60 s and more, rates, rates by length, beta parameters of users and videos, tags,
+    residual correlation by lag (whose shrinkage of videos is not stated: within .008)."""
     found = facts(sum_up(shipped_log(), by_person=False))
     below = {1: 0.0544, 2: 0.238, 3: 0.34, 5: 0.4512, 7: 0.5157, 10: 0.5789, 20: 0.7014, 30: 0.7719, 60: 0.8773}
     hazard = [0.0497, 0.1807, 0.1267, 0.0945, 0.0782, 0.0659, 0.0526, 0.048, 0.04, 0.0343]
@@ -168,7 +169,8 @@ def test_facts_of_the_shipped_log_are_those_published_with_it():
 
 
 def test_diversity_of_the_shipped_histories():
-    """calibration.md section 4: entropy 3.19 bits and next the same .179; of first tags they are 3.16 and .182."""
+    """Counted from the source files with both tags of a video: entropy 3.19 bits and next the same .179; here, of first
+    tags alone, they are 3.16 and .182."""
     found = sequence_facts(sequences(*module.histories()))
     assert found["tag entropy per user"] == pytest.approx(3.19, abs=0.04)
     assert found["next item same tag"] == pytest.approx(0.179, abs=0.004)

@@ -1,9 +1,11 @@
-"""Derive the shipped data from a folder laid out like ../shared/data, its only argument.
+"""Derive the shipped data from a folder of downloads, its only argument: `python -m nextone.sim.data.derive DIR`.
 
-    python -m nextone.sim.data.derive ../shared/data
+DIR holds one folder per source, each with the source's licence text and its tables as Parquet, columns named as below:
+kuairand_pure/ interactions, videos, user_histories; pam2025_cellular/ throughput, rtt; sabre_3g_4g/ traces;
+bts_bandwidth/ tests. The README in each folder of sim/data/ names the source.
 
 Rows are selected, renamed and rounded to whole units; nothing is imputed, and the same input gives the same tables.
-Each folder's README says what was done in words.
+Each README also says in words what was done.
 """
 
 import shutil
@@ -22,7 +24,7 @@ LICENCES = {
     "sabre": ("sabre_3g_4g", "LICENSE-BSD-2.txt"),
     "bts": ("bts_bandwidth", "LICENSE-Apache-2.0.txt"),
 }
-PAM_MIN_SAMPLES = 60  # 30 s at 2 Hz: leaves 480 of the 490 traces, as targets.json counts (241 atnt, 239 verizon)
+PAM_MIN_SAMPLES = 60  # 30 s at 2 Hz: leaves 480 of the 490 traces (241 atnt, 239 verizon)
 MAIN_FEED_TAB = 1
 LOG_FLAGS = (  # bits of `flags`, from the lowest
     "is_like", "is_follow", "is_comment", "is_forward", "is_hate", "is_profile_enter", "is_click", "long_view",
@@ -71,7 +73,6 @@ def catalogue(source: Path) -> pd.DataFrame:
     """The videos that have both a duration and a tag."""
     ids = tag_ids(source)
     videos = tagged_videos(source).dropna(subset=["duration_ms"]).sort_values("video_id")
-    assert len(videos) == 7_248, len(videos)
     shown = pd.read_parquet(source / "kuairand_pure/interactions.parquet", columns=["video_id"]).video_id.value_counts()
     second = videos.second.where(videos.second.isin(ids), videos["first"])
     return pd.DataFrame(
@@ -106,7 +107,6 @@ def main_feed(source: Path) -> pd.DataFrame:
     log = pd.read_parquet(source / "kuairand_pure/interactions.parquet")
     log = log[(log.tab == MAIN_FEED_TAB) & (log.duration_ms > 0)]
     log = log.sort_values(["user_id", "time_ms"], kind="stable")
-    assert len(log) == 119_296, len(log)
     return pd.DataFrame(
         {
             "user": np.unique(log.user_id, return_inverse=True)[1].astype(np.int16),
@@ -183,5 +183,5 @@ def bandwidth_tests(source: Path) -> pd.DataFrame:
 
 if __name__ == "__main__":
     if len(sys.argv) != 2 or not Path(sys.argv[1]).is_dir():
-        sys.exit("usage: python -m nextone.sim.data.derive ../shared/data")
+        sys.exit("usage: python -m nextone.sim.data.derive DIR")
     derive(Path(sys.argv[1]), Path(__file__).parent)
