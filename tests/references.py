@@ -80,7 +80,7 @@ class Repository:
         for file in sorted(self.files):
             if Path(file).suffix in SUFFIXES or file in OTHER_TEXTS:
                 words = (self.root / file).read_text(encoding="utf-8")
-                yield Text(file, _prose(words) if file.startswith("tests/") and file.endswith(".py") else words)
+                yield Text(file, _prose(words, self.tree(file)) if fnmatch(file, "tests/*.py") else words)
 
     def exists(self, path: str, beside: str = "") -> bool:
         """Whether a path (with * perhaps) is a file or folder: from the root, from a document, or as the end of one."""
@@ -120,7 +120,7 @@ class Repository:
 
     def _tests(self) -> frozenset[str]:
         """Names of tests and of their files."""
-        files = [f for f in self.files if f.startswith("tests/") and f.endswith(".py")]
+        files = [f for f in self.files if fnmatch(f, "tests/*.py")]
         return frozenset(Path(f).stem for f in files).union(*(self.names(f) for f in files))
 
     def _written(self) -> frozenset[str]:
@@ -281,11 +281,11 @@ def _make_targets(makefile: Path) -> frozenset[str]:
     return frozenset(name for rule in rules for name in rule.split())
 
 
-def _prose(code: str) -> str:
+def _prose(code: str, tree: ast.Module) -> str:
     """Docstrings and comments of Python code, each on its line; the rest is blank."""
     lines = code.split("\n")
     kept = [""] * len(lines)
-    for node in _statements(ast.parse(code)):
+    for node in _statements(tree):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             kept[node.lineno - 1 : node.end_lineno] = lines[node.lineno - 1 : node.end_lineno]
     for token in tokenize.generate_tokens(io.StringIO(code).readline):

@@ -71,7 +71,7 @@ def assert_same(a: UserLog, b: UserLog, but: tuple[str, ...] = ()) -> None:
         if name in ("source", "rows_read", "findings", *but):
             continue
         x, y = getattr(a, name), getattr(b, name)
-        if name == "feedback":
+        if name in ("feedback", "labels"):
             assert list(x) == list(y)
             x, y = np.array([*x.values()]), np.array([*y.values()])
         if isinstance(x, np.ndarray):
