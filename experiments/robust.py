@@ -18,7 +18,7 @@ from .compare import Comparison, compare
 from .fit_file import FitFile, check_sets
 from .play_fit import get
 
-ROBUST = 0.9  # share of the sets that must agree in sign. Assumed: what a 90 % interval would say
+ROBUST = 0.9  # share of the sets that must agree in sign. Assumed: one set in ten may differ
 
 
 class Verdict(NamedTuple):
