@@ -322,10 +322,10 @@ def _call_ns(calls: int, sizes: Sizes, run: Callable[[int], object]) -> float:
 
 @allocating
 def _rank_pages(w: World, n: int) -> None:
+    estimates = np.empty(w.waiting.shape[1], np.float32)
     for k in range(n):
         i = k % len(w.users)
-        wanted = w.waiting.shape[1]
-        rank_page(w.params[0], w.key[i], w.users[i], w.taste[i], w.listed, w.tag_start, w.waiting[i], wanted)
+        rank_page(w.params[0], w.key[i], w.users[i], w.taste[i], w.listed, w.tag_start, w.waiting[i], estimates)
 
 
 @allocating

@@ -2,6 +2,7 @@
 
 It never reads true interests or mood. It knows a lasting prior of stated correlation with the truth, and outcomes of
 impressions that ended `feature_lag` before service. Its errors last: keyed (user, tag), (video), (user, video).
+All that a page says is worked out here, once, by `make_page`; nothing that the cloud learns later changes it.
 Retrieval never scans the catalogue: each person walks through each tag's videos in an order of their own, a pure
 function of how many videos were retrieved for them before.
 """
@@ -23,6 +24,8 @@ STRIDES = np.array(
 
 CLOCK_LOG = np.log(1e6)  # log seconds to log microseconds
 HEAD_KIND = np.array([-1, -1, 0, 1, 2, 3, HATE])  # PXTR's order to config.FEEDBACK's
+FIRST_OF_FEEDBACK = 2  # the rates before it are of views
+CHANCE = 3  # known[CHANCE + head] in `what_is_known`, for the rates of feedback
 TAIL_SLOPE = 1.702  # of the logistic nearest to a normal
 MOST = 0.9  # no rate of feedback is predicted higher
 VALID_SHARE = 0.485  # Source: KuaiRand-Pure tab 1, P(played 7 s or to the end)
@@ -116,9 +119,25 @@ def retrieve(p, key, user, listed, tag_start, found, meeting, ids, high, low):
 
 
 @allocating
-def rank_page(p, key, user, taste, listed, tag_start, waiting, wanted):
-    """Retrieve the person's next videos and keep the best `wanted` in `waiting`, best first; how many there are.
+def make_page(p, key, user, taste, listed, videos, tag_start, waiting, wanted):
+    """The page that is shipped, into `waiting`: the person's next videos, the best `wanted` of them first to last, each
+    with the server's predicted rates; how many there are."""
+    estimates = np.empty(wanted, np.float32)
+    count = rank_page(p, key, user, taste, listed, tag_start, waiting, estimates)
+    for k in range(count):
+        fetch_ahead(videos, waiting[k].video)
+    known = what_is_known(p, user)
+    for k in range(count):
+        early = waiting[k]
+        predict_rates(p, user, early.video, videos[early.video], estimates[k], known, early.pxtr)
+    return count
 
+
+@allocating
+def rank_page(p, key, user, taste, listed, tag_start, waiting, estimates):
+    """Retrieve the person's next videos and keep the best in `waiting`, best first; how many there are.
+
+    estimates: (wanted,) float32, filled with what the server thinks of each, logit: so many are kept at most.
     Selection per impression hardly depends on the page size: what is retrieved grows with it. Equal estimates keep the
     order of retrieval.
     """
@@ -135,11 +154,11 @@ def rank_page(p, key, user, taste, listed, tag_start, waiting, wanted):
     estimate = np.empty(count, np.float32)
     for n in range(count):
         estimate[n] = np.float32(believed[n] + belief(high[n], low[n], p.match_sd, p.match_correlation))
-    kept = keep_best(estimate, wanted, found)
+    kept = keep_best(estimate, len(estimates), found)
     for k in range(kept):
         n = found[k]
+        estimates[k] = estimate[n]
         waiting[k].video = videos[n]
-        waiting[k].estimate = estimate[n]
         waiting[k].meeting = np.uint16(meeting[n] & 0xFFFF)
         waiting[k].buffered = 0
         waiting[k].bitrate = -1
@@ -194,20 +213,20 @@ def logit_milli(chance, shift):
 
 @allocating
 def what_is_known(p, user):
-    """What `predict_rates` needs whatever the video, once a page, (12,): the spread of what is unknown; `tails` at both
-    thresholds, which most videos outlast; and by rate, from the third on, the person's chance at a middling play."""
+    """What `predict_rates` needs whatever the video, once a page, (10,): the spread of what is unknown; `tails` at both
+    thresholds, which most videos outlast; and the person's chance at a middling play, of each rate of feedback."""
     unknown = p.person_sd**2 * (1 - p.quality_correlation**2) + p.quality_sd**2 * (1 - p.quality_correlation**2)
     unknown += p.mood_sd**2 + p.match_sd**2 * (1 - p.match_correlation**2)
     unknown += 0.5 * user.taste_sd**2 * (1 - p.taste_correlation**2)
-    known = np.empty(5 + len(HEAD_KIND))
+    known = np.empty(CHANCE + len(HEAD_KIND))
     known[0] = np.sqrt(1.0 + unknown / SEEN_AS_NOISE)
     known[1], known[2] = tails(p, VALID_US)
     known[3], known[4] = tails(p, LONG_US)
     weight = 1.0 / p.user_icc - 1.0  # beta-binomial: prior worth so many impressions
-    for head in range(2, len(HEAD_KIND)):
+    for head in range(FIRST_OF_FEEDBACK, len(HEAD_KIND)):
         kind = HEAD_KIND[head]
-        known[5 + head] = (user.past[kind] + weight * population_rate(p, kind)) / (user.past_impressions + weight)
-        known[5 + head] /= mean_level(p, kind, SHORT_SHARE, LONG_SHARE, COMPLETE_SHARE)
+        known[CHANCE + head] = (user.past[kind] + weight * population_rate(p, kind)) / (user.past_impressions + weight)
+        known[CHANCE + head] /= mean_level(p, kind, SHORT_SHARE, LONG_SHARE, COMPLETE_SHARE)
     return known
 
 
@@ -246,12 +265,12 @@ def predict_rates(p, user, video_id, video, estimate, known, pxtr):
     noise = keyed_words((7, 11), VIDEO, video_id, 1, 0)
     words = (noise.w0, noise.w1, noise.w2, noise.w3)
     appeal = np.exp(video.cloud_appeal - 0.5 * (p.appeal_sd * p.quality_correlation) ** 2)
-    for head in range(2, len(pxtr)):
+    for head in range(FIRST_OF_FEEDBACK, len(pxtr)):
         word = words[head // 2]
         half = (word >> np.uint64(16)) if head % 2 else (word & np.uint64(0xFFFF))
         error = p.pxtr_noise * quick_normal((half << np.uint64(16)) | np.uint64(0x8000), np.uint64(0))
         short = (1.0 - max(valid, long)) * SHORT_SHARE / (1.0 - VALID_SHARE)
-        chance = known[5 + head] * mean_level(p, HEAD_KIND[head], short, long, long * COMPLETE_SHARE / LONG_SHARE)
+        chance = known[CHANCE + head] * mean_level(p, HEAD_KIND[head], short, long, long * COMPLETE_SHARE / LONG_SHARE)
         pxtr[head] = logit_milli(min(chance * appeal, MOST), error + p.pxtr_bias)
 
 

@@ -314,7 +314,7 @@ def advance(w, i, scores, answered, end_us, comes_back, budget, part):
                 log_request(user, w.requests, w.logged, part, REFUSED)
                 backs_off(p, user, user.now_us)
             else:
-                response_arrives(p, key, user, taste, behaviours, w.listed, w.tag_start, waiting)
+                response_arrives(p, key, user, taste, behaviours, w.listed, videos, w.tag_start, waiting)
                 user.request_state = ARRIVING
         elif event == GIVES_UP:
             page_check = True

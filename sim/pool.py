@@ -6,9 +6,8 @@ ranking has seen, the page, then the server's rank.
 
 import numpy as np
 
-from .cloud import predict_rates, what_is_known
 from .config import NEVER_US
-from .kernel import allocating, fetch_ahead, inlined, kernel
+from .kernel import allocating, inlined, kernel
 from .state import DEAD, MISSING, UNRANKED
 
 LAST_PLACE = 1 << 30  # after every `server_place`
@@ -84,8 +83,8 @@ def empty_waiting(user, waiting):
     return count
 
 
-@allocating
-def take_over(p, key, user, pool, waiting, videos):
+@kernel
+def take_over(p, user, pool, waiting):
     """The waiting page becomes the pool (`replace`), or joins it (`merge`); TTL starts at its arrival."""
     if not p.merge or user.refresh:
         for k in range(len(pool)):
@@ -93,13 +92,10 @@ def take_over(p, key, user, pool, waiting, videos):
                 user.dropped += 1
                 empty_slot(user, pool[k])
         user.left = 0
-    for k in range(user.waiting):
-        fetch_ahead(videos, waiting[k].video)
     if user.model != user.model_sent:  # a new version ranks from the first page with embeddings for it
         user.model, user.model_since = user.model_sent, user.request
-    known = what_is_known(p, user)
     for k in range(user.waiting):
-        join(p, key, user, pool, waiting[k], k, videos, known)
+        join(user, pool, waiting[k], k)
     user.waiting = 0
     user.left += p.page_size
     user.refresh = 0
@@ -107,10 +103,8 @@ def take_over(p, key, user, pool, waiting, videos):
 
 
 @inlined
-def join(p, key, user, pool, early, rank, videos, known):
-    """One video enters the pool; if there is no room, the one with the lowest server score makes way.
-
-    known: what the cloud knows of the person, see `cloud.what_is_known`."""
+def join(user, pool, early, rank):
+    """One video enters the pool; if there is no room, the one with the lowest server score makes way."""
     target, worst = -1, 2**15
     for k in range(len(pool)):
         if pool[k].rank == DEAD:
@@ -133,7 +127,8 @@ def join(p, key, user, pool, early, rank, videos, known):
     slot.rank = np.uint8(rank)
     slot.order = UNRANKED
     slot.next_order = UNRANKED
-    predict_rates(p, user, early.video, videos[early.video], early.estimate, known, slot.pxtr)
+    for head in range(len(slot.pxtr)):
+        slot.pxtr[head] = early.pxtr[head]
 
 
 @kernel

@@ -6,7 +6,7 @@ The wait in the server's queue is the only thing a driver decides: it puts it in
 import numpy as np
 
 from .chance import REQUEST, normal_quantile, uniform, uniform2
-from .cloud import learn_outcomes, phone_ranks, rank_page
+from .cloud import learn_outcomes, make_page, phone_ranks
 from .config import NEVER_US
 from .kernel import inlined, kernel
 from .network import offline, rtt_us
@@ -79,13 +79,16 @@ def answer(p, key, user, rtt):
 
 
 @kernel
-def response_arrives(p, key, user, taste, behaviours, listed, tag_start, waiting):
-    """First byte of the response: the cloud had ranked a page at its turn, from what it could see then."""
+def response_arrives(p, key, user, taste, behaviours, listed, videos, tag_start, waiting):
+    """First byte of the response: the page that the cloud made when the request got its worker, from what it saw then.
+
+    It is worked out now, which spares pages that never come; until now the cloud has learnt nothing that it could not
+    see at the turn (`impression.finish_impression`)."""
     turn_us = user.arrived_us + user.queue_us
     learn_outcomes(p, user, behaviours, taste, turn_us - p.feature_lag_us)
     ranks = phone_ranks(p, user)
     shipped = p.candidates if ranks else p.page_size
-    user.waiting = rank_page(p, key, user, taste, listed, tag_start, waiting, shipped)
+    user.waiting = make_page(p, key, user, taste, listed, videos, tag_start, waiting, shipped)
     per_video = p.item_bytes + (p.embedding_bytes if ranks else 0)
     user.payload_left = np.int32(min(per_video * user.waiting, 2_000_000_000))
 
@@ -107,7 +110,7 @@ def page_lands(p, key, user, knots, screen, pool, waiting, videos):
 def use_page(p, key, user, knots, screen, pool, waiting, videos):
     """The waiting page takes over the pool or joins it."""
     owed, what = in_flight(p, user, screen, pool, waiting, videos)
-    take_over(p, key, user, pool, waiting, videos)
+    take_over(p, user, pool, waiting)
     user.request_state = IDLE
     if user.fetching >= FROM_WAITING:
         user.fetching = NOBODY  # its bytes moved to a slot; who comes first is looked up anew

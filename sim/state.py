@@ -190,8 +190,10 @@ SLOT = np.dtype(
 )
 
 WAITING_VIDEO = np.dtype(
-    [("video", "i4"), ("estimate", "f4"), ("buffered", "i4"), ("meeting", "u2"), ("bitrate", "i1")], align=True
+    [("video", "i4"), ("buffered", "i4"), ("meeting", "u2"), ("pxtr", "i2", (len(PXTR),)), ("bitrate", "i1")],
+    align=True,
 )
+"""Of the page that was ranked last, best first, from service until it takes over; `pxtr`: as the cloud shipped it."""
 
 PAST = np.dtype(
     [

@@ -10,11 +10,13 @@ import pytest
 from numba import njit
 from worlds import run, scenario
 
+from nextone.sim.batch_run import advance_rows
 from nextone.sim.chance import MATCH, PERSON, philox, world_key
 from nextone.sim.cloud import learn_outcomes, predict_rates, rank_page, report_outcome, retrieve, what_is_known
 from nextone.sim.config import Scenario
+from nextone.sim.impression import DECIDE
 from nextone.sim.interest import belief, truth_and_belief
-from nextone.sim.state import BEHAVIOUR, PXTR, TASTE, USER, VALID, VIDEO, WAITING_VIDEO
+from nextone.sim.state import BEHAVIOUR, PXTR, READY, TASTE, TURNED, USER, VALID, VIDEO, WAITING_VIDEO, World
 from nextone.sim.watching import sigmoid
 from nextone.sim.world import build_world
 
@@ -125,11 +127,11 @@ def test_ranking_returns_the_best_of_what_was_retrieved():
         liked = 0.5 * (taste[rows["tag"]] + taste[rows["tag2"]])
         estimate = (rows["cloud_quality"] + liked + match).astype(np.float32)
         best = np.argsort(-estimate, kind="stable")[: settings["server__candidates"]]
-        waiting = world.waiting[who]
+        waiting, estimates = world.waiting[who], np.zeros(settings["server__candidates"], np.float32)
         n = rank_page(p, world.key[who], world.users[who], world.taste[who], world.listed, world.tag_start, waiting,
-                      settings["server__candidates"])  # fmt: skip
+                      estimates)  # fmt: skip
         assert n == settings["server__candidates"]
-        np.testing.assert_allclose(waiting["estimate"][:n], estimate[best], rtol=1e-6)
+        np.testing.assert_allclose(estimates, estimate[best], rtol=1e-6)
         assert waiting["video"][:n].tolist() == rows["video"][best].tolist()
         assert (waiting["bitrate"][:n] == -1).all() and not waiting["buffered"][:n].any()
 
@@ -144,10 +146,10 @@ def test_selection_per_impression_hardly_depends_on_the_page_size():
         estimates = []
         for who in range(60):
             for _ in range(60 // page):
-                waiting = np.zeros(20, WAITING_VIDEO)
+                waiting, kept = np.zeros(20, WAITING_VIDEO), np.zeros(page, np.float32)
                 rank_page(world.params[0], world.key[who], world.users[who], world.taste[who], world.listed,
-                          world.tag_start, waiting, page)  # fmt: skip
-                estimates.append(waiting["estimate"][:page].mean() - world.taste["believed"][who].mean())
+                          world.tag_start, waiting, kept)  # fmt: skip
+                estimates.append(kept.mean() - world.taste["believed"][who].mean())
         p = world.params[0]
         sd = np.hypot(p["quality_sd"] * p["quality_correlation"], p["match_sd"] * p["match_correlation"])
         means.append(np.mean(estimates) / sd)
@@ -225,6 +227,68 @@ def test_a_longer_lag_never_sees_more():
         world = run(scenario(server__feature_lag_s=lag, server__learning=0.0), minutes=15.0).world
         unseen.append(world.users["behaviours"].sum())
     assert unseen[0] < unseen[1] < unseen[2]
+
+
+def step(world):
+    """Everybody's next impression; phones keep the server's order."""
+    n, slots = world.pool.shape
+    rows, scores = np.arange(n), np.zeros((0, 0), np.float32)
+    while len(rows):
+        why = np.zeros(len(rows), np.int8)
+        advance_rows(world, rows, scores, np.zeros(n, np.bool_), 60_000_000_000, False, 1, why, 0, len(rows), 0)
+        rows = rows[why == DECIDE]
+        scores = np.zeros((len(rows), slots), np.float32)
+
+
+def copied(world):
+    return World(*(array.copy() for array in world))
+
+
+def behave_otherwise(world, i, turn_us):
+    """Person i is somebody else from now on; what happened since the turn and the cloud has not seen happened too."""
+    user, unseen = world.users[i : i + 1], world.behaviours[i]
+    user["person"] -= 4 * np.sign(user["person"])
+    user["propensity"] = 1 - user["propensity"]
+    since = unseen["end_ms"].astype(np.int64) * 1000 > turn_us
+    unseen["surprise"][since] = np.where(unseen["surprise"][since] > 0, -30_000, 30_000)
+    unseen["tag"][since] = (unseen["tag"][since] + 1) % world.taste.shape[1]
+
+
+def taken_over(world, requests):
+    """{person: (videos in the order shipped, their rates, the cloud's estimate of the person by then)} of the pages of
+    requests {person: number} that take over within a dozen impressions."""
+    found = {}
+    for _ in range(12):
+        step(world)
+        for i, number in requests.items():
+            if i not in found and (world.pool["request"][i] == number).all():
+                slots = world.pool[i]
+                found[i] = slots["video"].tolist(), slots["pxtr"].tolist(), world.users["cloud_person"][i]
+    return found
+
+
+def test_nothing_that_happens_after_service_changes_a_page():
+    """Property: people are changed between service of a page and its use, on its way or waiting; no bit of it changes.
+
+    Seven of ten pages in each state are used after the cloud has learnt something else: the test would notice."""
+    slow = scenario(server__feature_lag_s=0.0, server__service_ms=4_000.0, server__chain_ms=2_000.0,
+                    client__refill_at=5, client__timeout_s=60.0, population__users=30)  # fmt: skip
+    world = build_world(slow, edge=True, seed=3, window_us=60_000_000, queue_waits=np.zeros(1, np.int64))
+    users, counts = world.users, {state: [0, 0] for state in (TURNED, READY)}  # pages, learnt otherwise
+    for _ in range(15):
+        step(world)
+        turn_us = users["arrived_us"] + users["queue_us"]
+        served = np.flatnonzero(np.isin(users["request_state"], list(counts)) & (turn_us <= users["now_us"]))
+        other = copied(world)
+        for i in served:
+            behave_otherwise(other, i, turn_us[i])
+        requests = dict(zip(served.tolist(), users["request"][served].tolist(), strict=True))
+        as_it_was, otherwise = taken_over(copied(world), requests), taken_over(other, requests)
+        for i in as_it_was.keys() & otherwise.keys():
+            assert as_it_was[i][:2] == otherwise[i][:2]
+            counts[users["request_state"][i]][0] += 1
+            counts[users["request_state"][i]][1] += as_it_was[i][2] != otherwise[i][2]
+    assert all(pages > 20 and noticed > 0.7 * pages for pages, noticed in counts.values()), counts
 
 
 # -- predicted rates ---------------------------------------------------------------------------------------------------

@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 from worlds import scenario
 
-from nextone.sim.catalogue import make_catalogue
-from nextone.sim.chance import world_key
 from nextone.sim.config import NEVER_US
 from nextone.sim.pool import (
     apply_ranking,
@@ -20,7 +18,7 @@ from nextone.sim.pool import (
     rank_pool,
     take_over,
 )
-from nextone.sim.state import DEAD, SLOT, UNRANKED, USER, WAITING_VIDEO
+from nextone.sim.state import DEAD, PXTR, SLOT, UNRANKED, USER, WAITING_VIDEO
 
 S = 1_000_000
 
@@ -126,9 +124,7 @@ def test_what_leaves_unshown_is_wasted(user):
 
 # -- a page takes over -------------------------------------------------------------------------------------------------
 
-VIDEOS = make_catalogue(scenario()).videos.copy()
-VIDEOS["duration_us"] = 60 * S
-KEY = world_key(1, 1)
+RATES = np.arange(3 * len(PXTR), dtype=np.int16).reshape(3, len(PXTR)) - 10
 
 
 def page_of(n, **fields):
@@ -141,22 +137,22 @@ def page_of(n, **fields):
 
 def test_replace_drops_what_was_unseen_and_takes_the_bytes_along(user):
     pool = pool_of([0, 1, DEAD, 3], buffered=[10, 20, 0, 30])
-    waiting = page_of(3, buffered=[7, 0, 0], estimate=[2.0, 1.0, 0.0], bitrate=[2, -1, -1])
+    waiting = page_of(3, buffered=[7, 0, 0], pxtr=RATES, bitrate=[2, -1, -1])
     user["waiting"], user["left"], user["response_us"], user["request"] = 3, 1, 9 * S, 6
-    take_over(params(page_size=2)[0], KEY, user[0], pool, waiting, VIDEOS)
+    take_over(params(page_size=2)[0], user[0], pool, waiting)
     assert (user["dropped"][0], user["wasted"][0], user["left"][0], user["waiting"][0]) == (3, 60, 2, 0)
     assert live_slots(pool) == 3 and order_of(user, pool) == [0, 1, 2]
     assert pool["video"][:3].tolist() == [100, 101, 102] and pool["buffered"][:3].tolist() == [7, 0, 0]
     assert (pool["arrived_us"][:3] == 9 * S).all() and (pool["request"][:3] == 6).all()
     assert pool["bitrate"][:3].tolist() == [2, -1, -1] and not waiting["buffered"].any()
     assert user["ttl_at_us"] == 9 * S + 600 * S
-    assert pool["pxtr"][0, 0] > pool["pxtr"][1, 0] > pool["pxtr"][2, 0]  # predicted views fall with the estimate
+    assert (pool["pxtr"][:3] == RATES).all()  # as they were shipped
 
 
 def test_merge_joins_and_each_slot_keeps_its_age(user):
     pool = pool_of([0, 1, DEAD, DEAD, DEAD], arrived_us=3 * S)
     user["waiting"], user["left"], user["response_us"], user["request"] = 2, 1, 9 * S, 6
-    take_over(params(page_size=2, merge=1)[0], KEY, user[0], pool, page_of(2), VIDEOS)
+    take_over(params(page_size=2, merge=1)[0], user[0], pool, page_of(2))
     assert user["left"] == 3 and user["dropped"] == 0
     assert order_of(user, pool) == [0, 1, 2, 3]
     assert user["ttl_at_us"] == 603 * S
@@ -166,7 +162,7 @@ def test_merge_without_room_drops_the_lowest_server_score(user):
     pool = pool_of([0, 1, 2], buffered=[1, 2, 4])
     pool["pxtr"][:, 0] = [300, -900, 20]
     user["waiting"], user["request"] = 1, 6
-    take_over(params(merge=1)[0], KEY, user[0], pool, page_of(1, estimate=5.0), VIDEOS)
+    take_over(params(merge=1)[0], user[0], pool, page_of(1))
     assert user["dropped"] == 1 and user["wasted"] == 2
     assert pool["video"].tolist() == [0, 100, 2]
 
@@ -174,7 +170,7 @@ def test_merge_without_room_drops_the_lowest_server_score(user):
 def test_a_page_the_policy_asked_for_replaces_even_when_merging(user):
     pool = pool_of([0, 1, DEAD])
     user["waiting"], user["refresh"], user["left"] = 2, 1, 5
-    take_over(params(merge=1, page_size=2)[0], KEY, user[0], pool, page_of(2), VIDEOS)
+    take_over(params(merge=1, page_size=2)[0], user[0], pool, page_of(2))
     assert user["dropped"] == 2 and live_slots(pool) == 2 and user["left"] == 2 and user["refresh"] == 0
 
 
