@@ -14,7 +14,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 the cores from the environments' threads and from other processes: training was many times slower beside another job."""
 
 __version__ = "0.1.0"
-SEMANTICS = 1
+SEMANTICS = 2
 """Version of what happens in a scenario: results of different ones must not be compared. Golden scenarios pin it."""
 
 if TYPE_CHECKING:
