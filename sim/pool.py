@@ -104,7 +104,8 @@ def take_over(p, user, pool, waiting):
 
 @inlined
 def join(user, pool, early, rank):
-    """One video enters the pool; if there is no room, the one with the lowest server score makes way."""
+    """One video enters the pool; if there is no room, the one with the lowest server score makes way, of equal ones the
+    first slot's."""
     target, worst = -1, 2**15
     for k in range(len(pool)):
         if pool[k].rank == DEAD:

@@ -167,6 +167,19 @@ def test_merge_without_room_drops_the_lowest_server_score(user):
     assert pool["video"].tolist() == [0, 100, 2]
 
 
+def test_of_equal_server_scores_the_first_slot_makes_way(user):
+    """Scores 300, -900, -900 and two that join with -900: slot 1 goes first, then slot 1 again, its new video the first
+    of three equals; slot 2 stays. A pool full of the highest score there is still gives way, at slot 0."""
+    pool = pool_of([0, 1, 2])
+    pool["pxtr"][:, 0] = [300, -900, -900]
+    user["waiting"], user["request"] = 2, 6
+    take_over(params(merge=1)[0], user[0], pool, page_of(2, pxtr=-900))
+    assert pool["video"].tolist() == [0, 101, 2] and user["dropped"] == 2
+    pool["pxtr"], user["waiting"], user["request"] = 2**15 - 1, 1, 7
+    take_over(params(merge=1)[0], user[0], pool, page_of(1))
+    assert pool["video"].tolist() == [100, 101, 2]
+
+
 def test_a_page_the_policy_asked_for_replaces_even_when_merging(user):
     pool = pool_of([0, 1, DEAD])
     user["waiting"], user["refresh"], user["left"] = 2, 1, 5
