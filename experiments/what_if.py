@@ -75,6 +75,6 @@ def question_of(docstring: str | None) -> str:
 
 def main(file: str) -> None:
     """`python -m nextone.experiments.NAME ...` is `nextone what-if NAME ...`."""
-    from nextone.cli import main as command_line
+    from nextone.cli.main import main as command_line
 
     sys.exit(command_line(["what-if", Path(file).stem, *sys.argv[1:]]))

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 from worlds import scenario
 
-from nextone.cli import app
+from nextone.cli.main import app
 from nextone.experiments import calibrate as module
 from nextone.experiments.calibrate import (
     KUAIRAND,

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 import nextone
-from nextone import cli
+from nextone.cli import main as cli
 from nextone.experiments import executor
 from nextone.experiments.metrics import METRICS
 from nextone.sim.config import Scenario
@@ -152,7 +152,7 @@ def test_version_and_help():
 def test_help_loads_nothing_heavy():
     program = """
 import sys
-from nextone import cli
+from nextone.cli import main as cli
 cli.main(["--help"])
 # gymnasium, with numpy, is: importing nextone registers the environments
 heavy = {"torch", "numba", "scipy", "pandas", "pyarrow", "matplotlib", "seaborn", "simpy", "pydantic",
@@ -246,7 +246,7 @@ def test_a_closed_pipe_ends_quietly():
 def test_bad_traces_are_told_before_anything_heavy_is_loaded(tmp_path):
     path = tmp_path / "link.csv"
     path.write_text("t_s,mbps\n0,5\n1,-3\n")
-    code = "import sys; from nextone.cli import main; code = main(sys.argv[1:]); print(code, 'numba' in sys.modules)"
+    code = "import sys; from nextone.cli import main as cli; print(cli.main(sys.argv[1:]), 'numba' in sys.modules)"
     told = subprocess.run(
         [sys.executable, "-c", code, "compare", "--set", f"network.traces={path}"],
         capture_output=True, text=True, timeout=60, check=True,

@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 from worlds import scenario
 
-from nextone.cli import main
+from nextone.cli.main import main
 from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY, C, H, X
 from nextone.experiments import collect as module
 from nextone.experiments.collect import SHARES, CollectSettings, collect, split_people

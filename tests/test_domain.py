@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from nextone import cli
+from nextone.cli import main as cli
 from nextone.experiments.domain import DAYS, NAMED, domain_of, entries, fields, limits, outside, warning
 from nextone.experiments.fit_file import load_fit
 from nextone.sim.config import Scenario

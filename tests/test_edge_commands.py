@@ -6,7 +6,7 @@ import pytest
 import torch
 from worlds import scenario
 
-from nextone.cli import main
+from nextone.cli.main import main
 from nextone.experiments.arms import Arm
 from nextone.experiments.compare import compare
 from nextone.experiments.edge_online import PRESETS, ROWS, arms_of, differences, positions_figure, table

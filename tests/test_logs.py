@@ -248,7 +248,7 @@ def test_foreign_files(folder, tmp_path):
 
 
 def test_commands(tmp_path, capsys):
-    from nextone.cli import main
+    from nextone.cli.main import main
 
     small = ["--users", "5", "--minutes", "3", "--set", "catalogue.videos=300"]
     assert main(["run", "--policy", "server_score", "--engine", "batch", *small, "--out", str(tmp_path / "a")]) == 0
@@ -268,7 +268,7 @@ def test_commands(tmp_path, capsys):
 
 
 def test_a_difference_ends_in_exit_code_1(run, tmp_path, capsys):
-    from nextone.cli import main
+    from nextone.cli.main import main
 
     path = save_logs(run, tmp_path, RECIPES["event"][1]._replace(seed=4))[2]
     assert main(["replay", str(path)]) == 1

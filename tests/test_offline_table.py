@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import mannwhitneyu
 from test_train_edge import PAST, SLOTS, made_up
 
-from nextone.cli import main
+from nextone.cli.main import main
 from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY
 from nextone.experiments.ranking_metrics import (
     auc_by_line,

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from nextone import cli
+from nextone.cli import main as cli
 from nextone.experiments import report_landscape
 from nextone.experiments.arms import FRESH, Arm
 from nextone.experiments.compare import compare

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from nextone import cli
+from nextone.cli import main as cli
 from nextone.experiments.held_out import split
 from nextone.experiments.response import Model, Rows, auc, by_turn, calibration_error, features
 from nextone.experiments.user_log import shipped_log

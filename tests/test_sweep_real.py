@@ -16,7 +16,7 @@ import pytest
 from test_cli import children, nextone_process, refused, run
 from test_sweep import bits
 
-from nextone import cli
+from nextone.cli import main as cli
 from nextone.experiments.arms import Arm, Task
 from nextone.experiments.compare import compare
 from nextone.experiments.executor import DIED, Failed, in_processes, in_this_process
@@ -210,7 +210,7 @@ def test_the_plan_is_in_the_ledger_before_anything_heavy(tmp_path):
     program = """
 import os, sys, time
 import nextone.experiments.sweep as sweep
-from nextone import cli
+from nextone.cli import main as cli
 begun = sweep.begun
 sweep.begun = lambda *a: (begun(*a), print(time.process_time(), "nextone.sim.impression" in sys.modules,
                           *({"torch", "pyarrow", "pandas"} & set(sys.modules)), flush=True), os._exit(0))

@@ -16,7 +16,7 @@ import pytest
 import torch
 from worlds import scenario
 
-from nextone.cli import main
+from nextone.cli.main import main
 from nextone.envs.reward import COMPONENTS, PRESETS, RewardWeights, reward_weights
 from nextone.experiments import train_rl
 from nextone.experiments.figures import frontier_figure

@@ -13,7 +13,7 @@ import pytest
 import torch
 from test_edge_networks import fresh, observation
 
-from nextone.cli import main
+from nextone.cli.main import main
 from nextone.experiments import train_edge as module
 from nextone.experiments.samples import COLUMNS, SPLITS, WOULD, Samples, read_samples, write_samples
 from nextone.experiments.train_edge import (

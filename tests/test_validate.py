@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
-from nextone import cli
+from nextone.cli import main as cli
 from nextone.experiments import validate as module
 from nextone.experiments.claims import MARK, claims_markdown, parameters
 from nextone.experiments.facts import (

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nextone import cli
+from nextone.cli import main as cli
 from nextone.experiments.metrics import METRICS
 from nextone.experiments.statistics import mean_interval, paired
 from nextone.experiments.sweep_plan import Question, plan_of

@@ -16,7 +16,7 @@ import typer
 
 from nextone import __version__
 
-from .cli_held_out import held_out
+from .held_out import held_out
 
 if TYPE_CHECKING:
     from nextone.experiments.arms import Arm, Progress
@@ -434,11 +434,11 @@ def bench(
 
 def _add_commands() -> None:
     """Commands in files of their own."""
-    from nextone.cli_edge import KINDS, collect, offline_table, train_command
-    from nextone.cli_export import export
-    from nextone.cli_gallery import report, what_if
-    from nextone.cli_sweep import sweep
-    from nextone.cli_train import train_asking, train_curves, train_frontier, train_rl, train_robust
+    from nextone.cli.edge import KINDS, collect, offline_table, train_command
+    from nextone.cli.export import export
+    from nextone.cli.gallery import report, what_if
+    from nextone.cli.sweep import sweep
+    from nextone.cli.train import train_asking, train_curves, train_frontier, train_rl, train_robust
 
     app.command()(sweep)
     app.command()(report)
@@ -542,9 +542,4 @@ def _progress(quiet: bool, what: str = "replications × arms") -> Iterator["Prog
 
 app.command("held-out")(held_out)
 
-if __name__ == "__main__":  # `python -m nextone.cli`: as `nextone` does, so that there is one such module
-    from nextone.cli import main as run_main
-
-    sys.exit(run_main())
-if __name__ == "nextone.cli":  # not in the copy under another name that a process started by us makes of its parent's
-    _add_commands()
+_add_commands()

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from nextone.experiments.sweep_plan import Question
     from nextone.sim.config import Scenario
 
-from . import cli
+from . import main as cli
 
 
 def sweep(

@@ -17,7 +17,7 @@ def what_if(
     out: Annotated[Path | None, typer.Option(metavar="FILE.png", help="[default: results/what-if/NAME.png]")] = None,
 ) -> None:
     """Answer a ready-made question, by a table with paired intervals and a figure, in one to three minutes."""
-    from nextone.cli import _cores, _progress, prepare_file
+    from nextone.cli.main import _cores, _progress, prepare_file
     from nextone.experiments.what_if import NAMES, SweepIf, load
 
     if name is None:
@@ -52,7 +52,7 @@ def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="What nextone sweep or compare --out saved.")],
 ) -> None:
     """Write DIR/report.html: question, answer, figures, tables, scenario, in one file that loads nothing."""
-    from nextone.cli import prepare_folder
+    from nextone.cli.main import prepare_folder
     from nextone.sim.scenario import SettingError
 
     if not folder.is_dir():

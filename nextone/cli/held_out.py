@@ -20,7 +20,7 @@ def held_out(
     """Fit people to one half of a log's users and compare them with the other half; takes some minutes."""
     from rich.console import Console
 
-    from nextone.cli import _progress
+    from nextone.cli.main import _progress
     from nextone.experiments import validation_report as report
     from nextone.experiments.arms import check_run
     from nextone.experiments.calibrate import KUAIRAND

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from . import cli
+from . import main as cli
 
 
 def export(

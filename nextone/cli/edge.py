@@ -9,7 +9,7 @@ import typer
 
 from nextone.policies.names import KINDS
 
-from . import cli
+from . import main as cli
 
 __all__ = ["KINDS", "collect", "offline_table", "train_command"]
 
