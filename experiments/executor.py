@@ -19,8 +19,8 @@ from multiprocessing.connection import wait
 from multiprocessing.reduction import ForkingPickler
 from typing import NamedTuple
 
+from nextone.sim.errors import UserError
 from nextone.sim.scenario import SettingError
-from nextone.sim.traces import TraceError
 
 from .arms import Arm, Task
 from .replication import Replication, run_replication
@@ -35,7 +35,7 @@ class Failed(NamedTuple):
     where it came from, for whoever mends it."""
 
     reason: str
-    error: ValueError | None = None
+    error: UserError | None = None
     trace: str = ""
 
     def raised(self) -> Exception:
@@ -132,7 +132,7 @@ def run_task(task: Task) -> Outcome:
             days=task.days,
             engine=task.engine,
         )
-    except (SettingError, TraceError) as error:  # about the user's input: says all by itself
+    except UserError as error:  # about the user's input: says all by itself
         return Failed(str(error), error)
     except Exception as error:
         return Failed(f"{task}: {type(error).__name__}: {error}", trace=traceback.format_exc())

@@ -22,6 +22,8 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from nextone.sim.errors import UserError
+
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
@@ -30,7 +32,7 @@ MAX_ROWS = 20_000_000
 _MISSING = ["", "NA", "N/A", "n/a", "<NA>", "NULL", "null", "None"]  # words for an absent value; NaN is a number
 
 
-class UserLogError(ValueError):
+class UserLogError(UserError):
     """Bad log, in one line that names the file, the column and the row where there are such, and the remedy."""
 
 

@@ -11,11 +11,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nextone.sim.errors import UserError
+
 MIN_REPLICATIONS = 10
 CONFIDENCE = 0.95
 
 
-class TooFewReplications(ValueError):
+class TooFewReplications(UserError):
     """An interval was asked of fewer than MIN_REPLICATIONS replications."""
 
 

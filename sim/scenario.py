@@ -21,13 +21,14 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from .config import Scenario
+from .errors import UserError
 
 MAX_FILE_BYTES = 1 << 20
 MAX_LINE = 4096  # tomllib takes quadratic time over one key of many dots: a line of 1 MB would hang
 MAX_WHOLE = 1 << 53  # beyond it a float and an int64 no longer mean the same number
 
 
-class SettingError(ValueError):
+class SettingError(UserError):
     """Something the user wrote cannot be used: one printable line, at most 500 characters."""
 
     def __init__(self, message: str) -> None:

@@ -15,6 +15,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from .data import open_data
+from .errors import UserError
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
@@ -29,7 +30,7 @@ MIN_MBPS, MAX_MBPS = 1e-3, 1e6
 STEADY = 1 / 4  # of the 4G traces. Assumed; a wilder shape would make the spread of tests wider than it was measured
 
 
-class TraceError(ValueError):
+class TraceError(UserError):
     """Bad trace input, in one line that names the file, the row where there is one, and the remedy."""
 
 
