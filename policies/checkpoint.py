@@ -23,6 +23,8 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from nextone.sim.errors import UserError
+
 FORMAT = 1
 KEEP = 2  # of the newest; the best is kept besides
 RECORD = "checkpoint.json"
@@ -34,7 +36,7 @@ UNFINISHED = ".unfinished-"  # folders on their way in or out
 Tensors = Mapping[str, NDArray[Any]]
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError):
     """There is no checkpoint that can be used; one line says which and why."""
 
 

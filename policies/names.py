@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nextone.sim.errors import UserError
+
 if TYPE_CHECKING:
     from nextone.sim.config import Scenario
 
@@ -18,7 +20,7 @@ KINDS = (*SHIPPED, "dnn", "dlcm")
 """Networks of `nextone train KIND`; `edgerec:results/edgerec` plays a checkpoint of one's own."""
 
 
-class EngineMissing(RuntimeError):
+class EngineMissing(UserError):
     """The packages of the extra `edge` are not installed."""
 
 
