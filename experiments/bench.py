@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from nextone import __version__
 from nextone.envs.features import empty_observation, observe
 from nextone.sim import event_run
 from nextone.sim.batch_run import run_batch
@@ -32,6 +31,7 @@ from nextone.sim.scenario import with_settings
 from nextone.sim.state import DEAD, Array, World
 from nextone.sim.watching import draw_watch_us, stay_logit
 from nextone.sim.world import build_world
+from nextone.version import __version__
 
 from .edge_cost import engine_ms, samples_per_s
 from .edge_speed import edge_speed

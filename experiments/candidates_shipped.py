@@ -7,7 +7,7 @@ watch time nothing that can be seen, and 60 are rather worse (−.47 % ±.48). T
 percentile of waits for a worker goes from 170 to 247 to 577 ms, and 10 MB more a person are wasted from 20 on.
 """
 
-from .what_if import WhatIf, along, main
+from .what_if import WhatIf, along
 
 WHAT_IF = WhatIf(
     axis="candidates shipped with a page of 6",
@@ -18,6 +18,3 @@ WHAT_IF = WhatIf(
     log_axis=True,
     servers=True,
 )
-
-if __name__ == "__main__":
-    main(__file__)

@@ -7,13 +7,10 @@ finishes first. Called by `nextone compare` and, with policies of one's own, fro
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nextone import __version__
 from nextone.policies.base import PolicyLike
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError
@@ -24,66 +21,11 @@ from .arms import Engine, Task, with_the_same_servers
 from .arms import Progress as Progress
 from .arms import check_run as check_run
 from .arms import parse_arm as parse_arm
+from .comparison import Comparison
 from .executor import Failed, run_all
 from .executor import RunFailed as RunFailed
-from .metrics import METRICS, Metric, shares
+from .metrics import METRICS
 from .names import resolve_policy
-from .statistics import Interval, PairedDifference, mean_interval, paired
-
-
-@dataclass(frozen=True, repr=False)
-class Comparison:
-    """What came of it: values (arm, replication, metric), NaN where undefined, and all that is needed to repeat it."""
-
-    arms: tuple[Arm, ...]
-    metrics: tuple[Metric, ...]
-    values: NDArray[np.float64]  # (A, R, M)
-    seed: int
-    minutes: float | None
-    days: float | None
-    engine: Engine
-    positions: NDArray[np.int64]  # (A, R, P, 2) by position in the page: impressions, and valid plays among them
-    version: str = __version__
-
-    @property
-    def baseline(self) -> Arm:
-        return self.arms[0]
-
-    @property
-    def replications(self) -> int:
-        return len(self.values[0])
-
-    @cached_property
-    def intervals(self) -> tuple[tuple[Interval | None, ...], ...]:
-        """[arm][metric]: mean over replications with its 95 % interval; None where undefined."""
-        return tuple(tuple(mean_interval(column) for column in arm.T) for arm in self.values)
-
-    @cached_property
-    def differences(self) -> tuple[tuple[PairedDifference | None, ...], ...]:
-        """[arm][metric]: paired difference from the baseline; None for the baseline and where undefined."""
-        base = self.values[0].T  # (M, R)
-        nothing: tuple[PairedDifference | None, ...] = (None,) * len(self.metrics)
-        return nothing, *(tuple(map(paired, base, arm.T)) for arm in self.values[1:])
-
-    @cached_property
-    def valid_play_by_position(self) -> tuple[tuple[Interval | None, ...], ...]:
-        """[arm][position in the page]: share of valid plays; None where some replication has no impression there."""
-        return tuple(tuple(map(mean_interval, shares(arm).T)) for arm in self.positions)
-
-    def __str__(self) -> str:
-        """The table, as `nextone compare` prints it."""
-        from rich.console import Console
-
-        from .present import comparison_table
-
-        console = Console(width=120, color_system=None)
-        with console.capture() as text:
-            console.print(comparison_table(self))
-        return text.get()
-
-    def window(self) -> str:
-        """`60 min` or `2 days`, for titles."""
-        return f"{self.days:g} days" if self.days is not None else f"{self.minutes:g} min"
 
 
 def compare(

@@ -9,7 +9,7 @@ becoming a gain. The cloud's order differs in watch time by nothing that can be 
 it do not depend on drift.
 """
 
-from .what_if import WhatIf, along, main
+from .what_if import WhatIf, along
 
 WHAT_IF = WhatIf(
     axis="drift, logit per video enjoyed or skipped",
@@ -18,6 +18,3 @@ WHAT_IF = WhatIf(
     usual="0.022",
     show=(("gain", "watch_s"), ("gain", "valid_play"), ("gain", "like"), ("level", "watch_s")),
 )
-
-if __name__ == "__main__":
-    main(__file__)

@@ -18,7 +18,8 @@ from nextone.sim.config import Scenario
 from nextone.sim.scenario import with_settings
 
 from .arms import Arm, parse_arm
-from .compare import Comparison, compare
+from .compare import compare
+from .comparison import Comparison
 from .drawing import curve_of, curves, drawn, save_png
 from .names import resolve_policy
 from .statistics import PairedDifference, paired

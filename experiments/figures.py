@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .present import groups, signed, subtitle, write_whole
+from .comparison import groups, subtitle
+from .number_text import signed
+from .present import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from .compare import Comparison
+    from .comparison import Comparison
     from .metrics import Metric
     from .network_facts import Compared
     from .statistics import Interval

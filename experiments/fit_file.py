@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 from rich.table import Table
 
-from nextone import __version__
 from nextone.sim.config import Scenario
 from nextone.sim.data import open_data
 from nextone.sim.scenario import SettingError, scenario_toml
+from nextone.version import __version__
 
 from .calibrate import Calibration, Estimate
 from .play_fit import get

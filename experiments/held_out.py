@@ -6,18 +6,12 @@ Called by `nextone held-out`.
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
-from rich.table import Table
-
 from nextone.sim.config import Scenario
-from nextone.sim.state import Array
 
 from .calibrate import PEOPLE, Calibration, calibrate
-from .response import Told, boosted_trees, response
+from .response import Told, boosted_trees, response, split
 from .user_log import UserLog
 from .validate import Validation, validate
-
-AUC_GAP, MOST_ERROR = 0.01, 0.02  # Assumed: so near a boosted tree's AUC, and so small a calibration error, will do
 
 
 class HeldOut(NamedTuple):
@@ -26,12 +20,6 @@ class HeldOut(NamedTuple):
     fit: Calibration
     validation: Validation  # of the fitted scenario, against the other half
     response: list[Told]
-
-
-def split(log: UserLog, seed: int) -> Array:
-    """(n,) rows of the half of the users that is fitted to."""
-    chosen = np.random.Generator(np.random.Philox(key=[seed, 0x68616C66])).permutation(log.users) < log.users // 2
-    return np.asarray(chosen[log.user])
 
 
 def held_out(
@@ -49,18 +37,3 @@ def held_out(
     shown = validate(fit.scenario, held, people=people, seed=seed, progress=progress)
     told = response(fit.scenario, taught, held, (log.video[mine], log.video[~mine]))
     return HeldOut(fit, shown, told)
-
-
-def response_table(told: list[Told]) -> Table:
-    """For people."""
-    table = Table(
-        title="Plays of held-out users, told one by one from their own earlier plays and the other half's videos",
-        title_justify="left", caption_justify="left",
-        caption=f"Wanted: AUC within {AUC_GAP} of the boosted tree's, calibration error <= {MOST_ERROR}.",
-    )  # fmt: skip
-    for name in ("outcome", "impressions", "AUC", "AUC of a boosted tree", "calibration error", "of the tree"):
-        table.add_column(name, justify="left" if name == "outcome" else "right")
-    for t in told:
-        numbers = (t.auc, t.baseline_auc, t.calibration_error, t.baseline_calibration_error)
-        table.add_row(t.outcome, f"{t.impressions:,}", *(f"{x:.4f}" for x in numbers))
-    return table

@@ -19,7 +19,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from nextone import __version__
 from nextone.sim.config import LINK_CLASSES, NEVER_US, TIERS, Scenario
 from nextone.sim.records import ORDER, Records
 from nextone.sim.scenario import MAX_LINE, SettingError, scenario_toml
@@ -42,6 +41,7 @@ from nextone.sim.state import (
     Array,
     World,
 )
+from nextone.version import __version__
 
 from .deciding import is_decider
 from .metrics import Run

@@ -12,7 +12,7 @@ of 600 s: outages are shorter.
 
 from nextone.sim.config import LINK_CLASSES
 
-from .what_if import WhatIf, main
+from .what_if import WhatIf
 
 COMMUTE = "network.shares=[0,0,0,0,0,1,0,0] network.outages_per_hour=12 network.outage_s=30"
 
@@ -27,6 +27,3 @@ WHAT_IF = WhatIf(
     usual="4g",
     show=(("change", "watch_s"), ("gain", "watch_s"), ("level", "wait_s"), ("level", "stall_ratio")),
 )
-
-if __name__ == "__main__":
-    main(__file__)

@@ -10,12 +10,9 @@ TTL of 30 s, drown these servers and lose 43 to 67 % under the cloud's order; at
 take longer to serve, has 6 to 13 % less still.
 """
 
-from .what_if import SweepIf, main
+from .what_if import SweepIf
 
 WHAT_IF = SweepIf(
     grid=("server.page_size=2,6,12", "client.ttl_s=30,120,600"),
     policies=("cloud_only", "tag_momentum"),
 )
-
-if __name__ == "__main__":
-    main(__file__)

@@ -8,7 +8,7 @@ none, +.16 % ±.27 at 60 s) cannot be told from zero at any delay. Interests mov
 here: see drift_speed.
 """
 
-from .what_if import WhatIf, along, main
+from .what_if import WhatIf, along
 
 WHAT_IF = WhatIf(
     axis="perception delay of the cloud, s",
@@ -17,6 +17,3 @@ WHAT_IF = WhatIf(
     usual="30",
     show=(("change", "watch_s"), ("gain", "watch_s"), ("change", "valid_play"), ("gain", "valid_play")),
 )
-
-if __name__ == "__main__":
-    main(__file__)

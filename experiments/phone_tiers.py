@@ -12,7 +12,7 @@ at a second, by 81 % ±31 on low Android, by 28 % ±19 on iOS.
 
 from nextone.sim.config import TIERS
 
-from .what_if import WhatIf, main
+from .what_if import WhatIf
 
 WHAT_IF = WhatIf(
     axis="phone",
@@ -28,6 +28,3 @@ WHAT_IF = WhatIf(
     usual="ios",
     show=(("gain", "watch_s"), ("gain", "like"), ("level", "stale_picks"), ("gain", "startup_p95_ms")),
 )
-
-if __name__ == "__main__":
-    main(__file__)

@@ -7,7 +7,7 @@ the cloud's order and nothing that can be seen under tag_momentum. Reranking pay
 MB a person are wasted at 1, 3 and 8 videos, while the cloud's order, which nobody changes, stays at 95 to 97.
 """
 
-from .what_if import WhatIf, along, main
+from .what_if import WhatIf, along
 
 WHAT_IF = WhatIf(
     axis="videos preloaded (3 s of each)",
@@ -16,6 +16,3 @@ WHAT_IF = WhatIf(
     usual="3",
     show=(("level", "wasted_mb"), ("level", "startup_p95_ms"), ("level", "stall_ratio"), ("change", "watch_s")),
 )
-
-if __name__ == "__main__":
-    main(__file__)

@@ -9,7 +9,7 @@ has unseen candidates to go on with, so the threshold does not change its waits.
 time over the usual cloud order with four left, where it was +.12 % ±.29 for replacing with one.
 """
 
-from .what_if import WhatIf, along, main
+from .what_if import WhatIf, along
 
 WHAT_IF = WhatIf(
     axis="impressions left when the next page is asked for",
@@ -22,6 +22,3 @@ WHAT_IF = WhatIf(
     usual="1",
     show=(("level", "waits"), ("level", "requests"), ("change", "watch_s"), ("level", "unseen")),
 )
-
-if __name__ == "__main__":
-    main(__file__)

@@ -19,10 +19,10 @@ from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, scenario_toml
 
 from .arms import Arm
-from .compare import Comparison
+from .comparison import Comparison, groups
 from .figures import uplift_figure
 from .metrics import METRICS, Metric
-from .present import groups, interval_text, name_and_unit
+from .number_text import interval_text, name_and_unit
 from .report_page import Cell, Figure, Page, Section, Table, difference_cell, percent_interval
 from .report_words import changed
 

@@ -26,7 +26,7 @@ from .drawing import (
     zero_line,
 )
 from .metrics import Metric
-from .present import signed
+from .number_text import signed
 from .statistics import Interval, PairedDifference
 
 if TYPE_CHECKING:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from nextone import __version__
+from nextone.version import __version__
 
-from .present import difference_text, signed, write_whole
+from .number_text import difference_text, signed
+from .present import write_whole
 from .statistics import PairedDifference
 
 TEMPLATE = Path(__file__).with_name("report.html")

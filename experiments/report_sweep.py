@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from . import report_figures as draw
 from .drawing import curve_of
 from .metrics import metric_named
-from .present import interval_text, name_and_unit
+from .number_text import interval_text, name_and_unit
 from .report_landscape import landscape
 from .report_page import Cell, Figure, Section, Table, difference_cell
 from .report_words import cell_words, field_name, value_text

@@ -6,7 +6,7 @@ from nextone.sim.config import Scenario
 from nextone.sim.scenario import setting_text
 
 from .metrics import metric_named
-from .present import mean_and_half
+from .number_text import mean_and_half
 from .report_page import percent_interval
 from .statistics import PairedDifference, paired
 from .sweep_plan import Cell

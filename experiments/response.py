@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
+from rich.table import Table
 from scipy.optimize import brentq
 from scipy.special import ndtr
 from scipy.stats import rankdata
@@ -28,6 +29,7 @@ BINS = 10  # of equal size, for the calibration error
 TREES = dict(learning_rate=0.03, max_iter=150, max_leaf_nodes=15, min_samples_leaf=100, l2_regularization=1.0)
 FOLDS = 5  # of people, so that no impression of the baseline's lessons tells its own outcome
 WHAT = ("valid play", "long view")
+AUC_GAP, MOST_ERROR = 0.01, 0.02  # Assumed: so near a boosted tree's AUC, and so small a calibration error, will do
 
 
 class Told(NamedTuple):
@@ -190,6 +192,12 @@ def boosted_trees() -> Any:
     return HistGradientBoostingClassifier
 
 
+def split(log: UserLog, seed: int) -> Array:
+    """(n,) rows of the half of the users that is fitted to."""
+    chosen = np.random.Generator(np.random.Philox(key=[seed, 0x68616C66])).permutation(log.users) < log.users // 2
+    return np.asarray(chosen[log.user])
+
+
 def response(scenario: Scenario, taught: UserLog, held: UserLog, video_of: tuple[Array, Array]) -> list[Told]:
     """How well plays of `held` are told by what `taught` taught. video_of: the videos of both, numbered alike."""
     trees = boosted_trees()
@@ -209,8 +217,22 @@ def response(scenario: Scenario, taught: UserLog, held: UserLog, video_of: tuple
     return told
 
 
+def response_table(told: list[Told]) -> Table:
+    """For people."""
+    table = Table(
+        title="Plays of held-out users, told one by one from their own earlier plays and the other half's videos",
+        title_justify="left", caption_justify="left",
+        caption=f"Wanted: AUC within {AUC_GAP} of the boosted tree's, calibration error <= {MOST_ERROR}.",
+    )  # fmt: skip
+    for name in ("outcome", "impressions", "AUC", "AUC of a boosted tree", "calibration error", "of the tree"):
+        table.add_column(name, justify="left" if name == "outcome" else "right")
+    for t in told:
+        numbers = (t.auc, t.baseline_auc, t.calibration_error, t.baseline_calibration_error)
+        table.add_row(t.outcome, f"{t.impressions:,}", *(f"{x:.4f}" for x in numbers))
+    return table
+
+
 if __name__ == "__main__":
-    from .held_out import response_table, split
     from .user_log import shipped_log
 
     log = shipped_log()

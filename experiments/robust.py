@@ -14,7 +14,8 @@ from nextone.sim.scenario import with_settings
 
 from .arms import Arm, Progress
 from .calibrate import settings_of
-from .compare import Comparison, compare
+from .compare import compare
+from .comparison import Comparison
 from .fit_file import FitFile, check_sets
 from .play_fit import get
 

@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from nextone import __version__
 from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY
 from nextone.policies.trained import features_hash
+from nextone.sim.errors import UserError
+from nextone.version import __version__
 
 from .present import write_whole
 
@@ -27,7 +28,7 @@ UNKNOWN = -1
 Array = NDArray[Any]
 
 
-class SampleError(ValueError):
+class SampleError(UserError):
     """The folder holds no samples that can be used; one line says why."""
 
 

@@ -9,7 +9,7 @@ nobody waits for. A page of 4 can live on three workers (−.27 % ±.31) but not
 are enough.
 """
 
-from .what_if import WhatIf, along, main
+from .what_if import WhatIf, along
 
 WHAT_IF = WhatIf(
     axis="page size, impressions",
@@ -24,6 +24,3 @@ WHAT_IF = WhatIf(
     log_axis=True,
     servers=True,
 )
-
-if __name__ == "__main__":
-    main(__file__)

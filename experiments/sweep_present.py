@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
-from .present import MISSING, difference_cell, mean_and_half
+from .number_text import MISSING, difference_cell, mean_and_half
 from .sweep import Effort
 from .sweep_result import SweepArm, SweepResult
 

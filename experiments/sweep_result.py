@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from nextone import SEMANTICS, __version__
 from nextone.sim.scenario import SettingError, scenario_toml
+from nextone.version import SEMANTICS, __version__
 
 from .arms import FRESH
 from .metrics import METRICS, Metric, shares

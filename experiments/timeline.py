@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nextone import __version__
 from nextone.policies.base import PolicyLike, name_of
 from nextone.sim.config import LINK_CLASSES, TIERS, Scenario
 from nextone.sim.network import draw_outage, join_link, link_bytes
@@ -41,6 +40,7 @@ from nextone.sim.state import (
     SWIPING,
     Array,
 )
+from nextone.version import __version__
 
 from .logs import feedback_names, outcome_names
 from .metrics import Run

@@ -18,7 +18,6 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from nextone import __version__
 from nextone.policies.behaviours import megabytes
 from nextone.policies.checkpoint import (
     MODEL,
@@ -38,6 +37,7 @@ from nextone.policies.edgerec import ABLATIONS, HEADS, EdgeRec
 from nextone.policies.names import KINDS
 from nextone.policies.trained import check_features, features_hash
 from nextone.sim.scenario import SettingError
+from nextone.version import __version__
 
 from .samples import LABELS, Array, Samples, read_samples
 from .train_state import begin_moments, moments_of, torch_threads, weights_of

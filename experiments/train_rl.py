@@ -17,7 +17,6 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from nextone import __version__
 from nextone.envs.features import COUNTS
 from nextone.envs.reward import PRESETS, RewardWeights, reward_weights
 from nextone.envs.sb3 import NextOneVecEnv
@@ -40,6 +39,7 @@ from nextone.policies.rules import WORTH
 from nextone.policies.trained import check_fits, features_hash
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, scenario_toml
+from nextone.version import __version__
 
 from .greedy import PREDICTED, asks_below, hand_made
 from .statistics import Interval, mean_interval

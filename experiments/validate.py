@@ -12,12 +12,12 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow.parquet as pq
 
-from nextone import __version__
 from nextone.sim.config import FEEDBACK, SESSION_IMPRESSIONS, SESSIONS_PER_DAY, Scenario
 from nextone.sim.data import open_data
 from nextone.sim.population import propensity_tables
 from nextone.sim.scenario import SettingError
 from nextone.sim.state import Array
+from nextone.version import __version__
 
 from .facts import (
     CLASSES,

@@ -14,7 +14,8 @@ import pyarrow.csv as pa_csv
 from rich.table import Table
 from rich.text import Text
 
-from .present import MISSING, write_table, write_whole
+from .number_text import MISSING
+from .present import write_table, write_whole
 from .scoreboard import Row
 from .validate import MEANS_ONLY, PUBLISHED, Validation
 

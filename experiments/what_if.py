@@ -1,27 +1,12 @@
 """A what-if: one thing varies along an axis, for a few series, on the same people with the same luck.
 
 `experiments/` has a short file for each ready-made question: a docstring that asks it and tells what was found, and a
-settings table. Here is what such a table says; experiments/what_if_answer.py runs it. Run as `nextone what-if NAME`, or
-`python -m nextone.experiments.NAME`.
+settings table. Here is what such a table says; experiments/ready_made.py finds one by name, and
+experiments/what_if_answer.py runs it.
 """
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
-from pathlib import Path
-
-NAMES = (
-    "page_size_ttl",
-    "candidates_shipped",
-    "perception_delay",
-    "server_workers",
-    "preload_depth",
-    "networks",
-    "phone_tiers",
-    "refill_threshold",
-    "drift_speed",
-)
 
 
 @dataclass(frozen=True)
@@ -56,25 +41,3 @@ class SweepIf:
 def along(field: str, *values: object) -> dict[str, str]:
     """Labels and settings of one field: `along("server.page_size", 2, 6)`."""
     return {str(value): f"{field}={value}" for value in values}
-
-
-def load(name: str) -> tuple[WhatIf | SweepIf, str]:
-    """A ready-made what-if and its question. Raises SettingError with the nearest name."""
-    from nextone.sim.scenario import SettingError, nearest
-
-    if name not in NAMES:
-        raise SettingError(f"unknown what-if {name[:60]!r}{nearest(name, NAMES)}")
-    module = import_module(f"{__package__}.{name}")
-    return module.WHAT_IF, question_of(module.__doc__)
-
-
-def question_of(docstring: str | None) -> str:
-    """Its first line."""
-    return (docstring or "").strip().splitlines()[0]
-
-
-def main(file: str) -> None:
-    """`python -m nextone.experiments.NAME ...` is `nextone what-if NAME ...`."""
-    from nextone.cli.main import main as command_line
-
-    sys.exit(command_line(["what-if", Path(file).stem, *sys.argv[1:]]))

@@ -13,9 +13,10 @@ from nextone.sim.config import Scenario
 from nextone.sim.scenario import with_settings
 
 from .arms import Arm, Progress, parse_arm
-from .compare import Comparison, compare
+from .compare import compare
+from .comparison import Comparison
 from .metrics import METRICS
-from .present import difference_text, interval_text, name_and_unit
+from .number_text import difference_text, interval_text, name_and_unit
 from .statistics import Interval, PairedDifference, paired
 from .sweep import sweep
 from .sweep_plan import Question

@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING
 
 from gymnasium.envs.registration import register
 
+from .version import SEMANTICS as SEMANTICS
+from .version import __version__ as __version__
+
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 """Threads that have nothing to do sleep. torch's OpenMP reads it when torch is imported; without it they spin, and take
 the cores from the environments' threads and from other processes: training was many times slower beside another job."""
 
-__version__ = "0.1.0"
-SEMANTICS = 2
-"""Version of what happens in a scenario: results of different ones must not be compared. Golden scenarios pin it."""
-
 if TYPE_CHECKING:
-    from nextone.experiments.compare import Arm, Comparison, compare, compare_policies, parse_arm
+    from nextone.experiments.compare import Arm, compare, compare_policies, parse_arm
+    from nextone.experiments.comparison import Comparison
     from nextone.sim.config import Scenario
     from nextone.sim.scenario import SettingError, load_scenario, scenario_toml, with_settings
 
 _HOME = {
     "Arm": "nextone.experiments.compare",
-    "Comparison": "nextone.experiments.compare",
+    "Comparison": "nextone.experiments.comparison",
     "compare": "nextone.experiments.compare",
     "compare_policies": "nextone.experiments.compare",
     "parse_arm": "nextone.experiments.compare",

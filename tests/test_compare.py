@@ -12,6 +12,7 @@ from rich.console import Console
 from nextone.experiments import executor as module
 from nextone.experiments import figures, present
 from nextone.experiments.compare import Arm, RunFailed, compare, compare_policies, parse_arm
+from nextone.experiments.comparison import comparison_table
 from nextone.experiments.metrics import METRICS
 from nextone.experiments.replication import Replication
 from nextone.experiments.statistics import TooFewReplications
@@ -138,7 +139,7 @@ def test_figure_without_any_uplift(monkeypatch, tmp_path):
 def test_table_keeps_every_number_whole(result, width):
     console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     with console.file:
-        console.print(present.comparison_table(result))
+        console.print(comparison_table(result))
     text = console.export_text()
     assert max(map(len, text.splitlines())) <= width
     assert "…" not in text

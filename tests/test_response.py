@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from nextone.cli import main as cli
-from nextone.experiments.held_out import split
-from nextone.experiments.response import Model, Rows, auc, by_turn, calibration_error, features
+from nextone.experiments.response import Model, Rows, auc, by_turn, calibration_error, features, split
 from nextone.experiments.user_log import shipped_log
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import with_settings

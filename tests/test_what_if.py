@@ -11,9 +11,10 @@ from PIL import Image
 
 from nextone.cli import main as cli
 from nextone.experiments.metrics import METRICS
+from nextone.experiments.ready_made import NAMES, load, question_of
 from nextone.experiments.statistics import mean_interval, paired
 from nextone.experiments.sweep_plan import Question, plan_of
-from nextone.experiments.what_if import NAMES, SweepIf, WhatIf, along, load, question_of
+from nextone.experiments.what_if import SweepIf, WhatIf, along
 from nextone.experiments.what_if_answer import answer_table, arms, ask
 from nextone.experiments.what_if_figures import what_if_figure
 from nextone.sim.config import Scenario

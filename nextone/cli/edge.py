@@ -1,57 +1,53 @@
 """Commands for edge networks: `nextone collect`, `nextone train edgerec` and others, `nextone offline-table`."""
 
-import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from nextone.policies.names import KINDS
-
-from . import main as cli
-
-__all__ = ["KINDS", "collect", "offline_table", "train_command"]
+from . import common
 
 
 def collect(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Write samples.parquet there.")],
     policy: Annotated[str, typer.Option(help="Who chooses, but for random picks.")] = "cloud_only",
     users: Annotated[int, typer.Option(help="People.", min=1)] = 3000,
-    minutes: cli.Minutes = None,
-    days: cli.Days = None,
+    minutes: common.Minutes = None,
+    days: common.Days = None,
     explore: Annotated[float, typer.Option(help="Share of decisions made at random.")] = 0.2,
-    seed: cli.Seed = 0,
-    settings: cli.Settings = None,
-    scenario: cli.ScenarioFile = None,
-    as_json: cli.Json = False,
+    seed: common.Seed = 0,
+    settings: common.Settings = None,
+    scenario: common.ScenarioFile = None,
+    as_json: common.Json = False,
 ) -> None:
     """Let people live under a logging policy and write training samples, one row per rerank request."""
-    world = cli._scenario(scenario, settings, None)
+    world = common.chosen_scenario(scenario, settings)
     from nextone.experiments.arms import check_run
     from nextone.experiments.collect import CollectSettings
     from nextone.experiments.collect import collect as run
     from nextone.experiments.names import resolve_policy
 
-    minutes = 60.0 if minutes is None and days is None else minutes
+    minutes = common.window(minutes, days)
     check_run(minutes=minutes, days=days, seed=seed)
     resolve_policy(policy, world)
     chosen = CollectSettings(
         scenario=world, policy=policy, users=users, minutes=minutes, days=days, explore=explore, seed=seed
     )
-    cli.prepare_folder(out)
-    with cli._progress(as_json, "people") as progress:
+    common.prepare_folder(out)
+    with common.progress_bar(as_json, "people") as progress:
         result = run(chosen, out, progress)
     size = result.path.stat().st_size
     if as_json:
-        print(json.dumps(result._asdict() | {"path": str(result.path), "bytes": size}))
+        common.print_json(result._asdict() | {"path": str(result.path), "bytes": size})
         return
     rows = ", ".join(f"{n:,} {split} ({result.people[split]:,} people)" for split, n in result.rows.items())
     print(f"{rows} requests; {result.lost:,} came to nothing. Saved {result.path}, {size / 1e6:.1f} MB")
 
 
-def train_command(kind: str) -> None:
-    """Add `nextone train KIND`."""
+def train_command(kind: str) -> Callable[..., None]:
+    """The command `nextone train KIND`."""
 
     def train(
         data: Annotated[Path, typer.Option(metavar="DIR", help="Samples of `nextone collect`.")],
@@ -63,7 +59,7 @@ def train_command(kind: str) -> None:
         learning_rate: Annotated[float | None, typer.Option(help="Of Adam.")] = None,
         resume: Annotated[Path | None, typer.Option(metavar="DIR", help="Go on with the training there.")] = None,
         threads: Annotated[int | None, typer.Option(help="Of torch (default 1).", min=1)] = None,
-        as_json: cli.Json = False,
+        as_json: common.Json = False,
     ) -> None:
         from dataclasses import replace
 
@@ -88,11 +84,13 @@ def train_command(kind: str) -> None:
             chosen = replace(chosen, **given)  # type: ignore[arg-type]
         else:
             chosen = code.EdgeSettings(kind=kind, **given)  # type: ignore[arg-type]
-        cli.prepare_folder(folder)
-        watched = not as_json and sys.stderr.isatty()
-        code.train_edge(chosen, data, folder, resume=checkpoint, progress=watched)
+        common.prepare_folder(folder)
+        code.train_edge(chosen, data, folder, resume=checkpoint, progress=common.watched(as_json))
         result = code.final_result(folder)
-        print(json.dumps(result, allow_nan=False) if as_json else code.result_text(result))
+        if as_json:
+            common.print_json(result)
+        else:
+            print(code.result_text(result))
 
     train.__doc__ = {
         "edgerec": "Train EdgeRec (HUBSM and CRBAN) on collected samples.",
@@ -101,7 +99,7 @@ def train_command(kind: str) -> None:
         "dnn": "Train DNN-rank, the cloud's baseline, on collected samples.",
         "dlcm": "Train DLCM, the cloud's list ranker, on collected samples.",
     }[kind]
-    cli.training.command(kind)(train)
+    return train
 
 
 def offline_table(
@@ -111,7 +109,7 @@ def offline_table(
     label: Annotated[str, typer.Option(help="engaged or effective_view.")] = "engaged",
     epochs: Annotated[int | None, typer.Option(help="At most, of each training (default 8).", min=1)] = None,
     threads: Annotated[int, typer.Option(help="Of torch.", min=1)] = 1,
-    as_json: cli.Json = False,
+    as_json: common.Json = False,
 ) -> None:
     """Train every method with several seeds, and print EdgeRec's offline table, theirs beside ours."""
     from nextone.experiments import train_offline_table as code
@@ -119,27 +117,23 @@ def offline_table(
 
     if label not in code.LABELS:
         raise SettingError(f"--label {label[:40]!r} must be one of {', '.join(code.LABELS)}")
-    cli.prepare_folder(out)
-    watched = not as_json and sys.stderr.isatty()
+    common.prepare_folder(out)
     table = code.offline_table(
-        data, out, seeds=seeds, label=label, epochs=epochs, threads=threads, progress=watched,
+        data, out, seeds=seeds, label=label, epochs=epochs, threads=threads, progress=common.watched(as_json),
         said=lambda line: print(line, file=sys.stderr),
     )  # fmt: skip
     files = code.save_table(table, out)
     if as_json:
-        print(json.dumps(code.table_json(table), allow_nan=False))
+        common.print_json(code.table_json(table))
         return
-    from rich.console import Console
     from rich.table import Table
 
     heads, lines, note = code.table_lines(table)
-    console = Console()
-    if not console.is_terminal:
-        console.width = 160
+    console = common.console(160)
     shown = Table(*heads, title="EdgeRec's Table 2 and NextOne's", caption=note, caption_justify="left")
     for column in shown.columns[1:]:
         column.justify = "right"
     for line in lines:
         shown.add_row(*line)
     console.print(shown)
-    console.print("Saved " + ", ".join(map(str, files)), highlight=False, soft_wrap=True)
+    common.print_saved(console, files)

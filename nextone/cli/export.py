@@ -1,40 +1,33 @@
 """`nextone export`: a trained edge network as files that a phone's engine runs."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from . import main as cli
+from . import common
 
 
 def export(
     checkpoint: Annotated[str, typer.Argument(metavar="DIR", help="Folder of a training, or edgerec, kir, ...")],
     to: Annotated[Literal["onnx", "mnn"], typer.Option(help="The engine.")] = "onnx",
     out: Annotated[Path, typer.Option(metavar="DIR", help="Write the files there.")] = Path("results/export"),
-    scenario: cli.ScenarioFile = None,
-    settings: cli.Settings = None,
-    as_json: cli.Json = False,
+    scenario: common.ScenarioFile = None,
+    settings: common.Settings = None,
+    as_json: common.Json = False,
 ) -> None:
     """Write what a phone runs of a network to files for the scenario's pool and history, and say what they cost.
 
     Id embeddings are not in the files: the cloud ships them with a page."""
-    world = cli._scenario(scenario, settings, None)
+    world = common.chosen_scenario(scenario, settings)
     from nextone.policies.exporting import export_policy
-    from nextone.policies.names import EngineMissing
-    from nextone.sim.scenario import SettingError
 
-    cli.prepare_folder(out)
-    try:
-        made = export_policy(checkpoint, to, out, world.pool_slots, world.client.history)
-    except EngineMissing as error:
-        raise SettingError(str(error)) from None
+    common.prepare_folder(out)
+    made = export_policy(checkpoint, to, out, world.pool_slots, world.client.history)
     if as_json:
         files = [file._asdict() | {"path": str(file.path)} for file in made.files]
-        print(json.dumps(made._asdict() | {"files": files, "on_device_mb": made.on_device_mb}))
+        common.print_json(made._asdict() | {"files": files, "on_device_mb": made.on_device_mb})
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("file", "kB", "largest difference from torch", f"{to}, ms", "torch, ms")
@@ -43,7 +36,7 @@ def export(
                       f"{file.torch_ms:.2f}")  # fmt: skip
     for column in table.columns[1:]:
         column.justify = "right"
-    console = Console()
+    console = common.console()
     console.print(table)
     console.print(
         f"{made.kind} on the phone: {made.on_device_mb:.2f} MB; embeddings, in the cloud: {made.embeddings_mb:.2f} MB. "

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from . import common
+
 if TYPE_CHECKING:
     from nextone.experiments.sweep import Effort
     from nextone.experiments.sweep_plan import Question
     from nextone.sim.config import Scenario
-
-from . import main as cli
 
 
 def sweep(
@@ -34,12 +34,12 @@ def sweep(
         str | None, typer.Option(help="Of 95 % intervals: % of the mean, or in units.  [default: 0.5%]")
     ] = None,
     max_replications: Annotated[int | None, typer.Option(help="Of each cell, at most.  [default: 30]")] = None,
-    users: cli.Users = None,
-    minutes: cli.Minutes = None,
-    days: cli.Days = None,
+    users: common.Users = None,
+    minutes: common.Minutes = None,
+    days: common.Days = None,
     seed: Annotated[int | None, typer.Option(help="Fixes people and luck.  [default: 0]")] = None,
-    settings: cli.Settings = None,
-    scenario: cli.ScenarioFile = None,
+    settings: common.Settings = None,
+    scenario: common.ScenarioFile = None,
     servers: Annotated[
         Literal["same", "per_cell"] | None,
         typer.Option(
@@ -47,7 +47,7 @@ def sweep(
         ),
     ] = None,
     engine: Annotated[Literal["event", "batch"] | None, typer.Option(help="As in compare.  [default: event]")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes.  [default: one per core]")] = None,
+    workers: common.Workers = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where it is kept.  [default: results/sweep]")] = None,
     resume: Annotated[Path | None, typer.Option(metavar="DIR", help="Go on with the sweep in this folder.")] = None,
 ) -> None:
@@ -58,7 +58,7 @@ def sweep(
     from nextone.experiments.sweep_plan import Question, plan_of
     from nextone.sim.scenario import SettingError
 
-    workers = cli._cores() if workers is None else workers
+    workers = common.cores() if workers is None else workers
     check_run(workers=workers)
     options = Question(
         grid=tuple(grid or ()), cells=tuple(cell or ()), sobol=tuple(sobol or ()), samples=samples,
@@ -74,27 +74,23 @@ def sweep(
         question, base = _asked(file, options, settings, users, scenario)
         folder = out or Path("results/sweep")
         plan = plan_of(question, base)
-        cli.prepare_folder(folder)
+        common.prepare_folder(folder)
         ledger = begun(folder, plan)
     from nextone.experiments.sweep import finish
     from nextone.experiments.sweep_present import effort_line, sweep_table
 
     effort: list[Effort] = []
     try:
-        with cli._progress(False, "cells × replications × policies") as progress:
+        with common.progress_bar(False, "cells × replications × policies") as progress:
             result = finish(ledger, workers=workers, progress=progress, effort=effort)
     except KeyboardInterrupt:
         typer.echo(f"nextone: go on with nextone sweep --resume {ledger.folder}", err=True)
         raise
-    from rich.console import Console
-
-    console = Console()
-    if not console.is_terminal:  # a pipe or a file has no width to fit
-        console.width = 120
+    console = common.console()
     for part in sweep_table(result):
         console.print(part, highlight=False)
     console.print(effort_line(effort[0]), highlight=False)
-    console.print(f"Saved {ledger.folder}", highlight=False, soft_wrap=True)
+    common.print_saved(console, [ledger.folder])
     if result.failed:
         raise typer.Exit(1)
 
@@ -120,4 +116,4 @@ def _asked(
     merged = [text for text in own if text.partition("=")[0].strip() not in named] + list(settings or [])
     if users is None and not any(text.partition("=")[0].strip() == "population.users" for text in merged):
         users = people
-    return replace(question, **given), cli._scenario(scenario, merged, users)
+    return replace(question, **given), common.chosen_scenario(scenario, merged, users)

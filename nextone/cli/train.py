@@ -1,13 +1,12 @@
 """Training by reinforcement learning: `nextone train rl`, and what is looked at afterwards."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from . import main as cli
+from . import common
 
 
 def train_rl(
@@ -21,10 +20,10 @@ def train_rl(
     refresh: Annotated[bool, typer.Option("--refresh", help="One more choice: ask for a page now.")] = False,
     seed: Annotated[int | None, typer.Option(help="Fixes people, luck and first weights (default 0).")] = None,
     resume: Annotated[Path | None, typer.Option(metavar="DIR", help="Go on with the training in this folder.")] = None,
-    settings: cli.Settings = None,
-    scenario: cli.ScenarioFile = None,
+    settings: common.Settings = None,
+    scenario: common.ScenarioFile = None,
     threads: Annotated[int | None, typer.Option(help="Of torch; fixed: bits repeat (default 2).", min=1)] = None,
-    as_json: cli.Json = False,
+    as_json: common.Json = False,
 ) -> None:
     """Train a policy by reinforcement learning, then compare it with rules on people that it never met."""
     from nextone.sim.scenario import SettingError
@@ -38,8 +37,8 @@ def train_rl(
     folder = out or resume
     if folder is None:
         raise SettingError("--out is missing; give a folder for the checkpoints")
-    world = cli._scenario(scenario, settings, None)
-    cli.prepare_folder(folder)
+    world = common.chosen_scenario(scenario, settings)
+    common.prepare_folder(folder)
     from dataclasses import replace
 
     from nextone.experiments import present
@@ -53,12 +52,15 @@ def train_rl(
         weights = training_code.parse_reward(reward or "default")
         chosen = training_code.TrainSettings(scenario=world, reward=weights, refresh=refresh, **given)  # type: ignore[arg-type]
     try:
-        training_code.train(chosen, folder, resume=checkpoint, progress=not as_json and sys.stderr.isatty())
+        training_code.train(chosen, folder, resume=checkpoint, progress=common.watched(as_json))
     except KeyboardInterrupt:
         print(f"\nStopped; nextone train rl --resume {folder} goes on from the last checkpoint.", file=sys.stderr)
         raise
     result = training_code.final_result(chosen, folder)
-    print(json.dumps(result, allow_nan=False) if as_json else present.training_text(result))
+    if as_json:
+        common.print_json(result)
+    else:
+        print(present.training_text(result))
 
 
 def train_curves(
@@ -66,7 +68,7 @@ def train_curves(
     out: Annotated[Path, typer.Option(metavar="FILE.png", help="Where to draw it.")] = Path("curves.png"),
 ) -> None:
     """Draw learning curves: reward over steps on the evaluation people, and what every rule earns there."""
-    cli.prepare_file(out)
+    common.prepare_file(out)
     from nextone.experiments.figures import learning_figure
     from nextone.experiments.train_rl import levels, settings_of
     from nextone.policies.checkpoint import newest_checkpoint
@@ -82,13 +84,13 @@ def train_asking(
     sessions: Annotated[int, typer.Option(help="Played in each try.", min=1)] = 4096,
     tries: Annotated[int, typer.Option(help="Of weights.", min=20)] = 45,
     seed: Annotated[int, typer.Option(help="Fixes people and luck.", min=0)] = 0,
-    settings: cli.Settings = None,
-    scenario: cli.ScenarioFile = None,
-    as_json: cli.Json = False,
+    settings: common.Settings = None,
+    scenario: common.ScenarioFile = None,
+    as_json: common.Json = False,
 ) -> None:
     """Search for when to ask for a page, then compare with rules on people that were not searched with."""
-    world = cli._scenario(scenario, settings, None)
-    cli.prepare_folder(out)
+    world = common.chosen_scenario(scenario, settings)
+    common.prepare_folder(out)
     from nextone.experiments import present
     from nextone.experiments import train_rl as training_code
     from nextone.experiments.train_asking import train_asking
@@ -96,21 +98,24 @@ def train_asking(
     weights = training_code.parse_reward(reward)
     evaluation = (128, 16)  # thresholds differ by little: 2,048 sessions choose where the search begins
     chosen = training_code.TrainSettings(scenario=world, reward=weights, refresh=True, seed=seed, evaluation=evaluation)
-    train_asking(chosen, out, sessions=sessions, tries=tries, progress=not as_json and sys.stderr.isatty())
+    train_asking(chosen, out, sessions=sessions, tries=tries, progress=common.watched(as_json))
     result = training_code.final_result(chosen, out)
-    print(json.dumps(result, allow_nan=False) if as_json else present.training_text(result))
+    if as_json:
+        common.print_json(result)
+    else:
+        print(present.training_text(result))
 
 
 def train_frontier(
     runs: Annotated[list[str], typer.Argument(metavar="DIR...", help="Folders of trainings with --refresh.")],
     out: Annotated[Path, typer.Option(metavar="FILE.png", help="Where to draw it.")] = Path("frontier.png"),
     base: Annotated[str, typer.Option(help="What chooses where a fixed threshold asks.")] = "server_score",
-    settings: cli.Settings = None,
-    scenario: cli.ScenarioFile = None,
+    settings: common.Settings = None,
+    scenario: common.ScenarioFile = None,
 ) -> None:
     """Draw watch time against requests: policies trained to ask for pages, and fixed thresholds."""
-    world = cli._scenario(scenario, settings, None)
-    cli.prepare_file(out)
+    world = common.chosen_scenario(scenario, settings)
+    common.prepare_file(out)
     from nextone.experiments.figures import frontier_figure
     from nextone.experiments.train_frontier import frontier
     from nextone.experiments.train_rl import TrainSettings
@@ -128,7 +133,7 @@ def train_frontier(
 def train_robust(
     run: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a training.")],
     sets: Annotated[int, typer.Option(help="Parameter sets that agree with the log.", min=2)] = 32,
-    as_json: cli.Json = False,
+    as_json: common.Json = False,
 ) -> None:
     """Play a trained policy among other people that agree with the log as well: does its gain keep its sign?"""
     from nextone.experiments.fit_file import check_sets, load_fit
@@ -137,4 +142,7 @@ def train_robust(
     fit = load_fit(None)
     check_sets(fit, sets)
     found = held_under(run, fit, sets)
-    print(json.dumps([u._asdict() for u in found], allow_nan=False) if as_json else robust_text(found))
+    if as_json:
+        common.print_json([u._asdict() for u in found])
+    else:
+        print(robust_text(found))

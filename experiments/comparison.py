@@ -1,0 +1,128 @@
+"""What a comparison found, and its table for the terminal, which carries intervals, replications and the seed."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import median
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from nextone.version import __version__
+
+from .arms import Arm, Engine
+from .metrics import Metric, shares
+from .number_text import difference_cell, interval_text, name_and_unit
+from .statistics import Interval, PairedDifference, mean_interval, paired
+
+
+@dataclass(frozen=True, repr=False)
+class Comparison:
+    """What came of it: values (arm, replication, metric), NaN where undefined, and all that is needed to repeat it."""
+
+    arms: tuple[Arm, ...]
+    metrics: tuple[Metric, ...]
+    values: NDArray[np.float64]  # (A, R, M)
+    seed: int
+    minutes: float | None
+    days: float | None
+    engine: Engine
+    positions: NDArray[np.int64]  # (A, R, P, 2) by position in the page: impressions, and valid plays among them
+    version: str = __version__
+
+    @property
+    def baseline(self) -> Arm:
+        return self.arms[0]
+
+    @property
+    def replications(self) -> int:
+        return len(self.values[0])
+
+    @cached_property
+    def intervals(self) -> tuple[tuple[Interval | None, ...], ...]:
+        """[arm][metric]: mean over replications with its 95 % interval; None where undefined."""
+        return tuple(tuple(mean_interval(column) for column in arm.T) for arm in self.values)
+
+    @cached_property
+    def differences(self) -> tuple[tuple[PairedDifference | None, ...], ...]:
+        """[arm][metric]: paired difference from the baseline; None for the baseline and where undefined."""
+        base = self.values[0].T  # (M, R)
+        nothing: tuple[PairedDifference | None, ...] = (None,) * len(self.metrics)
+        return nothing, *(tuple(map(paired, base, arm.T)) for arm in self.values[1:])
+
+    @cached_property
+    def valid_play_by_position(self) -> tuple[tuple[Interval | None, ...], ...]:
+        """[arm][position in the page]: share of valid plays; None where some replication has no impression there."""
+        return tuple(tuple(map(mean_interval, shares(arm).T)) for arm in self.positions)
+
+    def __str__(self) -> str:
+        """The table, as `nextone compare` prints it."""
+        console = Console(width=120, color_system=None)
+        with console.capture() as text:
+            console.print(comparison_table(self))
+        return text.get()
+
+    def window(self) -> str:
+        """`60 min` or `2 days`, for titles."""
+        return f"{self.days:g} days" if self.days is not None else f"{self.minutes:g} min"
+
+
+def comparison_table(result: Comparison) -> Table:
+    """Baseline mean ± half-width per metric, then each arm's paired difference; fits 100 columns with three arms."""
+    table = Table(title=Text(_title(result)), caption=Text(_caption(result)), caption_justify="left")
+    table.add_column("metric", no_wrap=True)
+    table.add_column(Text(result.baseline.label), justify="right", overflow="fold")
+    for arm in result.arms[1:]:
+        table.add_column(Text(f"{arm.label} %"), justify="right", overflow="fold")  # wraps at spaces if narrow
+    for group, indices in groups(result):
+        table.add_section()
+        table.add_row(Text(group, style="bold"))
+        for m in indices:
+            cells = [
+                difference_cell(row[m], result.metrics[m])
+                if row[m] or result.intervals[0][m]
+                else interval_text(own[m])
+                for row, own in zip(result.differences[1:], result.intervals[1:], strict=True)
+            ]
+            table.add_row(Text(f"  {name_and_unit(result.metrics[m])}"), interval_text(result.intervals[0][m]), *cells)
+    return table
+
+
+def groups(result: Comparison) -> Iterator[tuple[str, list[int]]]:
+    """Metrics by group, both in the order in which they are defined."""
+    for group in dict.fromkeys(metric.group for metric in result.metrics):
+        yield group, [m for m, metric in enumerate(result.metrics) if metric.group == group]
+
+
+def subtitle(result: Comparison) -> str:
+    people = result.baseline.scenario.population.users
+    return (
+        f"{people:,} people, {result.window()}, {result.replications} replications with shared luck, seed "
+        f"{result.seed}, {result.engine} engine. Paired 95 % intervals. ↑ more is better, ↓ fewer is better."
+    )
+
+
+def _title(result: Comparison) -> str:
+    return f"{result.baseline.label} against {', '.join(arm.label for arm in result.arms[1:])}"
+
+
+def _caption(result: Comparison) -> str:
+    others = result.differences[1:]
+    return (
+        f"{subtitle(result)}\nArms: paired difference in % of the baseline's mean ± half its 95 % interval; "
+        "* the interval excludes 0; ×n: the variance that shared luck saved (abs: in the metric's unit, where the "
+        f"baseline cannot be told from 0; without * or ×: the arm's own mean, where the baseline has none).\n"
+        f"Median over metrics: {'; '.join(map(_luck, result.arms[1:], others))}."
+    )
+
+
+def _luck(arm: Arm, differences: Sequence[PairedDifference | None]) -> str:
+    """`random correlation .93, variance ×12` of an arm with the baseline."""
+    known = [d for d in differences if d is not None and d.correlation is not None and d.variance_saved is not None]
+    if not known:
+        return f"{arm.label} nothing shared varies"
+    correlation = median(d.correlation or 0.0 for d in known)
+    return f"{arm.label} correlation {correlation:.2f}, variance ×{median(d.variance_saved or 0.0 for d in known):.3g}"

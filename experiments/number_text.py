@@ -1,0 +1,67 @@
+"""Numbers as text: means with their half-widths, differences in percent with their sign, metrics with their unit."""
+
+import math
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from .statistics import Interval, PairedDifference
+
+if TYPE_CHECKING:
+    from .metrics import Metric
+
+MISSING = "–"
+
+
+def name_and_unit(metric: "Metric") -> str:
+    arrow = {"more": " ↑", "fewer": " ↓"}.get(metric.better, "")
+    return f"{metric.name}{f' [{metric.unit}]' if metric.unit else ''}{arrow}"
+
+
+def interval_text(interval: Interval | None) -> str:
+    """An arm's own mean: the baseline's, or another's where the baseline has nothing to compare with."""
+    return MISSING if interval is None else mean_and_half(interval.mean, interval.high - interval.mean)
+
+
+def mean_and_half(mean: float, half: float) -> str:
+    """Both with the decimals that the half-width deserves: two significant digits of it, four of an exact mean."""
+    size = half if half > 0 else abs(mean) / 100
+    decimals = min(8, max(0, 1 - math.floor(math.log10(size)))) if size > 0 else 0
+    return f"{mean:,.{decimals}f} ±{half:,.{decimals}f}"
+
+
+def difference_cell(d: PairedDifference | None, metric: "Metric") -> Text:
+    text = difference_text(d, metric.better)
+    if d is not None and d.diff_pct is not None and not d.diff == d.low == d.high == 0:
+        text.append(f" {_saved(d)}")
+    return text
+
+
+def difference_text(d: PairedDifference | None, better: str) -> Text:
+    """`+0.29 ±0.24*`, percent of the baseline's mean; green or red where the interval excludes 0 and one is better."""
+    if d is None:
+        return Text(MISSING, style="dim")
+    if d.diff == d.low == d.high == 0:
+        return Text("0", style="dim")
+    if d.diff_pct is None or d.diff_pct_low is None or d.diff_pct_high is None:
+        return Text(f"{'+' if d.diff >= 0 else ''}{mean_and_half(d.diff, d.high - d.diff)} abs", style="dim")
+    sure = d.diff_pct_low > 0 or d.diff_pct_high < 0
+    good = (d.diff > 0) == (better == "more")
+    style = "dim" if not sure else "" if better == "neither" else "green" if good else "red"
+    return Text(f"{signed(d.diff_pct)} ±{_rounded(d.diff_pct_high - d.diff_pct)}{'*' if sure else ' '}", style=style)
+
+
+def _saved(d: PairedDifference) -> str:
+    if d.variance_saved is None:
+        return "     "
+    shown = "∞" if math.isinf(d.variance_saved) else f"{min(d.variance_saved, 9999):.0f}"
+    return f"×{shown}".ljust(5) if d.variance_saved >= 1 else f"×{d.variance_saved:.1f}".ljust(5)
+
+
+def signed(x: float) -> str:
+    text = _rounded(abs(x))
+    return text if not float(text.replace(",", "")) else f"{'+' if x > 0 else '−'}{text}"
+
+
+def _rounded(x: float) -> str:
+    return f"{x:.2f}" if x < 10 and x != int(x) else f"{x:.1f}" if x < 100 and x != int(x) else f"{x:,.0f}"

@@ -1,0 +1,32 @@
+"""The ready-made what-ifs by name, as `nextone what-if NAME` runs them. Each is a file of its own in this folder."""
+
+from importlib import import_module
+
+from nextone.sim.scenario import SettingError, nearest
+
+from .what_if import SweepIf, WhatIf
+
+NAMES = (
+    "page_size_ttl",
+    "candidates_shipped",
+    "perception_delay",
+    "server_workers",
+    "preload_depth",
+    "networks",
+    "phone_tiers",
+    "refill_threshold",
+    "drift_speed",
+)
+
+
+def load(name: str) -> tuple[WhatIf | SweepIf, str]:
+    """A ready-made what-if and its question. Raises SettingError with the nearest name."""
+    if name not in NAMES:
+        raise SettingError(f"unknown what-if {name[:60]!r}{nearest(name, NAMES)}")
+    module = import_module(f"{__package__}.{name}")
+    return module.WHAT_IF, question_of(module.__doc__)
+
+
+def question_of(docstring: str | None) -> str:
+    """Its first line."""
+    return (docstring or "").strip().splitlines()[0]

@@ -1,0 +1,21 @@
+"""`nextone bench`: speed and memory on this machine."""
+
+from typing import Annotated
+
+import typer
+
+from . import common
+
+
+def bench(
+    compare: Annotated[bool, typer.Option("--compare", help="Time the default comparison too.")] = False,
+    as_json: common.Json = False,
+) -> None:
+    """Measure speed and memory on this machine; takes some minutes."""
+    from nextone.experiments.bench import Sizes, print_bench, run_bench
+
+    result = run_bench(Sizes(compare=compare))
+    if as_json:
+        common.print_json(result)
+    else:
+        print_bench(result)

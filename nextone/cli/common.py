@@ -1,0 +1,142 @@
+"""What several commands share: options, output, and folders to write to. Imports no command and nothing heavy."""
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from nextone.experiments.arms import Progress
+    from nextone.sim.config import Scenario
+
+ScenarioFile = Annotated[
+    Path | None, typer.Option("--scenario", metavar="FILE.toml", help="Scenario file; what it omits keeps its default.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="Change a field, e.g. server.page_size=8. Repeatable."),
+]
+Users = Annotated[int | None, typer.Option(help="People simulated.  [default: 1000]")]
+Minutes = Annotated[float | None, typer.Option(help="Window in which everyone opens once.  [default: 60]")]
+Days = Annotated[float | None, typer.Option(help="Instead: whole days, with people coming back.")]
+Engine = Annotated[
+    Literal["event", "batch"], typer.Option(help="SimPy with server queues, or people in parallel without.")
+]
+Workers = Annotated[int | None, typer.Option(help="Processes.  [default: one per core]")]
+Seed = Annotated[int, typer.Option(help="Fixes people and luck; replications and arms derive theirs from it.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on standard output.")]
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def window(minutes: float | None, days: float | None) -> float | None:
+    """Minutes to simulate: 60 where neither minutes nor days are given; None with days."""
+    return 60.0 if minutes is None and days is None else minutes
+
+
+def chosen_scenario(file: Path | None, settings: Sequence[str] | None, users: int | None = None) -> "Scenario":
+    """The scenario of `--scenario`, `--set` and `--users`. Raises SettingError, TraceError for bad traces it names."""
+    from nextone.sim.config import Scenario
+    from nextone.sim.scenario import SettingError, load_scenario, with_settings
+
+    settings = list(settings or [])
+    if users is not None:
+        if any(text.split("=")[0].strip() == "population.users" for text in settings):
+            raise SettingError("--users and --set population.users=... are both given; give one")
+        settings.append(f"population.users={users}")
+    chosen = with_settings(load_scenario(file) if file is not None else Scenario(), settings)
+    if not (chosen.network.traces or chosen.network.rtt):
+        return chosen
+    from nextone.sim.trace_files import read_pings, read_traces
+
+    if chosen.network.traces:  # bad files are reported at once, before the compiled model is loaded
+        read_traces(chosen.network.traces)
+    if chosen.network.rtt:
+        read_pings(chosen.network.rtt)
+    return chosen
+
+
+def prepare_folder(path: Path) -> None:
+    """Create it and make sure that files can be written there. Raises SettingError."""
+    from nextone.sim.scenario import SettingError
+
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path, prefix=".nextone-"):
+            pass
+    except (OSError, ValueError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        raise SettingError(f"--out {str(path)!r}: {reason}; give a folder that can be written to") from None
+
+
+def prepare_file(path: Path) -> None:
+    """Make sure that this file can be written. Raises SettingError."""
+    from nextone.sim.scenario import SettingError
+
+    prepare_folder(path.parent)
+    try:
+        if path.exists() and not path.is_file():
+            raise SettingError(f"--out {str(path)!r}: is not a file; give the name of a JSON file")
+    except (OSError, ValueError) as error:
+        if isinstance(error, SettingError):
+            raise
+        raise SettingError(f"--out {str(path)!r}: {error}; give the name of a JSON file") from None
+
+
+def console(width: int = 120) -> "Console":
+    """Standard output for tables, `width` columns wide where it is a pipe or a file, which have no width to fit."""
+    from rich.console import Console
+
+    out = Console()
+    if not out.is_terminal:
+        out.width = width
+    return out
+
+
+def print_saved(out: "Console", files: Iterable[Path]) -> None:
+    """The last line of a command that wrote files."""
+    out.print("Saved " + ", ".join(map(str, files)), highlight=False, soft_wrap=True)
+
+
+def print_json(value: object) -> None:
+    """One JSON value on one line of standard output; NaN and infinity are bugs."""
+    print(json.dumps(value, allow_nan=False))
+
+
+def watched(quiet: bool) -> bool:
+    """Whether a person looks at standard error and wants to see progress there."""
+    return not quiet and sys.stderr.isatty()
+
+
+@contextmanager
+def progress_bar(quiet: bool, what: str = "replications × arms") -> Iterator["Progress | None"]:
+    """A bar on standard error while a person watches; it vanishes at the end."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    err = Console(stderr=True)
+    if quiet or not err.is_terminal:
+        yield None
+        return
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=err, transient=True) as bar:
+        task = bar.add_task("run", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,0 +1,120 @@
+"""`nextone compare`: arms over the same replications, with paired differences."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from . import common
+
+if TYPE_CHECKING:
+    from nextone.experiments.arms import Arm
+    from nextone.experiments.domain import Outside
+    from nextone.sim.config import Scenario
+
+DEFAULT_POLICIES = "cloud_only,tag_momentum,server_score,random"
+
+
+def compare(
+    policies: Annotated[
+        str, typer.Option(help="Comma-separated; cloud_only, if there, is the baseline, else the first.")
+    ] = DEFAULT_POLICIES,
+    arm: Annotated[
+        list[str] | None,
+        typer.Option(metavar="'LABEL=POLICY FIELD=VALUE ...'", help="An arm with settings of its own. Repeatable."),
+    ] = None,
+    users: common.Users = None,
+    minutes: common.Minutes = None,
+    days: common.Days = None,
+    replications: Annotated[int, typer.Option(help="Independent worlds, at least 10.")] = 10,
+    seed: common.Seed = 0,
+    settings: common.Settings = None,
+    scenario: common.ScenarioFile = None,
+    engine: common.Engine = "event",
+    workers: common.Workers = None,
+    robust: Annotated[
+        int | None,
+        typer.Option(metavar="K", help="Repeat it under K parameter sets that fit the log: do signs hold? Usual: 32."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Save Parquet tables and a figure there.")] = None,
+    as_json: common.Json = False,
+) -> None:
+    """Compare policies: same people, phones, links and luck; paired differences with 95 % intervals."""
+    base = common.chosen_scenario(scenario, settings, users)  # its errors come before the compiled model is loaded
+    from nextone.experiments.arms import check_run
+    from nextone.experiments.compare import compare as run
+
+    workers = common.cores() if workers is None else workers
+    minutes = common.window(minutes, days)
+    check_run(replications=replications, minutes=minutes, days=days, seed=seed, workers=workers)
+    arms = _arms(policies, arm or [], base.with_workers(minutes, days))
+    outside = _outside_domain(arms, scenario, days)
+    fit = None
+    if robust is not None:
+        from nextone.experiments.fit_file import check_sets, load_fit
+
+        fit = load_fit(scenario)
+        check_sets(fit, robust)
+    if out is not None:
+        common.prepare_folder(out)
+    with common.progress_bar(as_json) as progress:
+        result = run(
+            arms,
+            seed=seed,
+            replications=replications,
+            minutes=minutes,
+            days=days,
+            engine=engine,
+            workers=workers,
+            progress=progress,
+        )
+    verdicts = None
+    if fit is not None and robust is not None:
+        from nextone.experiments.robust import robust_table, robustness
+
+        with common.progress_bar(as_json, "parameter sets × replications × arms") as progress:
+            verdicts = robustness(result, fit, robust, workers=workers, progress=progress)
+    from nextone.experiments import figures, present
+    from nextone.experiments.comparison import comparison_table
+
+    files: list[Path] = []
+    if out is not None:
+        files = present.save_tables(result, out) + [out / "uplift.png"]
+        figures.uplift_figure(result, files[-1])
+    if as_json:
+        answer = present.comparison_json(result)
+        answer |= {"outside_domain": {label: [each._asdict() for each in found] for label, found in outside.items()}}
+        if verdicts is not None:
+            answer |= {"parameter_sets": robust, "robust": [v._asdict() for v in verdicts]}
+        common.print_json(answer)
+        return
+    console = common.console(160)
+    console.print(comparison_table(result))
+    if verdicts is not None and robust is not None:
+        console.print(robust_table(verdicts, robust))
+    if files:
+        common.print_saved(console, files)
+
+
+def _arms(policies: str, texts: Sequence[str], base: "Scenario") -> list["Arm"]:
+    """Baseline first: cloud_only where it is among the policies, else the first."""
+    from nextone.experiments.arms import BASELINE_POLICY, Arm, parse_arm
+    from nextone.experiments.names import resolve_policy
+
+    names = [name.strip() for name in policies.split(",") if name.strip()]
+    names.sort(key=lambda name: name != BASELINE_POLICY)
+    return [Arm(name, resolve_policy(name, base), base) for name in names] + [parse_arm(text, base) for text in texts]
+
+
+def _outside_domain(arms: "Sequence[Arm]", scenario: Path | None, days: float | None) -> "dict[str, list[Outside]]":
+    """What of each arm lies outside the validated domain, by label; a warning on standard error for each such arm."""
+    from nextone.experiments.domain import draws_beside, outside, warning
+
+    draws = draws_beside(scenario)
+    found = {arm.label: outside(arm.scenario, draws, days) for arm in arms}
+    for label, fields in found.items():
+        if fields:
+            print(warning(label, fields), file=sys.stderr)
+    return found

@@ -1,0 +1,161 @@
+"""Fitting people to a log and checking the fit: `nextone calibrate`, `validate`, `held-out`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import common
+
+LogFile = Annotated[
+    Path | None,
+    typer.Argument(metavar="[LOG]", help="Impressions, CSV or Parquet.  [default: the shipped KuaiRand-Pure]"),
+]
+
+
+def calibrate(
+    log: LogFile = None,
+    format: Annotated[str | None, typer.Option(help="kuairand or generic.  [default: by the columns]")] = None,
+    videos: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="KuaiRand's video table: tags.  [default: beside the log]")
+    ] = None,
+    traces: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Throughput traces and RTT logs, instead of or beside a log.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the scenario there, TOML.")] = None,
+    users: Annotated[int | None, typer.Option(help="People simulated.  [default: 1000]", min=50)] = None,
+    seed: common.Seed = 0,
+    settings: common.Settings = None,
+    scenario: common.ScenarioFile = None,
+    as_json: common.Json = False,
+) -> None:
+    """Fit people to a log of impressions, or links to traces, and write the scenario; takes some minutes."""
+    from nextone.sim.scenario import SettingError, scenario_toml
+
+    world = common.chosen_scenario(scenario, settings)
+    if out is not None:
+        common.prepare_file(out)
+    told: dict[str, object] = {}
+    shown: list[object] = []
+    fit, name = None, "the shipped KuaiRand-Pure"
+    if traces is not None:
+        from nextone.experiments.calibrate_traces import calibrate_traces
+
+        links = calibrate_traces(traces)
+        world = links.applied(world)
+        told["traces"] = links._asdict() | {
+            "facts": [x._asdict() for x in links.facts], "fitted": [x._asdict() for x in links.fitted]
+        }
+        shown += links.lines()
+    if log is not None or traces is None:
+        from nextone.experiments import calibrate as people
+        from nextone.experiments.fit_file import fit_json, fit_table
+        from nextone.experiments.user_log import read_user_log, shipped_log
+
+        if log is None and (format or videos):
+            raise SettingError("--format and --videos are about a LOG; give one")
+        measured = shipped_log() if log is None else read_user_log(log, format, videos)  # type: ignore[arg-type]
+        name = name if log is None else str(log)
+        published = people.KUAIRAND if log is None else None
+        with common.progress_bar(as_json, "fitting") as progress:
+            fit = people.calibrate(
+                measured, world, published=published, people=users or people.PEOPLE, seed=seed, progress=progress
+            )
+        world = fit.scenario
+        told |= fit_json(fit, name)
+        shown += [measured.report(), fit_table(fit, name)]
+    files: list[Path] = []
+    if out is not None:
+        from nextone.experiments.fit_file import save_fit
+        from nextone.experiments.present import write_whole
+
+        if fit is not None:
+            files = save_fit(fit, name, out)
+        else:
+            text = scenario_toml(world)
+            write_whole(out, lambda path: path.write_text(text, encoding="utf-8"))
+            files = [out]
+    if as_json:
+        common.print_json(told)
+        return
+    console = common.console()
+    for each in shown:
+        console.print(each, highlight=False)
+    if files:
+        common.print_saved(console, files)
+
+
+def validate(
+    log: Annotated[
+        Path | None,
+        typer.Option(metavar="LOG", help="Your own log, CSV or Parquet.  [default: the shipped KuaiRand-Pure]"),
+    ] = None,
+    users: Annotated[int | None, typer.Option(help="People simulated.  [default: 5000]", min=10)] = None,
+    seed: common.Seed = 0,
+    settings: common.Settings = None,
+    scenario: common.ScenarioFile = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Save the scoreboard and figures there.")] = None,
+    as_json: common.Json = False,
+) -> None:
+    """Compare simulated people and links with measured ones, number by number; takes some minutes."""
+    from nextone.experiments.arms import check_run
+
+    world = common.chosen_scenario(scenario, settings)
+    check_run(seed=seed)
+    if out is not None:
+        common.prepare_folder(out)
+    from nextone.experiments import validation_report as report
+    from nextone.experiments.user_log import read_user_log
+    from nextone.experiments.validate import PEOPLE
+    from nextone.experiments.validate import validate as run
+
+    measured = None if log is None else read_user_log(log)
+    with common.progress_bar(as_json, "people") as progress:
+        result = run(world, measured, people=users or PEOPLE, seed=seed, progress=progress)
+    files: list[Path] = []
+    if out is not None:
+        from nextone.experiments.people_figures import save_figures
+
+        files = report.save_scoreboard(result, out) + save_figures(result, out)
+    if as_json:
+        common.print_json({"rows": report.scoreboard_json(result)["rows"]})
+    else:
+        console = common.console()
+        if measured is not None:
+            console.print(measured.report())
+        console.print(report.scoreboard_table(result))
+        if files:
+            common.print_saved(console, files)
+        console.print(report.verdict(result))
+
+
+def held_out(
+    log: LogFile = None,
+    users: Annotated[int, typer.Option(help="People simulated.", min=10)] = 2_000,
+    seed: Annotated[int, typer.Option(help="Fixes who is held out, people and luck.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Fit people to one half of a log's users and compare them with the other half; takes some minutes."""
+    from nextone.experiments import validation_report as report
+    from nextone.experiments.arms import check_run
+    from nextone.experiments.calibrate import KUAIRAND
+    from nextone.experiments.held_out import held_out as run
+    from nextone.experiments.response import response_table
+    from nextone.experiments.user_log import read_user_log, shipped_log
+    from nextone.sim.config import Scenario
+
+    check_run(seed=seed)
+    measured = shipped_log() if log is None else read_user_log(log)
+    with common.progress_bar(as_json, "fitting, then people") as progress:
+        found = run(
+            measured, Scenario(), published=KUAIRAND if log is None else None, people=users, seed=seed,
+            progress=progress,
+        )  # fmt: skip
+    if as_json:
+        told = {"rows": report.scoreboard_json(found.validation)["rows"]}
+        common.print_json(told | {"response": [t._asdict() for t in found.response]})
+        return
+    console = common.console()
+    console.print(report.scoreboard_table(found.validation))
+    console.print(report.verdict(found.validation))
+    console.print(response_table(found.response))

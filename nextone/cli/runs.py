@@ -1,0 +1,102 @@
+"""One run and what it leaves: `nextone run`, `replay`, `timeline`, and `scenario`, the world it happens in."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import common
+
+
+def run_once(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Save impressions, requests and sessions there.")],
+    policy: Annotated[str, typer.Option(help="Who chooses the next video.")] = "cloud_only",
+    users: common.Users = None,
+    minutes: common.Minutes = None,
+    days: common.Days = None,
+    replication: Annotated[int, typer.Option(help="Which of the worlds that `compare` runs.", min=0)] = 0,
+    seed: common.Seed = 0,
+    settings: common.Settings = None,
+    scenario: common.ScenarioFile = None,
+    engine: common.Engine = "event",
+) -> None:
+    """Run one policy once and save its logs, as Parquet files that explain and can replay themselves."""
+    from nextone.experiments.arms import check_run
+    from nextone.experiments.names import resolve_policy
+
+    minutes = common.window(minutes, days)
+    check_run(minutes=minutes, days=days, seed=seed)
+    world = common.chosen_scenario(scenario, settings, users)
+    resolve_policy(policy, world)
+    common.prepare_folder(out)
+    from nextone.experiments.logs import Recipe, save_logs
+    from nextone.experiments.replication import run_arm
+
+    recipe = Recipe(policy, seed, replication, engine, minutes, days, policy)
+    result = run_arm(
+        world, policy, seed=seed, replication=replication, minutes=minutes, days=days, engine=engine
+    )
+    files = save_logs(result, out, recipe)
+    counts = ", ".join(f"{len(table):,} {name}" for name, table in result.records._asdict().items())
+    print(f"{counts}. Saved {', '.join(map(str, files))}")
+
+
+def replay(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE.parquet", help="A log of `nextone run`, or results.parquet of a sweep.")
+    ],
+    rows: Annotated[int, typer.Option(help="Of a sweep's results: so many of its rows.", min=1)] = 10,
+) -> None:
+    """Run again what a file says of itself, and compare every bit; exit code 1 if any differs."""
+    if file.name == "results.parquet":
+        from nextone.experiments.sweep_replay import replay_rows
+
+        again = replay_rows(file, rows, workers=common.cores())
+        print("\n".join(again.differences) or f"identical: {again.rows:,} replications, every bit of every metric")
+        if again.differences:
+            raise typer.Exit(1)
+        return
+    from nextone.experiments.logs import replay as run_again
+
+    result = run_again(file)
+    print("\n".join(result.differences) or f"identical: {result.rows:,} {result.table}, every bit of every column")
+    if result.differences:
+        raise typer.Exit(1)
+
+
+def scenario(
+    show: Annotated[bool, typer.Option("--show", help="Print all of it as TOML, with units and sources.")] = False,
+    file: common.ScenarioFile = None,
+    settings: common.Settings = None,
+    comments: Annotated[bool, typer.Option(help="Meaning, unit, bounds and source of each field.")] = True,
+) -> None:
+    """Check a scenario; with --show, print all of it as TOML that loads back equal."""
+    from nextone.sim.scenario import scenario_toml
+
+    chosen = common.chosen_scenario(file, settings)
+    print(scenario_toml(chosen, comments) if show else "scenario is valid; --show prints it", end="" if show else "\n")
+
+
+def timeline(
+    user: Annotated[int, typer.Option(help="Whose session: 0 to population.users - 1.")] = 7,
+    out: Annotated[Path, typer.Option(metavar="FILE.json", help="Where to write it.")] = Path("timeline.json"),
+    policy: Annotated[str, typer.Option(help="Who chooses the next video.")] = "tag_momentum",
+    seed: common.Seed = 0,
+    settings: common.Settings = None,
+    scenario: common.ScenarioFile = None,
+) -> None:
+    """Write one person's session as Chrome trace events: screen, link, pool, server, policy."""
+    from nextone.experiments.arms import check_run
+    from nextone.experiments.names import resolve_policy
+    from nextone.sim.scenario import SettingError
+
+    world = common.chosen_scenario(scenario, settings)
+    check_run(seed=seed)
+    if not 0 <= user < world.population.users:
+        raise SettingError(f"--user {user} must be >= 0 and < population.users={world.population.users}")
+    resolve_policy(policy, world)
+    common.prepare_file(out)
+    from nextone.experiments.timeline import write_timeline
+
+    write_timeline(world, user, seed, policy, out)
+    print(f"Saved {out}; open it in any viewer of Chrome trace events, for example ui.perfetto.dev")
