@@ -1,6 +1,10 @@
 """Which part may import which, and what nobody may use; read from the source, nothing is imported."""
 
 import ast
+import sys
+import tomllib
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -9,12 +13,14 @@ ROOT = Path(__file__).parent.parent
 FOLDERS = ("sim", "envs", "policies", "experiments", "nextone")
 FILES = sorted(path.relative_to(ROOT) for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 
-# sim <- envs.features <- policies <- experiments, and envs.features <- envs <- experiments
+# By top folder: sim <- envs.features <- policies <- experiments <- nextone, and envs.features <- envs <- experiments.
+# `envs.features` and `version` are single files that others may import, too.
 MAY_IMPORT = {
     "sim": {"sim"},
-    "envs": {"sim", "envs"},
+    "envs": {"sim", "envs", "envs.features"},
     "policies": {"sim", "policies", "envs.features"},
-    "experiments": {"sim", "envs", "policies", "experiments"},
+    "experiments": {"sim", "envs", "envs.features", "policies", "experiments", "version"},
+    "nextone": {"sim", "envs", "envs.features", "policies", "experiments", "version", "nextone"},
 }
 GALLERY = ("experiments/drawing.py", "experiments/what_if_figures.py", "experiments/report_figures.py")
 # Package: the places it may be imported in, a folder or a file. Training code lives in experiments/train*.py.
@@ -29,7 +35,7 @@ ONLY_IN = {
     "seaborn": ("experiments/figures.py", "experiments/people_figures.py", *GALLERY),
     "onnxruntime": ("policies/engines.py",),
     "MNN": ("policies/engines.py",),
-    "typer": ("nextone/cli",),
+    "typer": ("nextone/cli/",),
 }
 NEVER = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "imp"}
 # Global randomness: all draws are keyed. `default_rng` has state too, and is left to tests and the data scripts.
@@ -37,14 +43,25 @@ SCRIPTS = {Path("sim/data/derive.py"), Path("experiments/calibrate.py")}
 ONLY_LOOKS = {Path("envs/check.py")}  # reads the global state, to find environments that use it
 
 
+@cache
 def tree(path):
     return ast.parse((ROOT / path).read_text(encoding="utf-8"), filename=str(path))
 
 
-def imports(path):
-    """(line, dotted name) of every import in a file, relative ones resolved to `nextone.*`; inside functions too."""
-    package = ["nextone", *(p for p in path.parent.parts if p != "nextone")]
-    for node in ast.walk(tree(path)):
+def module_of(path):
+    """`nextone.sim.data` for sim/data/__init__.py: the import name of a file of the product."""
+    parts = path.with_suffix("").parts
+    return ".".join([*(() if parts[0] == "nextone" else ("nextone",)), *parts]).removesuffix(".__init__")
+
+
+MODULES = {module_of(path): path for path in FILES}
+
+
+def imports_in(code, path):
+    """(line, dotted name) of every import in the code of a file, relative ones resolved to `nextone.*`. Those inside
+    functions count, and those for types only: a reader who follows a type goes in a circle as well."""
+    package = module_of(path).split(".")[: None if path.name == "__init__.py" else -1]
+    for node in ast.walk(code):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -53,23 +70,52 @@ def imports(path):
             yield from ((node.lineno, f"{module}.{alias.name}") for alias in node.names)
 
 
-def own(name):
-    """`envs.features` for `nextone.envs.features.observe`; None for what is not ours or a public name."""
+@cache
+def imports(path):
+    return tuple(imports_in(tree(path), path))
+
+
+def room(name):
+    """`sim`, `envs.features`, ... for an import name; "bare sim" for a folder without `nextone.`; None for a package
+    that is not ours."""
     parts = name.split(".")
     if parts[0] in FOLDERS[:4]:
         return "bare " + parts[0]
-    if parts[0] != "nextone" or len(parts) < 2 or parts[1] not in MAY_IMPORT:
+    if parts[0] != "nextone":
         return None
-    return "envs.features" if parts[1:3] == ["envs", "features"] else parts[1]
+    if parts[1:3] == ["envs", "features"]:
+        return "envs.features"
+    return parts[1] if parts[1:2] and parts[1] in {*FOLDERS[:4], "version"} else "nextone"
 
 
 def allowed(path, name):
-    folder, target = path.parts[0], own(name)
-    if target is None or folder == "nextone":
-        return target is None or not target.startswith("bare")
-    if folder == "envs" and path.name == "features.py":
-        return target in {"sim", "envs.features"}
-    return target in MAY_IMPORT[folder] or (target == "envs.features" and "envs" in MAY_IMPORT[folder])
+    target = room(name)
+    if room(module_of(path)) == "envs.features":
+        return target in {None, "sim", "envs.features"}
+    return target is None or target in MAY_IMPORT[path.parts[0]]
+
+
+def file_of(name, modules):
+    """The longest beginning of a dotted name that is one of the modules; None for what is not ours."""
+    while name and name not in modules:
+        name = name.rpartition(".")[0]
+    return name or None
+
+
+def cycle(graph):
+    """Names of a cycle in {module: modules it imports}, first and last the same; empty if there is none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return error.args[1][::-1]  # the sorter lists who is imported before who imports
+    return []
+
+
+def test_no_files_import_each_other():
+    """The tree as a whole: a file can be read without those above it. Importing from a package counts as importing its
+    `__init__` only for what stands there."""
+    graph = {module: {file_of(name, MODULES) for _, name in imports(path)} for module, path in MODULES.items()}
+    assert not cycle({module: targets - {None, module} for module, targets in graph.items()})
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)
@@ -117,8 +163,17 @@ def test_no_code_from_data_and_no_global_randomness(path):
 
 
 def test_package_markers_import_nothing():
-    for folder in FOLDERS[:4]:
-        assert not list(imports(Path(folder, "__init__.py"))), folder
+    """So that importing a file loads what that file imports, and no more. `nextone` itself names its public names."""
+    for path in FILES:
+        if path.name == "__init__.py" and path.parent not in (Path("nextone"), Path("sim/data")):
+            assert not list(imports(path)), path
+
+
+def test_every_folder_of_code_is_installed():
+    """pyproject.toml lists packages by hand; one that it lacks is missing from a wheel, and from nothing else."""
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
+    assert sorted(packages) == sorted({module_of(path.parent / "__init__.py") for path in FILES})
+    assert all(path.parent / "__init__.py" in FILES for path in FILES)
 
 
 @pytest.mark.parametrize(
@@ -133,12 +188,41 @@ def test_package_markers_import_nothing():
         ("envs/vector.py", "nextone.envs.features.observe", True),
         ("envs/vector.py", "nextone.policies.kir", False),
         ("experiments/x.py", "nextone.policies.kir", True),
+        ("experiments/fitting/logs/x.py", "nextone.version.__version__", True),
+        ("experiments/fitting/logs/x.py", "nextone.cli.main.main", False),
+        ("experiments/x.py", "nextone.Scenario", False),
+        ("envs/checker/x.py", "nextone.envs.features.observe", True),
+        ("envs/checker/x.py", "nextone.experiments.compare", False),
+        ("sim/engine/x.py", "nextone.version.SEMANTICS", False),
+        ("nextone/cli/x.py", "nextone.experiments.compare", True),
+        ("nextone/cli/x.py", "experiments.compare", False),
         ("sim/pool.py", "sim.config", False),
         ("sim/pool.py", "numpy.int64", True),
     ],
 )
 def test_the_rule_itself_by_hand(path, name, fine):
     assert allowed(Path(path), name) is fine
+
+
+def test_names_of_imports_by_hand():
+    code = ast.parse(
+        "import numpy.typing\nfrom . import near\nfrom .file import name\n"
+        "if TYPE_CHECKING:\n    from ..above import Type\ndef f():\n    from ...sim.pool import join\n"
+    )
+    deep = ["numpy.typing", "nextone.experiments.fitting.near", "nextone.experiments.fitting.file.name",
+            "nextone.experiments.above.Type", "nextone.sim.pool.join"]  # fmt: skip
+    assert sorted(name for _, name in imports_in(code, Path("experiments/fitting/x.py"))) == sorted(deep)
+    package = {name for _, name in imports_in(ast.parse("from . import near"), Path("experiments/fitting/__init__.py"))}
+    assert package == {"nextone.experiments.fitting.near"}
+    assert module_of(Path("nextone/cli/main.py")) == "nextone.cli.main"
+    assert file_of("nextone.sim.pool.join", MODULES) == "nextone.sim.pool"
+    assert file_of("numpy.typing", MODULES) is None
+
+
+def test_cycles_by_hand():
+    assert cycle({"a": {"b"}, "b": {"c"}, "c": set()}) == []
+    assert cycle({"a": {"b"}, "b": {"a"}}) in (["a", "b", "a"], ["b", "a", "b"])
+    assert set(cycle({"a": {"b"}, "b": {"c"}, "c": {"d"}, "d": {"b"}})) == {"b", "c", "d"}
 
 
 def test_the_ban_itself_by_hand():
