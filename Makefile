@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # torch first and by its bounded spec, so that no other package pulls a huge build of it.
 TORCH := $(shell sed -n 's/^ *"\(torch[<>=].*\)",$$/\1/p' pyproject.toml)
 
-.PHONY: demo test test-long bench models lint kernels-world kernels-edge clean
+.PHONY: demo test test-long bench models tree lint kernels-world kernels-edge clean
 
 demo: $(STAMP)
 	$(BIN)/nextone compare --out results/demo
@@ -30,11 +30,13 @@ bench: $(STAMP)
 models: $(STAMP)
 	$(BIN)/python -m nextone.experiments.train_ship results/models
 
-# mypy knows no package-dir: .typecheck/nextone holds the folders under their import names.
-lint: $(STAMP)
+# The import tree, nextone.sim and so on, as links in .typecheck/: mypy, pyright and editors do not read package-dir and find
+# the links through pyproject.toml; other tools, such as grimp, with PYTHONPATH set to that folder.
+tree:
 	@rm -rf .typecheck && mkdir -p .typecheck/nextone
-	@for file in nextone/*; do ln -s "../../$$file" ".typecheck/nextone/$${file##*/}"; done
-	@for folder in sim envs policies experiments; do ln -s "../../$$folder" ".typecheck/nextone/$$folder"; done
+	@for path in nextone/* sim envs policies experiments; do ln -s "../../$$path" ".typecheck/nextone/$${path##*/}"; done
+
+lint: $(STAMP) tree
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
