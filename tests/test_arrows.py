@@ -3,6 +3,7 @@
 import ast
 import sys
 import tomllib
+from collections import Counter
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -174,6 +175,14 @@ def test_every_folder_of_code_is_installed():
     packages = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
     assert sorted(packages) == sorted({module_of(path.parent / "__init__.py") for path in FILES})
     assert all(path.parent / "__init__.py" in FILES for path in FILES)
+
+
+def test_no_folder_and_no_file_is_too_large_to_find_ones_way_in():
+    """Code outside tests: 25 files in a folder, 400 lines in a file. sim/config.py is a table of numbers."""
+    folders = Counter(path.parent for path in FILES)
+    assert not {str(folder): files for folder, files in folders.items() if files > 25}
+    lines = {str(path): (ROOT / path).read_text(encoding="utf-8").count("\n") for path in FILES}
+    assert not {path: n for path, n in lines.items() if n > 400 and path != "sim/config.py"}
 
 
 @pytest.mark.parametrize(
