@@ -1,7 +1,5 @@
 """Ready-made what-ifs: every table can be asked; one is, at a tiny size, and its numbers are checked by hand."""
 
-import subprocess
-import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -101,13 +99,6 @@ def test_the_list(capsys):
     assert cli.main(["what-if"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == list(NAMES) and all(line.endswith("?") for line in lines)
-
-
-def test_a_module_is_a_command():
-    done = subprocess.run(
-        [sys.executable, "-m", "nextone.experiments.drift_speed", "--replications", "2"], capture_output=True, text=True
-    )
-    assert done.returncode == 2 and done.stderr.startswith("nextone: replications=2")
 
 
 def test_the_gallery_shows_each(request):
