@@ -1,7 +1,6 @@
 """Which part may import which, and what nobody may use; read from the source, nothing is imported."""
 
 import ast
-import sys
 import tomllib
 from collections import Counter
 from functools import cache
