@@ -15,7 +15,7 @@ from .names import resolve_policy
 from .statistics import require_replications
 
 if TYPE_CHECKING:
-    from nextone.policies.base import PolicyLike
+    from nextone.policies.contract import PolicyLike
 
 BASELINE_POLICY = "cloud_only"
 MAX_REPLICATIONS = 10_000

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from nextone.envs.features import empty_observation, observe
-from nextone.policies.behaviours import engaged as is_page_view
 from nextone.policies.names import CLOUD_ONLY
+from nextone.policies.networks.behaviours import engaged as is_page_view
 from nextone.sim.batch_run import Decide, log_parts, run_batch
 from nextone.sim.chance import world_key
 from nextone.sim.config import FEEDBACK, Scenario

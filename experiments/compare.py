@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from nextone.policies.base import PolicyLike
+from nextone.policies.contract import PolicyLike
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from nextone.envs.features import Observation, empty_observation, observe
-from nextone.policies.base import PolicyLike, as_policy, name_of
+from nextone.policies.contract import PolicyLike, as_policy, name_of
 from nextone.policies.names import SHIPPED, UnknownPolicy, make_policy, unknown_name
 from nextone.sim.batch_run import Decide
 from nextone.sim.state import Array, World

@@ -10,9 +10,9 @@ from time import perf_counter
 
 import numpy as np
 
-from nextone.policies.engines import ENGINES
-from nextone.policies.exporting import export_policy
 from nextone.policies.names import EngineMissing
+from nextone.policies.phone.engines import ENGINES
+from nextone.policies.phone.exporting import export_policy
 from nextone.sim.config import Scenario
 
 from .collect import CollectSettings, collect

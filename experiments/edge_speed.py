@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from nextone.policies.edge import fresh_policy
+from nextone.policies.phone.policies import fresh_policy
 from nextone.sim.batch_run import run_batch
 from nextone.sim.config import Scenario
 from nextone.sim.event_run import run_events

@@ -8,7 +8,7 @@ import numpy as np
 
 from nextone.envs.features import LOG_COUNT, MOST_S, C, Observation, X
 from nextone.envs.reward import RewardWeights
-from nextone.policies.base import PolicyLike, Scores, as_policy
+from nextone.policies.contract import PolicyLike, Scores, as_policy
 from nextone.policies.names import make_policy
 from nextone.policies.rules import PAUSE_S, rates
 

@@ -15,7 +15,7 @@ from nextone.policies.names import (
 from nextone.sim.scenario import SettingError, nearest
 
 if TYPE_CHECKING:
-    from nextone.policies.base import PolicyLike
+    from nextone.policies.contract import PolicyLike
     from nextone.sim.config import Scenario
 
 ORACLE = "oracle_greedy"

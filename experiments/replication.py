@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nextone.policies.base import PolicyLike
+from nextone.policies.contract import PolicyLike
 from nextone.sim.batch_run import log_parts, run_batch
 from nextone.sim.config import Scenario
 from nextone.sim.event_run import run_events

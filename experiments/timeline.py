@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nextone.policies.base import PolicyLike, name_of
+from nextone.policies.contract import PolicyLike, name_of
 from nextone.sim.config import LINK_CLASSES, TIERS, Scenario
 from nextone.sim.network import draw_outage, join_link, link_bytes
 from nextone.sim.scenario import SettingError, scenario_toml

@@ -21,7 +21,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 
 from nextone.envs.features import LOG_COUNT
 from nextone.policies.checkpoint import MODEL, has_checkpoints, save_checkpoint
-from nextone.policies.pointer import ASK_STEEPNESS, ASKED_OF, Pointer
+from nextone.policies.networks.pointer.network import ASK_STEEPNESS, ASKED_OF, Pointer
 from nextone.policies.rl import RlPolicy
 from nextone.sim.scenario import SettingError
 

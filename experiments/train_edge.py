@@ -18,7 +18,6 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from nextone.policies.behaviours import megabytes
 from nextone.policies.checkpoint import (
     MODEL,
     TRAINING,
@@ -30,11 +29,12 @@ from nextone.policies.checkpoint import (
     newest_checkpoint,
     save_checkpoint,
 )
-from nextone.policies.cloud_ranks import CloudRank, DlcmDense
-from nextone.policies.context_aware import TASKS, ContextAware
-from nextone.policies.edge import load_network, make_network
-from nextone.policies.edgerec import ABLATIONS, HEADS, EdgeRec
 from nextone.policies.names import KINDS
+from nextone.policies.networks.behaviours import megabytes
+from nextone.policies.networks.cloud_ranks.network import CloudRank, DlcmDense
+from nextone.policies.networks.context_aware.network import TASKS, ContextAware
+from nextone.policies.networks.edgerec.network import ABLATIONS, HEADS, EdgeRec
+from nextone.policies.phone.policies import load_network, make_network
 from nextone.policies.trained import check_features, features_hash
 from nextone.sim.scenario import SettingError
 from nextone.version import __version__

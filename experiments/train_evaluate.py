@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nextone.envs.features import C, Observation
 from nextone.envs.reward import COMPONENTS, RewardWeights
 from nextone.envs.vector import NextOneVectorEnv
-from nextone.policies.base import PolicyLike, as_policy
+from nextone.policies.contract import PolicyLike, as_policy
 from nextone.policies.names import CLOUD_ONLY, make_policy
 
 from .statistics import paired

@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from nextone.policies.base import PolicyLike
+from nextone.policies.contract import PolicyLike
 from nextone.policies.rl import load_rl
 
 from .greedy import asks_below

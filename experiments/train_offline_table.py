@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from nextone.policies.checkpoint import best_checkpoint
-from nextone.policies.edge import load_network
+from nextone.policies.phone.policies import load_network
 
 from .present import write_whole
 from .ranking_metrics import (

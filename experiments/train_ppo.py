@@ -18,7 +18,7 @@ from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
-from nextone.policies.pointer import Pointer, Prepared, prepare
+from nextone.policies.networks.pointer.network import Pointer, Prepared, prepare
 
 from .train_leaving import Level, correction
 

@@ -21,7 +21,6 @@ from nextone.envs.features import COUNTS
 from nextone.envs.reward import PRESETS, RewardWeights, reward_weights
 from nextone.envs.sb3 import NextOneVecEnv
 from nextone.envs.vector import NextOneVectorEnv
-from nextone.policies.base import PolicyLike
 from nextone.policies.checkpoint import (
     MODEL,
     TRAINING,
@@ -32,8 +31,9 @@ from nextone.policies.checkpoint import (
     newest_checkpoint,
     save_checkpoint,
 )
+from nextone.policies.contract import PolicyLike
 from nextone.policies.names import CLOUD_ONLY
-from nextone.policies.pointer import TYPICAL_S, WIDTH
+from nextone.policies.networks.pointer.network import TYPICAL_S, WIDTH
 from nextone.policies.rl import KIND, RlPolicy, load_rl
 from nextone.policies.rules import WORTH
 from nextone.policies.trained import check_fits, features_hash

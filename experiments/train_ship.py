@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 from nextone.policies.checkpoint import MODEL, best_checkpoint, save_checkpoint
-from nextone.policies.edge import shipped
 from nextone.policies.names import SHIPPED
+from nextone.policies.phone.policies import shipped
 
 from .collect import CollectSettings, collect
 from .samples import FILE

@@ -10,7 +10,7 @@ from nextone.sim.errors import UserError
 if TYPE_CHECKING:
     from nextone.sim.config import Scenario
 
-    from .base import Policy
+    from .contract import Policy
 
 CLOUD_ONLY = "cloud_only"
 NAMES = (CLOUD_ONLY, "server_score", "tag_momentum", "buffered_first", "random", "longest_first")
@@ -61,12 +61,12 @@ def make_policy(name: str, scenario: "Scenario | None" = None) -> "Policy | None
             from .rl import load_rl
 
             return load_rl(Path(name.removeprefix("rl:")), scenario)
-        from .edge import load_edge, shipped
+        from nextone.policies.phone.policies import load_edge, shipped
 
         kind, folder, how = split_name(name)
         return load_edge(kind, Path(folder) if folder else shipped(kind), scenario, how)
     from . import rules  # late: names alone must not wait for numba
-    from .base import as_policy
+    from .contract import as_policy
 
     if name == CLOUD_ONLY:
         return None

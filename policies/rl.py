@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 
 from nextone.envs.features import Observation, X
+from nextone.policies.networks.pointer.network import Pointer
 from nextone.sim.config import Scenario
 
-from .base import Scores
 from .checkpoint import MODEL, Checkpoint, CheckpointError, best_checkpoint, load_into
-from .pointer import Pointer
+from .contract import Scores
 from .trained import check_fits
 
 KIND = "pointer"
@@ -22,7 +22,7 @@ MOST_WIDTH = 1024
 
 
 class RlPolicy:
-    """A trained pointer as a Policy (`policies/base.py`), without memory. `pad_to`: ask about so many at once."""
+    """A trained pointer as a Policy (`policies/contract.py`), without memory. `pad_to`: ask about so many at once."""
 
     pad_to = PAD_TO
 

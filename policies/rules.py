@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nextone.envs.features import LOGIT_SCALE, MOST_BUFFERED_S, C, H, Observation, X, tag_index
 
-from .base import Scores
+from .contract import Scores
 
 Array = NDArray[Any]
 

@@ -33,8 +33,8 @@ ONLY_IN = {
     # people_figures: figures of a log share nothing with those of a comparison; the phone's screen needs text
     "matplotlib": ("experiments/figures.py", "experiments/people_figures.py", "envs/screen.py", *GALLERY),
     "seaborn": ("experiments/figures.py", "experiments/people_figures.py", *GALLERY),
-    "onnxruntime": ("policies/engines.py",),
-    "MNN": ("policies/engines.py",),
+    "onnxruntime": ("policies/phone/engines.py",),
+    "MNN": ("policies/phone/engines.py",),
     "typer": ("nextone/cli/",),
 }
 NEVER = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "imp"}
@@ -189,13 +189,13 @@ def test_no_folder_and_no_file_is_too_large_to_find_ones_way_in():
     [
         ("sim/pool.py", "nextone.envs.features.observe", False),
         ("sim/pool.py", "nextone.sim.config.Scenario", True),
-        ("policies/kir.py", "nextone.envs.features.FEATURES", True),
-        ("policies/kir.py", "nextone.envs.vector.Env", False),
-        ("policies/kir.py", "nextone.experiments.metrics", False),
+        ("policies/networks/kir/network.py", "nextone.envs.features.FEATURES", True),
+        ("policies/networks/kir/network.py", "nextone.envs.vector.Env", False),
+        ("policies/networks/kir/network.py", "nextone.experiments.metrics", False),
         ("envs/features.py", "nextone.envs.vector.Env", False),
         ("envs/vector.py", "nextone.envs.features.observe", True),
-        ("envs/vector.py", "nextone.policies.kir", False),
-        ("experiments/x.py", "nextone.policies.kir", True),
+        ("envs/vector.py", "nextone.policies.networks.kir.network", False),
+        ("experiments/x.py", "nextone.policies.networks.kir.network", True),
         ("experiments/fitting/logs/x.py", "nextone.version.__version__", True),
         ("experiments/fitting/logs/x.py", "nextone.cli.main.main", False),
         ("experiments/x.py", "nextone.Scenario", False),

@@ -7,10 +7,10 @@ import pytest
 import torch
 from test_edge_networks import fresh, observation
 
-from nextone.policies.beam_search import adaptive_beam_search
 from nextone.policies.checkpoint import best_checkpoint
-from nextone.policies.context_aware import Search, crossed_with_candidates, reward, search_lists
-from nextone.policies.edge import ListPolicy, load_network, shipped
+from nextone.policies.networks.context_aware.beam_search import adaptive_beam_search
+from nextone.policies.networks.context_aware.network import Search, crossed_with_candidates, reward, search_lists
+from nextone.policies.phone.policies import ListPolicy, load_network, shipped
 
 A, B, C, D = range(4)
 FIGURE_4 = {  # CIKM 2022, Fig. 4: discounted rewards of what follows a list; what it leaves out is 0

@@ -29,7 +29,7 @@ from nextone.policies.checkpoint import (
     save_checkpoint,
 )
 from nextone.policies.names import make_policy
-from nextone.policies.pointer import WIDTH, Pointer
+from nextone.policies.networks.pointer.network import WIDTH, Pointer
 from nextone.policies.rl import KIND, RlPolicy, load_rl
 from nextone.policies.trained import features_hash
 from nextone.sim.config import Scenario

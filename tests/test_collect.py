@@ -10,7 +10,7 @@ from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY, C, H, X
 from nextone.experiments import collect as module
 from nextone.experiments.collect import SHARES, CollectSettings, collect, split_people
 from nextone.experiments.samples import COLUMNS, FILE, LABELS, SPLITS, SampleError, read_samples, write_samples
-from nextone.policies.behaviours import engaged
+from nextone.policies.networks.behaviours import engaged
 from nextone.sim.config import FEEDBACK
 from nextone.sim.scenario import SettingError
 from nextone.sim.state import CUT, LAST, LONG, VALID

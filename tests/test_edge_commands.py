@@ -11,9 +11,9 @@ from nextone.experiments.arms import Arm
 from nextone.experiments.compare import compare
 from nextone.experiments.edge_online import PRESETS, ROWS, arms_of, differences, positions_figure, table
 from nextone.experiments.edge_speed import rate
-from nextone.policies import engines
 from nextone.policies.checkpoint import MODEL, save_checkpoint
-from nextone.policies.edge import make_network
+from nextone.policies.phone import engines
+from nextone.policies.phone.policies import make_network
 from nextone.policies.trained import features_hash
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import scenario_toml, with_settings

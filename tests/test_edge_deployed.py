@@ -8,13 +8,13 @@ from worlds import run, same_run, scenario
 from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY, TAG_SCALE, C, H, Observation, X
 from nextone.experiments.metrics import METRICS, Run
 from nextone.experiments.replication import run_arm
-from nextone.policies.context_aware import Search
-from nextone.policies.edge import KirPolicy, ListPolicy, OnEngine, make_network
-from nextone.policies.edgerec_compiled import edgerec_weights, rerank
-from nextone.policies.edgerec_notes import triggers
-from nextone.policies.edgerec_phone import EdgeRecPhone, RerankOnPhone
-from nextone.policies.engines import export, opened
 from nextone.policies.names import is_trained, split_name
+from nextone.policies.networks.context_aware.network import Search
+from nextone.policies.networks.edgerec.compiled import edgerec_weights, rerank
+from nextone.policies.phone.edgerec import EdgeRecPhone, RerankOnPhone
+from nextone.policies.phone.edgerec_loop import triggers
+from nextone.policies.phone.engines import export, opened
+from nextone.policies.phone.policies import KirPolicy, ListPolicy, OnEngine, make_network
 from nextone.sim.config import FEEDBACK, Scenario
 from nextone.sim.scenario import with_settings
 

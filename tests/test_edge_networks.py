@@ -7,12 +7,27 @@ import pytest
 import torch
 
 from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY, TAG_SCALE, C, H, Observation
-from nextone.policies.base import name_of
-from nextone.policies.behaviours import behaviour_sequence, engaged, exposed, megabytes, what_it_was, what_was_done
 from nextone.policies.checkpoint import MODEL, CheckpointError, best_checkpoint, save_checkpoint
-from nextone.policies.edge import EdgePolicy, KirPolicy, ListPolicy, load_edge, load_network, make_network, shipped
-from nextone.policies.edgerec import ABLATIONS, HIDDEN, LAYERS
+from nextone.policies.contract import name_of
 from nextone.policies.names import KINDS, SHIPPED, UnknownPolicy, make_policy
+from nextone.policies.networks.behaviours import (
+    behaviour_sequence,
+    engaged,
+    exposed,
+    megabytes,
+    what_it_was,
+    what_was_done,
+)
+from nextone.policies.networks.edgerec.network import ABLATIONS, HIDDEN, LAYERS
+from nextone.policies.phone.policies import (
+    EdgePolicy,
+    KirPolicy,
+    ListPolicy,
+    load_edge,
+    load_network,
+    make_network,
+    shipped,
+)
 from nextone.policies.trained import features_hash
 from nextone.sim.config import FEEDBACK, Scenario
 from nextone.sim.scenario import scenario_toml

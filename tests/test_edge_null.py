@@ -10,7 +10,7 @@ from worlds import AMPLE, run, same_run, scenario
 
 from nextone.experiments.arms import Arm
 from nextone.experiments.compare import compare
-from nextone.policies.edge import fresh_policy
+from nextone.policies.phone.policies import fresh_policy
 
 MODELS = ("edgerec", "kir", "context_aware")
 EXACT = {

@@ -20,7 +20,7 @@ from nextone.experiments.ranking_metrics import (
 )
 from nextone.experiments.samples import Samples, columns_markdown, write_samples
 from nextone.experiments.train_offline_table import METHODS, asked_about, measure
-from nextone.policies.paper_features import MAPPED, OURS, mapping_markdown
+from nextone.policies.networks.paper_features import MAPPED, OURS, mapping_markdown
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import scenario_toml
 
@@ -151,7 +151,7 @@ def test_every_row_of_both_papers_is_mapped_to_columns_that_exist():
 
 def test_what_networks_read_is_in_the_mapping():
     """No column reaches EdgeRec that the table does not explain."""
-    from nextone.policies.behaviours import ACTIONS, CLOUD
+    from nextone.policies.networks.behaviours import ACTIONS, CLOUD
 
     explained = {name for m in MAPPED for name in m.columns}
     explained |= {name for _, names, _ in OURS for name in names}

@@ -10,7 +10,7 @@ from nextone.envs.features import C, H, X
 from nextone.experiments.deciding import AT_A_TIME, decider_names, is_edge, make_decide, make_decider
 from nextone.experiments.oracle import oracle_greedy
 from nextone.policies import rules
-from nextone.policies.base import Policy, as_policy, name_of
+from nextone.policies.contract import Policy, as_policy, name_of
 from nextone.policies.names import UnknownPolicy, make_policy, policy_names
 from nextone.sim.state import DEAD
 

@@ -45,7 +45,7 @@ from nextone.policies.checkpoint import (
     newest_checkpoint,
     read_checkpoint,
 )
-from nextone.policies.pointer import DEAD_SCORE
+from nextone.policies.networks.pointer.network import DEAD_SCORE
 from nextone.policies.rl import RlPolicy, load_rl
 from nextone.sim.scenario import SettingError
 

@@ -26,10 +26,10 @@ from nextone.experiments.train_edge import (
     train_edge,
 )
 from nextone.policies.checkpoint import MODEL, TRAINING, CheckpointError, newest_checkpoint, read_checkpoint
-from nextone.policies.context_aware import TASKS
-from nextone.policies.edge import load_network
-from nextone.policies.edgerec import HEADS
 from nextone.policies.names import KINDS, make_policy
+from nextone.policies.networks.context_aware.network import TASKS
+from nextone.policies.networks.edgerec.network import HEADS
+from nextone.policies.phone.policies import load_network
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, scenario_toml
 

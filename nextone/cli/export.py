@@ -20,7 +20,7 @@ def export(
 
     Id embeddings are not in the files: the cloud ships them with a page."""
     world = common.chosen_scenario(scenario, settings)
-    from nextone.policies.exporting import export_policy
+    from nextone.policies.phone.exporting import export_policy
 
     common.prepare_folder(out)
     made = export_policy(checkpoint, to, out, world.pool_slots, world.client.history)

@@ -13,9 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from nextone.envs.features import CANDIDATE, CONTEXT, PREDICTED, C, H
+from nextone.policies.networks.behaviours import (
+    ACTIONS,
+    EMBEDDED,
+    Embeddings,
+    attention_weights,
+    columns_of,
+    scaled,
+    what_was_done,
+)
 
 from .beam_search import Found, adaptive_beam_search
-from .behaviours import ACTIONS, EMBEDDED, Embeddings, attention_weights, columns_of, scaled, what_was_done
 
 WIDTH, ATTENTION_HEADS, EXPERTS = 32, 2, 3
 TASKS = ("has_next", "effective_view", "like")

@@ -3,7 +3,7 @@
 A phone keeps, from decision to decision, the state of each encoder and what it said of the last behaviours. A behaviour
 is taken in once the phone has perceived it (`H.encoded`), after the ones before it; a rerank reads what is there.
 Between triggers nothing is computed and the last order stands. Triggers are the paper's: an engagement, a "not
-interested", or `QUIET` impressions without either. Called by `policies/edge.py`.
+interested", or `QUIET` impressions without either. Called by `policies/phone/policies.py`.
 """
 
 from typing import Any, NamedTuple
@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from nextone.envs.features import CONTEXT, Observation, X
+from nextone.policies.contract import Scores
+from nextone.policies.networks.behaviours import ACTIONS, CLOUD, EMBEDDED, SAID
+from nextone.policies.networks.compiled_layers import in_threads
+from nextone.policies.networks.edgerec.compiled import edgerec_weights
+from nextone.policies.networks.edgerec.network import HIDDEN, EdgeRec, Encoded, Encoder, Rerank
 from nextone.sim.state import Array
 
-from .base import Scores
-from .behaviours import ACTIONS, CLOUD, EMBEDDED, SAID
-from .compiled import in_threads
-from .edgerec import HIDDEN, EdgeRec, Encoded, Encoder, Rerank
-from .edgerec_compiled import edgerec_weights
-from .edgerec_notes import (
+from .edgerec_loop import (
     decide_people,
     describe,
     is_page_view,
@@ -53,9 +53,10 @@ class Memory(NamedTuple):
 
 
 class EdgeRecPhone:
-    """EdgeRec's network as a Policy (`policies/base.py`). kept: behaviours attended to; quiet: k of the third trigger.
+    """EdgeRec's network as a Policy (`policies/contract.py`). kept: behaviours attended to; quiet: k of the third
+    trigger.
 
-    Compiled (`edgerec_notes.py`) until an engine takes the place of its `parts`."""
+    Compiled (`edgerec_loop.py`) until an engine takes the place of its `parts`."""
 
     downloaded = True
     at_a_time = ASKED

@@ -17,8 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from nextone.envs.features import CONTEXT, C, H
-
-from .behaviours import (
+from nextone.policies.networks.behaviours import (
     ACTIONS,
     CLOUD,
     EMBEDDED,

@@ -15,12 +15,12 @@ from numba import get_num_threads
 from torch import Tensor, nn
 
 from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY, C, H, Observation
-from nextone.sim.config import Scenario
-
-from .base import Scores
-from .checkpoint import MODEL, Checkpoint, CheckpointError, best_checkpoint, load_into
-from .cloud_ranks import CloudRank, DlcmDense, DnnRankDense
-from .context_aware import (
+from nextone.policies.checkpoint import MODEL, Checkpoint, CheckpointError, best_checkpoint, load_into
+from nextone.policies.contract import Scores
+from nextone.policies.names import KINDS
+from nextone.policies.networks.cloud_ranks.network import CloudRank, DlcmDense, DnnRankDense
+from nextone.policies.networks.context_aware.compiled import CompiledContextAware
+from nextone.policies.networks.context_aware.network import (
     WIDTH,
     ContextAware,
     ContextAwareDense,
@@ -29,14 +29,14 @@ from .context_aware import (
     search_lists,
     tokens_of,
 )
-from .context_aware_compiled import CompiledContextAware
-from .edgerec import ABLATIONS, EdgeRec
-from .edgerec_phone import EdgeRecPhone
+from nextone.policies.networks.edgerec.network import ABLATIONS, EdgeRec
+from nextone.policies.networks.kir.compiled import CompiledKir
+from nextone.policies.networks.kir.network import Kir
+from nextone.policies.trained import check_features, trained_in
+from nextone.sim.config import Scenario
+
+from .edgerec import EdgeRecPhone
 from .engines import ENGINES, needs, on_engine
-from .kir import Kir
-from .kir_compiled import CompiledKir
-from .names import KINDS
-from .trained import check_features, trained_in
 
 PAD_TO = 32  # people in every forward pass of torch's: then nobody's scores depend on who else is asked
 
@@ -46,7 +46,7 @@ Part = tuple[nn.Module, tuple[Tensor, ...]]
 
 
 class EdgePolicy:
-    """A network as a Policy (`policies/base.py`), without memory. `pad_to`: ask about so many at once."""
+    """A network as a Policy (`policies/contract.py`), without memory. `pad_to`: ask about so many at once."""
 
     pad_to: int | None = PAD_TO
     downloaded = True
@@ -277,4 +277,4 @@ def make_network(kind: str, ablation: str = "") -> nn.Module:
 
 def shipped(kind: str) -> Path:
     """The folder of the checkpoint that comes with the package."""
-    return Path(__file__).parent / "checkpoints" / kind
+    return Path(__file__).parent.parent / "checkpoints" / kind

@@ -8,9 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from nextone.envs.features import C
-
-from .behaviours import CLOUD, EMBEDDED, Embeddings, cloud_items, last_present, put_back, server_order, taken
-from .edgerec import HIDDEN, LAYERS
+from nextone.policies.networks.behaviours import (
+    CLOUD,
+    EMBEDDED,
+    Embeddings,
+    cloud_items,
+    last_present,
+    put_back,
+    server_order,
+    taken,
+)
+from nextone.policies.networks.edgerec.network import HIDDEN, LAYERS
 
 
 class DnnRankDense(nn.Module):

@@ -12,14 +12,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from nextone.policies.checkpoint import CheckpointError, best_checkpoint
+from nextone.policies.names import KINDS, SHIPPED
+from nextone.policies.networks.behaviours import megabytes
 from nextone.sim.chance import uniform, world_key
 
-from .behaviours import megabytes
-from .checkpoint import CheckpointError, best_checkpoint
-from .edge import EdgePolicy, load_edge, shipped
-from .edgerec_phone import EdgeRecPhone
+from .edgerec import EdgeRecPhone
 from .engines import on_engine
-from .names import KINDS, SHIPPED
+from .policies import EdgePolicy, load_edge, shipped
 
 TRIED = 20  # random inputs on which engine and torch are compared
 TIMED = 50

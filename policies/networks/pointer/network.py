@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY, LOG_COUNT, LOGIT_SCALE, MOST_S, PREDICTED, C, H
-
-from .rules import PAUSE_S
+from nextone.policies.rules import PAUSE_S
 
 WIDTH = 8  # Assumed: in trials 4 did as well, 32 worse, while values were still bootstrapped
 CROSSED = 8  # numbers that a past impression has to say to a candidate with its tag

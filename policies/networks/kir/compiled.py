@@ -1,7 +1,7 @@
 """The KIR-like network as phones run it in the simulation: compiled, a person at a time, several people in parallel.
 
 The same network as `kir.py`, which it is made of and tested against (scores to 1e-5); that one is trained and exported.
-Nothing is computed for empty slots and rows. Called by `policies/edge.py`.
+Nothing is computed for empty slots and rows. Called by `policies/phone/policies.py`.
 """
 
 from typing import Any, NamedTuple
@@ -9,11 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nextone.envs.features import CANDIDATE, CONTEXT, C, H, Observation
-from nextone.sim.state import Array
-
-from .base import Scores
-from .behaviours import ACTIONS, EMBEDDED, RATE_SCALE, columns_of
-from .compiled import (
+from nextone.policies.contract import Scores
+from nextone.policies.networks.behaviours import ACTIONS, EMBEDDED, RATE_SCALE, columns_of
+from nextone.policies.networks.compiled_layers import (
     HALF,
     LANES,
     embed,
@@ -29,7 +27,9 @@ from .compiled import (
     stacked,
     weight_of,
 )
-from .kir import ATTENTION_HEADS, FACTORS, LAYERS, RATES, TIMES, WIDTH, Kir
+from nextone.sim.state import Array
+
+from .network import ATTENTION_HEADS, FACTORS, LAYERS, RATES, TIMES, WIDTH, Kir
 
 HEAD = WIDTH // ATTENTION_HEADS
 FIRST_RATE, FIRST_PAST_RATE, N_RATES = C.pevtr, H.pevtr, len(RATES)

@@ -13,9 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import nn
 
-from nextone.sim.state import Array
-
-from .compiled import (
+from nextone.policies.networks.compiled_layers import (
     LANES,
     ONE,
     TWO,
@@ -28,7 +26,9 @@ from .compiled import (
     rectify,
     weight_of,
 )
-from .edgerec import HIDDEN, LAYERS, EdgeRec
+from nextone.sim.state import Array
+
+from .network import HIDDEN, LAYERS, EdgeRec
 
 SAFE = 40.0  # of |q| and |k|: exp(80) is a float32, and the product of two may be infinite without harm
 

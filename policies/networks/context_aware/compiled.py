@@ -2,7 +2,7 @@
 
 The same network as `context_aware.py` and the same search as `beam_search.py`, against which it is tested (scores to
 1e-5); those are trained, exported and read. Attention (b) looks only at the few candidates that a beam has placed, and
-what does not change from step to step is worked out once. Called by `policies/edge.py`.
+what does not change from step to step is worked out once. Called by `policies/phone/policies.py`.
 """
 
 from typing import Any, NamedTuple
@@ -10,11 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nextone.envs.features import CANDIDATE, CONTEXT, C, H, Observation
-from nextone.sim.state import Array
-
-from .base import Scores
-from .behaviours import ACTIONS, EMBEDDED, RATE_SCALE, columns_of
-from .compiled import (
+from nextone.policies.contract import Scores
+from nextone.policies.networks.behaviours import ACTIONS, EMBEDDED, RATE_SCALE, columns_of
+from nextone.policies.networks.compiled_layers import (
     ONE,
     embed,
     exponential,
@@ -28,7 +26,9 @@ from .compiled import (
     stacked,
     weight_of,
 )
-from .context_aware import (
+from nextone.sim.state import Array
+
+from .network import (
     ATTENTION_HEADS,
     CROSSED,
     DIFFERENCES,

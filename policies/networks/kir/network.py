@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from nextone.envs.features import CANDIDATE, CONTEXT, PREDICTED, C, H
-
-from .behaviours import ACTIONS, DEAD, EMBEDDED, Embeddings, columns_of, scaled, what_was_done
+from nextone.policies.networks.behaviours import ACTIONS, DEAD, EMBEDDED, Embeddings, columns_of, scaled, what_was_done
 
 WIDTH, LAYERS, ATTENTION_HEADS = 32, 2, 4
 FACTORS = 8

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .names import EngineMissing
+from nextone.policies.names import EngineMissing
 
 ENGINES = ("onnx", "mnn")
 OPSET = 18

@@ -7,14 +7,13 @@ recognised by a hash of all that does not change while time passes. Called by `e
 import numpy as np
 
 from nextone.envs.features import C, H
+from nextone.policies.networks.behaviours import ACTIONS, CLOUD, EMBEDDED, ENGAGING, RATE_SCALE, SAID, columns_of
+from nextone.policies.networks.compiled_layers import embed, network_kernel
+from nextone.policies.networks.edgerec.compiled import encode, rerank
+from nextone.policies.networks.edgerec.network import HIDDEN
+from nextone.policies.networks.kir.network import RATES
+from nextone.policies.rules import FACTORS
 from nextone.sim.config import FEEDBACK
-
-from .behaviours import ACTIONS, CLOUD, EMBEDDED, ENGAGING, RATE_SCALE, SAID, columns_of
-from .compiled import embed, network_kernel
-from .edgerec import HIDDEN
-from .edgerec_compiled import encode, rerank
-from .kir import RATES
-from .rules import FACTORS
 
 DONE, WAS, FROM_CLOUD = (tuple(columns_of(names, table)) for names, table in ((ACTIONS, H), (SAID, H), (CLOUD, C)))
 TELLING = (*DONE, *WAS, H.tag, H.tag2)

@@ -1,0 +1,1 @@
+"""The cloud's rankers of EdgeRec's table: DNN-rank and DLCM."""

@@ -1,0 +1,1 @@
+"""The context-aware reranker and its beam search."""

@@ -1,0 +1,1 @@
+"""EdgeRec: encoders of behaviour, and the reranker."""

@@ -1,0 +1,1 @@
+"""The KIR-like network."""

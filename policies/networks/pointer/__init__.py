@@ -1,0 +1,1 @@
+"""The pointer network, which reinforcement learning trains."""

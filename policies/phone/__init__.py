@@ -1,0 +1,1 @@
+"""Networks as phones run them: policies, triggers, engines, export."""
