@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nextone.sim.chance import mix_key
+from nextone.sim.engine.chance import mix_key
+from nextone.sim.engine.kernel import compiled, fetch_ahead, inlined, kernel, pasted
 from nextone.sim.impression import DECIDE, PAUSED, advance
-from nextone.sim.kernel import compiled, fetch_ahead, inlined, kernel, pasted
 from nextone.sim.population import replace_person
 from nextone.sim.request import candidate_in
 from nextone.sim.state import IDLE, LONG, PLAYING, STALLED, VALID, WAITING, Array

@@ -5,8 +5,8 @@ candidates (P, Fc), history (H, Fh) and context (Fx). Everything is what the pho
 out is whatever a real phone could not know: lasting person effect, mood, interests and their drift, true quality, how
 long the person is going to watch, the cloud's beliefs, capacity to come, outages to come, how a request will end.
 
-Called by the environments and by whatever asks a policy (`experiments/deciding.py`); policies import column names only.
-A new feature is one line in the table and one line in the kernel.
+Called by the environments and by whatever asks a policy (`experiments/runs/deciding.py`); policies import
+column names only. A new feature is one line in the table and one line in the kernel.
 """
 
 from collections import namedtuple
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextone.sim.config import FEEDBACK, TIERS
-from nextone.sim.kernel import allocating, copy_rows, inlined
+from nextone.sim.engine.kernel import allocating, copy_rows, inlined
 from nextone.sim.network import offline
 from nextone.sim.player import content_us, preload_size
 from nextone.sim.pool import live_slots, rankable

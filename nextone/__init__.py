@@ -17,17 +17,17 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 the cores from the environments' threads and from other processes: training was many times slower beside another job."""
 
 if TYPE_CHECKING:
-    from nextone.experiments.compare import Arm, compare, compare_policies, parse_arm
-    from nextone.experiments.comparison import Comparison
+    from nextone.experiments.runs.compare import Arm, compare, compare_policies, parse_arm
+    from nextone.experiments.runs.comparison import Comparison
     from nextone.sim.config import Scenario
     from nextone.sim.scenario import SettingError, load_scenario, scenario_toml, with_settings
 
 _HOME = {
-    "Arm": "nextone.experiments.compare",
-    "Comparison": "nextone.experiments.comparison",
-    "compare": "nextone.experiments.compare",
-    "compare_policies": "nextone.experiments.compare",
-    "parse_arm": "nextone.experiments.compare",
+    "Arm": "nextone.experiments.runs.compare",
+    "Comparison": "nextone.experiments.runs.comparison",
+    "compare": "nextone.experiments.runs.compare",
+    "compare_policies": "nextone.experiments.runs.compare",
+    "parse_arm": "nextone.experiments.runs.compare",
     "Scenario": "nextone.sim.config",
     "SettingError": "nextone.sim.scenario",
     "load_scenario": "nextone.sim.scenario",

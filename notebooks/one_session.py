@@ -22,8 +22,8 @@ import pandas as pd
 from PIL import Image
 
 from nextone import Scenario, with_settings  # registers the environments, too
-from nextone.experiments.replication import run_arm
-from nextone.experiments.timeline import make_timeline, timeline_text
+from nextone.experiments.output.timeline import make_timeline, timeline_text
+from nextone.experiments.runs.replication import run_arm
 
 # %% tags=["parameters"]
 steps = 12  # decisions to make

@@ -25,11 +25,11 @@ from IPython.display import SVG, display
 from rich.console import Console
 
 from nextone import Scenario, with_settings
-from nextone.experiments.report import write_report
-from nextone.experiments.report_landscape import landscape
-from nextone.experiments.sweep import sweep
-from nextone.experiments.sweep_plan import Question
-from nextone.experiments.sweep_present import sweep_table
+from nextone.experiments.output.report.landscape import landscape
+from nextone.experiments.output.report.report import write_report
+from nextone.experiments.sweeps.plan import Question
+from nextone.experiments.sweeps.sweep import sweep
+from nextone.experiments.sweeps.table import sweep_table
 
 # %% tags=["parameters"]
 out = Path("results/notebook_sweep")

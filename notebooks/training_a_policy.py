@@ -24,8 +24,8 @@ from IPython.display import Image, display
 
 from nextone import Scenario, compare_policies, with_settings
 from nextone.envs.reward import PRESETS
-from nextone.experiments.figures import learning_figure
-from nextone.experiments.train_rl import TrainSettings, levels, train
+from nextone.experiments.output.figures import learning_figure
+from nextone.experiments.training.rl.train import TrainSettings, levels, train
 
 # %% tags=["parameters"]
 out = Path("results/notebook_rl")

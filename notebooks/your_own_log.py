@@ -24,10 +24,10 @@ import numpy as np
 from rich.console import Console
 
 from nextone import Scenario, with_settings
-from nextone.experiments.calibrate import calibrate
-from nextone.experiments.fit_file import fit_table, save_fit
-from nextone.experiments.thinning import simulate_fortnight, thin
-from nextone.experiments.user_log import read_user_log, write_generic
+from nextone.experiments.fitting.logs.user_log import read_user_log, write_generic
+from nextone.experiments.fitting.people.calibrate import calibrate
+from nextone.experiments.fitting.people.fit_file import fit_table, save_fit
+from nextone.experiments.fitting.people.thinning import simulate_fortnight, thin
 
 # %% tags=["parameters"]
 out = Path("results/notebook_fit")

@@ -25,7 +25,7 @@ from IPython.display import Image, display
 
 from nextone import Scenario, compare_policies, with_settings  # registers the environments, too
 from nextone.envs.features import C, X
-from nextone.experiments.figures import uplift_figure
+from nextone.experiments.output.figures import uplift_figure
 from nextone.policies.rules import server_score
 
 # %% tags=["parameters"]

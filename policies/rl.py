@@ -1,7 +1,7 @@
 """A policy trained by reinforcement learning, from its checkpoint: `rl:DIR`.
 
 It shows what it was trained to choose: the best live slot gets 1, the others 0, so that a driver preloads as the
-environments do. Called by `policies/names.py`; training is in `experiments/train_rl.py`.
+environments do. Called by `policies/names.py`; training is in `experiments/training/rl/train.py`.
 """
 
 from pathlib import Path

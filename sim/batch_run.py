@@ -9,11 +9,12 @@ from collections.abc import Callable
 import numpy as np
 from numba import get_num_threads
 
+from nextone.sim.engine.kernel import compiled
+from nextone.sim.engine.threads import in_blocks
+
 from .impression import DECIDE, DONE, PAUSED, advance
-from .kernel import compiled
 from .records import Logs, Records
 from .state import Array, World
-from .threads import in_blocks
 
 Decide = Callable[[World, Array], Array]
 """decide(world, rows) -> scores (n, P) or (n, P + 1) for the people in `rows`, each at a decision."""

@@ -10,10 +10,11 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow.parquet as pq
 
-from .chance import RESAMPLE, VIDEO, normal2, uniform
+from nextone.sim.engine.chance import RESAMPLE, VIDEO, normal2, uniform
+from nextone.sim.engine.kernel import allocating
+
 from .config import PARAMS_DTYPE, Catalogue, Scenario
 from .data import open_data
-from .kernel import allocating
 from .state import LISTED, Array, blank
 from .state import VIDEO as VIDEO_ROW
 from .watching import length_logit

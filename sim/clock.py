@@ -3,8 +3,9 @@
 Called by `sim/impression.py` once an event.
 """
 
+from nextone.sim.engine.kernel import inlined
+
 from .config import NEVER_US
-from .kernel import inlined
 from .network import delivered_bytes, finish_us, offline, segment
 from .player import REFETCH_BELOW, bytes_for, content_us, held_us, receive, still_to_fetch
 from .pool import live_slots

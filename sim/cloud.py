@@ -9,10 +9,11 @@ function of how many videos were retrieved for them before.
 
 import numpy as np
 
-from .chance import MATCH, TASTE, VIDEO, WALK, keyed_words, many_words, quick_normal
+from nextone.sim.engine.chance import MATCH, TASTE, VIDEO, WALK, keyed_words, many_words, quick_normal
+from nextone.sim.engine.kernel import allocating, fetch_ahead, inlined, kernel
+
 from .feedback import COMPLETE_SHARE, HATE, LONG_SHARE, SHORT_SHARE, mean_level
 from .interest import belief
-from .kernel import allocating, fetch_ahead, inlined, kernel
 from .state import MISSING, VALID
 from .watching import LONG_US, VALID_US, length_logit, sigmoid
 

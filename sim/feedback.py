@@ -6,9 +6,10 @@ watched, and whether it suits the person. Called once per impression, after its 
 
 import numpy as np
 
-from .chance import FEEDBACK as STREAM
-from .chance import keyed_words, normal_quantile, to_unit
-from .kernel import inlined, kernel
+from nextone.sim.engine.chance import FEEDBACK as STREAM
+from nextone.sim.engine.chance import keyed_words, normal_quantile, to_unit
+from nextone.sim.engine.kernel import inlined, kernel
+
 from .state import COMPLETE, LONG
 from .watching import SECOND_DRAW
 

@@ -15,7 +15,9 @@ One turn of its loop is one event:
 
 import numpy as np
 
-from .chance import LIFE, uniform
+from nextone.sim.engine.chance import LIFE, uniform
+from nextone.sim.engine.kernel import inlined, kernel
+
 from .clock import (
     ENOUGH_HELD,
     EXPIRES,
@@ -36,7 +38,6 @@ from .cloud import learn_outcomes, report_outcome
 from .config import NEVER_US
 from .feedback import HATE, draw_feedback
 from .interest import learn_taste, settle
-from .kernel import inlined, kernel
 from .network import draw_outage, saturated
 from .next_one import ask_policy, is_due, note_quiet, take_scores
 from .player import (

@@ -6,8 +6,9 @@ journey; called by `sim/impression.py`, `sim/cloud.py` and `sim/population.py`.
 
 import numpy as np
 
-from .chance import LIFE, MATCH, TASTE, keyed_words, normal2, quick_normal, uniform
-from .kernel import inlined, kernel
+from nextone.sim.engine.chance import LIFE, MATCH, TASTE, keyed_words, normal2, quick_normal, uniform
+from nextone.sim.engine.kernel import inlined, kernel
+
 from .state import LONG, SKIP
 
 

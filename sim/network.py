@@ -7,9 +7,10 @@ gives the same total. One transfer is served at a time; requests and preloads sh
 
 import numpy as np
 
-from .chance import NETWORK, OUTAGE, even_quantile, tailed_quantile, uniform, uniform2
+from nextone.sim.engine.chance import NETWORK, OUTAGE, even_quantile, tailed_quantile, uniform, uniform2
+from nextone.sim.engine.kernel import inlined, kernel
+
 from .config import NEVER_US
-from .kernel import inlined, kernel
 
 SCALE_ONE = 65536
 # Source: pam2025, correlation of log RTT within runs of 30 s: .25 after .2 s, .07 after 1 s, .02 after 5 s.

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from .chance import LIFE, normal_quantile, uniform
-from .kernel import inlined
+from nextone.sim.engine.chance import LIFE, normal_quantile, uniform
+from nextone.sim.engine.kernel import inlined
+
 from .pool import rank_pool, rankable
 from .state import ASKED, IDLE
 

@@ -6,8 +6,9 @@ ranking has seen, the page, then the server's rank.
 
 import numpy as np
 
+from nextone.sim.engine.kernel import allocating, inlined, kernel
+
 from .config import NEVER_US
-from .kernel import allocating, inlined, kernel
 from .state import DEAD, MISSING, UNRANKED
 
 LAST_PLACE = 1 << 30  # after every `server_place`

@@ -4,13 +4,14 @@ import numpy as np
 from numba import get_num_threads
 from scipy.special import betaincinv
 
-from .chance import LIFE, PERSON, even_quantile, normal2, normal_quantile, uniform, uniform2
+from nextone.sim.engine.chance import LIFE, PERSON, even_quantile, normal2, normal_quantile, uniform, uniform2
+from nextone.sim.engine.kernel import compiled, kernel
+from nextone.sim.engine.threads import in_blocks
+
 from .config import FEEDBACK, NEVER_US, Scenario
 from .interest import lasting_interest
-from .kernel import compiled, kernel
 from .session import first_open_us, next_open_us
 from .state import BUILT_IN, CLOSED, CURRENT, DEAD, IDLE, MISSING, NOBODY, PREVIOUS, UNRANKED, Array
-from .threads import in_blocks
 
 PAST_LOG_MEAN, PAST_LOG_SD = 8.5, 0.96  # Source: KuaiRand-27K, 277 impressions a day (log-sd .96); a month of them
 QUANTILES = 2049

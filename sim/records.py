@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .kernel import inlined, kernel
+from nextone.sim.engine.kernel import inlined, kernel
+
 from .state import Array, World
 
 ORDER = (("user", "impression"), ("user", "request", "attempt"), ("user", "session"))

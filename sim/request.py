@@ -5,10 +5,11 @@ The wait in the server's queue is the only thing a driver decides: it puts it in
 
 import numpy as np
 
-from .chance import REQUEST, normal_quantile, uniform, uniform2
+from nextone.sim.engine.chance import REQUEST, normal_quantile, uniform, uniform2
+from nextone.sim.engine.kernel import inlined, kernel
+
 from .cloud import learn_outcomes, make_page, phone_ranks
 from .config import NEVER_US
-from .kernel import inlined, kernel
 from .network import offline, rtt_us
 from .player import break_off, still_to_fetch
 from .pool import expire, live_slots, take_over

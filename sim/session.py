@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from .chance import LIFE, SESSION, normal2, uniform, uniform2
+from nextone.sim.engine.chance import LIFE, SESSION, normal2, uniform, uniform2
+from nextone.sim.engine.kernel import inlined, kernel
+
 from .config import NEVER_US
 from .interest import fresh_mood, settle
-from .kernel import inlined, kernel
 from .network import join_link, saturated
 from .state import (
     BACKOFF,

@@ -7,9 +7,10 @@ content time; stalls act through patience (`sim/session.py`).
 
 import numpy as np
 
-from .chance import WATCH, keyed_words, normal_quantile, quick_normal, to_unit, uniform2
+from nextone.sim.engine.chance import WATCH, keyed_words, normal_quantile, quick_normal, to_unit, uniform2
+from nextone.sim.engine.kernel import compiled, inlined, kernel
+
 from .interest import affinity
-from .kernel import compiled, inlined, kernel
 from .state import COMPLETE, LONG, SKIP, VALID
 
 VALID_US = 7_000_000  # Source: KuaiRand is_click, played 7 s or to the end

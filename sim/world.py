@@ -5,12 +5,15 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow.parquet as pq
 
+from nextone.sim.engine.chance import tailed_table, world_key
+from nextone.sim.inputs.round_trips import level_and_jitter, shipped_pings
+from nextone.sim.inputs.trace_files import read_pings, read_traces
+from nextone.sim.inputs.traces import Traces, bandwidth_tests, constant_trace, shipped_traces, synthetic_traces
+
 from .catalogue import make_catalogue
-from .chance import tailed_table, world_key
 from .config import LINK_CLASSES, PARAMS_DTYPE, Scenario
 from .data import open_data
 from .population import draw_people, propensity_tables
-from .round_trips import level_and_jitter, shipped_pings
 from .state import (
     BEHAVIOUR,
     IMPRESSION,
@@ -27,8 +30,6 @@ from .state import (
     World,
     blank,
 )
-from .trace_files import read_pings, read_traces
-from .traces import Traces, bandwidth_tests, constant_trace, shipped_traces, synthetic_traces
 
 LEVELS = {"wifi4": "wifi4", "wifi5": "wifi5", "wifi6": "wifi6", "4g": "4G", "5g": "5G"}  # class: bts level
 SYNTHETIC_S = 600  # length of a generated trace

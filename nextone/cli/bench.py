@@ -12,7 +12,7 @@ def bench(
     as_json: common.Json = False,
 ) -> None:
     """Measure speed and memory on this machine; takes some minutes."""
-    from nextone.experiments.bench import Sizes, print_bench, run_bench
+    from nextone.experiments.speed.bench import Sizes, print_bench, run_bench
 
     result = run_bench(Sizes(compare=compare))
     if as_json:

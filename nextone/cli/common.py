@@ -14,7 +14,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from nextone.experiments.arms import Progress
+    from nextone.experiments.runs.arms import Progress
     from nextone.sim.config import Scenario
 
 ScenarioFile = Annotated[
@@ -58,7 +58,7 @@ def chosen_scenario(file: Path | None, settings: Sequence[str] | None, users: in
     chosen = with_settings(load_scenario(file) if file is not None else Scenario(), settings)
     if not (chosen.network.traces or chosen.network.rtt):
         return chosen
-    from nextone.sim.trace_files import read_pings, read_traces
+    from nextone.sim.inputs.trace_files import read_pings, read_traces
 
     if chosen.network.traces:  # bad files are reported at once, before the compiled model is loaded
         read_traces(chosen.network.traces)

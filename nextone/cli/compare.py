@@ -10,8 +10,8 @@ import typer
 from . import common
 
 if TYPE_CHECKING:
-    from nextone.experiments.arms import Arm
-    from nextone.experiments.domain import Outside
+    from nextone.experiments.fitting.people.domain import Outside
+    from nextone.experiments.runs.arms import Arm
     from nextone.sim.config import Scenario
 
 DEFAULT_POLICIES = "cloud_only,tag_momentum,server_score,random"
@@ -43,8 +43,8 @@ def compare(
 ) -> None:
     """Compare policies: same people, phones, links and luck; paired differences with 95 % intervals."""
     base = common.chosen_scenario(scenario, settings, users)  # its errors come before the compiled model is loaded
-    from nextone.experiments.arms import check_run
-    from nextone.experiments.compare import compare as run
+    from nextone.experiments.runs.arms import check_run
+    from nextone.experiments.runs.compare import compare as run
 
     workers = common.cores() if workers is None else workers
     minutes = common.window(minutes, days)
@@ -53,7 +53,7 @@ def compare(
     outside = _outside_domain(arms, scenario, days)
     fit = None
     if robust is not None:
-        from nextone.experiments.fit_file import check_sets, load_fit
+        from nextone.experiments.fitting.people.fit_file import check_sets, load_fit
 
         fit = load_fit(scenario)
         check_sets(fit, robust)
@@ -72,12 +72,12 @@ def compare(
         )
     verdicts = None
     if fit is not None and robust is not None:
-        from nextone.experiments.robust import robust_table, robustness
+        from nextone.experiments.fitting.people.robust import robust_table, robustness
 
         with common.progress_bar(as_json, "parameter sets × replications × arms") as progress:
             verdicts = robustness(result, fit, robust, workers=workers, progress=progress)
-    from nextone.experiments import figures, present
-    from nextone.experiments.comparison import comparison_table
+    from nextone.experiments.output import figures, present
+    from nextone.experiments.runs.comparison import comparison_table
 
     files: list[Path] = []
     if out is not None:
@@ -100,8 +100,8 @@ def compare(
 
 def _arms(policies: str, texts: Sequence[str], base: "Scenario") -> list["Arm"]:
     """Baseline first: cloud_only where it is among the policies, else the first."""
-    from nextone.experiments.arms import BASELINE_POLICY, Arm, parse_arm
-    from nextone.experiments.names import resolve_policy
+    from nextone.experiments.runs.arms import BASELINE_POLICY, Arm, parse_arm
+    from nextone.experiments.runs.names import resolve_policy
 
     names = [name.strip() for name in policies.split(",") if name.strip()]
     names.sort(key=lambda name: name != BASELINE_POLICY)
@@ -110,7 +110,7 @@ def _arms(policies: str, texts: Sequence[str], base: "Scenario") -> list["Arm"]:
 
 def _outside_domain(arms: "Sequence[Arm]", scenario: Path | None, days: float | None) -> "dict[str, list[Outside]]":
     """What of each arm lies outside the validated domain, by label; a warning on standard error for each such arm."""
-    from nextone.experiments.domain import draws_beside, outside, warning
+    from nextone.experiments.fitting.people.domain import draws_beside, outside, warning
 
     draws = draws_beside(scenario)
     found = {arm.label: outside(arm.scenario, draws, days) for arm in arms}

@@ -24,10 +24,10 @@ def collect(
 ) -> None:
     """Let people live under a logging policy and write training samples, one row per rerank request."""
     world = common.chosen_scenario(scenario, settings)
-    from nextone.experiments.arms import check_run
-    from nextone.experiments.collect import CollectSettings
-    from nextone.experiments.collect import collect as run
-    from nextone.experiments.names import resolve_policy
+    from nextone.experiments.runs.arms import check_run
+    from nextone.experiments.runs.names import resolve_policy
+    from nextone.experiments.training.edge.collect import CollectSettings
+    from nextone.experiments.training.edge.collect import collect as run
 
     minutes = common.window(minutes, days)
     check_run(minutes=minutes, days=days, seed=seed)
@@ -63,7 +63,7 @@ def train_command(kind: str) -> Callable[..., None]:
     ) -> None:
         from dataclasses import replace
 
-        from nextone.experiments import train_edge as code
+        from nextone.experiments.training.edge import train as code
         from nextone.sim.scenario import SettingError
 
         options: dict[str, object] = {
@@ -112,7 +112,7 @@ def offline_table(
     as_json: common.Json = False,
 ) -> None:
     """Train every method with several seeds, and print EdgeRec's offline table, theirs beside ours."""
-    from nextone.experiments import train_offline_table as code
+    from nextone.experiments.training.edge import offline_table as code
     from nextone.sim.scenario import SettingError
 
     if label not in code.LABELS:

@@ -39,7 +39,7 @@ def calibrate(
     shown: list[object] = []
     fit, name = None, "the shipped KuaiRand-Pure"
     if traces is not None:
-        from nextone.experiments.calibrate_traces import calibrate_traces
+        from nextone.experiments.fitting.links.calibrate import calibrate_traces
 
         links = calibrate_traces(traces)
         world = links.applied(world)
@@ -48,9 +48,9 @@ def calibrate(
         }
         shown += links.lines()
     if log is not None or traces is None:
-        from nextone.experiments import calibrate as people
-        from nextone.experiments.fit_file import fit_json, fit_table
-        from nextone.experiments.user_log import read_user_log, shipped_log
+        from nextone.experiments.fitting.logs.user_log import read_user_log, shipped_log
+        from nextone.experiments.fitting.people import calibrate as people
+        from nextone.experiments.fitting.people.fit_file import fit_json, fit_table
 
         if log is None and (format or videos):
             raise SettingError("--format and --videos are about a LOG; give one")
@@ -66,8 +66,8 @@ def calibrate(
         shown += [measured.report(), fit_table(fit, name)]
     files: list[Path] = []
     if out is not None:
-        from nextone.experiments.fit_file import save_fit
-        from nextone.experiments.present import write_whole
+        from nextone.experiments.fitting.people.fit_file import save_fit
+        from nextone.experiments.output.present import write_whole
 
         if fit is not None:
             files = save_fit(fit, name, out)
@@ -98,23 +98,23 @@ def validate(
     as_json: common.Json = False,
 ) -> None:
     """Compare simulated people and links with measured ones, number by number; takes some minutes."""
-    from nextone.experiments.arms import check_run
+    from nextone.experiments.runs.arms import check_run
 
     world = common.chosen_scenario(scenario, settings)
     check_run(seed=seed)
     if out is not None:
         common.prepare_folder(out)
-    from nextone.experiments import validation_report as report
-    from nextone.experiments.user_log import read_user_log
-    from nextone.experiments.validate import PEOPLE
-    from nextone.experiments.validate import validate as run
+    from nextone.experiments.fitting.logs.user_log import read_user_log
+    from nextone.experiments.fitting.people import scoreboard_table as report
+    from nextone.experiments.fitting.people.validate import PEOPLE
+    from nextone.experiments.fitting.people.validate import validate as run
 
     measured = None if log is None else read_user_log(log)
     with common.progress_bar(as_json, "people") as progress:
         result = run(world, measured, people=users or PEOPLE, seed=seed, progress=progress)
     files: list[Path] = []
     if out is not None:
-        from nextone.experiments.people_figures import save_figures
+        from nextone.experiments.fitting.people.figures import save_figures
 
         files = report.save_scoreboard(result, out) + save_figures(result, out)
     if as_json:
@@ -136,12 +136,12 @@ def held_out(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Fit people to one half of a log's users and compare them with the other half; takes some minutes."""
-    from nextone.experiments import validation_report as report
-    from nextone.experiments.arms import check_run
-    from nextone.experiments.calibrate import KUAIRAND
-    from nextone.experiments.held_out import held_out as run
-    from nextone.experiments.response import response_table
-    from nextone.experiments.user_log import read_user_log, shipped_log
+    from nextone.experiments.fitting.logs.user_log import read_user_log, shipped_log
+    from nextone.experiments.fitting.people import scoreboard_table as report
+    from nextone.experiments.fitting.people.calibrate import KUAIRAND
+    from nextone.experiments.fitting.people.held_out import held_out as run
+    from nextone.experiments.fitting.people.response import response_table
+    from nextone.experiments.runs.arms import check_run
     from nextone.sim.config import Scenario
 
     check_run(seed=seed)

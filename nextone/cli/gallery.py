@@ -19,8 +19,8 @@ def what_if(
     out: Annotated[Path | None, typer.Option(metavar="FILE.png", help="[default: results/what-if/NAME.png]")] = None,
 ) -> None:
     """Answer a ready-made question, by a table with paired intervals and a figure, in one to three minutes."""
-    from nextone.experiments.ready_made import NAMES, load
-    from nextone.experiments.what_if import SweepIf
+    from nextone.experiments.questions.ready_made import NAMES, load
+    from nextone.experiments.questions.what_if import SweepIf
 
     if name is None:
         print("\n".join(f"{each:20}{load(each)[1]}" for each in NAMES))
@@ -30,8 +30,8 @@ def what_if(
     asked = replace(asked, **{key: value for key, value in changed.items() if value is not None})
     file = out or Path("results", "what-if", f"{name}.png")
     common.prepare_file(file)
-    from nextone.experiments.what_if_answer import answer_table, ask
-    from nextone.experiments.what_if_figures import answer_sweep, what_if_figure
+    from nextone.experiments.questions.answer import answer_table, ask
+    from nextone.experiments.questions.figures import answer_sweep, what_if_figure
 
     workers = workers or common.cores()
     with common.progress_bar(False) as progress:
@@ -56,6 +56,6 @@ def report(
     if not folder.is_dir():
         raise SettingError(f"{str(folder)!r} is not a folder; give the --out folder of nextone sweep or compare")
     common.prepare_folder(folder)
-    from nextone.experiments.report import write_report
+    from nextone.experiments.output.report.report import write_report
 
     print(f"Saved {write_report(folder)}")

@@ -21,16 +21,16 @@ def run_once(
     engine: common.Engine = "event",
 ) -> None:
     """Run one policy once and save its logs, as Parquet files that explain and can replay themselves."""
-    from nextone.experiments.arms import check_run
-    from nextone.experiments.names import resolve_policy
+    from nextone.experiments.runs.arms import check_run
+    from nextone.experiments.runs.names import resolve_policy
 
     minutes = common.window(minutes, days)
     check_run(minutes=minutes, days=days, seed=seed)
     world = common.chosen_scenario(scenario, settings, users)
     resolve_policy(policy, world)
     common.prepare_folder(out)
-    from nextone.experiments.logs import Recipe, save_logs
-    from nextone.experiments.replication import run_arm
+    from nextone.experiments.runs.replication import run_arm
+    from nextone.experiments.runs.run_logs import Recipe, save_logs
 
     recipe = Recipe(policy, seed, replication, engine, minutes, days, policy)
     result = run_arm(
@@ -49,14 +49,14 @@ def replay(
 ) -> None:
     """Run again what a file says of itself, and compare every bit; exit code 1 if any differs."""
     if file.name == "results.parquet":
-        from nextone.experiments.sweep_replay import replay_rows
+        from nextone.experiments.sweeps.replay import replay_rows
 
         again = replay_rows(file, rows, workers=common.cores())
         print("\n".join(again.differences) or f"identical: {again.rows:,} replications, every bit of every metric")
         if again.differences:
             raise typer.Exit(1)
         return
-    from nextone.experiments.logs import replay as run_again
+    from nextone.experiments.runs.run_logs import replay as run_again
 
     result = run_again(file)
     print("\n".join(result.differences) or f"identical: {result.rows:,} {result.table}, every bit of every column")
@@ -86,8 +86,8 @@ def timeline(
     scenario: common.ScenarioFile = None,
 ) -> None:
     """Write one person's session as Chrome trace events: screen, link, pool, server, policy."""
-    from nextone.experiments.arms import check_run
-    from nextone.experiments.names import resolve_policy
+    from nextone.experiments.runs.arms import check_run
+    from nextone.experiments.runs.names import resolve_policy
     from nextone.sim.scenario import SettingError
 
     world = common.chosen_scenario(scenario, settings)
@@ -96,7 +96,7 @@ def timeline(
         raise SettingError(f"--user {user} must be >= 0 and < population.users={world.population.users}")
     resolve_policy(policy, world)
     common.prepare_file(out)
-    from nextone.experiments.timeline import write_timeline
+    from nextone.experiments.output.timeline import write_timeline
 
     write_timeline(world, user, seed, policy, out)
     print(f"Saved {out}; open it in any viewer of Chrome trace events, for example ui.perfetto.dev")

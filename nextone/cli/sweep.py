@@ -8,8 +8,8 @@ import typer
 from . import common
 
 if TYPE_CHECKING:
-    from nextone.experiments.sweep import Effort
-    from nextone.experiments.sweep_plan import Question
+    from nextone.experiments.sweeps.plan import Question
+    from nextone.experiments.sweeps.sweep import Effort
     from nextone.sim.config import Scenario
 
 
@@ -52,10 +52,10 @@ def sweep(
     resume: Annotated[Path | None, typer.Option(metavar="DIR", help="Go on with the sweep in this folder.")] = None,
 ) -> None:
     """Sweep settings: every cell meets the same people and luck; replicated until sharp; killed, it goes on."""
-    from nextone.experiments.arms import check_run
-    from nextone.experiments.sweep import begun, code_sha256
-    from nextone.experiments.sweep_ledger import resume as open_ledger
-    from nextone.experiments.sweep_plan import Question, plan_of
+    from nextone.experiments.runs.arms import check_run
+    from nextone.experiments.sweeps.ledger import resume as open_ledger
+    from nextone.experiments.sweeps.plan import Question, plan_of
+    from nextone.experiments.sweeps.sweep import begun, code_sha256
     from nextone.sim.scenario import SettingError
 
     workers = common.cores() if workers is None else workers
@@ -76,8 +76,8 @@ def sweep(
         plan = plan_of(question, base)
         common.prepare_folder(folder)
         ledger = begun(folder, plan)
-    from nextone.experiments.sweep import finish
-    from nextone.experiments.sweep_present import effort_line, sweep_table
+    from nextone.experiments.sweeps.sweep import finish
+    from nextone.experiments.sweeps.table import effort_line, sweep_table
 
     effort: list[Effort] = []
     try:
@@ -101,8 +101,8 @@ def _asked(
     """What the file says, then what the options say, and the base scenario."""
     from dataclasses import fields, replace
 
-    from nextone.experiments.sweep_file import read_question
-    from nextone.experiments.sweep_plan import Question
+    from nextone.experiments.sweeps.plan import Question
+    from nextone.experiments.sweeps.question_file import read_question
 
     question, own, people = Question(), list[str](), None
     if file is not None:

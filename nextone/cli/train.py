@@ -41,8 +41,8 @@ def train_rl(
     common.prepare_folder(folder)
     from dataclasses import replace
 
-    from nextone.experiments import present
-    from nextone.experiments import train_rl as training_code
+    from nextone.experiments.output import present
+    from nextone.experiments.training.rl import train as training_code
 
     checkpoint = None
     if resume is not None:
@@ -69,8 +69,8 @@ def train_curves(
 ) -> None:
     """Draw learning curves: reward over steps on the evaluation people, and what every rule earns there."""
     common.prepare_file(out)
-    from nextone.experiments.figures import learning_figure
-    from nextone.experiments.train_rl import levels, settings_of
+    from nextone.experiments.output.figures import learning_figure
+    from nextone.experiments.training.rl.train import levels, settings_of
     from nextone.policies.checkpoint import newest_checkpoint
 
     checkpoints = [newest_checkpoint(run) for run in runs]
@@ -91,9 +91,9 @@ def train_asking(
     """Search for when to ask for a page, then compare with rules on people that were not searched with."""
     world = common.chosen_scenario(scenario, settings)
     common.prepare_folder(out)
-    from nextone.experiments import present
-    from nextone.experiments import train_rl as training_code
-    from nextone.experiments.train_asking import train_asking
+    from nextone.experiments.output import present
+    from nextone.experiments.training.rl import train as training_code
+    from nextone.experiments.training.rl.asking import train_asking
 
     weights = training_code.parse_reward(reward)
     evaluation = (128, 16)  # thresholds differ by little: 2,048 sessions choose where the search begins
@@ -116,9 +116,9 @@ def train_frontier(
     """Draw watch time against requests: policies trained to ask for pages, and fixed thresholds."""
     world = common.chosen_scenario(scenario, settings)
     common.prepare_file(out)
-    from nextone.experiments.figures import frontier_figure
-    from nextone.experiments.train_frontier import frontier
-    from nextone.experiments.train_rl import TrainSettings
+    from nextone.experiments.output.figures import frontier_figure
+    from nextone.experiments.training.rl.frontier import frontier
+    from nextone.experiments.training.rl.train import TrainSettings
 
     points = frontier(TrainSettings(scenario=world), runs, base)
     for point in points:
@@ -136,8 +136,8 @@ def train_robust(
     as_json: common.Json = False,
 ) -> None:
     """Play a trained policy among other people that agree with the log as well: does its gain keep its sign?"""
-    from nextone.experiments.fit_file import check_sets, load_fit
-    from nextone.experiments.train_robust import held_under, robust_text
+    from nextone.experiments.fitting.people.fit_file import check_sets, load_fit
+    from nextone.experiments.training.rl.robust import held_under, robust_text
 
     fit = load_fit(None)
     check_sets(fit, sets)

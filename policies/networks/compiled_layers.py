@@ -16,9 +16,9 @@ import numpy as np
 from numba import get_num_threads
 from torch import nn
 
-from nextone.sim.kernel import compiled
+from nextone.sim.engine.kernel import compiled
+from nextone.sim.engine.threads import in_blocks
 from nextone.sim.state import Array
-from nextone.sim.threads import in_blocks
 
 network_kernel = compiled(nogil=True, fastmath={"contract", "reassoc", "nsz"})
 """Of a network's own functions. The world's are compiled without such liberties."""

@@ -33,8 +33,8 @@ from .edgerec_loop import (
 
 QUIET = 14
 """Impressions without feedback that trigger a rerank. EdgeRec does not publish its k; with this one the mean is about
-five reranks per page of 50 (`tests/test_edge_deployed.py`). A long view is no trigger: four of ten impressions here are
-long views, where few exposures are clicked at Taobao."""
+five reranks per page of 50 (`tests/policies/test_edge_deployed.py`). A long view is no trigger: four of ten impressions
+here are long views, where few exposures are clicked at Taobao."""
 ASKED = 1024
 """People the phone's policy is asked about at once: one in ten triggers."""
 

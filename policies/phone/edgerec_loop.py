@@ -1,7 +1,7 @@
 """What an EdgeRec phone keeps from decision to decision, and what it makes of it; one person at a time, compiled.
 
 The last K behaviours stand in a ring, number b in row b % K, with what their encoder said of them. A behaviour is
-recognised by a hash of all that does not change while time passes. Called by `edgerec_phone.py`.
+recognised by a hash of all that does not change while time passes. Called by `edgerec.py`.
 """
 
 import numpy as np

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from nextone.policies.checkpoint import CheckpointError, best_checkpoint
 from nextone.policies.names import KINDS, SHIPPED
 from nextone.policies.networks.behaviours import megabytes
-from nextone.sim.chance import uniform, world_key
+from nextone.sim.engine.chance import uniform, world_key
 
 from .edgerec import EdgeRecPhone
 from .engines import on_engine

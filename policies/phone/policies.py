@@ -2,8 +2,8 @@
 
 Unlike `rl:DIR` they may be deployed in another scenario than they were trained in, as a system's model is; only the
 table of features must be the same. KIR and the context-aware network score every swipe anew from the observation;
-EdgeRec is in `edgerec_phone.py`. What the phone runs of a network are its `parts`; `...@onnx` and `...@mnn` run them on
-the real engine. Called by `policies/names.py`; training is in `experiments/train_edge.py`.
+EdgeRec is in `edgerec.py`. What the phone runs of a network are its `parts`; `...@onnx` and `...@mnn` run them on
+the real engine. Called by `policies/names.py`; training is in `experiments/training/edge/train.py`.
 """
 
 import tempfile

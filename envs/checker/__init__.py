@@ -1,0 +1,1 @@
+"""A deep checker for anybody's Gymnasium environment."""

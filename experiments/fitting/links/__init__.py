@@ -1,0 +1,1 @@
+"""Links: facts of traces and round trips, and settings made from a user's own."""

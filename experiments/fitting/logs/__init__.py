@@ -1,0 +1,1 @@
+"""A user's own log of impressions: read, checked, sorted."""

@@ -1,0 +1,1 @@
+"""People: facts of a log, simulated logs, the fit, the scoreboard."""

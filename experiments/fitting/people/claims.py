@@ -1,0 +1,104 @@
+"""What may be claimed: the basis and the range of every parameter, for the documentation.
+
+    python -m nextone.experiments.fitting.people.claims docs/what-may-be-claimed.md
+
+writes the page's last part anew from `sim/config.py`; a test holds the page to it.
+"""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from nextone.sim.scenario import bounds
+
+from .domain import domain_of, entries, fields
+from .fit_file import load_fit
+
+MARK = "<!-- written by python -m nextone.experiments.fitting.people.claims: do not edit below -->"
+MEASURED_IN = ("KuaiRand", "pam2025", "bts", "sabre", "encodings")
+UNTOLD = ("no public", "no licensed", "no data", "weakly identified")
+MEANINGS = {
+    "measured": "fitted to, or read off, public data; the scoreboard shows how well",
+    "published": "stated in a paper or a talk about such a system",
+    "assumed": "a choice: know your own system's value, or vary it",
+    "unidentifiable": "no public data tells it: vary it widely before believing an answer that depends on it",
+}
+
+
+class Parameter(NamedTuple):
+    """A field of the scenario and where it comes from."""
+
+    name: str
+    value: str
+    unit: str
+    range: str
+    domain: str  # within which claims hold
+    basis: str
+    source: str
+
+
+def parameters() -> Iterator[Parameter]:
+    """Every field of the scenario, in order."""
+    draws = load_fit(None).draws
+    for name, field in fields():
+        extra = field.json_schema_extra
+        assert isinstance(extra, dict)
+        unit, source = str(extra["unit"]), str(extra["source"])
+        yield Parameter(name, _value(field), unit, _range(field), _domain(name, field, draws), basis(source), source)
+
+
+def basis(source: str) -> str:
+    """measured, published, assumed or unidentifiable, by the words of the source."""
+    if any(word in source for word in UNTOLD):
+        return "unidentifiable"
+    if source.startswith("Assumed:"):
+        return "assumed"
+    return "measured" if any(data in source for data in MEASURED_IN) else "published"
+
+
+def claims_markdown() -> str:
+    """The parameters by their basis, as Markdown."""
+    every = list(parameters())
+    parts = []
+    for kind, meaning in MEANINGS.items():
+        of_kind = [p for p in every if p.basis == kind]
+        lines = [
+            f"### {kind.capitalize()}: {len(of_kind)} of {len(every)} parameters",
+            "",
+            f"{meaning[0].upper()}{meaning[1:]}.",
+            "",
+            "| parameter | default | unit | accepted | claims hold within | where from |",
+            "|---|---|---|---|---|---|",
+            *(f"| `{p.name}` | {p.value} | {p.unit} | {p.range} | {p.domain} | {p.source} |" for p in of_kind),
+        ]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def _value(field: FieldInfo) -> str:
+    value = field.default
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _domain(name: str, field: FieldInfo, draws: tuple[dict[str, float], ...]) -> str:
+    """Of each entry of a list, once if they are alike."""
+    if isinstance(field.default, str):
+        return _range(field) if get_origin(field.annotation) is Literal else "traces that `validate` was run with"
+    each = [str(domain_of(entry, name, field, draws)) for entry, _ in entries(name, field.default)]
+    return ", ".join(each[:1] if len(set(each)) == 1 else each)
+
+
+def _range(field: FieldInfo) -> str:
+    kind = field.annotation
+    if get_origin(kind) is Literal:
+        return " or ".join(map(str, get_args(kind)))
+    return bounds(field) or ("any" if kind is str else "")
+
+
+if __name__ == "__main__":
+    page = Path(sys.argv[1])
+    written, _, _ = page.read_text(encoding="utf-8").partition(MARK)
+    page.write_text(f"{written}{MARK}\n\n{claims_markdown()}", encoding="utf-8")

@@ -1,0 +1,151 @@
+"""The domain of the model: within which values of a parameter its answers stand on something; what leaves it.
+
+What was fitted stands on the parameter sets that agree with the log (`fit_file.py`); other numbers on the stretch named
+here about the default. Called by `nextone compare`, which warns, and by `claims.py`, which writes the page.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from pydantic.fields import FieldInfo
+
+from nextone.sim.config import FEEDBACK, LINK_CLASSES, TIERS, Scenario, Section
+from nextone.sim.scenario import SettingError
+
+PAGE = "docs/what-may-be-claimed.md"
+DAYS = 14.0  # Source: KuaiRand-Pure's span
+ENTRIES = {"network.shares": LINK_CLASSES, "phone.shares": TIERS, "phone.inference_ms": TIERS}
+MEASURED, ASSUMED = 2.0, 4.0  # Assumed: factors about a default that was measured, and about any other
+LOGIT = 0.7  # Assumed: the same on an additive scale, about log(2)
+NAMED: dict[str, tuple[float, float]] = {
+    "catalogue.videos": (7_248, 10_000_000),  # from the pool itself on
+    "catalogue.catalogue_seed": (0, math.inf),
+    "population.users": (1, math.inf),
+    "sessions.start_hour": (0, 24),
+    "network.loss": (0, 0.047),  # Source: the Irish 5G dataset (MMSys 2020), pings lost while driving under HSPA+
+    "client.ttl_s": (30, math.inf),
+    "client.ttl_impressions": (6, math.inf),
+    "client.refill_at": (0, 10),
+    "client.history": (10, 50),  # Source: CIKM 2022
+    "server.feature_lag_s": (0, 600),
+    "server.page_size": (1, 20),
+    "server.candidates": (1, 50),  # Source: KIR pool 10 to 50; cloud_only ships a page
+    "server.workers": (0, math.inf),  # queues are exact
+    "server.queue_limit": (1, math.inf),
+    "server.quality_correlation": (0.35, 0.95),
+    "server.taste_correlation": (0.35, 0.95),
+    "server.match_correlation": (0.4, 0.95),
+    "server.pxtr_bias": (-0.7, 0.7),
+    "player.preload_videos": (0, 10),
+    "player.preload_s": (0, 20),
+}
+"""Ranges that no factor about the default gives: levers that follow from exact bookkeeping, or of bounded meaning."""
+
+
+class Range(NamedTuple):
+    """Within which values of a number claims hold."""
+
+    low: float
+    high: float
+
+    def holds(self, value: float) -> bool:
+        slack = 1e-3 * max(abs(self.low), abs(self.high)) if math.isfinite(self.low + self.high) else 0.0
+        return self.low - slack <= value <= self.high + slack
+
+    def __str__(self) -> str:
+        if self.low == self.high:
+            return f"{self.low:g}"
+        return f">= {self.low:g}" if self.high == math.inf else f"{self.low:g} to {self.high:g}"
+
+
+class Outside(NamedTuple):
+    """A setting that leaves the domain."""
+
+    setting: str
+    value: str
+    domain: str
+
+
+def outside(scenario: Scenario, draws: tuple[dict[str, float], ...], days: float | None = None) -> list[Outside]:
+    """The settings of a scenario under which nothing was validated. draws: parameter sets that agree with a log."""
+    found = []
+    for name, field in fields():
+        value = getattr(getattr(scenario, name.split(".")[0]), name.split(".")[1])
+        if isinstance(value, str):  # a choice, or the user's own traces
+            continue
+        for entry, x in entries(name, value):
+            domain = domain_of(entry, name, field, draws)
+            if not domain.holds(float(x)):
+                found.append(Outside(entry, f"{float(x):g}", str(domain)))
+    if days is not None and days > DAYS:
+        found.append(Outside("--days", f"{days:g}", f"0 to {DAYS:g}"))
+    return found
+
+
+def fields() -> Iterator[tuple[str, FieldInfo]]:
+    """Every field of the scenario, `section.name`, in order."""
+    for section, info in Scenario.model_fields.items():
+        model = info.annotation
+        assert isinstance(model, type) and issubclass(model, Section)
+        for name, field in model.model_fields.items():
+            yield f"{section}.{name}", field
+
+
+def entries(name: str, value: Any) -> list[tuple[str, float]]:
+    """(name, number) of a number, or of each entry of a list: `feedback.long_ratio.like`."""
+    if not isinstance(value, tuple):
+        return [(name, value)]
+    words = ENTRIES.get(name, FEEDBACK if len(value) == len(FEEDBACK) else tuple(map(str, range(len(value)))))
+    return [(f"{name}.{word}", x) for word, x in zip(words, value, strict=True)]
+
+
+def domain_of(entry: str, name: str, field: FieldInfo, draws: tuple[dict[str, float], ...]) -> Range:
+    """Within which values of one number claims hold; never more than what the scenario accepts."""
+    found, accepted = _stretch(entry, name, field, draws), limits(field)
+    return Range(max(found.low, accepted.low), min(found.high, accepted.high))
+
+
+def _stretch(entry: str, name: str, field: FieldInfo, draws: tuple[dict[str, float], ...]) -> Range:
+    fitted = [draw[entry] for draw in draws if entry in draw]
+    if fitted and min(fitted) < max(fitted):
+        return Range(min(fitted), max(fitted))
+    if name in NAMED:
+        return Range(*NAMED[name])
+    if name in ("network.shares", "phone.shares"):
+        return Range(0.0, 1.0)
+    extra = field.json_schema_extra
+    assert isinstance(extra, dict)
+    unit, assumed = str(extra["unit"]), str(extra["source"]).startswith("Assumed:")
+    middle = fitted[0] if fitted else float(dict(entries(name, field.default))[entry])
+    if unit.startswith("log") and "mean" in name:
+        return Range(middle - LOGIT, middle + LOGIT)
+    factor = ASSUMED if assumed else MEASURED
+    return Range(0.0 if assumed else middle / factor, middle * factor)
+
+
+def limits(field: FieldInfo) -> Range:
+    """What the scenario accepts."""
+    extra = field.json_schema_extra
+    of_entries = extra.get("bounds") if isinstance(extra, dict) else None
+    rules: dict[str, Any] = dict(of_entries) if isinstance(of_entries, dict) else {}
+    for rule in field.metadata:
+        rules |= {key: getattr(rule, key) for key in ("ge", "gt", "le", "lt") if hasattr(rule, key)}
+    return Range(rules.get("ge", rules.get("gt", -math.inf)), rules.get("le", rules.get("lt", math.inf)))
+
+
+def warning(label: str, found: list[Outside]) -> str:
+    """One line for an arm."""
+    said = ", ".join(f"{o.setting}={o.value} ({o.domain})" for o in found[:6])
+    more = f" and {len(found) - 6} more" if len(found) > 6 else ""
+    return f"Warning: {label} leaves what was validated: {said}{more}; see {PAGE}"
+
+
+def draws_beside(scenario: Any) -> tuple[dict[str, float], ...]:
+    """Parameter sets of the fit beside a scenario file, else those of the defaults."""
+    from .fit_file import load_fit
+
+    try:
+        return load_fit(scenario).draws
+    except SettingError:
+        return load_fit(None).draws

@@ -1,0 +1,107 @@
+"""The scoreboard shown: a table for the terminal, JSON, Markdown for the documentation, files.
+
+Called by the command line.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+from rich.table import Table
+from rich.text import Text
+
+from nextone.experiments.fitting.scoreboard import Row
+from nextone.experiments.output.present import write_table, write_whole
+from nextone.experiments.runs.number_text import MISSING
+
+from .validate import MEANS_ONLY, PUBLISHED, Validation
+
+HEADINGS = ("quantity", "log", "95 % of the log", "simulated", "tolerance")
+
+
+def verdict(of: Validation) -> str:
+    rows = of.rows
+    return f"{sum(row.ok for row in rows)} of {len(rows)} rows within tolerance"
+
+
+def notes(of: Validation) -> list[str]:
+    """What a reader of the rows should know."""
+    said = [f"not in the log: {', '.join(of.unknown)}"] if of.unknown else []
+    return [*said, PUBLISHED, MEANS_ONLY]
+
+
+def scoreboard_table(of: Validation) -> Table:
+    """Grouped by section; a mark, green or red, for each row."""
+    about = of.about()
+    title = (
+        f"{about['log']}, {about['impressions']:,} impressions, against {about['users']:,} simulated people over "
+        f"{about['days']} days; seed {about['seed']}, scenario {about['scenario']}, nextone {about['version']}"
+    )
+    table = Table(title=Text(title), caption=Text("\n".join(notes(of))), title_justify="left", caption_justify="left")
+    table.add_column("", width=1)
+    for heading in HEADINGS:
+        table.add_column(heading, justify="left" if heading == "quantity" else "right", no_wrap=True)
+    for section, rows in of.sections.items():
+        table.add_section()
+        table.add_row("", Text(section, style="bold"))
+        for row in rows:
+            mark = Text("✓", style="green") if row.ok else Text("✗", style="bold red")
+            table.add_row(mark, *(Text(cell) for cell in cells(row)))
+    return table
+
+
+def scoreboard_markdown(of: Validation) -> str:
+    """The same as a Markdown table."""
+    lines = ["| " + " | ".join(("", *HEADINGS)) + " |", "|---|---|--:|--:|--:|--:|"]
+    for section, rows in of.sections.items():
+        lines.append(f"| | **{section}** | | | | |")
+        lines += [f"| {'✓' if row.ok else '✗'} | " + " | ".join(cells(row)) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def scoreboard_json(of: Validation) -> dict[str, Any]:
+    """`{"rows": [...]}` and what was compared; None where undefined, never NaN."""
+    rows = [{name: _finite(value) for name, value in row._asdict().items()} for row in of.rows]
+    return {"rows": rows, **of.about(), "within_tolerance": sum(row.ok for row in of.rows), "notes": notes(of)}
+
+
+def save_scoreboard(of: Validation, out: Path) -> list[Path]:
+    """scoreboard.json, .csv, .parquet and .md; each whole or not at all."""
+    found = scoreboard_json(of)
+    table = pa.table(
+        {
+            "section": [section for section, rows in of.sections.items() for _ in rows],
+            **{name: [row[name] for row in found["rows"]] for name in Row._fields},
+        }
+    ).replace_schema_metadata({"nextone": json.dumps(of.about())})
+    _write_text(out / "scoreboard.json", json.dumps(found, indent=1, allow_nan=False))
+    _write_text(out / "scoreboard.md", scoreboard_markdown(of))
+    write_table(table, out / "scoreboard.parquet")
+    write_whole(out / "scoreboard.csv", lambda tmp: pa_csv.write_csv(table, tmp))
+    return [out / f"scoreboard.{kind}" for kind in ("json", "csv", "parquet", "md")]
+
+
+def cells(row: Row) -> Iterator[str]:
+    """Quantity, target, interval, simulated and tolerance, with as many digits as the tolerance asks for."""
+    digits = max(0, 1 - math.floor(math.log10(row.tolerance))) if row.tolerance > 0 else 4
+    yield row.quantity
+    yield _number(row.target, digits)
+    yield MISSING if math.isnan(row.low) else f"{_number(row.low, digits)} to {_number(row.high, digits)}"
+    yield _number(row.simulated, digits)
+    yield f"± {_number(row.tolerance, digits)}"
+
+
+def _write_text(path: Path, text: str) -> None:
+    write_whole(path, lambda tmp: tmp.write_text(text + "\n", encoding="utf-8"))
+
+
+def _number(x: float, digits: int) -> str:
+    return MISSING if not math.isfinite(x) else f"{x:.{digits}f}"
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,160 @@
+"""A fortnight of simulated people as a measured log would show it: few of their impressions, stamped as delivered.
+
+KuaiRand keeps what people saw of 7,583 videos, about 9 of a person's 3,900 impressions in two weeks. So everybody lives
+14 days under cloud_only, impressions of the catalogue's first videos (the real ones) are kept, and of these each
+person gets as many as a person of the log has. Called by `calibrate.py` and `validate.py`.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from nextone.experiments.fitting.logs.user_log import UserLog
+from nextone.sim.batch_run import log_parts, run_batch
+from nextone.sim.catalogue import REAL_VIDEOS
+from nextone.sim.config import FEEDBACK, Scenario
+from nextone.sim.records import Records
+from nextone.sim.scenario import with_settings
+from nextone.sim.state import CUT, SERVED, Array
+from nextone.sim.world import build_world
+
+DAYS = 14.0  # Source: KuaiRand-Pure, 25 April to 8 May 2022
+BLOCK = 250  # people simulated at once: bounds memory
+MOST_POOL = 20_000  # of a synthetic catalogue; more only cost memory
+LONGEST = 101  # rows of a person; Source: KuaiRand-Pure
+
+
+class Fortnight(NamedTuple):
+    """Impressions of pool videos, sorted by person and time (n,), and what whole sessions were like."""
+
+    person: Array
+    video: Array
+    duration_ms: Array
+    tag: Array
+    appeal: Array
+    delivered_ms: Array
+    play_ms: Array
+    feedback: Array  # bits
+    latent: Array  # (n, 4): person, mood, quality with length, interest and match; logit
+    session: Array  # (n,): number of the session in the person's life
+    session_impressions: Array  # (S,) of sessions that ended by themselves
+    session_requests: Array  # (S,)
+    session_s: Array  # (S,) length
+    open_day: Array  # (S,) day of the open
+    person_of_session: Array
+    propensity: Array  # (people, 6): chance to give each kind of feedback
+
+
+def simulate_fortnight(
+    scenario: Scenario, people: int, seed: int, days: float = DAYS, pool: int = REAL_VIDEOS,
+    progress: Callable[[int], None] | None = None,
+) -> Fortnight:  # fmt: skip
+    """Let `people` live that many days under cloud_only with ample servers, and keep the first `pool` videos."""
+    blocks = []
+    for replication, first in enumerate(range(0, people, BLOCK)):
+        size = min(BLOCK, people - first)
+        world = with_settings(scenario, [f"population.users={size}"])
+        blocks.append(_one_block(world, first, seed, replication, days, pool))
+        if progress:
+            progress(size)
+    return Fortnight(*(np.concatenate(column) for column in zip(*blocks, strict=True)))
+
+
+def pool_of(scenario: Scenario, log: UserLog) -> int:
+    """How many of the catalogue's first videos stand for those of the log: the real ones, or as many as it has."""
+    if scenario.catalogue.kind == "kuairand":
+        return REAL_VIDEOS
+    return min(log.videos, scenario.catalogue.videos, MOST_POOL)
+
+
+def session_facts(log: UserLog) -> dict[str, float]:
+    """Means of sessions, of a log that has them: every impression of a session must then be in it."""
+    if log.session is None or not (log.session >= 0).any():
+        return {}
+    sessions = len(np.unique(log.session[log.session >= 0]))
+    days = max(float(log.time_ms.max() - log.time_ms.min()) / 86_400e3, 1.0)
+    return {
+        "impressions a session": float((log.session >= 0).sum()) / sessions,
+        "sessions a day": sessions / log.users / days,
+    }
+
+
+def _one_block(scenario: Scenario, first: int, seed: int, replication: int, days: float, pool: int) -> Fortnight:
+    window_us = round(days * 86_400e6)
+    world = build_world(
+        scenario, edge=False, seed=seed, replication=replication, window_us=window_us, days=True,
+        parts=log_parts(), queue_waits=np.zeros(1, np.int64),
+    )  # fmt: skip
+    records = run_batch(world, None, end_us=window_us, days=True)
+    shown = records.impressions
+    kept = shown[(shown["video"] < pool) & (shown["outcome"] & CUT == 0)]
+    person, quality = world.users["person"][kept["user"]], world.videos["quality"][kept["video"]]
+    mood = records.sessions["mood"][_row_of(records.sessions, ("user", "session"), kept)]
+    rest = kept["stay_logit"] - scenario.watching.stay - person - mood - quality
+    landed = records.requests[records.requests["outcome"] == SERVED]
+    delivered = landed["ended_us"][_row_of(landed, ("user", "request"), kept)]
+    ended = records.sessions[records.sessions["cut"] == 0]
+    of_video = world.videos[kept["video"]]
+    return Fortnight(
+        kept["user"] + first, kept["video"], of_video["duration_us"] // 1000, of_video["tag"], of_video["appeal"],
+        delivered // 1000, kept["play_us"] // 1000, kept["feedback"],
+        np.stack([person, mood, quality, rest], axis=1), kept["session"], ended["impressions"],
+        _requests_of(records)[records.sessions["cut"] == 0], (ended["close_us"] - ended["open_us"]) / 1e6,
+        ended["open_us"] // 86_400_000_000, ended["user"] + first,
+        world.users["propensity"],
+    )  # fmt: skip
+
+
+def _row_of(table: Array, names: tuple[str, str], wanted: Array) -> Array:
+    """Which row of `table`, sorted by two whole numbers, each row of `wanted` belongs to."""
+    have, want = ((t[names[0]].astype(np.int64) << 32) + t[names[1]] for t in (table, wanted))
+    row = np.searchsorted(have, want)
+    assert (have[row] == want).all(), names
+    return np.asarray(row)
+
+
+def _requests_of(records: Records) -> Array:
+    """Pages delivered in each session."""
+    landed = records.requests[records.requests["outcome"] == SERVED]
+    return np.bincount(_row_of(records.sessions, ("user", "session"), landed), minlength=len(records.sessions))
+
+
+def thin(
+    fortnight: Fortnight, rows_of_users: Array, seed: int, times: int = 1, whole: bool = True
+) -> tuple[UserLog, Array]:
+    """(the log, the rows of the fortnight in it): each simulated person stands for up to `times` people of the log, as
+    long as impressions last, each with a number of rows drawn from `rows_of_users` and rows of their own drawn at
+    random. Who has too few is left out, or, if not whole, gives what they have: who watches long sees few, and would
+    be missed. Raises ValueError if nobody has an impression."""
+    rng = np.random.Generator(np.random.Philox(key=[seed, 0x7468696E]))
+    n = len(fortnight.person)
+    if n == 0:
+        raise ValueError("nobody saw a video of the log's pool; simulate more people or days")
+    people = int(fortnight.person.max()) + 1
+    start = np.searchsorted(fortnight.person, np.arange(people + 1))
+    wanted = rng.choice(np.minimum(rows_of_users, LONGEST), size=(people, times))
+    shuffled = np.lexsort([rng.random(n), fortnight.person])  # within each person
+    stop = np.minimum(np.cumsum(wanted, axis=1), (start[1:] - start[:-1])[:, None])
+    if whole:
+        stop = np.where(np.diff(stop, axis=1, prepend=0) == wanted, stop, 0)
+    else:
+        wanted = np.diff(stop, axis=1, prepend=0)
+    user, rows = [], []
+    for k in range(times):
+        for i in np.flatnonzero(stop[:, k]):
+            rows.append(shuffled[start[i] + stop[i, k] - wanted[i, k] : start[i] + stop[i, k]])
+            user.append(np.full(wanted[i, k], i * times + k))
+    row, code = np.concatenate(rows), np.unique(np.concatenate(user), return_inverse=True)[1]
+    order = np.lexsort([row, fortnight.delivered_ms[row], code])
+    row, code = row[order], code[order]
+    shown, video = np.unique(fortnight.video[row], return_inverse=True)
+    feedback = fortnight.feedback[row]
+    log = UserLog(
+        source="simulated", rows_read=len(row), findings=(), users=int(code.max()) + 1, videos=len(shown),
+        user=code.astype(np.int32), video=video.astype(np.int32), time_ms=fortnight.delivered_ms[row],
+        duration_ms=fortnight.duration_ms[row], play_ms=fortnight.play_ms[row],
+        feedback={kind: feedback & (1 << k) != 0 for k, kind in enumerate(FEEDBACK)},
+        tag=fortnight.tag[row].astype(np.int16),
+    )  # fmt: skip
+    return log, row

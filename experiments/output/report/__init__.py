@@ -1,0 +1,1 @@
+"""The report of a sweep or a comparison: one HTML file that loads nothing."""

@@ -1,0 +1,139 @@
+"""The report of a comparison that `nextone compare --out DIR` saved: arms against a baseline, metric by metric.
+
+Called by experiments/output/report/report.py.
+"""
+
+import json
+import shlex
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from nextone.experiments.output.figures import uplift_figure
+from nextone.experiments.runs.arms import Arm
+from nextone.experiments.runs.comparison import Comparison, groups
+from nextone.experiments.runs.metrics import METRICS, Metric
+from nextone.experiments.runs.number_text import interval_text, name_and_unit
+from nextone.sim.config import Scenario
+from nextone.sim.scenario import SettingError, scenario_toml
+
+from .page import Cell, Figure, Page, Section, Table, difference_cell, percent_interval
+from .words import changed
+
+ANSWERED = {"watch_s": "watch time", "like": "likes", "wasted_mb": "wasted bytes"}
+
+
+def comparison_page(folder: Path) -> Page:
+    """The page of what is in the folder. Raises SettingError if a file is missing or damaged."""
+    result = read_comparison(folder)
+    others = ", ".join(arm.label for arm in result.arms[1:])
+    base = result.baseline.scenario
+    return Page(
+        title=f"{result.baseline.label} against {others}",
+        question="What changes if the arm is changed and everything else, people, phones, links and luck, is the same?",
+        facts=(
+            ("Arms", ", ".join(arm.label for arm in result.arms)),
+            ("Baseline", result.baseline.label),
+            ("People, window", f"{base.population.users:,}, {result.window()}"),
+            ("Replications", str(result.replications)),
+            ("Seed", str(result.seed)),
+            ("Engine", result.engine),
+        ),
+        answer=tuple(_sentence(result, name, words) for name, words in ANSWERED.items()),
+        sections=tuple(_sections(result)),
+        version=result.version,
+    )
+
+
+def read_comparison(folder: Path) -> Comparison:
+    """The comparison as it was; policies are names. Raises SettingError."""
+    file = folder / "replications.parquet"
+    try:
+        table = pq.read_table(file, page_checksum_verification=True)
+        told: dict[str, Any] = json.loads(table.schema.metadata[b"nextone"])
+        arms = tuple(
+            Arm(a["label"], a["policy"], Scenario.model_validate(tomllib.loads(a["scenario"]))) for a in told["arms"]
+        )
+        values = np.full((len(arms), len(told["replications"]), len(METRICS)), np.nan)
+        arm_at = {arm.label: k for k, arm in enumerate(arms)}
+        metric_at = {metric.name: k for k, metric in enumerate(METRICS)}
+        for row in table.to_pylist():
+            if row["value"] is not None:
+                values[arm_at[row["policy"]], row["replication"], metric_at[row["metric"]]] = row["value"]
+    except (OSError, pa.ArrowException, LookupError, TypeError, ValueError) as error:
+        raise SettingError(
+            f"{str(file)!r} cannot be read ({str(error)[:80]}); write it again with nextone compare --out"
+        ) from None
+    return Comparison(
+        arms, METRICS, values, told["seed"], told["minutes"], told["days"], told["engine"], told["version"]
+    )
+
+
+def _sentence(result: Comparison, name: str, words: str) -> str:
+    m = [metric.name for metric in result.metrics].index(name)
+    metric = result.metrics[m]
+    told = [
+        f"{percent_interval(row[m], metric.unit)} for {arm.label}"
+        for arm, row in zip(result.arms[1:], result.differences[1:], strict=True)
+    ]
+    return f"{words.capitalize()} against {result.baseline.label}: {'; '.join(told)}."
+
+
+def _sections(result: Comparison) -> Iterator[Section]:
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch, "uplift.svg")
+        uplift_figure(result, file)
+        svg = file.read_text(encoding="utf-8")
+    caption = "Paired differences in percent of the baseline's mean with 95 % intervals; hollow where they include 0."
+    yield Section("All metrics", figures=(Figure(svg[svg.index("<svg") :], caption),))
+    rows = [
+        _row(result, m, metric)
+        for _, indices in groups(result)
+        for m, metric in ((k, result.metrics[k]) for k in indices)
+    ]
+    head = ("metric", "meaning", result.baseline.label, *(f"{arm.label}, %" for arm in result.arms[1:]))
+    text = (
+        "Baseline: mean ± half its 95 % interval. Arms: paired difference in % of it; abs: in the metric's unit; * the "
+        "interval excludes 0."
+    )
+    yield Section("Every number", (text,), table=Table(head, rows, 2))
+    for arm in result.arms:
+        yield Section(
+            f"Scenario of {arm.label}",
+            (f"Policy: {arm.policy}.",),
+            verbatim=scenario_toml(arm.scenario, comments=False),
+            folded=True,
+        )
+    yield Section("How to reproduce it", (
+        f"nextone {result.version}, seed {result.seed}; draws by Philox4x32-10, keyed. Student t over independent "
+        "replications; differences paired under common random numbers.",
+        "Save a scenario from below to a file to run an arm's world again; a policy of your own is given from Python.",
+    ), verbatim=_command(result))  # fmt: skip
+
+
+def _row(result: Comparison, m: int, metric: Metric) -> list[Cell]:
+    arms = [
+        difference_cell(row[m], metric.better) if row[m] is not None else Cell(interval_text(own[m]), "dim")
+        for row, own in zip(result.differences[1:], result.intervals[1:], strict=True)
+    ]
+    return [Cell(name_and_unit(metric)), Cell(metric.meaning), Cell(interval_text(result.intervals[0][m])), *arms]
+
+
+def _command(result: Comparison) -> str:
+    """`nextone compare ...` for arms whose policies have names."""
+    base = result.baseline
+    plain = [arm for arm in result.arms if arm.label == arm.policy and arm.scenario == base.scenario]
+    words = ["nextone", "compare", "--policies", ",".join(arm.label for arm in plain)]
+    for arm in result.arms:
+        if arm not in plain:
+            words += ["--arm", " ".join([f"{arm.label}={arm.policy}", *changed(arm.scenario, base.scenario)])]
+    words += [word for text in changed(base.scenario) for word in ("--set", text)]
+    words += ["--days", f"{result.days:g}"] if result.days is not None else ["--minutes", f"{result.minutes:g}"]
+    words += ["--replications", str(result.replications), "--seed", str(result.seed), "--engine", result.engine]
+    return shlex.join(words)

@@ -1,0 +1,94 @@
+"""What a report is made of, and how it becomes one self-contained HTML file: no scripts, no fonts, nothing fetched.
+
+Text is escaped by jinja2; figures are images within the file. Called by report.py, which fills it.
+"""
+
+import base64
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from nextone.experiments.output.present import write_whole
+from nextone.experiments.runs.number_text import difference_text, signed
+from nextone.experiments.runs.statistics import PairedDifference
+from nextone.version import __version__
+
+TEMPLATE = Path(__file__).with_name("report.html")
+
+
+class Cell(NamedTuple):
+    """A cell of a table; mark: good, bad, dim or empty."""
+
+    text: str
+    mark: str = ""
+
+
+class Table(NamedTuple):
+    """The first `words` columns are text, the others numbers."""
+
+    head: tuple[str, ...]
+    rows: list[list[Cell]]
+    words: int = 1
+
+
+class Figure(NamedTuple):
+    """A drawing and what it shows."""
+
+    svg: str
+    caption: str
+
+    @property
+    def source(self) -> str:
+        """As an image's address, which holds the image itself."""
+        return "data:image/svg+xml;base64," + base64.b64encode(self.svg.encode()).decode()
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page: text, figures, a table, something verbatim."""
+
+    title: str
+    text: tuple[str, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    table: Table | None = None
+    verbatim: str = ""
+    folded: bool = False  # only its title is shown until it is opened; printed whole
+
+
+@dataclass(frozen=True)
+class Page:
+    """A whole report."""
+
+    title: str
+    question: str
+    facts: tuple[tuple[str, str], ...]
+    answer: tuple[str, ...]
+    sections: tuple[Section, ...]
+    warnings: tuple[str, ...] = ()
+    version: str = field(default=__version__)
+
+
+def write_page(page: Page, path: Path) -> None:
+    """Whole or not at all."""
+    from jinja2 import Environment
+
+    template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
+        TEMPLATE.read_text(encoding="utf-8")
+    )
+    text = template.render(page=page).replace(" %", "\N{NO-BREAK SPACE}%")  # no number parted from its unit
+    write_whole(path, lambda tmp: tmp.write_text(text, encoding="utf-8"))
+
+
+def difference_cell(d: PairedDifference | None, better: str) -> Cell:
+    """A paired difference, percent with half its interval, as in the terminal's tables."""
+    text = difference_text(d, better)
+    return Cell(text.plain.strip(), {"green": "good", "red": "bad", "dim": "dim"}.get(str(text.style), ""))
+
+
+def percent_interval(d: PairedDifference | None, unit: str) -> str:
+    """`+0.41 % [−0.20, +1.02]`, or in the metric's unit where a percentage is undefined."""
+    if d is None:
+        return "an undefined difference"
+    if d.diff_pct is None or d.diff_pct_low is None or d.diff_pct_high is None:
+        return f"{signed(d.diff)} {unit} [{signed(d.low)}, {signed(d.high)}]"
+    return f"{signed(d.diff_pct)} % [{signed(d.diff_pct_low)}, {signed(d.diff_pct_high)}]"

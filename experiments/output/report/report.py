@@ -1,0 +1,144 @@
+"""`DIR/report.html` for the folder of a sweep or of `nextone compare --out`: one file for people who were not there.
+
+Everything in it is computed from the folder's own files; a sweep that is not finished is reported from its ledger, and
+the page says so.
+"""
+
+import math
+import shlex
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from nextone.experiments.runs.statistics import MIN_REPLICATIONS
+from nextone.experiments.sweeps.plan import Plan
+from nextone.experiments.sweeps.result import METHOD, RESULTS, SweepResult, read_sweep
+from nextone.sim.config import Scenario
+from nextone.sim.scenario import SettingError, scenario_toml, setting_text
+
+from .page import Page, Section, write_page
+from .sweep import facts, sections
+from .words import answer, changed, field_name
+
+NAME = "report.html"
+
+
+def write_report(folder: Path) -> Path:
+    """Write the report of what is in the folder, and return its path. Raises SettingError."""
+    if (folder / RESULTS).is_file():
+        page = sweep_page(read_sweep(folder), folder.name, finished=True)
+    elif (folder / "ledger.sqlite").is_file():
+        page = sweep_page(read_unfinished(folder), folder.name, finished=False)
+    elif (folder / "comparison.parquet").is_file():
+        from .comparison import comparison_page
+
+        page = comparison_page(folder)
+    else:
+        raise SettingError(
+            f"{str(folder)!r} holds neither a sweep nor a comparison; give the --out folder of nextone sweep or compare"
+        )
+    write_page(page, folder / NAME)
+    return folder / NAME
+
+
+def sweep_page(result: SweepResult, name: str, *, finished: bool) -> Page:
+    """The page of a sweep in a folder of that name."""
+    plan = result.plan
+    swept = [field_name(field) for field in plan.cells[0].values]
+    asked = (
+        f"{plan.metric} ({plan.objective.meaning}, {plan.objective.unit}) of {', '.join(plan.policies)} in "
+        f"{len(plan.cells)} cells{f' of {chr(215).join(swept)}' if swept else ''}, each with the same people, phones, "
+        "links and luck."
+    )
+    warnings = []
+    if not finished:
+        warnings.append(
+            "This sweep is not finished: what follows is what its ledger has so far. Go on with nextone sweep "
+            f"--resume {name}, then write the report again."
+        )
+    if finished and result.failed:
+        warnings.append(f"{len(result.failed)} of {len(plan.cells)} cells failed; the reasons stand at the end.")
+    told = answer(result) if result.cells else ("Nothing can be said yet: no cell has the ten replications it takes.",)
+    return Page(
+        title=plan.question or f"{' × '.join(swept) or 'One cell'} under {', '.join(plan.policies)}",
+        question=asked,
+        facts=facts(result),
+        answer=told,
+        sections=(*sections(result), _scenario(plan.base), _again(result, name), _whole(plan.base)),
+        warnings=tuple(warnings),
+        version=result.version,
+    )
+
+
+def read_unfinished(folder: Path) -> SweepResult:
+    """What the ledger has: cells of which every policy has ten replications or more. The ledger is not touched.
+
+    Raises SettingError if it is damaged or of other code."""
+    from nextone.experiments.sweeps.ledger import NAME as LEDGER
+    from nextone.experiments.sweeps.ledger import resume
+    from nextone.experiments.sweeps.sweep import code_sha256
+
+    with tempfile.TemporaryDirectory() as scratch:
+        for file in folder.glob(f"{LEDGER}*"):
+            shutil.copy(file, scratch)
+        ledger = resume(Path(scratch), code_sha256)
+        try:
+            results, failures = ledger.outcomes()
+        finally:
+            ledger.close()
+    plan, failed = ledger.plan, {}
+    values, positions = {}, {}
+    for cell in plan.cells:
+        n = 0
+        while all((cell.number, n, policy) in results for policy in plan.policies):
+            n += 1
+        reasons = [reason for key, reason in failures.items() if key.cell == cell.number]
+        if reasons or n < MIN_REPLICATIONS:
+            failed[cell.number] = reasons[0] if reasons else f"not finished: {n} of {MIN_REPLICATIONS} replications"
+            continue
+        for policy in plan.policies:
+            own = [results[cell.number, r, policy] for r in range(n)]  # type: ignore[index]
+            values[cell.number, policy] = np.array([each.metrics for each in own])
+            positions[cell.number, policy] = np.array([each.positions for each in own])
+    return SweepResult(plan, values, {}, positions, failed)
+
+
+def reproduce(plan: Plan, name: str) -> str:
+    """Commands that give the same bits: a grid where the cells are one, else a list of cells."""
+    words = ["nextone", "sweep", *_asked(plan), "--policies", ",".join(plan.policies), "--metric", plan.metric]
+    words += ["--half-width", str(plan.half_width), "--max-replications", str(plan.max_replications)]
+    words += ["--days", f"{plan.days:g}"] if plan.days is not None else ["--minutes", f"{plan.minutes:g}"]
+    words += ["--seed", str(plan.seed), "--engine", plan.engine, "--servers", plan.servers]
+    words += [word for text in changed(plan.base) for word in ("--set", text)]
+    return shlex.join([*words, "--out", name])
+
+
+def _asked(plan: Plan) -> Iterator[str]:
+    asked = [cell for cell in plan.cells if cell.asked]
+    names = list(plan.cells[0].values)
+    axes = {n: list(dict.fromkeys(setting_text(cell.values[n]) for cell in asked)) for n in names}
+    if math.prod(map(len, axes.values())) == len(asked):
+        for name, values in axes.items():
+            yield from ("--grid", f"{name}={','.join(values)}")
+    else:
+        for cell in asked:
+            yield from ("--cell", cell.label)
+
+
+def _scenario(base: Scenario) -> Section:
+    lines = "\n".join(changed(base))
+    text = "Not as shipped:" if lines else "All of it is as shipped."
+    return Section("The scenario", (f"The base of all cells. {text}",), verbatim=lines)
+
+
+def _whole(base: Scenario) -> Section:
+    return Section("The whole scenario", verbatim=scenario_toml(base, comments=False), folded=True)
+
+
+def _again(result: SweepResult, name: str) -> Section:
+    method = f"nextone {result.version}, draws by Philox4x32-10. {METHOD}."
+    text = "The same version gives the same bits on any number of processes, also after a kill and --resume."
+    return Section("How to reproduce it", (text, method), verbatim=reproduce(result.plan, name))

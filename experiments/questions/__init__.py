@@ -1,0 +1,1 @@
+"""Ready-made questions, a short table each, and how one is answered."""

@@ -1,0 +1,147 @@
+"""A what-if answered: its settings table becomes arms, they are compared, and the answer becomes a table.
+
+experiments/questions/figures.py draws it.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from nextone.experiments.runs.arms import Arm, Progress, parse_arm
+from nextone.experiments.runs.compare import compare
+from nextone.experiments.runs.comparison import Comparison
+from nextone.experiments.runs.metrics import METRICS
+from nextone.experiments.runs.number_text import difference_text, interval_text, name_and_unit
+from nextone.experiments.runs.statistics import Interval, PairedDifference, paired
+from nextone.experiments.sweeps.plan import Question
+from nextone.experiments.sweeps.result import SweepResult
+from nextone.experiments.sweeps.sweep import sweep
+from nextone.sim.config import Scenario
+from nextone.sim.scenario import with_settings
+
+from .what_if import SweepIf, WhatIf
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A what-if and its comparison, looked up by value and series."""
+
+    question: str
+    asked: WhatIf
+    result: Comparison
+
+    def level(self, value: str, series: str, metric: str) -> Interval | None:
+        """Mean with its 95 % interval."""
+        return self.result.intervals[self._arm(value, series)][_index(metric)]
+
+    def change(self, value: str, series: str, metric: str) -> PairedDifference | None:
+        """Paired difference from the first series at the usual value; None for that one."""
+        return self.result.differences[self._arm(value, series)][_index(metric)]
+
+    def gain(self, value: str, series: str, metric: str) -> PairedDifference | None:
+        """Paired difference from the first series at the same value; None for the first series."""
+        first = self._arm(value, next(iter(self.asked.series)))
+        arm, m = self._arm(value, series), _index(metric)
+        return None if arm == first else paired(self.result.values[first, :, m], self.result.values[arm, :, m])
+
+    def _arm(self, value: str, series: str) -> int:
+        return [arm.label for arm in self.result.arms].index(f"{series} at {value}")
+
+
+def arms(asked: WhatIf) -> list[Arm]:
+    """The usual value of the first series first, as the baseline; then by value, in the order of the table."""
+    base = with_settings(Scenario(), [f"population.users={asked.users}", *asked.world.split()])
+    first = next(iter(asked.series))
+    cells = [(value, name) for value in asked.values for name in asked.series]
+    cells.sort(key=lambda cell: cell != (asked.usual, first))
+    return [
+        replace(parse_arm(f"arm={asked.series[name]} {asked.values[value]}", base), label=f"{name} at {value}")
+        for value, name in cells
+    ]
+
+
+def ask(asked: WhatIf, question: str, *, seed: int = 0, workers: int = 1, progress: Progress | None = None) -> Answer:
+    """Run every arm over the same replications."""
+    result = compare(
+        arms(asked),
+        seed=seed,
+        replications=asked.replications,
+        minutes=asked.minutes,
+        engine="event" if asked.servers else "batch",
+        workers=workers,
+        progress=progress,
+    )
+    return Answer(question, asked, result)
+
+
+def ask_sweep(
+    asked: SweepIf, question: str, out: Path, *, seed: int = 0, workers: int = 1, progress: Progress | None = None
+) -> SweepResult:
+    """The same of a grid, kept in the folder `out` as any sweep."""
+    base = with_settings(Scenario(), [f"population.users={asked.users}", *asked.world.split()])
+    swept = Question(
+        question=question,
+        grid=asked.grid,
+        policies=asked.policies,
+        max_replications=asked.replications,
+        minutes=asked.minutes,
+        seed=seed,
+    )
+    return sweep(swept, base, out=out, workers=workers, progress=progress)
+
+
+def answer_table(answer: Answer) -> Table:
+    """A row per value and series, a column per thing shown."""
+    asked = answer.asked
+    table = Table(title=Text(answer.question), caption=Text(_caption(answer)), caption_justify="left")
+    table.add_column(Text(asked.axis))
+    table.add_column("", no_wrap=True)
+    metrics = {metric.name: metric for metric in METRICS}
+    for kind, name in asked.show:
+        heading = name_and_unit(metrics[name]) if kind == "level" else f"{name} {kind} %"
+        table.add_column(Text(heading), justify="right", overflow="fold")
+    for value in asked.values:
+        table.add_section()
+        for place, series in enumerate(asked.series):
+            cells = [cell(answer, kind, value, series, name) for kind, name in asked.show]
+            table.add_row(Text(value if place == 0 else ""), Text(series), *cells)
+    return table
+
+
+def cell(answer: Answer, kind: str, value: str, series: str, metric: str) -> Text:
+    """What stands in a table for one arm."""
+    if kind == "level":
+        return Text(interval_text(answer.level(value, series, metric)))
+    difference = (answer.change if kind == "change" else answer.gain)(value, series, metric)
+    better = METRICS[_index(metric)].better
+    return difference_text(difference, better)
+
+
+def legend(answer: Answer) -> str:
+    """What change and gain are measured from."""
+    asked, first = answer.asked, next(iter(answer.asked.series))
+    kinds = {kind for kind, _ in asked.show}
+    told = {
+        "change": f"change: from {first} at {asked.usual}",
+        "gain": f"gain: over {first} at the same value",
+    }
+    return "; ".join(text for kind, text in told.items() if kind in kinds)
+
+
+def ran(answer: Answer) -> str:
+    """People, window, replications, seed, method: for captions."""
+    asked, result = answer.asked, answer.result
+    return (
+        f"{asked.users:,} people, {result.window()}, {result.replications} replications with shared luck, "
+        f"seed {result.seed}, {'servers with queues' if asked.servers else 'ample servers'}, 95 % intervals"
+    )
+
+
+def _caption(answer: Answer) -> str:
+    return f"{ran(answer)}. {legend(answer)}; paired, % of what they are measured from; * the interval excludes 0."
+
+
+def _index(metric: str) -> int:
+    return [m.name for m in METRICS].index(metric)

@@ -1,0 +1,85 @@
+"""The figure of a what-if: a panel for each thing shown, a colour and marker for each series."""
+
+from pathlib import Path
+from textwrap import fill
+from typing import TYPE_CHECKING
+
+from nextone.experiments.output.drawing import GREY, INK, bare, curve_of, curves, drawn, is_number, save_png, zero_line
+from nextone.experiments.output.report.landscape import labels, map_of
+from nextone.experiments.runs.arms import Progress
+from nextone.experiments.runs.metrics import METRICS
+from nextone.experiments.runs.statistics import Interval, PairedDifference
+from nextone.experiments.sweeps.table import sweep_table
+
+from .answer import Answer, ask_sweep, legend, ran
+from .what_if import SweepIf
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def what_if_figure(answer: Answer, path: Path) -> None:
+    """Draw it to `path`, PNG."""
+    asked = answer.asked
+    columns = 2 if len(asked.show) > 1 else 1
+    rows = -(-len(asked.show) // columns)
+    with drawn(5.6 * columns, 3.0 * rows + 1.3) as figure:
+        top, body, foot = figure.subfigures(3, 1, squeeze=False, height_ratios=[0.78, 3.0 * rows, 0.36])[:, 0]
+        top.text(0.012, 0.96, fill(answer.question, 92), fontsize=13, weight="bold", va="top", color=INK)
+        foot.text(0.012, 0.4, fill(ran(answer) + (f".  {legend(answer)}" if legend(answer) else ""), 175),
+                  fontsize=8, va="center", color=GREY)  # fmt: skip
+        axes = body.subplots(rows, columns, squeeze=False)
+        for axis, (kind, metric) in zip(axes.flat, asked.show, strict=False):
+            _panel(axis, answer, kind, metric)
+        for axis in axes.flat[len(asked.show) :]:
+            axis.set_axis_off()
+        handles, labels = axes.flat[0].get_legend_handles_labels()
+        if len(labels) > 1:
+            top.legend(handles, labels, loc="lower left", ncols=6, frameon=False, bbox_to_anchor=(0.005, -0.08))
+        save_png(figure, path)
+
+
+def answer_sweep(
+    asked: SweepIf, question: str, path: Path, *, seed: int = 0, workers: int = 1, progress: Progress | None = None
+) -> list[object]:
+    """Run a what-if that is a sweep in the folder beside `path` of its name, draw its map, and return its tables."""
+    result = ask_sweep(asked, question, path.with_suffix(""), seed=seed, workers=workers, progress=progress)
+    names = list(result.plan.cells[0].values)
+    axes = [labels([cell for cell in result.cells if cell.asked], name) for name in names]
+    map_of(result, result.plan.objective, names, axes, path)
+    return list(sweep_table(result))
+
+
+def _panel(axis: "Axes", answer: Answer, kind: str, metric: str) -> None:
+    asked = answer.asked
+    numeric = all(map(is_number, asked.values))
+    x = [float(v) for v in asked.values] if numeric else list(range(len(asked.values)))
+    series = [curve_of(name, [_found(answer, kind, v, name, metric) for v in asked.values]) for name in asked.series]
+    curves(axis, x, series, joined=numeric, apart=0.0 if numeric else 0.5)
+    if kind != "level":
+        zero_line(axis)
+    if numeric and asked.log_axis:
+        axis.set_xscale("log")
+        axis.minorticks_off()
+    axis.set_xticks(x, [label.replace(", ", ",\n") for label in asked.values])
+    if asked.usual in asked.values:
+        axis.axvline(x[list(asked.values).index(asked.usual)], color=GREY, linewidth=0.9, linestyle=":", zorder=0)
+    bare(axis)
+    axis.set_xlabel(asked.axis)
+    _name(axis, kind, metric)
+
+
+def _name(axis: "Axes", kind: str, metric: str) -> None:
+    found = next(m for m in METRICS if m.name == metric)
+    arrow = {"more": " ↑", "fewer": " ↓"}.get(found.better, "")
+    axis.set_title(f"{found.meaning}{arrow}", loc="left")
+    axis.set_ylabel(f"{metric}, {found.unit}" if kind == "level" else f"{kind} in {metric}, %")
+
+
+def _found(answer: Answer, kind: str, value: str, series: str, metric: str) -> Interval | PairedDifference | None:
+    if kind == "level":
+        return answer.level(value, series, metric)
+    if kind == "gain":
+        return answer.gain(value, series, metric)
+    itself = value == answer.asked.usual and series == next(iter(answer.asked.series))
+    return Interval(0.0, 0.0, 0.0, 0) if itself else answer.change(value, series, metric)

@@ -1,0 +1,1 @@
+"""How fast and how large everything is on this machine: `nextone bench`."""

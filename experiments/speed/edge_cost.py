@@ -1,0 +1,63 @@
+"""What edge models cost besides decisions: collecting and training on samples, and engines at batch 1. Part of
+`nextone bench`.
+
+A sample is a candidate that was shown, as in EdgeRec's batches.
+"""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+import numpy as np
+
+from nextone.experiments.training.edge.collect import CollectSettings, collect
+from nextone.experiments.training.edge.samples import read_samples
+from nextone.experiments.training.edge.train import READ, EdgeSettings, begin, one_of_each_page, run_epoch
+from nextone.experiments.training.state import torch_threads
+from nextone.policies.names import EngineMissing
+from nextone.policies.phone.engines import ENGINES
+from nextone.policies.phone.exporting import export_policy
+from nextone.sim.config import Scenario
+
+COLLECTED_MIN = 30.0  # of people who all open the app within
+
+
+def samples_per_s(people: int) -> dict[str, float]:
+    """Samples collected a second, all threads; and learned from by EdgeRec, one thread, its looks at held-out people
+    included."""
+    settings = EdgeSettings(kind="edgerec")
+    with TemporaryDirectory() as folder:
+        start = perf_counter()
+        collect(CollectSettings(users=people, minutes=COLLECTED_MIN), Path(folder))
+        collecting_s = perf_counter() - start
+        train, valid = (read_samples(Path(folder), split, READ) for split in ("train", "valid"))
+    shown = [(samples.columns["shown_after"] >= 0).sum(1) for samples in (train, valid)]
+    rows = one_of_each_page(train, settings.seed, 0)
+    with torch_threads(settings.threads):
+        training = begin(settings)
+        start = perf_counter()
+        run_epoch(training, settings, train, valid)
+        training_s = perf_counter() - start
+    collected = sum(int(np.sum(of)) for of in shown)
+    return {
+        "collected_samples_per_s": collected / collecting_s,
+        "training_samples_per_s": float(shown[0][rows].sum()) / training_s,
+    }
+
+
+def engine_ms() -> dict[str, float | None]:
+    """Milliseconds of one person's inference by engine, one thread, 20 candidates, 20 past impressions; EdgeRec's is a
+    rerank. None where an engine is not installed."""
+    scenario = Scenario()
+    found: dict[str, float | None] = {}
+    for kind in ("kir", "edgerec"):
+        for engine in ENGINES:
+            with TemporaryDirectory() as folder:
+                try:
+                    made = export_policy(kind, engine, Path(folder), scenario.pool_slots, scenario.client.history)
+                except EngineMissing:
+                    found[f"{kind}_{engine}_ms"] = None
+                    continue
+            found[f"{kind}_{engine}_ms"] = made.files[-1].engine_ms
+            found[f"{kind}_torch_ms"] = made.files[-1].torch_ms
+    return found

@@ -1,0 +1,1 @@
+"""Sweeps: many cells of settings, replicated until the answer is sharp, resumable after a kill."""

@@ -1,0 +1,229 @@
+"""The ledger of a sweep: an SQLite file that holds its plan, every cell's state, and every result as it comes in.
+
+Written in WAL mode by one process at a time (SQLite's own exclusive lock): whatever was committed is there after a
+kill, the rest is run again, and keyed draws give it the same bits. Every result carries a digest, since SQLite checks
+none. What the ledger says can be asked of it with any SQLite tool:
+`sqlite3 DIR/ledger.sqlite "select state, count(*) from cell group by state"`.
+"""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from nextone.sim.scenario import SettingError
+
+from .plan import Plan
+
+NAME = "ledger.sqlite"
+FORMAT = 1
+TABLES = """
+CREATE TABLE sweep (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE cell (cell INTEGER PRIMARY KEY, settings TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL);
+CREATE TABLE task (
+    cell INTEGER NOT NULL, policy TEXT NOT NULL, replication INTEGER NOT NULL, state TEXT NOT NULL,
+    reason TEXT NOT NULL DEFAULT '', metrics BLOB, positions BLOB, links TEXT, catalogue TEXT, digest BLOB,
+    PRIMARY KEY (cell, replication, policy)
+) WITHOUT ROWID;
+"""
+
+
+class Key(NamedTuple):
+    """Which task: cell number, replication, policy. Sorts in the order of the results."""
+
+    cell: int
+    replication: int
+    policy: str
+
+
+class Result(NamedTuple):
+    """What came of a task, as it is kept."""
+
+    metrics: np.ndarray  # (M,) float64
+    positions: np.ndarray  # (P, 2) int64
+    links_sha256: str
+    catalogue_sha256: str
+
+
+class Ledger:
+    """An open ledger. Made by `begin` or `resume`; close it."""
+
+    def __init__(self, folder: Path, plan: Plan, code: str, connection: sqlite3.Connection) -> None:
+        self.folder, self.plan, self.code = folder, plan, code
+        self._db = connection
+
+    def close(self) -> None:
+        self._db.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """All that is written in it, or nothing."""
+        with told(self.folder), self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            yield
+
+    def promise(self, keys: Iterable[Key]) -> None:
+        """Tasks are to be done; those known already stay as they are."""
+        with self._writing():
+            self._db.executemany(
+                "INSERT OR IGNORE INTO task (cell, replication, policy, state) VALUES (?, ?, ?, 'planned')", keys
+            )
+
+    def done(self, key: Key, result: Result) -> None:
+        """A task's result. It is acknowledged when this returns."""
+        with self._writing():
+            self._db.execute(
+                "UPDATE task SET state = 'done', metrics = ?, positions = ?, links = ?, catalogue = ?, digest = ? "
+                "WHERE cell = ? AND replication = ? AND policy = ?",
+                (*_stored(result), _digest(key, *_stored(result)), *key),
+            )
+
+    def failed(self, key: Key, reason: str) -> None:
+        with self._writing():
+            self._db.execute(
+                "UPDATE task SET state = 'failed', reason = ?, digest = ? "
+                "WHERE cell = ? AND replication = ? AND policy = ?", (reason, _digest(key, reason), *key)
+            )  # fmt: skip
+
+    def mark(self, states: Iterable[tuple[int, str, str]]) -> None:
+        """Set cells' (number, state, reason); state is planned, running, done or failed."""
+        with self._writing():
+            self._db.executemany("UPDATE cell SET state = ?2, reason = ?3 WHERE cell = ?1", states)
+
+    def outcomes(self) -> tuple[dict[Key, Result], dict[Key, str]]:
+        """(results, reasons of failures) of all that is finished, in order. Raises SettingError if it is damaged."""
+        results: dict[Key, Result] = {}
+        failures: dict[Key, str] = {}
+        with told(self.folder):
+            for cell, replication, policy, state, reason, *stored, digest in self._db.execute(
+                "SELECT cell, replication, policy, state, reason, metrics, positions, links, catalogue, digest "
+                "FROM task ORDER BY cell, replication, policy"
+            ):
+                key = Key(cell, replication, policy)
+                if state == "done" and digest == _digest(key, *stored):
+                    results[key] = _loaded(*stored)
+                elif state == "failed" and digest == _digest(key, reason):
+                    failures[key] = reason
+                elif state != "planned" or digest is not None:
+                    raise sqlite3.DatabaseError(f"what it says of cell {cell}, replication {replication} is damaged")
+        return results, failures
+
+
+def begin(folder: Path, plan: Plan, code: str, keys: Iterable[Key]) -> Ledger:
+    """A new ledger with the whole plan and its first tasks, all at once or not at all. Raises SettingError."""
+    with told(folder), _open(folder / NAME) as db:
+        if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'sweep'").fetchone():
+            raise SettingError(f"--out {str(folder)!r} holds a sweep already; give --resume {folder}, or another one")
+        text = json.dumps(plan.record())
+        with db:
+            db.execute("BEGIN IMMEDIATE")
+            for statement in TABLES.split(";"):
+                db.execute(statement)
+            about = {"format": str(FORMAT), "code": code, "plan": text, "digest": _digest(code, text).hex()}
+            db.executemany("INSERT INTO sweep VALUES (?, ?)", about.items())
+            db.executemany(
+                "INSERT INTO cell VALUES (?, ?, 'planned', '')", [(c.number, c.label) for c in plan.cells]
+            )
+            db.executemany(
+                "INSERT INTO task (cell, replication, policy, state) VALUES (?, ?, ?, 'planned')", keys
+            )
+    return Ledger(folder, plan, code, db)
+
+
+def resume(folder: Path, code_of: Callable[[Sequence[str]], str]) -> Ledger:
+    """The ledger in a folder; code_of(policies): the digest of today's code.
+
+    Raises SettingError if there is none, if it is damaged, in use, or of other code."""
+    path = folder / NAME
+    if not path.is_file():
+        raise SettingError(f"--resume {str(folder)!r}: holds no sweep ({NAME} is missing); give the --out of one")
+    with told(folder), _open(path) as db:
+        if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'sweep'").fetchone():
+            raise SettingError(f"--resume {str(folder)!r}: its sweep was killed before it had begun; start it again")
+        about = dict(db.execute("SELECT name, value FROM sweep"))
+        code_then, text = about.get("code", ""), about.get("plan", "")
+        if about.get("format") != str(FORMAT) or about.get("digest") != _digest(code_then, text).hex():
+            raise sqlite3.DatabaseError("its plan is damaged")
+        plan = Plan.from_record(json.loads(text))
+        code = code_of(plan.policies)
+        if code_then != code:
+            raise SettingError(
+                f"--resume {str(folder)!r}: begun by other code of nextone ({code_then[:12]}, this is {code[:12]}); "
+                "finish it with that, or begin a new one"
+            )
+        return Ledger(folder, plan, code, db)
+
+
+@contextmanager
+def told(folder: Path) -> Iterator[None]:
+    """What SQLite or the disk complains about, in one line with the remedy."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        reason = str(error)
+        remedy = f"then go on with nextone sweep --resume {folder}"
+        if "locked" in reason:
+            raise SettingError(f"{folder}: another sweep is at work in it; wait, or give another folder") from None
+        if "full" in reason:
+            raise SettingError(f"{folder}: the disk is full; free some space, {remedy}") from None
+        if "readonly" in reason or "unable to open" in reason or "I/O" in reason:
+            raise SettingError(f"{folder}: {reason}; make the folder writable, {remedy}") from None
+        raise _damaged(folder, reason) from None
+    except UnicodeDecodeError:  # SQLite's own message quotes what it stumbled over
+        raise _damaged(folder, "malformed names of tables or columns") from None
+    except OSError as error:
+        raise SettingError(
+            f"{folder}: {error.strerror or error}; mend that, then go on with nextone sweep --resume {folder}"
+        ) from None
+
+
+def _damaged(folder: Path, reason: str) -> SettingError:
+    return SettingError(f"{folder / NAME} is damaged ({reason}); begin the sweep anew in another folder")
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that stays open, unless something fails: then its lock must not outlive the message."""
+    db = _connect(path)
+    try:
+        yield db
+    except BaseException:
+        db.close()
+        raise
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, timeout=1.0, isolation_level=None)
+    try:
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")  # one process at a time
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")  # what a power cut may undo is run again, to the same bits
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _stored(result: Result) -> tuple[bytes, bytes, str, str]:
+    return (
+        np.ascontiguousarray(result.metrics, "<f8").tobytes(), np.ascontiguousarray(result.positions, "<i8").tobytes(),
+        result.links_sha256, result.catalogue_sha256,
+    )  # fmt: skip
+
+
+def _loaded(metrics: bytes, positions: bytes, links: str, catalogue: str) -> Result:
+    values = np.frombuffer(metrics, "<f8").astype(np.float64)
+    return Result(values, np.frombuffer(positions, "<i8").astype(np.int64).reshape(-1, 2), links, catalogue)
+
+
+def _digest(*parts: object) -> bytes:
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        data = part if isinstance(part, bytes) else repr(part).encode()
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.digest()

@@ -1,0 +1,286 @@
+"""Sweeps: cells of settings under several policies, replicated until the answer is as sharp as was asked, resumable.
+
+Rounds: what is to be run next is a pure function of the plan and of all results so far, and a round ends when all its
+tasks have. So neither the number of processes, nor the order in which they finish, nor a kill in between changes what
+is run, and keyed draws make each result a function of its task alone: the same bits whatever happened.
+"""
+
+import hashlib
+import math
+import os
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nextone.experiments.runs.arms import FRESH, Progress, Task
+from nextone.experiments.runs.metrics import METRICS
+from nextone.experiments.runs.statistics import MIN_REPLICATIONS, replications_needed
+from nextone.policies.names import is_trained, split_name
+from nextone.sim.config import Scenario
+from nextone.sim.engine.sources import code_digest, imported, package_files
+from nextone.sim.scenario import SettingError
+
+from .ledger import Key, Ledger, Result, begin, told
+from .ledger import resume as open_ledger
+from .plan import Plan, Question, plan_of
+
+if TYPE_CHECKING:
+    from nextone.experiments.runs.executor import Execute, Outcome
+
+    from .result import SweepResult
+
+RUNS_A_TASK = "nextone.experiments.runs.replication"
+WEIGHTS = (".safetensors", ".json", ".onnx", ".mnn")
+Values = Mapping[tuple[int, str], NDArray[np.float64]]
+
+
+class Effort(NamedTuple):
+    """What a sweep cost, this time; for people, never part of a result."""
+
+    tasks: int
+    wall_s: float
+    own_s: float  # of this process, on the ledger, the files and deciding what to run
+    busy: float  # share of the workers' time that a core spent on them
+
+
+def sweep(
+    question: Question,
+    base: Scenario | None = None,
+    *,
+    out: Path | str,
+    workers: int = 1,
+    progress: Progress | None = None,
+    execute: "Execute | None" = None,
+) -> "SweepResult":
+    """Run a sweep and keep it in a folder: `sweep(Question(grid=("server.page_size=2,4",)), out="results/pages")`.
+
+    execute: how tasks are run; `executor.in_processes` if not given. Raises SettingError, TooFewReplications."""
+    plan = plan_of(question, base or Scenario())
+    folder = Path(out)
+    with told(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return finish(begun(folder, plan), workers=workers, progress=progress, execute=execute)
+
+
+def resume(
+    folder: Path | str, *, workers: int = 1, progress: Progress | None = None, execute: "Execute | None" = None
+) -> "SweepResult":
+    """Go on with the sweep in a folder, from nothing but the folder. Raises SettingError."""
+    return finish(open_ledger(Path(folder), code_sha256), workers=workers, progress=progress, execute=execute)
+
+
+def begun(folder: Path, plan: Plan) -> Ledger:
+    """The ledger of a new sweep: from here on the folder alone is enough. Loads nothing heavy."""
+    return begin(folder, plan, code_sha256(plan.policies), first_round(plan))
+
+
+def _cpu_s() -> float:
+    """Processor seconds of this process and of those that it has waited for."""
+    return sum(os.times()[:4])
+
+
+def first_round(plan: Plan) -> list[Key]:
+    """The fewest replications of everything that an interval can be made of."""
+    return [Key(c.number, r, p) for c in plan.cells for r in range(MIN_REPLICATIONS) for p in plan.policies]
+
+
+def finish(
+    ledger: Ledger,
+    *,
+    workers: int = 1,
+    progress: Progress | None = None,
+    execute: "Execute | None" = None,
+    effort: list[Effort] | None = None,
+) -> "SweepResult":
+    """Run what is left of a sweep and write its tables; the ledger is closed. effort: what it cost is appended."""
+    from nextone.experiments.runs.executor import in_processes  # late: the plan is in the ledger by now
+
+    from .result import read_sweep, save_sweep
+
+    started, ran, waited, cpu = time.monotonic(), 0, 0.0, _cpu_s()
+    with closing(ledger):
+        rounds = _Rounds(ledger)
+        asked = time.monotonic()
+        with closing((execute or in_processes)(rounds.next_task, workers)) as outcomes:
+            for task, outcome in outcomes:
+                waited += time.monotonic() - asked
+                rounds.take(task, outcome)
+                ran += 1
+                if progress:
+                    progress(rounds.done, len(rounds.wanted))
+                asked = time.monotonic()
+        waited += time.monotonic() - asked - rounds.own_s
+        rounds.close()
+        with told(ledger.folder):
+            save_sweep(ledger.folder, ledger.plan, ledger.code, rounds.kept(), rounds.failed)
+    wall = time.monotonic() - started
+    if effort is not None:
+        effort.append(Effort(ran, wall, wall - waited, (_cpu_s() - cpu) / (wall * workers)))
+    return read_sweep(ledger.folder)
+
+
+class _Rounds:
+    """Where a sweep stands: what is wanted, what has come in, what is still to be handed out."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.own_s = 0.0  # spent in `next_task`
+        self._results, self._failures = ledger.outcomes()
+        self._out: dict[Task, Key] = {}
+        self._todo: deque[Key] = deque()
+        self._plan_round()
+
+    @property
+    def done(self) -> int:
+        return len(self.wanted) - len(self._todo) - len(self._out)
+
+    def next_task(self) -> Task | None:
+        """The next to be run; a new round begins when the last one is in."""
+        started = time.monotonic()
+        if not self._todo and not self._out:
+            self._plan_round()
+        task = None
+        if self._todo:
+            key = self._todo.popleft()
+            plan = self.ledger.plan
+            task = plan.task(plan.cells[key.cell], key.policy, key.replication)
+            self._out[task] = key
+        self.own_s += time.monotonic() - started
+        return task
+
+    def take(self, task: Task, outcome: "Outcome") -> None:
+        """Acknowledge what came of a task."""
+        from nextone.experiments.runs.executor import Failed
+
+        key = self._out.pop(task)
+        if isinstance(outcome, Failed):
+            self._failures[key] = outcome.reason
+            self.ledger.failed(key, outcome.reason)
+            self.ledger.mark([(key.cell, "failed", outcome.reason)])
+            return
+        numbers = np.array([outcome.metrics[metric.name] for metric in METRICS])
+        self._results[key] = Result(numbers, outcome.positions, outcome.links_sha256, outcome.catalogue_sha256)
+        self.ledger.done(key, self._results[key])
+
+    def close(self) -> None:
+        """Every cell's last state."""
+        states = ((c.number, "failed" if c.number in self.failed else "done") for c in self.ledger.plan.cells)
+        self.ledger.mark((c, state, self.failed.get(c, "")) for c, state in states)
+
+    def kept(self) -> dict[Key, Result]:
+        """The results that the answer is made of, in order."""
+        return {key: self._results[key] for key in self.wanted if key in self._results}
+
+    def _plan_round(self) -> None:
+        self.failed = failed_cells(self._failures)
+        self.wanted = wanted_tasks(self.ledger.plan, self._results, self.failed)
+        self._todo.extend(k for k in self.wanted if k not in self._results and k not in self._failures)
+        if self._todo:
+            self.ledger.promise(self._todo)
+            running = {key.cell for key in self._todo}
+            states = {c.number: "running" if c.number in running else "done" for c in self.ledger.plan.cells}
+            self.ledger.mark((c, state, "") for c, state in states.items() if c not in self.failed)
+
+
+def wanted_tasks(plan: Plan, results: Mapping[Key, Result], failed: Mapping[int, str]) -> list[Key]:
+    """Every task of this and all earlier rounds, in order; no more than there are results of, when all is answered."""
+    wanted = dict.fromkeys(first_round(plan))
+    while all(key in results for key in wanted if key.cell not in failed):
+        if any(key.replication >= FRESH for key in wanted) or len(failed) == len(plan.cells):
+            break
+        more = _next_round(plan, _values(plan, results, wanted, failed), failed)
+        if not more:
+            break
+        wanted |= dict.fromkeys(more)
+    return list(wanted)
+
+
+def failed_cells(failures: Mapping[Key, str]) -> dict[int, str]:
+    """The reason of each failed cell: that of its first task that failed, in the order of replications."""
+    found: dict[int, str] = {}
+    for key in sorted(failures):
+        found.setdefault(key.cell, failures[key])
+    return found
+
+
+def code_sha256(policies: Sequence[str] = ()) -> str:
+    """Of the code that a task runs, as parsed, and of the trained weights it reads: results of two versions never meet
+    in one table. Raises SettingError if the folder of a policy's checkpoint is missing."""
+    files = package_files()
+    digest = hashlib.sha256(code_digest(files, imported(files, [RUNS_A_TASK], late=True)).encode())
+    for name in filter(is_trained, policies):
+        kind, folder, _ = ("rl", name.removeprefix("rl:"), "") if name.startswith("rl:") else split_name(name)
+        weights = Path(folder) if folder else files["nextone.policies"].parent / "checkpoints" / kind
+        if folder and not weights.is_dir():
+            raise SettingError(f"policy {name[:200]!r}: no such folder; give one that holds a checkpoint")
+        for file in sorted(file for file in weights.rglob("*") if file.suffix in WEIGHTS):
+            digest.update(f"{file.parent.name}/{file.name}\n".encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
+def _next_round(plan: Plan, values: Values, failed: Mapping[int, str]) -> list[Key]:
+    """What to run after these results: replications where intervals are wide or the race for the best is open, then
+    the winner and the default on fresh seeds; nothing if the plan has a metric that cannot be better or worse."""
+    from .result import choose
+
+    cells = [cell for cell in plan.cells if cell.number not in failed]
+    has = {cell.number: len(values[cell.number, plan.baseline]) for cell in cells}
+    need = has | _for_intervals(plan, values, has)
+    race = choose(plan, values, failed)
+    if race is None:
+        return _more(plan, has, need)
+    arms = [(cell.number, policy) for cell in cells for policy in plan.policies]
+    if not race.settled:
+        for c in {arms[i][0] for i in race.left}:
+            need[c] = max(need[c], min(plan.max_replications, race.n + math.ceil(race.n / 4)))
+    more = _more(plan, has, need)
+    if more:
+        return more
+    winner = arms[race.left[0]][0]
+    judged = dict.fromkeys((winner, plan.default.number))
+    return [Key(c, FRESH + r, p) for c in judged if c in has for r in range(has[winner]) for p in plan.policies]
+
+
+def _for_intervals(plan: Plan, values: Values, has: Mapping[int, int]) -> dict[int, int]:
+    """Replications each cell needs for its intervals: relative to the mean for means; for differences, from the
+    baseline and from the default cell, absolute: in percent of the mean that is compared with, or in units."""
+    m = [metric.name for metric in METRICS].index(plan.metric)
+    need = dict(has)
+
+    def ask(x: NDArray[np.float64], mean_of: NDArray[np.float64], *cells: int) -> None:
+        wanted = replications_needed(x, plan.half_width.of(float(np.mean(mean_of))), plan.max_replications)
+        for c in cells:
+            need[c] = max(need[c], wanted)
+
+    for (c, policy), of_arm in values.items():
+        own, base = of_arm[:, m], values[c, plan.baseline][:, m]
+        ask(own, own, c)
+        if policy != plan.baseline:
+            ask(own - base, base, c)
+        default = plan.default.number
+        if c != default and default in has:
+            there = values[default, policy][:, m]
+            n = min(len(own), len(there))
+            ask((own[:n] - there[:n]), there[:n], c, default)
+    return need
+
+
+def _more(plan: Plan, has: Mapping[int, int], need: Mapping[int, int]) -> list[Key]:
+    return [Key(c, r, p) for c, n in has.items() for r in range(n, need[c]) for p in plan.policies]
+
+
+def _values(
+    plan: Plan, results: Mapping[Key, Result], wanted: Mapping[Key, None], failed: Mapping[int, str]
+) -> dict[tuple[int, str], NDArray[np.float64]]:
+    """(cell, policy): metrics (R, M) of what was wanted so far, without the fresh seeds."""
+    rows: dict[tuple[int, str], list[NDArray[np.float64]]] = {}
+    for key in wanted:
+        if key.cell not in failed and key.replication < FRESH:
+            rows.setdefault((key.cell, key.policy), []).append(results[key].metrics)
+    return {key: np.array(x) for key, x in rows.items()}

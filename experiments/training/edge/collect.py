@@ -1,0 +1,318 @@
+"""Collecting training samples: people live under a logging policy that sometimes picks at random (`nextone collect`).
+
+One row per rerank request. The labels of a request are what came of the candidates shown from then on while the page
+lasted. Training people are seen before the cut in time only, test people (others) after it only, so no label or
+behaviour of the test is known to training. People live in worlds of a thousand, moved by the batch driver, and their
+rows go to the file world by world.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from nextone.envs.features import empty_observation, observe
+from nextone.experiments.runs.deciding import make_decider
+from nextone.experiments.runs.replication import window_of
+from nextone.policies.names import CLOUD_ONLY
+from nextone.policies.networks.behaviours import engaged as is_page_view
+from nextone.sim.batch_run import Decide, log_parts, run_batch
+from nextone.sim.config import FEEDBACK, Scenario
+from nextone.sim.engine.chance import world_key
+from nextone.sim.ledger import check_ledgers
+from nextone.sim.scenario import SettingError, scenario_toml, with_settings
+from nextone.sim.state import CUT, DEAD, LAST, LONG, STALE, VALID, World
+from nextone.sim.world import build_world
+
+from .samples import COLUMNS, SPLITS, UNKNOWN, Array, write_samples
+from .tried import draw_people, draw_picks, try_candidates
+
+A_WORLD = 1000  # people
+SHARES = {"train": 0.55, "valid": 0.1, "test": 0.35}  # Assumed: of people
+CUT_AT = 0.5  # Assumed: share of the window that training sees
+LEAVES_WITHIN = 5  # impressions
+HATE = 1 << FEEDBACK.index("hate")
+LIKE = 1 << FEEDBACK.index("like")
+NO_MODEL = (  # the phone computes and downloads nothing under cloud_only
+    "phone.inference_ms=0", "phone.inference_min_ms=0", "client.model_bytes=0",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollectSettings:
+    """What a set of samples is a function of."""
+
+    scenario: Scenario = field(default_factory=Scenario)
+    policy: str = CLOUD_ONLY
+    users: int = 3000
+    minutes: float | None = None
+    days: float | None = None
+    explore: float = 0.2  # share of decisions that are made at random
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.users < 1:
+            raise SettingError(f"users={self.users} must be >= 1")
+        if not 0 <= self.explore <= 1:
+            raise SettingError(f"explore={self.explore} must be in [0, 1]: the share of random picks")
+        if self.scenario.server.candidates < 2:
+            raise SettingError("server.candidates=1 leaves nothing to choose; ship 2 or more")
+
+
+class Collected(NamedTuple):
+    """What was written."""
+
+    path: Path
+    rows: dict[str, int]  # by split
+    people: dict[str, int]
+    lost: int  # decisions after which something else was shown, or nothing
+
+
+def collect(settings: CollectSettings, out: Path, progress: Callable[[int, int], None] | None = None) -> Collected:
+    """Let people live, and write out/samples.parquet."""
+    rows, people, lost = dict.fromkeys(SPLITS, 0), dict.fromkeys(SPLITS, 0), 0
+
+    def parts() -> Iterator[dict[str, Array]]:
+        nonlocal lost
+        for first in range(0, settings.users, A_WORLD):
+            part, lost_here = _one_world(settings, first, min(A_WORLD, settings.users - first))
+            lost += lost_here
+            for k, split in enumerate(SPLITS):
+                mine = part["split"] == k
+                rows[split] += int(mine.sum())
+                people[split] += len(np.unique(part["person"][mine]))
+            if progress:
+                progress(min(first + A_WORLD, settings.users), settings.users)
+            yield part
+
+    scenario = settings.scenario
+    about = {k: v for k, v in asdict(settings).items() if k != "scenario"}
+    about["scenario"] = scenario_toml(scenario, comments=False)
+    path = write_samples(out, parts(), scenario.pool_slots, scenario.client.history, about)
+    return Collected(path, rows, people, lost)
+
+
+def _one_world(settings: CollectSettings, first: int, people: int) -> tuple[dict[str, Array], int]:
+    """The rows of people first .. first + people - 1, and how many decisions came to nothing."""
+    extra = NO_MODEL if settings.policy == CLOUD_ONLY else ()
+    days = settings.days is not None
+    window_us = window_of(settings.minutes, settings.days)
+    world = build_world(
+        with_settings(settings.scenario, [f"population.users={people}", *extra]), edge=True, seed=settings.seed,
+        replication=first // A_WORLD, window_us=window_us, days=days, parts=log_parts(),
+        queue_waits=np.zeros(1, np.int64),
+    )  # fmt: skip
+    part_of = split_people(settings.seed, np.arange(first, first + people))
+    recorder = Recorder(settings, world, part_of, round(CUT_AT * window_us))
+    records = run_batch(world, recorder, end_us=window_us, days=days)
+    check_ledgers(world, records)
+    columns, lost = recorder.columns(records.impressions, records.sessions)
+    columns["person"] = columns["person"] + first
+    return columns, lost
+
+
+def split_people(seed: int, people: Array) -> Array:
+    """Number of the split each person belongs to, for good: keyed by seed and person."""
+    draws = np.empty(len(people))
+    draw_people(world_key(seed, 0), people, draws)
+    return np.searchsorted(np.cumsum([SHARES[name] for name in SPLITS])[:-1], draws, side="right")
+
+
+class Recorder:
+    """A driver's `decide` that asks the logging policy, sometimes picks at random, and notes what could be seen."""
+
+    def __init__(self, settings: CollectSettings, world: World, part_of: Array, cut_us: int) -> None:
+        self.explore, self.part_of, self.cut_us = settings.explore, part_of, cut_us
+        self.ask: Decide = make_decider(settings.policy, world) or in_server_order
+        self.noted: list[dict[str, Array]] = []
+
+    def __call__(self, w: World, rows: Array) -> Array:
+        n, slots = len(rows), w.pool.shape[1]
+        order = server_order(w, rows)
+        live = rankable(w, rows)
+        scores = np.where(live, self.ask(w, rows)[:, :slots], -np.inf)
+        ranking = np.argsort(-np.take_along_axis(scores, order, 1), 1, kind="stable")  # ties in server order
+        ranking = np.take_along_axis(order, ranking, 1)
+        best = ranking[:, 0]
+        draws = np.empty((n, 2))
+        draw_picks(w.key, w.users, rows, draws)
+        count = live.sum(1)
+        random = draws[:, 0] < self.explore
+        nth = np.minimum((draws[:, 1] * count).astype(np.int64), count - 1)
+        at_random = np.take_along_axis(order, nth[:, None], 1)[:, 0]
+        picked = np.where(random, at_random, best)
+        self._note(w, rows, order, live, picked, best, random)
+        given = np.empty((n, slots), np.float32)
+        np.put_along_axis(given, ranking, -np.arange(slots, dtype=np.float32)[None], 1)
+        given[np.arange(n), picked] = 1.0
+        return given
+
+    def _note(
+        self, w: World, rows: Array, order: Array, live: Array, picked: Array, best: Array, random: Array
+    ) -> None:
+        """Keep what is seen at these decisions, of people and at times that some split has room for."""
+        now, part = w.users["now_us"][rows], self.part_of[rows]
+        kept = np.flatnonzero(np.where(part == SPLITS.index("test"), now >= self.cut_us, now < self.cut_us))
+        rows, order, live = rows[kept], order[kept], np.take_along_axis(live[kept], order[kept], 1)
+        n, slots = live.shape
+        if not n:
+            return
+        seen = empty_observation(n, slots, w.history.shape[1])
+        observe(w, rows, *seen)
+        outcome, feedback = np.zeros((n, slots), np.uint8), np.zeros((n, slots), np.uint8)
+        try_candidates(w.params, w.key, w.users, w.pool, w.taste, w.videos, rows, outcome, feedback)
+        outcome, feedback = (np.take_along_axis(bits, order, 1) for bits in (outcome, feedback))
+        users, pool = w.users[rows], w.pool[rows]
+        chance = self.explore / live.sum(1) + (1 - self.explore) * (picked == best)[kept]
+        self.noted.append(
+            {
+                "split": part[kept].astype(np.int8),
+                "person": rows.astype(np.int64),
+                "session": users["session"].copy(),
+                "impression": users["impression"] + 1,
+                "time_us": users["now_us"].copy(),
+                "candidates": np.take_along_axis(seen.candidates, order[..., None], 1),
+                "live": live.astype(np.int8),
+                "video": np.where(live, np.take_along_axis(pool["video"], order, 1), -1).astype(np.int32),
+                "request": np.take_along_axis(pool["request"], order, 1),
+                "rank": np.take_along_axis(pool["rank"], order, 1),
+                "history": seen.history,
+                "page_view": is_page_view(seen.history).astype(np.int8),
+                "context": seen.context,
+                "picked_at_random": random[kept].astype(np.int8),
+                "propensity": chance.astype(np.float32),
+                "would_effective_view": np.where(live, outcome & VALID != 0, UNKNOWN).astype(np.int8),
+                "would_engage": np.where(live, is_engaged(outcome, feedback), UNKNOWN).astype(np.int8),
+            }
+        )
+
+    def columns(self, impressions: Array, sessions: Array) -> tuple[dict[str, Array], int]:
+        """All columns of the decisions that showed one of the candidates seen, and how many did not."""
+        noted = {name: np.concatenate([part[name] for part in self.noted]) for name in self.noted[0]}
+        noted = _by_person(noted)
+        at = find_impressions(impressions, noted["person"], noted["impression"])
+        found = at >= 0
+        offset = _places(noted, impressions, np.maximum(at, 0))
+        found &= (offset == 0).any(1)
+        noted = {name: column[found] for name, column in noted.items()}
+        labelled = label(noted, impressions, sessions, at[found], offset[found], self.cut_us)
+        labelled["propensity"] = np.where(
+            impressions["outcome"][at[found]] & STALE, np.nan, noted["propensity"]
+        ).astype(np.float32)
+        columns = noted | labelled
+        known = (columns["shown_after"] == 0).any(1)  # the window's end, or the cut, may have come before the label
+        return {column.name: columns[column.name][known] for column in COLUMNS}, int((~found).sum())
+
+
+def _by_person(noted: dict[str, Array]) -> dict[str, Array]:
+    """In the order of people and impressions; of two decisions about one impression, the later."""
+    order = np.lexsort([noted["time_us"], noted["impression"], noted["person"]])
+    who, which = noted["person"][order], noted["impression"][order]
+    later = np.append((who[1:] != who[:-1]) | (which[1:] != which[:-1]), True)
+    return {name: column[order[later]] for name, column in noted.items()}
+
+
+def find_impressions(impressions: Array, person: Array, impression: Array) -> Array:
+    """Row of each (person, impression) in the log sorted by them, -1 if it is not there, (N,)."""
+    wide = np.int64(1) << 32
+    known = impressions["user"] * wide + impressions["impression"]
+    wanted = person * wide + impression
+    at = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+    return np.where(known[at] == wanted, at, -1)
+
+
+def _places(noted: dict[str, Array], impressions: Array, at: Array) -> Array:
+    """When each candidate was shown, counted from the request on and while its page lasted; -1 if not, (N, P)."""
+    offset = np.full(noted["video"].shape, -1, np.int16)
+    page = impressions["request"][at]
+    going = np.ones(len(at), np.bool_)
+    step = 0
+    while going.any():
+        row = np.minimum(at + step, len(impressions) - 1)
+        later = impressions[row]
+        going &= (at + step < len(impressions)) & (later["user"] == noted["person"])
+        going &= (later["session"] == noted["session"]) & (later["request"] == page)
+        same = (noted["rank"] == later["rank"][:, None]) & (noted["request"] == (page & 0xFFFF)[:, None])
+        same &= noted["live"] == 1
+        offset[same & going[:, None]] = step  # rank and request: a page may hold a video twice
+        step += 1
+    return offset
+
+
+def label(
+    noted: dict[str, Array], impressions: Array, sessions: Array, at: Array, offset: Array, cut_us: int
+) -> dict[str, Array]:
+    """What came of the candidates that were shown, of page and session; unknown where the window, or for training the
+    cut in time, came before."""
+    until = np.where(noted["split"] == SPLITS.index("test"), np.iinfo(np.int64).max, cut_us)
+    rows = np.minimum(at[:, None] + np.maximum(offset, 0), len(impressions) - 1)
+    shown = impressions[rows]  # (N, P), of no meaning where offset < 0
+    known = (offset >= 0) & (shown["outcome"] & CUT == 0) & (ended_us(shown) < until[:, None])
+    labels = {
+        "effective_view": shown["outcome"] & VALID != 0,
+        "like": shown["feedback"] & LIKE != 0,
+        "has_next": shown["outcome"] & LAST == 0,
+        "engaged": is_engaged(shown["outcome"], shown["feedback"]),
+    }
+    columns: dict[str, Array] = {name: np.where(known, x, UNKNOWN).astype(np.int8) for name, x in labels.items()}
+    columns["shown_after"] = np.where(known, offset, -1).astype(np.int16)
+    columns["shown"] = (offset == 0).argmax(1).astype(np.int16)
+    columns["page"] = impressions["request"][at].astype(np.int32)
+    left = (offset >= 0).sum(1)
+    whole = (known.sum(1) == left) & (left >= 2)
+    none = (columns["effective_view"] < 1).all(1)
+    columns["wants_page"] = np.where(whole, none, UNKNOWN).astype(np.int8)
+    columns["leaves_soon"] = _leaves_soon(noted, impressions, sessions, at, until)
+    return columns
+
+
+def _leaves_soon(noted: dict[str, Array], impressions: Array, sessions: Array, at: Array, until: Array) -> Array:
+    """Whether the session ends within LEAVES_WITHIN impressions, (N,)."""
+    wide = np.int64(1) << 32
+    session = sessions[
+        np.searchsorted(sessions["user"] * wide + sessions["session"], noted["person"] * wide + noted["session"])
+    ]
+    later = impressions[np.minimum(at + LEAVES_WITHIN, len(impressions) - 1)]
+    goes_on = (later["user"] == noted["person"]) & (later["session"] == noted["session"])
+    goes_on &= at + LEAVES_WITHIN < len(impressions)
+    known = np.where(goes_on, later["start_us"] < until, (session["cut"] == 0) & (session["close_us"] < until))
+    return np.where(known, ~goes_on, UNKNOWN).astype(np.int8)
+
+
+def ended_us(impressions: Array) -> Array:
+    """When an impression was over."""
+    parts = ("startup_us", "play_us", "stall_us", "browse_us", "away_us")
+    total: Array = impressions["start_us"] + sum(impressions[name] for name in parts)
+    return total
+
+
+def is_engaged(outcome: Array, feedback: Array) -> Array:
+    """The page view's analogue from the bits of a log: a long view or feedback, and no hate."""
+    engaged: Array = ((outcome & LONG != 0) | (feedback & ~np.uint8(HATE) != 0)) & (feedback & HATE == 0)
+    return engaged
+
+
+def rankable(w: World, rows: Array) -> Array:
+    """Which slots (n, P) of the people in `rows` hold a video with embeddings for the phone's version of the model."""
+    pool, users = w.pool[rows], w.users[rows]
+    age = (users["request"][:, None] - pool["request"].astype(np.int64)) & 0xFFFF
+    ranks: Array = (pool["rank"] != DEAD) & (age <= (users["request"] - users["model_since"])[:, None])
+    return ranks
+
+
+def server_order(w: World, rows: Array) -> Array:
+    """Slots (n, P) of the people in `rows` in the server's order: older pages first, then by rank; others last."""
+    pool = w.pool[rows]
+    age = (w.users["request"][rows, None] - pool["request"].astype(np.int64)) & 0xFFFF
+    key = pool["rank"].astype(np.int64) - (age << 8) + np.where(rankable(w, rows), 0, 1 << 40)
+    return np.argsort(key, 1, kind="stable")
+
+
+def in_server_order(w: World, rows: Array) -> Array:
+    """`cloud_only` as scores (n, P)."""
+    order = server_order(w, rows)
+    scores = np.zeros(order.shape, np.float32)
+    np.put_along_axis(scores, order, -np.arange(order.shape[1], dtype=np.float32)[None], 1)
+    return scores

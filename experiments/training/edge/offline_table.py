@@ -1,0 +1,262 @@
+"""EdgeRec's offline table, theirs beside ours: `nextone offline-table`.
+
+Each method is trained with several seeds on the same samples. As in the paper, a group is what one request ranks: all
+impressions of a page, scored by the page's first request. (Each with the score of its own swipe would punish who
+learns: a later score knows the labels it is compared with; it rises after a success, and so stands above it.)
+`gauc_full` is over all live candidates of one request a page, any of its swipes, with the labels they would have had
+if shown then: no log holds them. Trainings already finished in the folder are not repeated.
+"""
+
+import functools
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from nextone.experiments.output.present import write_whole
+from nextone.policies.checkpoint import best_checkpoint
+from nextone.policies.phone.policies import load_network
+
+from .ranking_metrics import (
+    Measured,
+    auc_by_line,
+    auc_of_all,
+    mean_over_seeds,
+    ndcg_by_line,
+    two_classes,
+    weighted_mean,
+)
+from .samples import Array, Samples, read_samples
+from .train import SEES, EdgeSettings, batches, finish_edge, one_of_each_page
+
+
+class Method(NamedTuple):
+    """A row of the table; published: GAUC in EdgeRec's Table 2."""
+
+    name: str
+    kind: str
+    ablation: str = ""
+    published: float | None = None
+
+    @property
+    def folder(self) -> str:
+        return f"{self.kind}_{self.ablation}" if self.ablation else self.kind or "server"
+
+
+METHODS = (
+    Method("server's order (pEVTR)", ""),
+    Method("DNN-rank", "dnn", "", 0.62531),
+    Method("DLCM", "dlcm", "", 0.63552),
+    Method("EdgeRec, exposures only", "edgerec", "ie", 0.63818),
+    Method("EdgeRec, page views only", "edgerec", "ipv", 0.64039),
+    Method("EdgeRec, items only (HUISM)", "edgerec", "huism", 0.64283),
+    Method("EdgeRec", "edgerec", "", 0.64825),
+    Method("KIR-like", "kir"),
+    Method("context-aware", "context_aware"),
+)
+BASE = "DLCM"
+METRICS = ("gauc", "auc", "ndcg_1", "ndcg_5", "gauc_full")
+READ = (*SEES, "page", "engaged", "effective_view", "would_engage", "would_effective_view")
+LABELS = {"engaged": "would_engage", "effective_view": "would_effective_view"}
+Progress = Callable[[str], None]
+
+
+class Cell(NamedTuple):
+    """A metric of a method: mean over seeds, standard errors by people and by seeds, and each seed's value."""
+
+    mean: float
+    half: float  # of the 95 % interval, by people and seeds
+    seed_sd: float
+    seeds: list[float]
+
+
+class Row(NamedTuple):
+    """A method: its cells by metric, and its GAUC against DLCM's, % with half the paired interval."""
+
+    method: Method
+    cells: dict[str, Cell]
+    against: tuple[float, float]
+
+
+class Table(NamedTuple):
+    """The table and what it rests on."""
+
+    rows: list[Row]
+    label: str
+    seeds: int
+    pages: int
+    impressions: int
+    people: int
+    dropped: float  # share of impressions on pages whose labels are all the same
+    dropped_full: float  # share of candidates in such requests
+
+
+def offline_table(
+    data: Path,
+    out: Path,
+    *,
+    seeds: int = 5,
+    label: str = "engaged",
+    epochs: int | None = None,
+    threads: int = 1,
+    progress: bool = False,
+    said: Progress = lambda line: None,
+) -> Table:
+    """Train what is missing in `out`, and measure. Raises SampleError, CheckpointError."""
+    read = functools.cache(read_samples)  # once, for all trainings
+    for seed in range(seeds):
+        for method in METHODS[1:]:
+            settings = EdgeSettings(kind=method.kind, ablation=method.ablation, seed=seed, threads=threads)
+            settings = settings if epochs is None else replace(settings, epochs=epochs)
+            folder = out / method.folder / f"seed-{seed}"
+            finish_edge(settings, data, folder, progress=progress, read=read)
+            best = best_checkpoint(folder)
+            said(f"{method.name}, seed {seed}: {-best.about['score']:.5f} after {best.step} steps")
+    read.cache_clear()
+    asked = asked_about(read_samples(data, "test", READ))
+    measured: dict[str, list[dict[str, Measured]]] = {}
+    for method in METHODS:
+        measured[method.name] = []
+        for seed in range(seeds if method.kind else 1):
+            scores = (
+                _scores(method.kind, out / method.folder / f"seed-{seed}", asked.samples)
+                if method.kind
+                else asked.samples.columns["candidates"][..., 0].astype(np.float64)
+            )
+            measured[method.name].append(measure(scores, asked, label))
+        said(f"{method.name} measured")
+    return _table(measured, asked, label, seeds)
+
+
+def _scores(kind: str, run: Path, test: Samples) -> Array:
+    """The best checkpoint's scores of all candidates, (N, P) float64."""
+    network = load_network(kind, best_checkpoint(run)).eval()
+    parts = []
+    with torch.inference_mode():
+        for rows in batches(np.arange(test.rows), 512):
+            parts.append(network(*(torch.from_numpy(test.columns[name][rows]) for name in SEES)).double().numpy())
+    return np.concatenate(parts)
+
+
+class Asked(NamedTuple):
+    """The requests of test people that are scored."""
+
+    samples: Samples
+    starts: Array  # (N,) bool: the first request of its page
+    drawn: Array  # (N,) bool: one request of its page, any
+
+
+def asked_about(test: Samples) -> Asked:
+    """The first request of each page, and one drawn by key."""
+    groups = (test.columns["person"] << 32) + test.columns["page"]
+    _, starts = np.unique(groups, return_index=True)  # rows are in the order of people and their lives
+    drawn = one_of_each_page(test, 0, 0)
+    rows = np.union1d(starts, drawn)
+    columns = {name: column[rows] for name, column in test.columns.items()}
+    return Asked(Samples(columns, test.about), np.isin(rows, starts), np.isin(rows, drawn))
+
+
+def measure(scores: Array, asked: Asked, label: str) -> dict[str, Measured]:
+    """Every metric of scores (N, P)."""
+    people, person = np.unique(asked.samples.columns["person"], return_inverse=True)
+    lines, labels, whose = scores[asked.starts], _known(asked.samples, label, asked.starts), person[asked.starts]
+    there = ~np.isnan(labels)
+    found = {"auc": auc_of_all(lines[there], labels[there], np.repeat(whose, there.sum(1)), len(people))}
+    mixed = two_classes(labels)
+    weights, of_mixed = there.sum(1)[mixed].astype(np.float64), whose[mixed]
+    found["gauc"] = weighted_mean(auc_by_line(lines[mixed], labels[mixed]), weights, of_mixed, len(people))
+    for most in (1, 5):
+        ndcg = ndcg_by_line(lines[mixed], labels[mixed], most)
+        found[f"ndcg_{most}"] = weighted_mean(ndcg, weights, of_mixed, len(people))
+    would = _known(asked.samples, LABELS[label], asked.drawn)
+    mixed = two_classes(would)
+    live = (~np.isnan(would)).sum(1)[mixed].astype(np.float64)
+    full = auc_by_line(scores[asked.drawn][mixed], would[mixed])
+    found["gauc_full"] = weighted_mean(full, live, person[asked.drawn][mixed], len(people))
+    return found
+
+
+def _known(samples: Samples, label: str, rows: Array) -> Array:
+    """Labels (G, P) of some rows, NaN where nothing is known."""
+    labels = samples.columns[label][rows].astype(np.float64)
+    known: Array = np.where(labels < 0, np.nan, labels)
+    return known
+
+
+def _table(measured: dict[str, list[dict[str, Measured]]], asked: Asked, label: str, seeds: int) -> Table:
+    base, base_seeds = mean_over_seeds([each["gauc"] for each in measured[BASE]])
+    rows = []
+    for method in METHODS:
+        cells = {}
+        for metric in METRICS:
+            mean, of_seeds = mean_over_seeds([each[metric] for each in measured[method.name]])
+            values = [each[metric].value for each in measured[method.name]]
+            cells[metric] = Cell(
+                mean.value, 1.96 * float(np.hypot(mean.sd, of_seeds)), of_seeds * len(values) ** 0.5, values
+            )
+        ours, our_seeds = mean_over_seeds([each["gauc"] for each in measured[method.name]])
+        difference = Measured(ours.value - base.value, ours.influence - base.influence)
+        half = 1.96 * float(np.hypot(difference.sd, np.hypot(our_seeds, base_seeds)))
+        against = (0.0, 0.0) if method.name == BASE else (difference.value / base.value, half / base.value)
+        rows.append(Row(method, cells, against))
+    labels, would = _known(asked.samples, label, asked.starts), _known(asked.samples, LABELS[label], asked.drawn)
+    size, live = (~np.isnan(labels)).sum(1), (~np.isnan(would)).sum(1)
+    return Table(
+        rows, label, seeds, len(labels), int(size.sum()), len(np.unique(asked.samples.columns["person"])),
+        float(size[~two_classes(labels)].sum() / size.sum()), float(live[~two_classes(would)].sum() / live.sum()),
+    )  # fmt: skip
+
+
+def table_lines(table: Table) -> tuple[list[str], list[list[str]], str]:
+    """Heads, cells and the note below, as text."""
+    heads = ["method", "paper GAUC", "paper vs DLCM", "GAUC", "vs DLCM", "AUC", "NDCG@1", "NDCG@5", "gauc_full"]
+    published = next(m.published for m in METHODS if m.name == BASE)
+    assert published is not None
+    lines = []
+    for row in table.rows:
+        paper = row.method.published
+        theirs = ["–", "–"] if paper is None else [f"{paper:.5f}", f"{100 * (paper / published - 1):+.2f} %"]
+        relative, half = row.against
+        ours = "0" if row.method.name == BASE else f"{100 * relative:+.2f} ±{100 * half:.2f} %"
+        told = [f"{row.cells[m].mean:.4f} ±{row.cells[m].half:.4f}" for m in METRICS]
+        lines.append([row.method.name, *theirs, told[0], ours, *told[1:]])
+    note = (
+        f"Label: {table.label}. {table.impressions:,} impressions on {table.pages:,} pages of {table.people:,} test "
+        f"people, {table.seeds} training seeds. ± is half a 95 % interval over people and seeds. Pages with one class "
+        f"have no AUC and are dropped, {100 * table.dropped:.1f} % of impressions; of gauc_full's candidates "
+        f"{100 * table.dropped_full:.1f} %."
+    )
+    return heads, lines, note
+
+
+def markdown(table: Table) -> str:
+    """The table for the documentation."""
+    heads, lines, note = table_lines(table)
+    rows = [heads, ["---"] * len(heads), *lines]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + f"\n\n{note}\n"
+
+
+def table_json(table: Table) -> dict[str, Any]:
+    """Everything, for programs."""
+    return table._asdict() | {
+        "rows": [
+            row.method._asdict() | {m: cell._asdict() for m, cell in row.cells.items()}
+            | {"gauc_against_dlcm": row.against}
+            for row in table.rows
+        ]
+    }  # fmt: skip
+
+
+def save_table(table: Table, out: Path) -> list[Path]:
+    """offline_table.md and .json in `out`."""
+    texts = {"md": markdown(table), "json": json.dumps(table_json(table), allow_nan=False, indent=1) + os.linesep}
+    files = []
+    for kind, text in texts.items():
+        files.append(out / f"offline_table.{kind}")
+        write_whole(files[-1], functools.partial(Path.write_text, data=text, encoding="utf-8"))
+    return files

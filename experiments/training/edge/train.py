@@ -1,0 +1,303 @@
+"""Training an edge network, or one of the cloud's rankers, on collected samples: `nextone train edgerec` and others.
+
+From samples to a folder of checkpoints that `edgerec:DIR` plays. An epoch takes one request of each page, another each
+epoch, with the labels of all that was shown from then on; after it the network looks at held-out people, and stops
+when it no longer gets better there. Killed at any moment, it goes on from the newest whole checkpoint to the same
+weights. Shuffles are keyed by seed and epoch; there is no other chance in it.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm  # type: ignore[import-untyped]
+
+from nextone.experiments.training.state import begin_moments, moments_of, torch_threads, weights_of
+from nextone.policies.checkpoint import (
+    MODEL,
+    TRAINING,
+    Checkpoint,
+    CheckpointError,
+    best_checkpoint,
+    has_checkpoints,
+    load_into,
+    newest_checkpoint,
+    save_checkpoint,
+)
+from nextone.policies.names import KINDS
+from nextone.policies.networks.behaviours import megabytes
+from nextone.policies.networks.cloud_ranks.network import CloudRank, DlcmDense
+from nextone.policies.networks.context_aware.network import TASKS, ContextAware
+from nextone.policies.networks.edgerec.network import ABLATIONS, HEADS, EdgeRec
+from nextone.policies.phone.policies import load_network, make_network
+from nextone.policies.trained import check_features, features_hash
+from nextone.sim.scenario import SettingError
+from nextone.version import __version__
+
+from .samples import LABELS, Array, Samples, read_samples
+
+Read = Callable[[Path, str, tuple[str, ...]], Samples]
+SEES = ("candidates", "history", "context", "live")
+READ = (*SEES, "page", "shown_after", *LABELS, *HEADS)
+HEADS_WEIGHT = 0.1  # Assumed: of the heads on the user state against the rerank's loss
+LOOKED_AT = 512  # requests of held-out people at a time
+LEARNING_RATE = {"edgerec": 0.005, "dlcm": 0.005, "dnn": 0.005, "kir": 0.002, "context_aware": 0.002}
+"""EdgeRec's is published, and used for the baselines of its table; the others are Assumed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EdgeSettings:
+    """What a training is a function of, besides the samples."""
+
+    kind: str
+    ablation: str = ""
+    seed: int = 0
+    batch: int = 512  # samples, about: candidates shown, in whole requests; Source: EdgeRec 3.2
+    learning_rate: float | None = None  # Adam's, constant; by kind if None
+    epochs: int = 8  # at most
+    patience: int = 3  # epochs without getting better
+    threads: int = 1  # of torch; another number may give other bits
+
+    def __post_init__(self) -> None:
+        for name, least in (("batch", 1), ("epochs", 1), ("patience", 1), ("threads", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise SettingError(f"{name}={getattr(self, name)} must be >= {least}")
+        if self.kind not in KINDS:
+            raise SettingError(f"kind={self.kind!r} must be one of {', '.join(KINDS)}")
+        if self.ablation and (self.kind != "edgerec" or self.ablation not in ABLATIONS):
+            raise SettingError(f"ablation={self.ablation!r} is for edgerec, and must be ie, ipv or huism")
+        if self.learning_rate is not None and not 0 < self.learning_rate <= 1:
+            raise SettingError(f"learning_rate={self.learning_rate} must be > 0 and <= 1")
+
+
+@dataclass
+class Training:
+    """A network on its way."""
+
+    network: nn.Module
+    optimiser: torch.optim.Optimizer
+    looks: list[dict[str, float]]  # after each epoch: epoch, train and valid loss, step
+
+
+def train_edge(
+    settings: EdgeSettings,
+    data: Path,
+    out: Path,
+    *,
+    resume: Checkpoint | None = None,
+    progress: bool = False,
+    read: Read = read_samples,
+) -> Training:
+    """Train on the samples in `data`, into the folder `out`.
+
+    resume: a checkpoint of the same settings, with its training file, to go on from. Raises SettingError if `out`
+    already holds another training, SampleError, CheckpointError if `resume` does not fit."""
+    if resume is None and has_checkpoints(out):
+        raise SettingError(f"--out {str(out)!r} already holds a training; go on with --resume, or give another folder")
+    train, valid = (read(data, split, READ) for split in ("train", "valid"))
+    if resume is not None and resume.about.get("samples") != train.about:
+        raise CheckpointError(f"checkpoint {str(resume.path)!r} was trained on other samples than {str(data)!r}'s")
+    out.mkdir(parents=True, exist_ok=True)
+    with torch_threads(settings.threads):
+        training = begin(settings)
+        if resume is not None:
+            restore(training, resume)
+        while not finished(training, settings):
+            run_epoch(training, settings, train, valid, progress)
+            tell(out, training.looks[-1])
+            save(training, settings, train, out)
+    return training
+
+
+def finish_edge(
+    settings: EdgeSettings, data: Path, out: Path, *, progress: bool = False, read: Read = read_samples
+) -> None:
+    """`train_edge`, unless it is there already: a training that was broken off goes on. Raises what that does."""
+    resume = None
+    if has_checkpoints(out):
+        there, resume = resume_from(out)
+        if there != settings:
+            raise CheckpointError(f"{str(out)!r} holds a training with other settings; give another folder")
+    train_edge(settings, data, out, resume=resume, progress=progress, read=read)
+
+
+def begin(settings: EdgeSettings) -> Training:
+    """A fresh network, its first weights a function of the seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        network = make_network(settings.kind, settings.ablation)
+    rate = settings.learning_rate or LEARNING_RATE[settings.kind]
+    return Training(network, torch.optim.Adam(network.parameters(), rate), [])
+
+
+def finished(training: Training, settings: EdgeSettings) -> bool:
+    """Whether all epochs are over, or the last few brought nothing."""
+    losses = [look["valid"] for look in training.looks]
+    return len(losses) >= settings.epochs or (
+        len(losses) > settings.patience and min(losses[: -settings.patience]) <= min(losses[-settings.patience :])
+    )
+
+
+def run_epoch(
+    training: Training, settings: EdgeSettings, train: Samples, valid: Samples, progress: bool = False
+) -> None:
+    """One pass over the pages, and a look at held-out people."""
+    epoch = len(training.looks)
+    rows = one_of_each_page(train, settings.seed, epoch)
+    size = max(1, round(settings.batch * train.rows / (train.columns["shown_after"] >= 0).sum()))  # requests
+    total, step = 0.0, training.looks[-1]["step"] if training.looks else 0
+    for batch in tqdm(batches(rows, size), desc=f"epoch {epoch + 1}", leave=False, disable=not progress,
+                      total=-(-len(rows) // size)):  # fmt: skip
+        loss = loss_of(training.network, train, batch)
+        training.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        training.optimiser.step()
+        total, step = total + loss.item() * len(batch), step + 1
+    with torch.inference_mode():
+        parts = [(loss_of(training.network, valid, part).item(), len(part))
+                 for part in batches(np.arange(valid.rows), LOOKED_AT)]  # fmt: skip
+    valid_loss = sum(loss * n for loss, n in parts) / valid.rows
+    training.looks.append({"epoch": epoch + 1, "step": step, "train": total / len(rows), "valid": valid_loss})
+    if progress:
+        tqdm.write(f"epoch {epoch + 1}: loss {total / len(rows):.4f}, on held-out people {valid_loss:.4f}")
+
+
+def one_of_each_page(samples: Samples, seed: int, epoch: int) -> Array:
+    """Rows of one request of each page, shuffled; keyed by seed and epoch."""
+    draw = np.random.Generator(np.random.Philox(key=[seed, epoch]))
+    person, page = samples.of("person", "page")
+    order = draw.permutation(samples.rows)
+    _, first = np.unique((person[order] << 32) + page[order], return_index=True)
+    rows: Array = order[np.sort(first)]
+    return rows
+
+
+def batches(rows: Array, size: int) -> Iterator[Array]:
+    """Rows in blocks."""
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
+
+
+def loss_of(network: nn.Module, samples: Samples, rows: Array) -> Tensor:
+    """Mean cross-entropy over the candidates that were shown, plus that of the heads on the person."""
+    nothing = torch.zeros(())
+    if isinstance(network, EdgeRec):
+        given = columns_of(samples, rows, (*SEES, "engaged", *HEADS))
+        logits, person = network.all_heads(*given[:4])
+        heads = sum((known_loss(person[:, k], given[5 + k]) for k in range(len(HEADS))), nothing)
+        return known_loss(logits, given[4]) + HEADS_WEIGHT * heads
+    if isinstance(network, CloudRank) and isinstance(network.dense, DlcmDense):
+        *seen, label = columns_of(samples, rows, (*SEES, "engaged"))
+        return known_loss(network(*seen), label)
+    # the others look at no candidates but those that were shown: leaving out the rest changes nothing but the time
+    labels = TASKS if isinstance(network, ContextAware) else ("engaged",)
+    candidates, history, context, *given = columns_of(samples, rows, (*SEES, "shown_after", *labels))
+    live, after, *told = only_shown(given[1], *given)
+    shown = torch.gather(candidates, 1, places_of(given[1])[..., None].expand(-1, -1, candidates.shape[-1]))
+    if isinstance(network, ContextAware):
+        logits = network.all_tasks(shown, history, context, live, *placed_before(after))
+        return sum((known_loss(logits[..., k], label) for k, label in enumerate(told)), nothing)
+    return known_loss(network(shown, history, context, live), told[0])
+
+
+def columns_of(samples: Samples, rows: Array, names: tuple[str, ...]) -> list[Tensor]:
+    """Rows of columns, float32."""
+    return [torch.from_numpy(samples.columns[name][rows].astype(np.float32, copy=False)) for name in names]
+
+
+def places_of(after: Tensor) -> Tensor:
+    """Slots (N, S) of those that were shown, then of others; S: the most that were shown in one request."""
+    most = int((after >= 0).sum(1).max())
+    return torch.argsort(torch.where(after >= 0, 0, 1), stable=True)[:, :most]
+
+
+def only_shown(after: Tensor, *columns: Tensor) -> list[Tensor]:
+    """Columns (N, P) at `places_of(after)`."""
+    return [torch.gather(column, 1, places_of(after)) for column in columns]
+
+
+def placed_before(after: Tensor) -> tuple[Tensor, Tensor]:
+    """Which candidates stand before each one in the list that was shown, (N, P, P), and the places (N, P) of all.
+
+    after: `shown_after`, -1 where not shown."""
+    before = (after[:, None] >= 0) & (after[:, None] < after[:, :, None])
+    return before.float(), after.clamp(min=0).float()
+
+
+def known_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy where the label is known, not -1; 0 if it is nowhere."""
+    known = (labels >= 0).float()
+    losses = binary_cross_entropy_with_logits(logits, labels.clamp(min=0), reduction="none")
+    return (losses * known).sum() / known.sum().clamp(min=1)
+
+
+def tell(out: Path, look: dict[str, float]) -> None:
+    """One epoch, to TensorBoard."""
+    with SummaryWriter(str(out / "tensorboard")) as board:
+        for name in ("train", "valid"):
+            board.add_scalar(f"loss/{name}", look[name], look["step"])
+
+
+def save(training: Training, settings: EdgeSettings, samples: Samples, out: Path) -> None:
+    """A checkpoint after an epoch; the best has the lowest loss on held-out people."""
+    look = training.looks[-1]
+    dense_mb = megabytes(training.network.get_submodule("dense"))
+    about = {
+        "kind": settings.kind, "ablation": settings.ablation, "version": __version__, "features": features_hash(),
+        "scenario": samples.about["run"]["scenario"], "samples": samples.about, "settings": asdict(settings),
+        "score": -look["valid"], "looks": training.looks, "dense_mb": dense_mb,
+    }  # fmt: skip
+    tensors = {MODEL: weights_of(training.network), TRAINING: moments_of(training.optimiser)}
+    save_checkpoint(out, int(look["step"]), about, tensors)
+
+
+def restore(training: Training, checkpoint: Checkpoint) -> None:
+    """Bring a fresh network to where a checkpoint was. Raises CheckpointError if it does not fit."""
+    load_into(weights_of(training.network), checkpoint.tensors[MODEL])
+    begin_moments(training.optimiser)
+    load_into(moments_of(training.optimiser), checkpoint.tensors[TRAINING])
+    training.looks = [dict(look) for look in checkpoint.about["looks"]]
+
+
+def resume_from(run: Path) -> tuple[EdgeSettings, Checkpoint]:
+    """The newest whole checkpoint of a training and its settings. Raises CheckpointError."""
+    checkpoint = newest_checkpoint(run, (MODEL, TRAINING))
+    check_features(checkpoint)
+    try:
+        settings = EdgeSettings(**checkpoint.about["settings"])
+        numbers = ("epoch", "step", "train", "valid")
+        losses = [float(look[name]) for look in checkpoint.about["looks"] for name in numbers]
+        if not losses or not np.isfinite(losses).all():
+            raise ValueError("it has no looks")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"checkpoint {str(checkpoint.path)!r}: its settings do not suit: {reason}") from None
+    return settings, checkpoint
+
+
+def final_result(run: Path) -> dict[str, Any]:
+    """The best checkpoint of a training and its sizes, JSON."""
+    best = best_checkpoint(run)
+    network = load_network(best.about["kind"], best)
+    return {
+        "checkpoint": str(best.path), "kind": best.about["kind"], "ablation": best.about["ablation"],
+        "epochs": len(newest_checkpoint(run).about["looks"]), "best_epoch": len(best.about["looks"]),
+        "valid_loss": -best.about["score"], "dense_mb": megabytes(network.get_submodule("dense")),
+        "embeddings_mb": megabytes(network.get_submodule("embeddings")),
+    }  # fmt: skip
+
+
+def result_text(result: dict[str, Any]) -> str:
+    """The same for the terminal."""
+    name = result["kind"] + (f" --ablation {result['ablation']}" if result["ablation"] else "")
+    return (
+        f"{name}: best of {result['epochs']} epochs is {result['best_epoch']}, loss on held-out people "
+        f"{result['valid_loss']:.4f}. On the phone {result['dense_mb']:.3f} MB (dense), in the cloud "
+        f"{result['embeddings_mb']:.3f} MB (embeddings). Saved {result['checkpoint']}"
+    )

@@ -1,0 +1,50 @@
+"""What would have come of each candidate had it been shown now; and a logging policy's random picks. Keyed, compiled.
+
+The labels are for evaluation only: no log of a real system holds them, and no training reads them. They use the same
+draws as showing the video would, so for the one that is shown they are what happened, unless it stalled.
+Called by `experiments/training/edge/collect.py`.
+"""
+
+
+from nextone.sim.engine.chance import POLICY, uniform, uniform2
+from nextone.sim.engine.kernel import allocating
+from nextone.sim.feedback import draw_feedback
+from nextone.sim.pool import rankable
+from nextone.sim.watching import draw_watch_us, outcome_of, stay_logit
+
+NO_VIDEO = 0xFFFFFFFF  # in keys: a draw that is about no video
+
+
+@allocating
+def try_candidates(params, key, users, pool, taste, videos, rows, outcome, feedback):
+    """Outcome and feedback bits, uint8 (n, P), of every live candidate of the people in `rows` (n,)."""
+    p = params[0]
+    for k in range(len(rows)):
+        i = rows[k]
+        user = users[i]
+        for j in range(pool.shape[1]):
+            slot = pool[i, j]
+            if not rankable(user, slot):
+                continue
+            video = videos[slot.video]
+            logit = stay_logit(p, key[i], user, taste[i], slot.video, video)
+            play_us = draw_watch_us(p, key[i], user, slot.video, video.duration_us, slot.meeting, logit)
+            bits = outcome_of(play_us, video.duration_us)
+            suits = logit - (p.stay + user.person + user.mood + video.quality)
+            given, _ = draw_feedback(p, key[i], user, slot.video, video, slot.meeting, suits, play_us, bits)
+            outcome[k, j], feedback[k, j] = bits, given
+
+
+@allocating
+def draw_picks(key, users, rows, draws):
+    """Two uniforms for each person's present decision into draws (n, 2): whether to pick at random, and which."""
+    for k in range(len(rows)):
+        user = users[rows[k]]
+        draws[k, 0], draws[k, 1] = uniform2(key[rows[k]], POLICY, user.user, NO_VIDEO, user.impression + 1)
+
+
+@allocating
+def draw_people(key, people, draws):
+    """A uniform for each of `people` (n,) into draws (n,): which part of the data they belong to."""
+    for k in range(len(people)):
+        draws[k] = uniform(key, POLICY, people[k], NO_VIDEO, NO_VIDEO)

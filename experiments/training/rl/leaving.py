@@ -1,0 +1,54 @@
+"""What leaving costs, without the luck of it: how likely people leave after an impression, and what is lost if they do.
+
+People leave with a hazard in time, so of two sessions played alike one may end after a minute and the other after an
+hour, which drowns what a single choice is worth. The hazard that a step held is known to the world. It is told to the
+training alone: nothing that a policy observes, in training or later, is made of it.
+
+A session is worth about what an average one still earns, `level` = all rewards / all endings, whatever the state. What
+a step gains is r - chance * level, with mean 0 over a policy's steps. PPO's values V are of gains to come, discounted,
+and the temporal difference, r - level - V for who left, has the same mean, whatever was chosen, as
+
+    r - chance * level + gamma * (left - chance) * V + gamma * V' - V
+
+(`left - chance` has mean 0: a control variate), and a small part of its variance. The environment's rewards are not
+touched, and who ends otherwise (no page came) loses the level at once.
+
+V is discounted, and hardly bootstrapped, for a reason. What is observed is not the whole state: somebody who liked much
+is somebody who likes much, and V of a like in the history is large. A policy that is paid V' - V for it shows what is
+liked by anybody, as if that made a person so. See docs/training.md. Used by `experiments/training/rl/ppo.py`.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+KEEP = 0.9  # Assumed: of what was counted, a rollout: the level rises while a policy learns
+
+
+class Level:
+    """What an average session still earns: rewards / endings, of about the latest ten rollouts."""
+
+    def __init__(self) -> None:
+        self.counted = np.zeros(2)  # rewards, endings
+
+    @property
+    def value(self) -> float:
+        """In the rewards given to `count`; 0 before any."""
+        return float(self.counted[0] / max(self.counted[1], 1.0))
+
+    def count(self, rewards: float, endings: int) -> None:
+        """A rollout's."""
+        self.counted[:] = KEEP * self.counted + (rewards, endings)
+
+
+def correction(level: float, hazard: Array, left: Array, gone: Array, values: Array, gamma: float) -> Array:
+    """What is added to rewards (...), so that their temporal differences are those above.
+
+    hazard (...): of leaving in the step, cumulated, >= 0. left, gone (...): bool, whether the person left by it, or
+    the episode ended otherwise. values (...): V before the step."""
+    chance = -np.expm1(-hazard)
+    added: Array = gamma * (left - chance) * values - (chance + gone) * level
+    return added

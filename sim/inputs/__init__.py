@@ -1,0 +1,1 @@
+"""A user's own files: tables of numbers, capacity traces, logs of round trips."""

@@ -1,0 +1,54 @@
+"""The bench at tiny sizes: it answers every question it is asked. Its numbers are for people, never a timed test."""
+
+import json
+import math
+
+import pytest
+
+from nextone.experiments.speed.bench import ASKED, Sizes, print_bench, run_bench
+
+TINY = Sizes(
+    event=(20, 5), event_many=(30, 2), batch=(20, 5), memory=(40, 1), event_growth=(10,), batch_growth=(10, 20),
+    repeats=1, env=(4, 20), edge=(120, 120, 0.5, 1), samples=30, training=8, calls=1000, compile=False,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def result():
+    return run_bench(TINY)
+
+
+def test_every_asked_number_is_measured(result):
+    """But for the compilation and the comparison, which take too long here."""
+    assert set(ASKED) <= set(result)
+    assert min(result[key] for key in ("training_samples_per_s", "collected_samples_per_s", "kir_mnn_ms")) > 0
+    missing = {key for key in ASKED if result[key] is None}
+    assert missing == {"compile_s", "compare_default_s"}
+    assert all(math.isfinite(result[key]) and result[key] > 0 for key in set(ASKED) - missing)
+
+
+def test_it_is_standard_json(result):
+    assert json.loads(json.dumps(result, allow_nan=False))["machine"]["cores"] >= 1
+
+
+def test_parts_and_growth(result):
+    parts = result["parts_ns"]
+    shares = [part["share"] for part in parts.values() if part["share"] is not None]
+    assert sum(shares) == pytest.approx(1)
+    assert {name for name, part in parts.items() if part["share"] is None} == {"observe, where a policy ranks"}
+    assert 0 < result["event_life_share"] < 1
+    assert list(result["growth"]["event_ns"]) == [10, 30]
+    assert list(result["growth"]["batch_ns"]) == [10, 20, 40]
+
+
+def test_a_person_has_the_asked_size(result):
+    """By hand, from the dtypes: 20 candidates and 20 past impressions, a policy's own memory apart."""
+    assert result["bytes_per_user"] == int(result["bytes_per_user"])
+    assert 2000 < result["bytes_per_user"] <= 4000
+
+
+def test_it_prints_asked_beside_measured(result, capsys):
+    print_bench(result)
+    text = capsys.readouterr().out
+    assert "event driver, 2,000 people, one core" in text and ">= 40,000" in text
+    assert "retrieve and rank a page" in text

@@ -1,0 +1,386 @@
+"""Every field of the scenario moves a metric in its stated direction: monotone under shared draws.
+
+A field that moves nothing has no business in the scenario. Each row of the table runs a small world at two settings
+with the same people and luck, in three replications; `quantity` is a metric's name or a function of the run.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from nextone.envs.features import C, H, X
+from nextone.experiments.runs.metrics import METRICS, Run
+from nextone.experiments.runs.replication import run_arm
+from nextone.sim.config import FEEDBACK, Scenario
+from nextone.sim.scenario import with_settings
+from nextone.sim.state import COMPLETE, LONG, SKIP, VALID
+
+NAMED = {metric.name: metric.of for metric in METRICS}
+BASE = ["population.users=100", "catalogue.videos=7248"]
+MINUTES = 20.0
+
+# Worlds that several rows share.
+SOME_TRACES = "network.synthetic_traces=5"
+SLOW = "network.constant_mbps=0.7"
+HAPPY = "watching.stay=5"
+CELLULAR = "network.shares=[0,0,0,1,0,0,0,0]"
+SYNTHETIC = "catalogue.kind=synthetic"
+LONG_VIDEOS = [SYNTHETIC, "catalogue.duration_log_mean=6"]
+NO_PRELOAD = "player.preload_videos=0"
+UNKNOWN = ["server.taste_correlation=0", "server.quality_correlation=0", "population.taste_sd=2", "interests.drift=0.5",
+           "population.match_sd=0.6"]  # fmt: skip
+AWAKE = [CELLULAR, NO_PRELOAD]
+MANY_CANDIDATES = ["server.page_size=1", "server.candidates=100", "server.retrieved_per_impression=100"]
+COME_BACK = ["sessions.gap_hours=0.6", "sessions.gap_log_sd=0", "population.users=40"]
+
+
+class Noting:
+    """The server's order, as a policy that notes what it observes."""
+
+    def __init__(self, what: Callable, downloaded: bool = False) -> None:
+        self.what, self.downloaded, self.seen = what, downloaded, []
+
+    def start(self, n):
+        self.seen.clear()
+
+    def __call__(self, observation, memory):
+        self.seen.append(self.what(observation))
+        return -observation.candidates[..., C.rank], None
+
+
+past_seen = Noting(lambda o: o.history[..., H.present].sum(1).mean())
+encoded = Noting(lambda o: o.history[..., H.encoded].sum() / max(o.history[..., H.present].sum(), 1))
+a_model = Noting(lambda o: o.context[:, X.old_model].mean(), downloaded=True)
+predicted = Noting(lambda o: o.candidates[..., C.pevtr][o.mask > 0].mean())
+
+
+def noted(run: Run) -> float:
+    return float(np.mean(NOTES[run.scenario].seen))
+
+
+def share(bit: int, field: str = "outcome"):
+    return lambda run: float(np.mean((run.whole[field] & bit) != 0))
+
+
+def mean_of(field: str):
+    return lambda run: float(np.mean(run.records.impressions[field]))
+
+
+def by_user(values, run: Run):
+    """Means of a value per impression, for people with ten impressions or more."""
+    n = len(run.world.users)
+    count = np.bincount(run.whole["user"], minlength=n)
+    return (np.bincount(run.whole["user"], values, minlength=n)[count >= 10]) / count[count >= 10]
+
+
+def spread_of_valid_play(run: Run) -> float:
+    """Standard deviation between people of the rate of valid plays."""
+    return float(by_user((run.whole["outcome"] & VALID) != 0, run).std())
+
+
+def spread_of_skips(run: Run) -> float:
+    return float(by_user((run.whole["outcome"] & SKIP) != 0, run).std())
+
+
+def spread_of_likes(run: Run) -> float:
+    return float(by_user((run.whole["feedback"] & 1) != 0, run).std())
+
+
+def spread_of_favourites(run: Run) -> float:
+    """Standard deviation between people of the share of their most frequent tag."""
+    tags = run.world.videos["tag"][run.whole["video"]]
+    people = [tags[run.whole["user"] == user] for user in range(len(run.world.users))]
+    return float(np.std([np.bincount(mine).max() / len(mine) for mine in people if len(mine) >= 20]))
+
+
+def same_tag_after(run: Run) -> float:
+    """How much likelier a valid play is when the video before had the same tag and was watched long, than when it was
+    skipped."""
+    rows = run.whole
+    tag = run.world.videos["tag"][rows["video"]]
+    follows = (rows["user"][1:] == rows["user"][:-1]) & (tag[1:] == tag[:-1])
+    valid = (rows["outcome"][1:] & VALID) != 0
+    liked, skipped = (follows & ((rows["outcome"][:-1] & bit) != 0) for bit in (LONG, SKIP))
+    return float(valid[liked].mean() - valid[skipped].mean())
+
+
+def alike_in_a_row(run: Run) -> float:
+    """Correlation of a session's rate of valid plays with that of the person's next session."""
+    rows = run.whole
+    n = rows["session"].max() + 2
+    cell = rows["user"] * n + rows["session"]
+    count = np.bincount(cell, minlength=len(run.world.users) * n)
+    rate = np.bincount(cell, (rows["outcome"] & VALID) != 0, minlength=len(count)) / np.maximum(count, 1)
+    both = (count[:-1] >= 8) & (count[1:] >= 8)
+    return float(np.corrcoef(rate[:-1][both], rate[1:][both])[0, 1])
+
+
+def hours_between_sessions(run: Run):
+    rows = run.records.sessions
+    again = rows["user"][1:] == rows["user"][:-1]
+    return (rows["open_us"][1:] - rows["close_us"][:-1])[again] / 3.6e9
+
+
+def liked_logit(run: Run) -> float:
+    """How much more the liked videos suited than the others, logit."""
+    liked = (run.whole["feedback"] & 1) != 0
+    return float(run.whole["stay_logit"][liked].mean() - run.whole["stay_logit"][~liked].mean())
+
+
+def liked_appeal(run: Run) -> float:
+    """How much more appealing the liked videos were than the others, log."""
+    appeal, liked = run.world.videos["appeal"][run.whole["video"]], (run.whole["feedback"] & 1) != 0
+    return float(appeal[liked].mean() - appeal[~liked].mean())
+
+
+def like_ratio(run: Run) -> float:
+    """Rate of likes on a long view / otherwise."""
+    long, liked = (run.whole["outcome"] & LONG) != 0, (run.whole["feedback"] & 1) != 0
+    return float(liked[long].mean() / liked[~long].mean())
+
+
+def like_ratio_of_skips(run: Run) -> float:
+    """Rate of likes on a play below 5 s / otherwise."""
+    skip, liked = run.whole["play_us"] < 5_000_000, (run.whole["feedback"] & 1) != 0
+    return float(liked[skip].mean() / liked[~skip].mean())
+
+
+def like_ratio_of_completions(run: Run) -> float:
+    """Rate of likes on a completed video / on other long views."""
+    liked, complete = ((run.whole[field] & bit) != 0 for field, bit in (("feedback", 1), ("outcome", COMPLETE)))
+    return float(liked[complete].mean() / liked[~complete & ((run.whole["outcome"] & LONG) != 0)].mean())
+
+
+def longest_waits_s(run: Run) -> float:
+    waited = run.records.impressions["wait_us"]
+    return float(np.quantile(waited[waited > 0], 0.95)) / 1e6
+
+
+def looped(run: Run) -> float:
+    return float(np.mean(run.whole["play_us"] > 1.05 * run.world.videos["duration_us"][run.whole["video"]]))
+
+
+def beyond_the_end_s(run: Run):
+    """Content time beyond the end of those who got there."""
+    beyond_us = run.whole["play_us"] - run.world.videos["duration_us"][run.whole["video"]]
+    return beyond_us[beyond_us > 0] / 1e6
+
+
+def spread_beyond_the_end(run: Run) -> float:
+    """Log-sd of that time."""
+    return float(np.log(beyond_the_end_s(run)).std())
+
+
+def shown_durations(run: Run):
+    return run.world.videos["duration_us"][run.records.impressions["video"]] / 1e6
+
+
+def sessions_each(run: Run) -> float:
+    return len(run.records.sessions) / len(run.world.users)
+
+
+class Row(NamedTuple):
+    """A field at two settings; what moves, and which way when the field goes from low to high."""
+
+    low: str
+    high: str
+    quantity: str | Callable[[Run], float]
+    direction: str  # "up", "down" or "differs"
+    settings: list[str] = []  # noqa: RUF012 (nobody changes it)
+    policy: object = "cloud_only"
+    engine: str = "batch"
+    minutes: float | None = MINUTES
+    days: float | None = None
+
+
+FIELDS: dict[str, Row] = {
+    # catalogue
+    "catalogue.kind": Row("kuairand", "synthetic", lambda r: shown_durations(r).mean(), "up",
+                          ["catalogue.duration_log_mean=6"]),
+    "catalogue.videos": Row("50", "7248", lambda r: len(np.unique(r.whole["video"])), "up"),
+    "catalogue.catalogue_seed": Row("1", "2", "watch_s", "differs"),
+    "catalogue.quality_sd": Row("0.1", "3", "valid_play", "up"),
+    "catalogue.appeal_sd": Row("0", "2", liked_appeal, "up", ["feedback.like=0.1"]),
+    "catalogue.tags": Row("2", "43", "tags", "up", [SYNTHETIC]),
+    "catalogue.duration_log_mean": Row("2", "5", "completion", "down", [SYNTHETIC]),
+    "catalogue.duration_log_sd": Row("0.1", "2", lambda r: np.log(shown_durations(r)).std(), "up", [SYNTHETIC]),
+    # population
+    "population.users": Row("20", "100", "utilisation", "up", ["server.workers=4"], engine="event"),
+    "population.person_sd": Row("0", "3", spread_of_valid_play, "up"),
+    "population.taste_sd": Row("0", "3", "tag_entropy", "down"),
+    "population.taste_spread": Row("0", "2", spread_of_favourites, "up"),
+    "population.match_sd": Row("0", "3", "valid_play", "up"),
+    # interests
+    "interests.mood_sd": Row("0", "3", spread_of_valid_play, "up"),
+    "interests.mood_hours": Row("0.1", "1000", alike_in_a_row, "up",
+                                [*COME_BACK, "population.person_sd=0", "interests.mood_sd=3"], minutes=None, days=0.5),
+    "interests.drift": Row("0", "1", same_tag_after, "up", ["catalogue.videos=300"]),
+    "interests.drift_hours": Row("0.001", "10", same_tag_after, "up", ["interests.drift=1", "catalogue.videos=300"]),
+    "interests.satiation": Row("0", "1", "valid_play", "down"),
+    "interests.satiation_s": Row("1", "1e6", "valid_play", "down", ["interests.satiation=0.5"]),
+    "interests.new_interest": Row("0", "0.5", "valid_play", "up", ["interests.new_interest_logit=5"]),
+    "interests.new_interest_logit": Row("0", "10", "valid_play", "up", ["interests.new_interest=0.2"]),
+    # watching
+    "watching.stay": Row("-5", "3", "valid_play", "up"),
+    "watching.stay_shorter": Row("0", "3", "valid_play", "down"),
+    "watching.stay_longer": Row("-3", "1", "valid_play", "up", LONG_VIDEOS),
+    "watching.dead_time_s": Row("0", "3", "skip_2s", "down"),
+    "watching.dead_time_log_sd": Row("0", "2", "skip_2s", "up", ["watching.dead_time_s=3"]),
+    "watching.skip_log_mean": Row("0", "3", "skip_2s", "down"),
+    "watching.skip_log_sd": Row("0.1", "2", "skip_2s", "up", ["watching.stay=-20"]),
+    "watching.skip_log_slope": Row("0", "1", spread_of_skips, "up"),
+    "watching.watch_log_mean": Row("1", "5", "long_view", "up"),
+    "watching.watch_log_sd": Row("0.1", "3", "long_view", "down",
+                                 ["watching.stay=20", "watching.watch_log_slope=0",
+                                  "watching.watch_log_mean=3.83"]),
+    "watching.watch_log_slope": Row("0", "1", "long_view", "up", ["watching.stay=3", "watching.watch_log_mean=2"]),
+    "watching.loop": Row("0", "0.9", looped, "up"),
+    "watching.loop_log_mean": Row("0", "4", looped, "up"),
+    "watching.loop_log_sd": Row("0", "2", spread_beyond_the_end, "up", ["watching.loop=1"]),
+    "watching.react_log_mean": Row("-1", "1", lambda r: np.median(beyond_the_end_s(r)), "up", ["watching.loop=0"]),
+    "watching.react_log_sd": Row("0", "2", spread_beyond_the_end, "up", ["watching.loop=0"]),
+    # feedback
+    **{f"feedback.{kind}": Row("0.001", "0.3", kind, "up") for kind in FEEDBACK[:5]},
+    "feedback.profile": Row("0.001", "0.3", share(1 << FEEDBACK.index("profile"), "feedback"), "up"),
+    "feedback.skip_ratio": Row("0.2", "2", like_ratio_of_skips, "up", ["feedback.like=0.1", "feedback.match_slope=0"]),
+    "feedback.long_ratio": Row("1", "20", like_ratio, "up", ["feedback.like=0.1", "feedback.match_slope=0"]),
+    "feedback.complete_ratio": Row("1", "8", like_ratio_of_completions, "up",
+                                   ["feedback.like=0.1", "feedback.match_slope=0"]),
+    "feedback.match_slope": Row("0", "3", liked_logit, "up", ["feedback.like=0.1", "feedback.long_ratio=1"]),
+    "feedback.user_icc": Row("0.01", "0.9", spread_of_likes, "up", ["feedback.like=0.2"]),
+    "feedback.browse": Row("0", "1", mean_of("browse_us"), "up"),
+    "feedback.browse_log_mean": Row("0", "4", mean_of("browse_us"), "up"),
+    "feedback.browse_log_sd": Row("0", "3", mean_of("browse_us"), "up", ["feedback.browse=0.5"]),
+    # sessions
+    "sessions.start_hour": Row("0", "18", lambda r: r.records.sessions["open_us"].mean(), "down", minutes=720.0),
+    "sessions.leave_per_min": Row("0.05", "1", "session_min", "down"),
+    "sessions.leave_satisfaction": Row("0", "5", "watch_s", "up", [HAPPY, "sessions.leave_per_min=0.3"]),
+    "sessions.satisfaction_memory": Row("0", "0.99", "session_min", "down",
+                                        [HAPPY, "sessions.leave_per_min=1", "sessions.leave_satisfaction=3"]),
+    "sessions.stall_pain": Row("0", "10", "session_min", "down", [SLOW, "sessions.leave_per_min=0.3"]),
+    "sessions.stall_patience_s": Row("0.1", "100", "stall_ratio", "up", [SLOW]),
+    "sessions.wait_patience_s": Row("0.1", "100", lambda r: r.records.sessions["dry"].mean(), "down"),
+    "sessions.away": Row("0", "0.5", mean_of("away_us"), "up"),
+    "sessions.away_s": Row("1", "300", mean_of("away_us"), "up", ["sessions.away=0.2"]),
+    "sessions.gap_hours": Row("0.6", "6", sessions_each, "down", ["population.users=20"], minutes=None, days=1.0),
+    "sessions.gap_log_sd": Row("0", "2", lambda r: hours_between_sessions(r).std(), "up", ["population.users=20"],
+                               minutes=None, days=2.0),
+    "sessions.gap_satisfaction": Row("0", "5", sessions_each, "up",
+                                     [HAPPY, "population.users=20", "sessions.gap_log_sd=0"],
+                                     minutes=None, days=1.0),
+    # network
+    "network.shares": Row("[0,0,1,0,0,0,0,0]", "[0,0,0,0,0,0,0,1]", "stall_ratio", "up"),
+    "network.traces": Row("FAST", "SLOW", "stall_ratio", "up"),
+    "network.rtt": Row("NEAR", "FAR", "wait_s", "up"),
+    "network.constant_mbps": Row("0.6", "50", "stall_ratio", "down"),
+    "network.synthetic_traces": Row("0", "5", "stall_ratio", "up", ["network.synthetic_mbps=0.5"]),
+    "network.synthetic_mbps": Row("0.5", "50", "stall_ratio", "down", [SOME_TRACES]),
+    "network.synthetic_cv": Row("0", "3", "stall_ratio", "up", [SOME_TRACES, "network.synthetic_mbps=2"]),
+    "network.rtt_scale": Row("0", "30", "wait_s", "up"),
+    "network.wifi_rtt_scale": Row("0", "30", "wait_s", "up", ["network.shares=[0,1,0,0,0,0,0,0]"]),
+    "network.loss": Row("0", "0.5", "timeouts", "up"),
+    "network.outages_per_hour": Row("0", "200", "wait_s", "up", [CELLULAR]),
+    "network.outage_s": Row("0.1", "100", "wait_s", "up", [CELLULAR, "network.outages_per_hour=100"]),
+    "network.radio_wake_ms": Row("0", "5000", "startup_p50_ms", "up", [*AWAKE, "network.radio_idle_s=0.1"]),
+    "network.radio_idle_s": Row("0.1", "1e5", "startup_p50_ms", "down", [*AWAKE, "network.radio_wake_ms=5000"]),
+    # player
+    "player.swipe_ms": Row("50", "2000", "stale_picks", "down", policy="server_score"),
+    "player.startup_s": Row("0.1", "5", "startup_p50_ms", "up", ["network.constant_mbps=3", NO_PRELOAD]),
+    "player.rebuffer_s": Row("0.1", "5", mean_of("stalls"), "down", [SLOW]),
+    "player.buffer_s": Row("1", "60", "wasted_mb", "up", ["network.constant_mbps=20"]),
+    "player.preload_videos": Row("0", "5", "startup_p50_ms", "down"),
+    "player.preload_s": Row("0", "10", "startup_p50_ms", "down"),
+    "player.bitrates_mbps": Row("[0.3,0.3,0.3]", "[5,5,5]", "delivered_mb", "up"),
+    "player.rate_safety": Row("0.1", "1", "delivered_mb", "up", ["network.constant_mbps=4"]),
+    # client
+    "client.ttl_s": Row("10", "inf", "expired", "down"),
+    "client.ttl_impressions": Row("2", "inf", "expired", "down"),
+    "client.refill_at": Row("0", "3", "waits", "down", ["server.chain_ms=4000"]),
+    "client.on_refill": Row("replace", "merge", mean_of("live"), "up", policy="server_score"),
+    "client.decide_at": Row("swipe", "start", "stale_picks", "down", ["phone.inference_ms=500"], "server_score"),
+    "client.expired_offline": Row("drop", "serve", "wait_s", "down",
+                                  [CELLULAR, "network.outages_per_hour=100", "network.outage_s=60", "client.ttl_s=5"]),
+    "client.timeout_s": Row("0.5", "30", "timeouts", "down"),
+    "client.backoff_s": Row("0", "60", "wait_s", "up", ["network.loss=0.5", "sessions.wait_patience_s=1000"]),
+    "client.history": Row("1", "50", noted, "up", policy=past_seen),
+    "client.model_bytes": Row("100000", "10000000", "data_mb", "up", policy=a_model),
+    # server
+    "server.page_size": Row("2", "12", "requests", "down"),
+    "server.candidates": Row("6", "40", "unseen", "up", policy="server_score"),
+    "server.workers": Row("1", "20", "queue_p95_ms", "down", engine="event"),
+    "server.queue_limit": Row("0", "1000", "refused", "down", ["server.workers=1"], engine="event"),
+    "server.service_ms": Row("100", "3000", "wait_s", "up"),
+    "server.service_per_candidate_ms": Row("0", "300", "wait_s", "up"),
+    "server.service_cv": Row("0", "1", longest_waits_s, "up"),
+    "server.chain_ms": Row("0", "3000", "wait_s", "up"),
+    "server.feature_lag_s": Row("0", "3600", "valid_play", "down", [*UNKNOWN, "server.learning=0.5"]),
+    "server.retrieved_per_impression": Row("1", "100", "valid_play", "up"),
+    "server.retrieval_focus": Row("0", "5", "tag_entropy", "down", ["population.taste_sd=0.6"]),
+    "server.quality_correlation": Row("0", "1", "valid_play", "up"),
+    "server.taste_correlation": Row("0", "1", "valid_play", "up", ["population.taste_sd=2"]),
+    "server.match_correlation": Row("0", "1", "valid_play", "up", ["population.match_sd=2"]),
+    "server.learning": Row("0", "0.5", "valid_play", "up", UNKNOWN),
+    "server.pxtr_noise": Row("0", "5", "valid_play", "down", MANY_CANDIDATES, "server_score"),
+    "server.pxtr_bias": Row("-2", "2", noted, "up", policy=predicted),
+    "server.item_bytes": Row("0", "100000", "wait_s", "up", ["network.constant_mbps=4"]),
+    "server.embedding_bytes": Row("0", "100000", "wait_s", "up", ["network.constant_mbps=8"], "server_score"),
+    # phone
+    "phone.shares": Row("[1,0,0,0]", "[0,0,0,1]", "stale_picks", "down", policy="server_score"),
+    "phone.inference_ms": Row("10", "600", "stale_picks", "up", policy="server_score"),
+    "phone.inference_min_ms": Row("0", "400", "stale_picks", "up", ["phone.inference_ms=400"], "server_score"),
+    "phone.inference_log_sd": Row("0", "1", "stale_picks", "up", ["phone.inference_ms=150"], "server_score"),
+    "phone.perception_ms": Row("0", "1000", noted, "down", policy=encoded),
+    "phone.no_model": Row("0", "0.5", "inferences", "down", policy=a_model),
+    "phone.old_model": Row("0", "0.9", noted, "up", policy=a_model),
+    "phone.software_decoder": Row("0", "1", "startup_p50_ms", "up", [NO_PRELOAD]),
+    "phone.hardware_start_ms": Row("0", "2000", "startup_p50_ms", "up", [NO_PRELOAD]),
+    "phone.software_start_ms": Row("0", "2000", "startup_p95_ms", "up", [NO_PRELOAD]),
+}
+ALL = [f"{section}.{name}" for section, part in Scenario.model_fields.items() for name in part.annotation.model_fields]
+NOTES: dict[Scenario, Noting] = {}
+REPLICATIONS = 3
+CLEAR = 0.05  # least mean movement, of the larger value
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Traces and logs of round trips, by the words that stand for them in the table."""
+    folder, words = tmp_path_factory.mktemp("links"), {"FAST": 30, "SLOW": 0.5, "NEAR": 20, "FAR": 2000}
+    for name, value in words.items():
+        column = "mbps" if name in ("FAST", "SLOW") else "rtt_ms"
+        (folder / f"{name}.csv").write_text(f"t_s,{column}\n" + "".join(f"{t},{value}\n" for t in range(10)))
+    return {name: f'"{folder / name}.csv"' for name in words}
+
+
+def measured(row: Row, field: str, value: str, replication: int) -> float:
+    world = with_settings(Scenario(), [f"{field}={value}"])
+    others = {text.split("=")[0]: text for text in BASE + row.settings if text.split("=")[0] != field}
+    world = with_settings(world, list(others.values()))
+    quantity = NAMED[row.quantity] if isinstance(row.quantity, str) else row.quantity
+    run = run_arm(
+        world, row.policy, seed=0, replication=replication, minutes=row.minutes, days=row.days, engine=row.engine
+    )
+    if isinstance(row.policy, Noting):
+        NOTES[run.scenario] = row.policy
+    return float(quantity(run))
+
+
+def test_every_field_is_in_the_table():
+    assert list(FIELDS) == ALL
+
+
+@pytest.mark.parametrize("field", ALL)
+def test_the_field_moves_its_quantity(field, files):
+    row = FIELDS[field]
+    values = [files.get(value, value) for value in (row.low, row.high)]
+    lows, highs = np.array([[measured(row, field, v, r) for r in range(REPLICATIONS)] for v in values])
+    assert np.isfinite(lows).all() and np.isfinite(highs).all()
+    told = f"{lows} at {row.low}, {highs} at {row.high}"
+    if row.direction == "differs":
+        assert (lows != highs).all(), told
+    else:
+        moved = highs - lows if row.direction == "up" else lows - highs
+        assert (moved > 0).all(), told
+        assert (moved / np.maximum(abs(lows), abs(highs))).mean() > CLEAR, told
