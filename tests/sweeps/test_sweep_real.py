@@ -207,13 +207,15 @@ def test_the_example_in_the_documentation_reads():
 
 
 def test_the_plan_is_in_the_ledger_before_anything_heavy(tmp_path):
-    """Processor time, since other tests run as well; then the process is gone, and the folder is enough."""
+    """Nothing heavy is loaded by then, and a second of processor time is enough after the libraries are there (how
+    long those take depends on the disk: .6 s, or 2.4 s before Python has written its bytecode). Then the process is
+    gone, and the folder is enough."""
     program = """
 import os, sys, time
 import nextone.experiments.sweeps.sweep as sweep
 from nextone.cli import main as cli
-begun = sweep.begun
-sweep.begun = lambda *a: (begun(*a), print(time.process_time(), "nextone.sim.impression" in sys.modules,
+begun, start = sweep.begun, time.process_time()
+sweep.begun = lambda *a: (begun(*a), print(time.process_time() - start, "nextone.sim.impression" in sys.modules,
                           *({"torch", "pyarrow", "pandas"} & set(sys.modules)), flush=True), os._exit(0))
 cli.main(sys.argv[1:])
 """
@@ -223,7 +225,7 @@ cli.main(sys.argv[1:])
         capture_output=True, text=True, timeout=60, check=True,
     ).stdout.split()  # fmt: skip
     assert told[1:] == ["False"]
-    assert float(told[0]) <= 2
+    assert float(told[0]) <= 1  # measured: .05 s
     with pytest.raises(SettingError, match="go on with --resume"):
         read_sweep(tmp_path)
 

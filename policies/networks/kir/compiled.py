@@ -1,7 +1,7 @@
 """The KIR-like network as phones run it in the simulation: compiled, a person at a time, several people in parallel.
 
-The same network as `network.py`, which it is made of and tested against (scores to 1e-5); that one is trained and exported.
-Nothing is computed for empty slots and rows. Called by `policies/phone/policies.py`.
+The same network as `network.py`, which it is made of and tested against (scores to 1e-5); that one is trained and
+exported. Nothing is computed for empty slots and rows. Called by `policies/phone/policies.py`.
 """
 
 from typing import Any, NamedTuple
