@@ -111,7 +111,8 @@ def test_empty_slots_are_never_placed_and_people_do_not_meet():
 
 
 def test_the_networks_lists_are_what_its_towers_say():
-    """Theirs equals a search that asks the whole network anew for every list."""
+    """The network's lists are those of a search that asks the whole network again for every list. Rewards of lists that
+    compete differ by 4e-5 or more, those of one list by 4e-7 between the kernels for AVX-512 and SSE2."""
     network, seen = fresh("context_aware"), tuple(map(torch.from_numpy, observation()))
     mask = seen[-1]
     n, slots = mask.shape
@@ -154,7 +155,8 @@ def test_crossings_are_differences_by_hand():
 
 @pytest.mark.parametrize("search", [Search(), Search(3, 1.1, 6), Search(1)])
 def test_the_compiled_search_is_the_networks(search):
-    """Histories of every length, empty slots; stopped early, at full depth, and greedy: the same video first."""
+    """Histories of every length, empty slots; stopped early, at full depth, and greedy: the same video first. Of lists
+    that compete the rewards differ by 1e-4 or more, and no stability is within 8e-4 of where the search stops."""
     network, seen = load_network("context_aware", best_checkpoint(shipped("context_aware"))), observation(1, 40, 9, 12)
     scores, _ = ListPolicy(network, "compiled", search)(seen, None)
     with torch.inference_mode():

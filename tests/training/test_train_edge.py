@@ -129,19 +129,32 @@ def test_training_never_reads_what_no_log_holds(data):
     assert not any(set(names) & set(WOULD) for _, names in asked)
 
 
-@pytest.mark.parametrize(("kind", "ablation"), [(kind, "") for kind in KINDS] + [("edgerec", "huism")])
-def test_it_learns_resumes_to_the_same_bits_and_plays(kind, ablation, data, tmp_path, capsys):
+VARIANTS = [(kind, "") for kind in KINDS] + [("edgerec", "huism")]
+
+
+@pytest.mark.parametrize(("kind", "ablation"), VARIANTS)
+def test_it_learns_what_can_be_known(kind, ablation, data, tmp_path):
+    """Labels are what the server predicts, so the loss can come near 0 (EdgeRec's near a sixth of its start: two of its
+    heads have labels without sense). In 30 epochs of three steps the best is under half of the first weights' loss.
+
+    Measured, best loss over first, with seeds 0 to 4 and the kernels for AVX-512, AVX2 and SSE2: EdgeRec .06 to .26
+    (mean .15, sd .07: the bound is five of them away), without actions .10 to .23, the others under .04. The best
+    counts, since a step too far can undo much: EdgeRec ends between .17 and .39. After the 4 steps that this test
+    made before, one training of 18 had learned nothing."""
+    chosen = settings(kind, ablation=ablation, learning_rate=0.01, epochs=30, batch=12, patience=99)
+    looks = train_edge(chosen, data, tmp_path / "run").looks
+    train = read_samples(data, "train", READ)
+    with torch.inference_mode():
+        first = loss_of(module.begin(chosen).network, train, np.arange(train.rows)).item()
+    assert len(looks) == 30 and min(look["train"] for look in looks) < 0.5 * first
+
+
+@pytest.mark.parametrize(("kind", "ablation"), VARIANTS)
+def test_it_resumes_to_the_same_bits_and_plays(kind, ablation, data, tmp_path, capsys):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     chosen = settings(kind, ablation=ablation, learning_rate=0.01, epochs=4, patience=9)
     looks = train_edge(chosen, data, whole).looks
     assert len(looks) == 4 and [look["epoch"] for look in looks] == [1, 2, 3, 4]
-    train = read_samples(data, "train", READ)
-    with torch.inference_mode():
-        before, after = (
-            loss_of(network, train, np.arange(train.rows)).item()
-            for network in (module.begin(chosen).network, load_network(kind, newest_checkpoint(whole)))
-        )
-    assert after < before
     train_edge(replace(chosen, epochs=2), data, broken)
     found, checkpoint = resume_from(broken)
     assert found == replace(chosen, epochs=2)
