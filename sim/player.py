@@ -109,7 +109,7 @@ def plan_preload(p, user, pool, waiting, videos):
 
 
 @inlined
-def choose_fetch(p, key, rtt, user, screen, pool, waiting, videos, knots, replan):
+def choose_fetch(p, key, user, screen, pool, waiting, videos, knots, rtt, replan):
     """Let the link work for whoever comes first now. A new transfer's first byte takes a round trip.
 
     replan: whether order or bytes have changed since preloads were planned; returned, for they are only when it

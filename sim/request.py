@@ -26,6 +26,15 @@ def wants_page(p, user, pool):
     return user.left <= p.refill_at or live_slots(pool) == 0
 
 
+@inlined
+def ask_for_page(p, key, user, rtt, queue_waits, refresh):
+    """A new request; refresh: the policy asked for it. Whether it will reach the server and must be answered."""
+    user.refresh = 1 if refresh else 0
+    user.request += 1
+    user.attempt = 0
+    return send_request(p, key, user, rtt, queue_waits)
+
+
 @kernel
 def send_request(p, key, user, rtt, queue_waits):
     """A request for a page leaves the phone (first attempt or a retry). Draws what it will meet on the way.
@@ -80,11 +89,11 @@ def answer(p, key, user, rtt):
 
 
 @kernel
-def response_arrives(p, key, user, taste, behaviours, listed, videos, tag_start, waiting):
+def response_arrives(p, key, user, waiting, behaviours, taste, videos, listed, tag_start):
     """First byte of the response: the page that the cloud made when the request got its worker, from what it saw then.
 
     It is worked out now, which spares pages that never come; until now the cloud has learnt nothing that it could not
-    see at the turn (`impression.finish_impression`)."""
+    see at the turn (`screen.finish_impression`)."""
     turn_us = user.arrived_us + user.queue_us
     learn_outcomes(p, user, behaviours, taste, turn_us - p.feature_lag_us)
     ranks = phone_ranks(p, user)
@@ -95,20 +104,20 @@ def response_arrives(p, key, user, taste, behaviours, listed, videos, tag_start,
 
 
 @kernel
-def page_lands(p, key, user, knots, screen, pool, waiting, videos):
+def page_lands(p, user, screen, pool, waiting, videos, knots):
     """The whole response is here: it waits beside the pool, takes over, or joins. Whether the person waited for it."""
     user.response_us = user.now_us
     user.served += user.waiting
     user.request_state = READY
     if p.merge or user.refresh:
-        use_page(p, key, user, knots, screen, pool, waiting, videos)
+        use_page(p, user, screen, pool, waiting, videos, knots)
     else:
-        use_page_if_due(p, key, user, knots, screen, pool, waiting, videos)
+        use_page_if_due(p, user, screen, pool, waiting, videos, knots)
     return user.phase == WAITING and live_slots(pool) > 0
 
 
 @kernel
-def use_page(p, key, user, knots, screen, pool, waiting, videos):
+def use_page(p, user, screen, pool, waiting, videos, knots):
     """The waiting page takes over the pool or joins it."""
     owed, what = in_flight(p, user, screen, pool, waiting, videos)
     take_over(p, user, pool, waiting)
@@ -119,14 +128,14 @@ def use_page(p, key, user, knots, screen, pool, waiting, videos):
 
 
 @kernel
-def use_page_if_due(p, key, user, knots, screen, pool, waiting, videos):
+def use_page_if_due(p, user, screen, pool, waiting, videos, knots):
     """A page that waits takes over once the present one is used up or the pool is dry."""
     if user.request_state == READY and (user.left == 0 or live_slots(pool) == 0):
-        use_page(p, key, user, knots, screen, pool, waiting, videos)
+        use_page(p, user, screen, pool, waiting, videos, knots)
 
 
 @kernel
-def expire_slots(p, key, user, knots, screen, pool, waiting, videos):
+def expire_slots(p, user, screen, pool, waiting, videos, knots):
     """The TTL fires: what is past it leaves; if that empties the pool, the page is over."""
     if p.serve_expired and offline(user, user.now_us):
         return
@@ -135,7 +144,7 @@ def expire_slots(p, key, user, knots, screen, pool, waiting, videos):
         break_off_if_gone(user, knots, pool, owed, what)
         if live_slots(pool) == 0:
             user.left = 0
-    use_page_if_due(p, key, user, knots, screen, pool, waiting, videos)
+    use_page_if_due(p, user, screen, pool, waiting, videos, knots)
 
 
 @kernel

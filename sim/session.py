@@ -8,13 +8,22 @@ from nextone.sim.engine.kernel import inlined, kernel
 from .config import NEVER_US
 from .interest import fresh_mood, settle
 from .network import join_link, saturated
+from .pool import empty_slot, empty_waiting
+from .records import log_request
 from .state import (
+    ARRIVING,
     BACKOFF,
     CLOSED,
     COMPLETE,
+    DEAD,
     GONE,
     IDLE,
+    LEFT,
+    LOST,
     NOBODY,
+    READY,
+    SENT,
+    TURNED,
     VALID,
     WAITING,
 )
@@ -22,6 +31,7 @@ from .state import (
 HOUR_US = 3_600_000_000
 NEUTRAL = 0.5  # of impressions are valid plays: satisfaction zero (KuaiRand-Pure .498)
 LIKE_JOY, HATE_PAIN = 1.0, 2.0  # Assumed: in valid plays
+LEFT_APP, LEFT_DRY, CUT_OFF = 1 << 7, 1 << 8, 1 << 9  # why a session ends: bits among those of `sim/events.py`
 SESSION_GAP_US = HOUR_US // 2  # Source: KuaiRand-27K counts, a session ends after 30 min without a request
 
 
@@ -126,6 +136,34 @@ def away_time_us(p, key, user):
     """Time in the background after this impression; mostly zero."""
     u, v = uniform2(key, LIFE, user.user, user.impression, 4)
     return np.int64(-np.log(v) * p.away_us) if u < p.away else 0
+
+
+@kernel
+def end_session(p, key, user, pool, waiting, activity, requests, sessions, logged, part, how, comes_back):
+    """The app closes: what was not seen is thrown away (at the window's end it counts as still buffered).
+
+    how: holds LEFT_APP, LEFT_DRY (no page came) or CUT_OFF (by the window)."""
+    cut = how & CUT_OFF != 0
+    if user.request_state in (LOST, TURNED, ARRIVING, SENT):
+        log_request(user, requests, logged, part, LEFT)
+    if user.request_state == READY:
+        user.unseen += user.waiting
+    for k in range(len(pool)):
+        if pool[k].rank != DEAD:
+            user.unseen += 1
+            if not cut:
+                empty_slot(user, pool[k])
+    if not cut:
+        empty_waiting(user, waiting)
+    if sessions.shape[1] > 0:
+        row = sessions[part, logged[part, 2]]
+        row.user, row.session, row.impressions = user.user, user.session, user.impression - user.impressions_before
+        row.cut, row.dry, row.satisfaction, row.mood = cut, how & LEFT_DRY != 0, user.satisfaction, user.mood
+        row.open_us, row.close_us = user.opened_us, user.now_us
+        logged[part, 2] += 1
+    user.impressions_before = user.impression
+    user.cut = cut
+    close_session(p, key, user, activity, comes_back and not cut)
 
 
 @kernel

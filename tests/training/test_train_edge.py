@@ -29,7 +29,6 @@ from nextone.policies.checkpoint import MODEL, TRAINING, CheckpointError, newest
 from nextone.policies.names import KINDS, make_policy
 from nextone.policies.networks.context_aware.network import TASKS
 from nextone.policies.networks.edgerec.network import HEADS
-from nextone.policies.phone.policies import load_network
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, scenario_toml
 
