@@ -10,11 +10,12 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow.parquet as pq
 
-from nextone.sim.engine.chance import RESAMPLE, VIDEO, normal2, uniform
+from nextone.sim.engine.chance import normal2, uniform
 from nextone.sim.engine.kernel import allocating
 
 from .config import PARAMS_DTYPE, Catalogue, Scenario
 from .data import open_data
+from .luck import APPEAL, DURATION, QUALITY, REAL_ROW, RESAMPLE, TAG, VIDEO
 from .state import LISTED, Array, blank
 from .state import VIDEO as VIDEO_ROW
 from .watching import length_logit
@@ -81,7 +82,7 @@ def _resampled_rows(key, which, real):
     """Which real row each further video copies."""
     rows = np.empty(len(which), np.int64)
     for k in range(len(which)):
-        rows[k] = min(np.int64(uniform(key, RESAMPLE, which[k], 0, 0) * real), real - 1)
+        rows[k] = min(np.int64(uniform(key, RESAMPLE, which[k], REAL_ROW, 0) * real), real - 1)
     return rows
 
 
@@ -90,9 +91,9 @@ def _synthesize(key, videos, tags, log_mean, log_sd):
     """Lognormal durations of 1 s to 1 h; tags by Zipf's law; no second tags; popularity by rank."""
     weight = np.cumsum(1.0 / np.arange(1, tags + 1))
     for v in range(len(videos)):
-        z, _ = normal2(key, RESAMPLE, v, 1, 0)
+        z, _ = normal2(key, RESAMPLE, v, DURATION, 0)
         videos[v].duration_us = np.int64(min(max(np.exp(log_mean + log_sd * z), 1.0), 3600.0) * 1e6)
-        tag = np.searchsorted(weight, uniform(key, RESAMPLE, v, 2, 0) * weight[-1])
+        tag = np.searchsorted(weight, uniform(key, RESAMPLE, v, TAG, 0) * weight[-1])
         videos[v].tag = min(tag, tags - 1)
         videos[v].tag2 = videos[v].tag
         videos[v].popularity = np.int32(1000.0 / (v + 1.0))
@@ -103,9 +104,9 @@ def _give_quality(key, videos, quality_sd, appeal_sd, correlation):
     """True and believed quality and appeal of each video: the belief is a posterior mean of stated correlation."""
     rest = np.sqrt(1.0 - correlation * correlation)
     for v in range(len(videos)):
-        seen, unseen = normal2(key, VIDEO, v, 0, 0)
+        seen, unseen = normal2(key, VIDEO, v, 0, QUALITY)
         videos[v].cloud_quality = quality_sd * correlation * seen
         videos[v].quality = quality_sd * (correlation * seen + rest * unseen)
-        seen, unseen = normal2(key, VIDEO, v, 0, 1)
+        seen, unseen = normal2(key, VIDEO, v, 0, APPEAL)
         videos[v].cloud_appeal = appeal_sd * correlation * seen
         videos[v].appeal = appeal_sd * (correlation * seen + rest * unseen)

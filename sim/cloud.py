@@ -9,11 +9,12 @@ function of how many videos were retrieved for them before.
 
 import numpy as np
 
-from nextone.sim.engine.chance import MATCH, TASTE, VIDEO, WALK, keyed_words, many_words, quick_normal
+from nextone.sim.engine.chance import keyed_words, many_words, quick_normal
 from nextone.sim.engine.kernel import allocating, fetch_ahead, inlined, kernel
 
 from .feedback import COMPLETE_SHARE, HATE, LONG_SHARE, SHORT_SHARE, mean_level
 from .interest import belief
+from .luck import MATCH, RATE_ERRORS, TASTE, VIDEO, WALK
 from .state import MISSING, VALID
 from .watching import LONG_US, VALID_US, length_logit, sigmoid
 
@@ -263,7 +264,7 @@ def predict_rates(p, user, video_id, video, estimate, known, pxtr):
     if not phone_ranks(p, user):
         return
     pxtr[1] = logit_milli(long, p.pxtr_bias)
-    noise = keyed_words((7, 11), VIDEO, video_id, 1, 0)
+    noise = keyed_words((7, 11), VIDEO, video_id, RATE_ERRORS, 0)
     words = (noise.w0, noise.w1, noise.w2, noise.w3)
     appeal = np.exp(video.cloud_appeal - 0.5 * (p.appeal_sd * p.quality_correlation) ** 2)
     for head in range(FIRST_OF_FEEDBACK, len(pxtr)):

@@ -6,12 +6,11 @@ watched, and whether it suits the person. Called once per impression, after its 
 
 import numpy as np
 
-from nextone.sim.engine.chance import FEEDBACK as STREAM
 from nextone.sim.engine.chance import keyed_words, normal_quantile, to_unit
 from nextone.sim.engine.kernel import inlined, kernel
 
+from .luck import FEEDBACK, FEEDBACK_MORE
 from .state import COMPLETE, LONG
-from .watching import SECOND_DRAW
 
 KINDS = 6
 TYPICAL = 3.3  # logit, Source: nextone calibrate: at this interest and match the rates are those under cloud_only
@@ -45,8 +44,8 @@ def feedback_chance(p, kind, propensity, factor, play_us, outcome):
 @kernel
 def draw_feedback(p, key, user, video_id, video, meeting, suits, play_us, outcome):
     """(bits of feedback given, microseconds spent in comments or on a profile). suits: interest and match, logit."""
-    first = keyed_words(key, STREAM, user.user, video_id, meeting)
-    second = keyed_words(key, STREAM, user.user, video_id, np.int64(meeting) + SECOND_DRAW)
+    first = keyed_words(key, FEEDBACK, user.user, video_id, meeting)
+    second = keyed_words(key, FEEDBACK, user.user, video_id, np.int64(meeting) + FEEDBACK_MORE)
     draws = (first.w0, first.w1, first.w2, first.w3, second.w0, second.w1)
     appeal = video.appeal - 0.5 * p.appeal_sd * p.appeal_sd  # its exp has mean one
     more = p.match_slope * (suits - TYPICAL)

@@ -6,9 +6,10 @@ journey; called by `sim/impression.py`, `sim/cloud.py` and `sim/population.py`.
 
 import numpy as np
 
-from nextone.sim.engine.chance import LIFE, MATCH, TASTE, keyed_words, normal2, quick_normal, uniform
+from nextone.sim.engine.chance import keyed_words, normal2, quick_normal, uniform
 from nextone.sim.engine.kernel import inlined, kernel
 
+from .luck import LIFE, MATCH, MOOD, NEW_INTEREST, TASTE
 from .state import LONG, SKIP
 
 
@@ -79,7 +80,7 @@ def learn_taste(p, key, user, taste, video, outcome, liked):
         step = p.drift
     elif outcome & SKIP:
         step = -p.drift
-    if step > 0.0 and uniform(key, LIFE, user.user, user.impression, 1) < p.new_interest:
+    if step > 0.0 and uniform(key, LIFE, user.user, user.impression, NEW_INTEREST) < p.new_interest:
         step += p.new_interest_logit
     for k in range(1 if video.tag == video.tag2 else 2):
         row = taste[video.tag if k == 0 else video.tag2]
@@ -90,7 +91,7 @@ def learn_taste(p, key, user, taste, video, outcome, liked):
 @kernel
 def fresh_mood(p, key, user, now_us):
     """The mood at an open: what is left of the last one and a new part, logit; stationary with `mood_sd`."""
-    z, _ = normal2(key, LIFE, user.user, user.session, 2)
+    z, _ = normal2(key, LIFE, user.user, user.session, MOOD)
     if user.session == 0:
         return p.mood_sd * z
     keep = np.exp(-(now_us - user.closed_us) / 3.6e9 / p.mood_hours)

@@ -7,16 +7,16 @@ gives the same total. One transfer is served at a time; requests and preloads sh
 
 import numpy as np
 
-from nextone.sim.engine.chance import NETWORK, OUTAGE, even_quantile, tailed_quantile, uniform, uniform2
+from nextone.sim.engine.chance import even_quantile, tailed_quantile, uniform, uniform2
 from nextone.sim.engine.kernel import inlined, kernel
 
 from .config import NEVER_US
+from .luck import LINK_LEVEL, LINK_TRACE, NETWORK, OUTAGE, SPELL
 
 SCALE_ONE = 65536
 # Source: pam2025, correlation of log RTT within runs of 30 s: .25 after .2 s, .07 after 1 s, .02 after 5 s.
 SPELL_SHARE = 0.44  # of the round trips, for spells of either length
 SPELLS_US = (12_000_000, 850_000)
-JOIN, SPELL = 1 << 30, (1 << 30) + 2  # beyond the numbers of transfers: what else is keyed by the stream NETWORK
 
 
 @inlined
@@ -150,8 +150,8 @@ def offline(user, t_us):
 @kernel
 def join_link(p, key, user, knots, trace_first, trace_mean_bps, link_traces, link_levels, rtt, now_us):
     """A session's link: a trace of the person's class from a random place on, its level, the round trip's level."""
-    u_trace, u_offset = uniform2(key, NETWORK, user.user, user.session, JOIN)
-    u_level, u_rtt = uniform2(key, NETWORK, user.user, user.session, JOIN + 1)
+    u_trace, u_offset = uniform2(key, NETWORK, user.user, user.session, LINK_TRACE)
+    u_level, u_rtt = uniform2(key, NETWORK, user.user, user.session, LINK_LEVEL)
     first, after = link_traces[user.link, 0], link_traces[user.link, 1]
     trace = min(first + np.int64(u_trace * (after - first)), after - 1)
     user.first_knot = trace_first[trace]

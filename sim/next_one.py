@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from nextone.sim.engine.chance import LIFE, normal_quantile, uniform
+from nextone.sim.engine.chance import normal_quantile, uniform
 from nextone.sim.engine.kernel import inlined
 
+from .luck import INFERENCE, LIFE
 from .pool import rank_pool, rankable
 from .state import ASKED, IDLE
 
@@ -15,7 +16,7 @@ def inference_us(p, key, user):
     mean = p.inference_us[user.tier]
     if mean == 0:
         return 0
-    z = normal_quantile(uniform(key, LIFE, user.user, user.impression + 1, 200 + np.int64(user.phase)))
+    z = normal_quantile(uniform(key, LIFE, user.user, user.impression + 1, INFERENCE + np.int64(user.phase)))
     sd = p.inference_log_sd
     return max(min(p.inference_min_us, mean), np.int64(mean * np.exp(sd * z - 0.5 * sd * sd)))
 

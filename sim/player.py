@@ -9,6 +9,7 @@ import numpy as np
 
 from nextone.sim.engine.kernel import inlined, kernel
 
+from .luck import THE_MODEL
 from .network import delivered_bytes, offline, rtt_us, wind_on
 from .pool import place
 from .state import (
@@ -30,7 +31,6 @@ from .state import (
 
 REFETCH_BELOW = 4  # refetch when less than buffer_s / 4 is ahead of the playhead (Assumed)
 RATE_MEMORY = 0.7  # weight of the past in the measured throughput (Assumed)
-THE_MODEL = 1 << 29  # in the key of its transfers' round trips, beyond any video
 LEAST_TO_MEASURE = 30_000  # bytes; shorter transfers say nothing about throughput (Assumed)
 
 

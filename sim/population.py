@@ -4,12 +4,23 @@ import numpy as np
 from numba import get_num_threads
 from scipy.special import betaincinv
 
-from nextone.sim.engine.chance import LIFE, PERSON, even_quantile, normal2, normal_quantile, uniform, uniform2
+from nextone.sim.engine.chance import even_quantile, normal2, normal_quantile, uniform, uniform2
 from nextone.sim.engine.kernel import compiled, kernel
 from nextone.sim.engine.threads import in_blocks
 
 from .config import FEEDBACK, NEVER_US, Scenario
 from .interest import lasting_interest
+from .luck import (
+    CLOUD_AND_PAST,
+    DECODER,
+    FIRST_GAP,
+    LIFE,
+    MODEL_HELD,
+    PERSON,
+    PERSON_AND_TASTE,
+    PROPENSITY,
+    TIER_AND_LINK,
+)
 from .session import first_open_us, next_open_us
 from .state import BUILT_IN, CLOSED, CURRENT, DEAD, IDLE, MISSING, NOBODY, PREVIOUS, UNRANKED, Array
 
@@ -60,7 +71,7 @@ def draw_model(p, key, user):
     """Which version of the model the phone holds, and what is to be downloaded of the current one."""
     user.model_held, user.model_left = BUILT_IN, 0
     if p.edge and p.model_bytes > 0:
-        u = uniform(key, PERSON, user.user, 4, 0)
+        u = uniform(key, PERSON, user.user, MODEL_HELD, 0)
         user.model_held = MISSING if u < p.no_model else PREVIOUS if u < p.no_model + p.old_model else CURRENT
         user.model_left = 0 if user.model_held == CURRENT else p.model_bytes
     user.model = user.model_sent = user.model_held
@@ -70,20 +81,20 @@ def draw_model(p, key, user):
 def draw_person(p, key, user, taste, propensities, activity, window_us, days):
     """One person and phone. days: opens by return gaps from a stationary start, otherwise once within the window."""
     i = user.user
-    z_person, z_taste = normal2(key, PERSON, i, 0, 0)
-    z_cloud, z_past = normal2(key, PERSON, i, 1, 0)
-    u_tier, u_link = uniform2(key, PERSON, i, 2, 0)
+    z_person, z_taste = normal2(key, PERSON, i, PERSON_AND_TASTE, 0)
+    z_cloud, z_past = normal2(key, PERSON, i, CLOUD_AND_PAST, 0)
+    u_tier, u_link = uniform2(key, PERSON, i, TIER_AND_LINK, 0)
     user.person = np.float32(p.person_sd * z_person)
     rho = p.quality_correlation  # Assumed: people are known about as well as videos
     user.cloud_person = np.float32(p.person_sd * rho * (rho * z_person + np.sqrt(1.0 - rho * rho) * z_cloud))
     user.taste_sd = np.float32(p.taste_sd * np.exp(p.taste_spread * z_taste))
     user.tier = share_index(p.phone_shares, u_tier)
     user.link = share_index(p.network_shares, u_link)
-    user.software_decoder = uniform(key, PERSON, i, 3, 0) < p.software_decoder
+    user.software_decoder = uniform(key, PERSON, i, DECODER, 0) < p.software_decoder
     draw_model(p, key, user)
     user.past_impressions = np.int32(min(np.exp(PAST_LOG_MEAN + PAST_LOG_SD * z_past), 1e8))
     for k in range(len(user.propensity)):
-        u, v = uniform2(key, PERSON, i, 10 + k, 0)
+        u, v = uniform2(key, PERSON, i, PROPENSITY + k, 0)
         chance = even_quantile(propensities[k], u)
         user.propensity[k] = chance
         mean = chance * user.past_impressions  # given before: about Poisson, by a normal with continuity
@@ -101,7 +112,7 @@ def draw_person(p, key, user, taste, propensities, activity, window_us, days):
     user.outage_start_us = NEVER_US
     user.outage_end_us = NEVER_US
     if days:  # the day starts in the midst of everybody's gaps: one gap from a random time before
-        user.now_us = -np.int64(uniform(key, LIFE, i, 0, 9) * p.gap_hours * 3.6e9)
+        user.now_us = -np.int64(uniform(key, LIFE, i, 0, FIRST_GAP) * p.gap_hours * 3.6e9)
         user.phase_end_us = max(next_open_us(p, key, user, activity), 0)
         user.now_us = 0
     else:

@@ -5,11 +5,12 @@ The wait in the server's queue is the only thing a driver decides: it puts it in
 
 import numpy as np
 
-from nextone.sim.engine.chance import REQUEST, normal_quantile, uniform, uniform2
+from nextone.sim.engine.chance import normal_quantile, uniform, uniform2
 from nextone.sim.engine.kernel import inlined, kernel
 
 from .cloud import learn_outcomes, make_page, phone_ranks
 from .config import NEVER_US
+from .luck import QUEUE_WAIT, REQUEST, ROUND_TRIP_BACK, ROUND_TRIP_THERE
 from .network import offline, rtt_us
 from .player import break_off, still_to_fetch
 from .pool import expire, live_slots, take_over
@@ -52,7 +53,7 @@ def send_request(p, key, user, rtt, queue_waits):
         user.link_used_us = user.now_us
     user.sent_us = user.now_us
     user.give_up_us = user.now_us + p.timeout_us
-    there_us = wake + rtt_us(p, key, rtt, user, user.sent_us, user.request, (1 << 20) + 2 * user.attempt) // 2
+    there_us = wake + rtt_us(p, key, rtt, user, user.sent_us, user.request, ROUND_TRIP_THERE + 2 * user.attempt) // 2
     user.arrived_us = user.now_us + there_us
     user.queue_us = NEVER_US
     user.response_us = NEVER_US
@@ -68,7 +69,7 @@ def send_request(p, key, user, rtt, queue_waits):
     user.request_state = SENT
     if len(queue_waits) == 0:
         return True
-    u = uniform(key, REQUEST, user.user, user.request, user.attempt + (1 << 16))
+    u = uniform(key, REQUEST, user.user, user.request, user.attempt + QUEUE_WAIT)
     user.queue_us = queue_waits[min(np.int64(u * len(queue_waits)), len(queue_waits) - 1)]
     answer(p, key, user, rtt)
     return False
@@ -77,7 +78,7 @@ def send_request(p, key, user, rtt, queue_waits):
 @kernel
 def answer(p, key, user, rtt):
     """The server's side is known (`queue_us` is set by the driver): when the response's first byte is back."""
-    back_us = rtt_us(p, key, rtt, user, user.sent_us, user.request, (1 << 20) + 2 * user.attempt + 1) // 2
+    back_us = rtt_us(p, key, rtt, user, user.sent_us, user.request, ROUND_TRIP_BACK + 2 * user.attempt) // 2
     user.request_state = TURNED
     if user.queue_us == REFUSED_QUEUE_US:
         user.response_us = user.arrived_us + back_us

@@ -5,12 +5,13 @@ Called by `sim/events.py`.
 
 import numpy as np
 
-from nextone.sim.engine.chance import LIFE, uniform
+from nextone.sim.engine.chance import uniform
 from nextone.sim.engine.kernel import inlined
 
 from .cloud import learn_outcomes, report_outcome
 from .feedback import HATE, draw_feedback
 from .interest import learn_taste, settle
+from .luck import LIFE, PERCEPTION
 from .network import saturated
 from .next_one import note_quiet
 from .player import bytes_for, choose_bitrate, held_us
@@ -80,7 +81,7 @@ def stop_watching(p, key, user, screen, videos):
     video = videos[screen.video]
     user.encoded_us = user.now_us
     if p.edge and p.perception_us > 0:
-        user.encoded_us += np.int64(p.perception_us * uniform(key, LIFE, user.user, user.impression, 6))
+        user.encoded_us += np.int64(p.perception_us * uniform(key, LIFE, user.user, user.impression, PERCEPTION))
     browse_us = 0
     if screen.play_us > 0:
         outcome = outcome_of(screen.play_us, video.duration_us)

@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from nextone.sim.engine.chance import LIFE, SESSION, normal2, uniform, uniform2
+from nextone.sim.engine.chance import normal2, uniform, uniform2
 from nextone.sim.engine.kernel import inlined, kernel
 
 from .config import NEVER_US
 from .interest import fresh_mood, settle
+from .luck import LIFE, OPENING, SESSION, STALL_PATIENCE, TIME_AWAY, WAIT_PATIENCE, WILL_TO_STAY
 from .network import join_link, saturated
 from .pool import empty_slot, empty_waiting
 from .records import log_request
@@ -59,7 +60,7 @@ def first_open_us(p, key, user, activity, window_us):
     """When a person opens the app for the first time: once within the window, by the hour's shape."""
     start = activity_at(p, activity, p.start_hour)
     end = activity_at(p, activity, p.start_hour + window_us / HOUR_US)
-    u = uniform(key, SESSION, user.user, 0, 1)
+    u = uniform(key, SESSION, user.user, 0, OPENING)
     hours = hours_at(p, activity, start + u * (end - start)) - p.start_hour
     return min(max(np.int64(hours * HOUR_US), 0), window_us - 1)
 
@@ -67,7 +68,7 @@ def first_open_us(p, key, user, activity, window_us):
 @kernel
 def next_open_us(p, key, user, activity):
     """When a person comes back after the session that just closed: a gap in active hours, so that nights are long."""
-    z, _ = normal2(key, SESSION, user.user, user.session + 1, 1)
+    z, _ = normal2(key, SESSION, user.user, user.session + 1, OPENING)
     hours = p.gap_hours * np.exp(p.gap_log_sd * z - p.gap_satisfaction * user.satisfaction)
     now = p.start_hour + user.now_us / HOUR_US
     share = activity_at(p, activity, now) + hours / 24.0
@@ -81,7 +82,7 @@ def open_session(p, key, user, taste, knots, trace_first, trace_mean_bps, link_t
     settle(p, user, taste, user.now_us)
     user.mood = np.float32(fresh_mood(p, key, user, user.now_us))
     user.satisfaction = np.float32(0.0)
-    user.will_to_stay = np.float32(-np.log(uniform(key, SESSION, user.user, user.session, 3)))
+    user.will_to_stay = np.float32(-np.log(uniform(key, SESSION, user.user, user.session, WILL_TO_STAY)))
     user.opened_us = user.now_us
     user.checked_us = user.now_us
     user.left = 0
@@ -97,14 +98,14 @@ def open_session(p, key, user, taste, knots, trace_first, trace_mean_bps, link_t
 def start_waiting(p, key, user):
     """No page to show: the person waits, with exponential patience."""
     user.phase = WAITING
-    u = uniform(key, LIFE, user.user, user.impression + 1, 5)
+    u = uniform(key, LIFE, user.user, user.impression + 1, WAIT_PATIENCE)
     user.phase_end_us = saturated(user.now_us, p.dead_time_us + np.int64(-np.log(u) * p.wait_patience_us))
 
 
 @inlined
 def stall_patience_us(p, key, user, number):
     """How long a start-up (number 0) or the nth stall of an impression is borne before swiping on."""
-    u = uniform(key, LIFE, user.user, user.impression, 100 + number)
+    u = uniform(key, LIFE, user.user, user.impression, STALL_PATIENCE + number)
     return p.dead_time_us + np.int64(-np.log(u) * p.stall_patience_us)
 
 
@@ -134,7 +135,7 @@ def leaves(p, user):
 @inlined
 def away_time_us(p, key, user):
     """Time in the background after this impression; mostly zero."""
-    u, v = uniform2(key, LIFE, user.user, user.impression, 4)
+    u, v = uniform2(key, LIFE, user.user, user.impression, TIME_AWAY)
     return np.int64(-np.log(v) * p.away_us) if u < p.away else 0
 
 

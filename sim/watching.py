@@ -7,10 +7,11 @@ content time; stalls act through patience (`sim/session.py`).
 
 import numpy as np
 
-from nextone.sim.engine.chance import WATCH, keyed_words, normal_quantile, quick_normal, to_unit, uniform2
+from nextone.sim.engine.chance import keyed_words, normal_quantile, quick_normal, to_unit, uniform2
 from nextone.sim.engine.kernel import compiled, inlined, kernel
 
 from .interest import affinity
+from .luck import WATCH, WATCH_TO_END
 from .state import COMPLETE, LONG, SKIP, VALID
 
 VALID_US = 7_000_000  # Source: KuaiRand is_click, played 7 s or to the end
@@ -19,7 +20,6 @@ SKIP_US = 2_000_000  # Assumed: the usual threshold of a skip; .238 of the plays
 COMPLETE_RATIO = 0.95  # share of the duration played; Source: KuaiRand-Pure, many plays end within 5 % of the end
 PEAK_US = 80e6  # Source: KuaiRand-Pure, long views by length are most frequent at 60 to 120 s
 MOST_ROUNDS = 20  # Assumed: nobody lets a video play on for longer
-SECOND_DRAW = 1 << 16  # added to the meeting in a key: a second pair of draws
 
 
 @compiled(forceinline=True)  # of arrays too
@@ -81,7 +81,7 @@ def draw_watch_us(p, key, user, video_id, duration_us, meeting, logit):
     time_us = attention_us(p, logit, user.person, u_stay, z_time, quick_normal(words.w3, words.w0))
     if time_us < duration_us:  # most leave before the end: the second pair is not drawn
         return time_us
-    u_loop, u_end = uniform2(key, WATCH, user.user, video_id, np.int64(meeting) + SECOND_DRAW)
+    u_loop, u_end = uniform2(key, WATCH, user.user, video_id, np.int64(meeting) + WATCH_TO_END)
     return end_us(p, duration_us, u_loop, normal_quantile(u_end))
 
 

@@ -2,7 +2,8 @@
 
 Philox4x32-10 is a counter-based generator: ten rounds of multiply and xor turn a 128-bit counter and a 64-bit key into
 128 random bits. The key is the run's (seed, replication), the counter says what the draw is for: (stream, person, a,
-b). There is no generator object, so no draw depends on the order of events, on neighbours, or on another draw.
+b), see `sim/luck.py`. There is no generator object, so no draw depends on the order of events, on neighbours, or on
+another draw.
 
 Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011; checked against the Random123 vectors.
 Called by everything that draws.
@@ -14,23 +15,6 @@ import numpy as np
 from scipy.special import ndtri
 
 from .kernel import inlined, kernel, pasted
-
-# Streams: what a draw is for. A number is never reused for something else.
-PERSON = 1  # (user, which of a person's lasting properties)
-TASTE = 2  # (user, tag): base interest, and the cloud's view of it
-MATCH = 3  # (user, video): the lasting match, and the cloud's view of it
-WATCH = 4  # (user, video, nth meeting): staying, and for how long
-FEEDBACK = 5  # (user, video, nth meeting; kind)
-LIFE = 6  # (user, impression number; which event of it)
-SESSION = 7  # (user, session number; which property of it)
-NETWORK = 8  # (user, transfer number; which)
-OUTAGE = 9  # (user, outage number)
-REQUEST = 10  # (user, request number; attempt)
-WALK = 11  # (user, tag): the person's walk through a tag's videos
-VIDEO = 12  # (video): quality and appeal; keyed by the catalogue's seed
-RESAMPLE = 13  # (video): which real row a further video copies; keyed by the catalogue's seed
-POLICY = 14  # (user, video, impression): a policy's own luck
-EXPOSURE = 15  # (user, impression): a random video tried on a person
 
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
