@@ -23,7 +23,7 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from nextone.sim.errors import UserError
+from nextone.sim.inputs.errors import UserError
 
 FORMAT = 1
 KEEP = 2  # of the newest; the best is kept besides

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nextone.sim.errors import UserError
+from nextone.sim.inputs.errors import UserError
 
 if TYPE_CHECKING:
     from nextone.sim.config import Scenario

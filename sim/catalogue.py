@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 
 from nextone.sim.engine.chance import normal2, uniform
 from nextone.sim.engine.kernel import allocating
+from nextone.sim.engine.luck import APPEAL, DURATION, QUALITY, REAL_ROW, RESAMPLE, TAG, VIDEO
 
 from .config import PARAMS_DTYPE, Catalogue, Scenario
 from .data import open_data
-from .luck import APPEAL, DURATION, QUALITY, REAL_ROW, RESAMPLE, TAG, VIDEO
 from .state import LISTED, Array, blank
 from .state import VIDEO as VIDEO_ROW
 from .watching import length_logit

@@ -11,10 +11,10 @@ import numpy as np
 
 from nextone.sim.engine.chance import keyed_words, many_words, quick_normal
 from nextone.sim.engine.kernel import allocating, fetch_ahead, inlined, kernel
+from nextone.sim.engine.luck import MATCH, RATE_ERRORS, TASTE, VIDEO, WALK
 
 from .feedback import COMPLETE_SHARE, HATE, LONG_SHARE, SHORT_SHARE, mean_level
 from .interest import belief
-from .luck import MATCH, RATE_ERRORS, TASTE, VIDEO, WALK
 from .state import MISSING, VALID
 from .watching import LONG_US, VALID_US, length_logit, sigmoid
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from nextone.sim.engine.chance import keyed_words, normal_quantile, to_unit
 from nextone.sim.engine.kernel import inlined, kernel
+from nextone.sim.engine.luck import FEEDBACK, FEEDBACK_MORE
 
-from .luck import FEEDBACK, FEEDBACK_MORE
 from .state import COMPLETE, LONG
 
 KINDS = 6

@@ -8,8 +8,8 @@ import numpy as np
 
 from nextone.sim.engine.chance import keyed_words, normal2, quick_normal, uniform
 from nextone.sim.engine.kernel import inlined, kernel
+from nextone.sim.engine.luck import LIFE, MATCH, MOOD, NEW_INTEREST, TASTE
 
-from .luck import LIFE, MATCH, MOOD, NEW_INTEREST, TASTE
 from .state import LONG, SKIP
 
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from nextone.sim.engine.chance import even_quantile, tailed_quantile, uniform, uniform2
 from nextone.sim.engine.kernel import inlined, kernel
+from nextone.sim.engine.luck import LINK_LEVEL, LINK_TRACE, NETWORK, OUTAGE, SPELL
 
 from .config import NEVER_US
-from .luck import LINK_LEVEL, LINK_TRACE, NETWORK, OUTAGE, SPELL
 
 SCALE_ONE = 65536
 # Source: pam2025, correlation of log RTT within runs of 30 s: .25 after .2 s, .07 after 1 s, .02 after 5 s.

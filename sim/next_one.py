@@ -4,8 +4,8 @@ import numpy as np
 
 from nextone.sim.engine.chance import normal_quantile, uniform
 from nextone.sim.engine.kernel import inlined
+from nextone.sim.engine.luck import INFERENCE, LIFE
 
-from .luck import INFERENCE, LIFE
 from .pool import rank_pool, rankable
 from .state import ASKED, IDLE
 

@@ -8,8 +8,8 @@ watched is wasted; what was still in flight when a transfer is broken off is can
 import numpy as np
 
 from nextone.sim.engine.kernel import inlined, kernel
+from nextone.sim.engine.luck import THE_MODEL
 
-from .luck import THE_MODEL
 from .network import delivered_bytes, offline, rtt_us, wind_on
 from .pool import place
 from .state import (

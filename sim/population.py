@@ -6,11 +6,7 @@ from scipy.special import betaincinv
 
 from nextone.sim.engine.chance import even_quantile, normal2, normal_quantile, uniform, uniform2
 from nextone.sim.engine.kernel import compiled, kernel
-from nextone.sim.engine.threads import in_blocks
-
-from .config import FEEDBACK, NEVER_US, Scenario
-from .interest import lasting_interest
-from .luck import (
+from nextone.sim.engine.luck import (
     CLOUD_AND_PAST,
     DECODER,
     FIRST_GAP,
@@ -21,6 +17,10 @@ from .luck import (
     PROPENSITY,
     TIER_AND_LINK,
 )
+from nextone.sim.engine.threads import in_blocks
+
+from .config import FEEDBACK, NEVER_US, Scenario
+from .interest import lasting_interest
 from .session import first_open_us, next_open_us
 from .state import BUILT_IN, CLOSED, CURRENT, DEAD, IDLE, MISSING, NOBODY, PREVIOUS, UNRANKED, Array
 

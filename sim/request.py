@@ -7,10 +7,10 @@ import numpy as np
 
 from nextone.sim.engine.chance import normal_quantile, uniform, uniform2
 from nextone.sim.engine.kernel import inlined, kernel
+from nextone.sim.engine.luck import QUEUE_WAIT, REQUEST, ROUND_TRIP_BACK, ROUND_TRIP_THERE
 
 from .cloud import learn_outcomes, make_page, phone_ranks
 from .config import NEVER_US
-from .luck import QUEUE_WAIT, REQUEST, ROUND_TRIP_BACK, ROUND_TRIP_THERE
 from .network import offline, rtt_us
 from .player import break_off, still_to_fetch
 from .pool import expire, live_slots, take_over

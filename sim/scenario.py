@@ -20,8 +20,9 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from nextone.sim.inputs.errors import UserError
+
 from .config import Scenario
-from .errors import UserError
 
 MAX_FILE_BYTES = 1 << 20
 MAX_LINE = 4096  # tomllib takes quadratic time over one key of many dots: a line of 1 MB would hang

@@ -7,11 +7,11 @@ import numpy as np
 
 from nextone.sim.engine.chance import uniform
 from nextone.sim.engine.kernel import inlined
+from nextone.sim.engine.luck import LIFE, PERCEPTION
 
 from .cloud import learn_outcomes, report_outcome
 from .feedback import HATE, draw_feedback
 from .interest import learn_taste, settle
-from .luck import LIFE, PERCEPTION
 from .network import saturated
 from .next_one import note_quiet
 from .player import bytes_for, choose_bitrate, held_us

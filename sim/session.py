@@ -4,10 +4,10 @@ import numpy as np
 
 from nextone.sim.engine.chance import normal2, uniform, uniform2
 from nextone.sim.engine.kernel import inlined, kernel
+from nextone.sim.engine.luck import LIFE, OPENING, SESSION, STALL_PATIENCE, TIME_AWAY, WAIT_PATIENCE, WILL_TO_STAY
 
 from .config import NEVER_US
 from .interest import fresh_mood, settle
-from .luck import LIFE, OPENING, SESSION, STALL_PATIENCE, TIME_AWAY, WAIT_PATIENCE, WILL_TO_STAY
 from .network import join_link, saturated
 from .pool import empty_slot, empty_waiting
 from .records import log_request

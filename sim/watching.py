@@ -9,9 +9,9 @@ import numpy as np
 
 from nextone.sim.engine.chance import keyed_words, normal_quantile, quick_normal, to_unit, uniform2
 from nextone.sim.engine.kernel import compiled, inlined, kernel
+from nextone.sim.engine.luck import WATCH, WATCH_TO_END
 
 from .interest import affinity
-from .luck import WATCH, WATCH_TO_END
 from .state import COMPLETE, LONG, SKIP, VALID
 
 VALID_US = 7_000_000  # Source: KuaiRand is_click, played 7 s or to the end

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nextone.sim import luck
+from nextone.sim.engine import luck
 
 SIM = Path(__file__).parent.parent / "sim"
 STREAMS = dict([item for item in vars(luck).items() if isinstance(item[1], int)][:15])
@@ -56,7 +56,7 @@ def test_every_call_draws_from_its_own_key():
     the first session and one for later ones. Stream 0: `interest.truth_and_belief`, which is given its stream."""
     used, unnamed = Counter(), Counter()
     for where, stream, names, numbers in calls():
-        assert not numbers, f"{where}: {numbers} should have a name in sim/luck.py"
+        assert not numbers, f"{where}: {numbers} should have a name in sim/engine/luck.py"
         assert all(NAMED[name] == STREAMS.get(stream, 0) for name in names), where
         used.update(names)
         unnamed[STREAMS.get(stream, 0)] += not names

@@ -19,7 +19,7 @@ from multiprocessing.connection import wait
 from multiprocessing.reduction import ForkingPickler
 from typing import NamedTuple
 
-from nextone.sim.errors import UserError
+from nextone.sim.inputs.errors import UserError
 from nextone.sim.scenario import SettingError
 
 from .arms import Arm, Task

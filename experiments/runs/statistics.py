@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nextone.sim.errors import UserError
+from nextone.sim.inputs.errors import UserError
 
 MIN_REPLICATIONS = 10
 CONFIDENCE = 0.95

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from nextone.policies.names import KINDS
-from nextone.sim.errors import UserError
+from nextone.sim.inputs.errors import UserError
 from nextone.version import __version__
 
 from . import bench, compare, edge, export, fitting, gallery, runs, sweep, train

@@ -2,7 +2,7 @@
 
 Philox4x32-10 is a counter-based generator: ten rounds of multiply and xor turn a 128-bit counter and a 64-bit key into
 128 random bits. The key is the run's (seed, replication), the counter says what the draw is for: (stream, person, a,
-b), see `sim/luck.py`. There is no generator object, so no draw depends on the order of events, on neighbours, or on
+b), see `sim/engine/luck.py`. There is no generator object, so no draw depends on the order of events, on neighbours, or on
 another draw.
 
 Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011; checked against the Random123 vectors.

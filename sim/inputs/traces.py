@@ -15,7 +15,8 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from nextone.sim.data import open_data
-from nextone.sim.errors import UserError
+
+from .errors import UserError
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]

@@ -14,9 +14,9 @@ from nextone.sim.batch_run import advance_rows
 from nextone.sim.cloud import learn_outcomes, predict_rates, rank_page, report_outcome, retrieve, what_is_known
 from nextone.sim.config import Scenario
 from nextone.sim.engine.chance import philox, world_key
+from nextone.sim.engine.luck import MATCH, PERSON
 from nextone.sim.impression import DECIDE
 from nextone.sim.interest import belief, truth_and_belief
-from nextone.sim.luck import MATCH, PERSON
 from nextone.sim.state import BEHAVIOUR, PXTR, READY, TASTE, TURNED, USER, VALID, VIDEO, WAITING_VIDEO, World
 from nextone.sim.watching import sigmoid
 from nextone.sim.world import build_world

@@ -14,7 +14,7 @@ from nextone.sim.catalogue import REAL_VIDEOS
 from nextone.sim.config import Scenario
 from nextone.sim.engine.chance import uniform
 from nextone.sim.engine.kernel import allocating
-from nextone.sim.luck import EXPOSURE
+from nextone.sim.engine.luck import EXPOSURE
 from nextone.sim.scenario import with_settings
 from nextone.sim.state import CUT, LONG, VALID, Array, World
 from nextone.sim.watching import draw_watch_us, outcome_of, stay_logit

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY
 from nextone.experiments.output.present import write_whole
 from nextone.policies.trained import features_hash
-from nextone.sim.errors import UserError
+from nextone.sim.inputs.errors import UserError
 from nextone.version import __version__
 
 FORMAT = 1

@@ -8,8 +8,8 @@ Called by `experiments/training/edge/collect.py`.
 
 from nextone.sim.engine.chance import uniform, uniform2
 from nextone.sim.engine.kernel import allocating
+from nextone.sim.engine.luck import POLICY
 from nextone.sim.feedback import draw_feedback
-from nextone.sim.luck import POLICY
 from nextone.sim.pool import rankable
 from nextone.sim.watching import draw_watch_us, outcome_of, stay_logit
 
