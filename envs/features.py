@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextone.sim.config import FEEDBACK, TIERS
-from nextone.sim.engine.kernel import allocating, copy_rows, inlined
+from nextone.sim.engine.kernel import allocating, copy_rows, entry, inlined
 from nextone.sim.network import offline
 from nextone.sim.player import content_us, preload_size
 from nextone.sim.pool import live_slots, rankable
@@ -204,7 +204,7 @@ def feature_table_markdown() -> str:
 # -- the kernel -------------------------------------------------------------------------------------------------------
 
 
-@allocating
+@entry
 def observe(w, rows, candidates, history, context, mask):
     """Fill in what the phones of the people in `rows` (n,) know.
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from nextone.sim.engine.chance import normal2, uniform
-from nextone.sim.engine.kernel import allocating
+from nextone.sim.engine.kernel import entry
 from nextone.sim.engine.luck import APPEAL, DURATION, QUALITY, REAL_ROW, RESAMPLE, TAG, VIDEO
 
 from .config import PARAMS_DTYPE, Catalogue, Scenario
@@ -69,7 +69,7 @@ def _make(catalogue: Catalogue, correlation: float, shorter: float, longer: floa
     return Videos(videos, listed, tag_start)
 
 
-@allocating
+@entry
 def _add_length(params, videos):
     """Quality includes what length does to staying; the cloud ranks within lengths (D2Q, KDD 2022), so its estimate
     does not."""
@@ -77,7 +77,7 @@ def _add_length(params, videos):
         videos[v].quality += np.float32(length_logit(params[0], videos[v].duration_us))
 
 
-@allocating
+@entry
 def _resampled_rows(key, which, real):
     """Which real row each further video copies."""
     rows = np.empty(len(which), np.int64)
@@ -86,7 +86,7 @@ def _resampled_rows(key, which, real):
     return rows
 
 
-@allocating
+@entry
 def _synthesize(key, videos, tags, log_mean, log_sd):
     """Lognormal durations of 1 s to 1 h; tags by Zipf's law; no second tags; popularity by rank."""
     weight = np.cumsum(1.0 / np.arange(1, tags + 1))
@@ -99,7 +99,7 @@ def _synthesize(key, videos, tags, log_mean, log_sd):
         videos[v].popularity = np.int32(1000.0 / (v + 1.0))
 
 
-@allocating
+@entry
 def _give_quality(key, videos, quality_sd, appeal_sd, correlation):
     """True and believed quality and appeal of each video: the belief is a posterior mean of stated correlation."""
     rest = np.sqrt(1.0 - correlation * correlation)

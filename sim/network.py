@@ -8,7 +8,7 @@ gives the same total. One transfer is served at a time; requests and preloads sh
 import numpy as np
 
 from nextone.sim.engine.chance import even_quantile, tailed_quantile, uniform, uniform2
-from nextone.sim.engine.kernel import inlined, kernel
+from nextone.sim.engine.kernel import called, inlined, kernel
 from nextone.sim.engine.luck import LINK_LEVEL, LINK_TRACE, NETWORK, OUTAGE, SPELL
 
 from .config import NEVER_US
@@ -52,7 +52,7 @@ def segment(user, knots, offset_us):
     return low
 
 
-@kernel
+@called
 def link_bytes(user, knots, t_us):
     """Bytes the link could have carried since its trace last began anew (`loop_us`), up to t, outages apart."""
     offset_us = t_us - user.loop_us
@@ -129,7 +129,7 @@ def rtt_us(p, key, rtt, user, t_us, a, b):
     return np.int64(np.rint(user.rtt_level_us * tailed_quantile(u, rtt[1])))
 
 
-@kernel
+@called
 def draw_outage(p, key, user, after_us):
     """The session's next spell without network starts an exponential time after `after_us`; NEVER on WiFi."""
     if p.outages_per_hour <= 0.0 or user.link < 3:
@@ -147,7 +147,7 @@ def offline(user, t_us):
     return user.outage_start_us <= t_us < user.outage_end_us
 
 
-@kernel
+@called
 def join_link(p, key, user, knots, trace_first, trace_mean_bps, link_traces, link_levels, rtt, now_us):
     """A session's link: a trace of the person's class from a random place on, its level, the round trip's level."""
     u_trace, u_offset = uniform2(key, NETWORK, user.user, user.session, LINK_TRACE)

@@ -6,12 +6,12 @@ because policies never see hidden state.
 
 import numpy as np
 
-from nextone.sim.engine.kernel import allocating
+from nextone.sim.engine.kernel import entry
 from nextone.sim.state import DEAD, Array, World
 from nextone.sim.watching import stay_logit
 
 
-@allocating
+@entry
 def true_scores(w: World, rows: Array, scores: Array) -> None:
     """Each live candidate's true log-odds of being stayed with now, into scores (n, P)."""
     p = w.params[0]

@@ -26,7 +26,7 @@ from nextone.sim.batch_run import run_batch
 from nextone.sim.cloud import predict_rates, rank_page, what_is_known
 from nextone.sim.config import Scenario
 from nextone.sim.engine.chance import many_words, uniform
-from nextone.sim.engine.kernel import allocating
+from nextone.sim.engine.kernel import entry
 from nextone.sim.interest import settle
 from nextone.sim.scenario import with_settings
 from nextone.sim.state import DEAD, Array, World
@@ -320,7 +320,7 @@ def _call_ns(calls: int, sizes: Sizes, run: Callable[[int], object]) -> float:
     return best / calls * 1e9
 
 
-@allocating
+@entry
 def _rank_pages(w: World, n: int) -> None:
     estimates = np.empty(w.waiting.shape[1], np.float32)
     for k in range(n):
@@ -328,7 +328,7 @@ def _rank_pages(w: World, n: int) -> None:
         rank_page(w.params[0], w.key[i], w.users[i], w.taste[i], w.listed, w.tag_start, w.waiting[i], estimates)
 
 
-@allocating
+@entry
 def _predict_rates(w: World, n: int) -> None:
     known = what_is_known(w.params[0], w.users[0])
     for k in range(n):
@@ -337,7 +337,7 @@ def _predict_rates(w: World, n: int) -> None:
         predict_rates(w.params[0], w.users[i], video, w.videos[video], np.float32(0.1), known, slot.pxtr)
 
 
-@allocating
+@entry
 def _watch(w: World, n: int) -> int:
     total = 0
     for k in range(n):
@@ -347,14 +347,14 @@ def _watch(w: World, n: int) -> int:
     return total
 
 
-@allocating
+@entry
 def _settle(w: World, n: int) -> None:
     for k in range(n):
         i = k % len(w.users)
         settle(w.params[0], w.users[i], w.taste[i], w.users[i].settled_us + 20_000_000)
 
 
-@allocating
+@entry
 def _draws(key: Array, n: int) -> float:
     total = 0.0
     for k in range(n):

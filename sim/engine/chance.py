@@ -2,8 +2,8 @@
 
 Philox4x32-10 is a counter-based generator: ten rounds of multiply and xor turn a 128-bit counter and a 64-bit key into
 128 random bits. The key is the run's (seed, replication), the counter says what the draw is for: (stream, person, a,
-b), see `sim/engine/luck.py`. There is no generator object, so no draw depends on the order of events, on neighbours, or on
-another draw.
+b), see `luck.py`. There is no generator object, so no draw depends on the order of events, on neighbours, or on another
+draw.
 
 Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011; checked against the Random123 vectors.
 Called by everything that draws.
@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtri
 
-from .kernel import inlined, kernel, pasted
+from .kernel import called, inlined, kernel, pasted
 
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
@@ -60,7 +60,7 @@ def keyed_words(key, stream, user, a, b):
     return philox(np.uint64(stream), np.uint64(user), np.uint64(a), np.uint64(b), np.uint64(key[0]), np.uint64(key[1]))
 
 
-@kernel
+@called
 def many_words(key, stream, user, ids, high, low):
     """The first two words of `philox(stream, user, id, 0, *key)` for each id, uint64, into `high` and `low`."""
     k0, k1 = np.uint64(key[0]), np.uint64(key[1])
@@ -174,10 +174,11 @@ def tailed_table(sample: np.ndarray, size: int = 1025) -> np.ndarray:
     return np.stack([np.quantile(sample, part, method="inverted_cdf") for part in (body, tail)])
 
 
-@kernel
+@called
 def mix_key(seed, replication, key):
     """The key of a run into `key`, uint32 (2,), mixed from seed, uint64, and replication in [0, 2**32)."""
-    words = philox(seed & _LOW, seed >> _SHIFT, replication, 0, 0x6E657874, 0x6F6E6500)
+    seed, what = np.uint64(seed), np.uint64(replication)
+    words = philox(seed & _LOW, seed >> _SHIFT, what, np.uint64(0), np.uint64(0x6E657874), np.uint64(0x6F6E6500))
     key[0], key[1] = words.w0, words.w1
 
 

@@ -9,8 +9,12 @@ array is seven numbers to hand over, and handing dozens of them over took a sixt
 caller's source already and is never compiled by itself: what is called with many types of integers, or holds a whole
 life that would be compiled twice.
 
-Every compiled function of the package gets its decorator here, or one made of `compiled`: so that its machine code is
-kept on disk by `kernel_cache`, which numba's own cache would keep beyond a change of what the function calls.
+None of these has machine code of its own, see `parts.py`. What Python calls has: `@entry` may make arrays, `@called` is
+a kernel that other kernels call, too. A number in the source is a type of its own to numba, which compiles a kernel once
+for each of them: a kernel that is called with several is given `np.int64(3)` instead, and numbers of one width.
+
+Every compiled function of the package gets its decorator here, or one made of `compiled`, so that `kernel_cache` keeps
+its machine code: numba's own cache would keep it beyond a change of what the function calls.
 
 `fetch_ahead` says which row of an array is looked at soon. What a person and a page need lies all over the memory, and
 waiting for it took a third of the time; asked for early, it comes while something else is worked out. `copy_rows` moves
@@ -26,6 +30,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .kernel_cache import kept_on_disk
+from .parts import Parts
 
 
 def compiled(**options: Any) -> Callable[[Any], Any]:
@@ -34,10 +39,12 @@ def compiled(**options: Any) -> Callable[[Any], Any]:
     return lambda function: kept_on_disk(njit(**options)(function))
 
 
-kernel = compiled(_nrt=False)
-inlined = compiled(_nrt=False, forceinline=True)
-pasted = compiled(_nrt=False, inline="always")
-allocating = compiled(_nrt=True)
+entry = compiled(_nrt=True)
+called = compiled(_nrt=False)
+kernel = compiled(_nrt=False, pipeline_class=Parts)
+inlined = compiled(_nrt=False, forceinline=True, pipeline_class=Parts)
+pasted = compiled(_nrt=False, inline="always", pipeline_class=Parts)
+allocating = compiled(_nrt=True, pipeline_class=Parts)
 
 LINE = 64  # bytes that come at once
 

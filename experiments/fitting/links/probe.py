@@ -5,13 +5,13 @@ experiments/fitting/links/facts.py.
 """
 
 
-from nextone.sim.engine.kernel import allocating
+from nextone.sim.engine.kernel import entry
 from nextone.sim.network import delivered_bytes, join_link, rtt_us
 
 SECOND_US = 1_000_000
 
 
-@allocating
+@entry
 def open_link(w, i):
     """Person i opens the app for the first time; the link of that session."""
     user = w.users[i]
@@ -23,14 +23,14 @@ def open_link(w, i):
     return user
 
 
-@allocating
+@entry
 def trace_seconds(w, seconds):
     """Whole seconds of the trace that each person's first session is on, int64 (N,) into `seconds`."""
     for i in range(len(seconds)):
         seconds[i] = w.knots[open_link(w, i).last_knot].t_us // SECOND_US
 
 
-@allocating
+@entry
 def capacity_mbps(w, first, step_s, mbps):
     """Mean capacity of each `step_s` seconds of person i's session into mbps[first[i]:first[i + 1]].
 
@@ -44,7 +44,7 @@ def capacity_mbps(w, first, step_s, mbps):
             start_us += step_s * SECOND_US
 
 
-@allocating
+@entry
 def round_trips_us(w, first, t_us, rtt):
     """Round trips of person i's session, t_us after its open, as the transfer of a video would draw them."""
     for i in range(len(first) - 1):

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import sparse
 
 from nextone.experiments.fitting.logs.user_log import UserLog
-from nextone.sim.engine.kernel import allocating
+from nextone.sim.engine.kernel import entry
 from nextone.sim.feedback import SHORT_US
 from nextone.sim.state import Array
 from nextone.sim.watching import COMPLETE_RATIO, LONG_US, SKIP_US, VALID_US
@@ -142,7 +142,7 @@ def _sums(columns: list[Array], user: Array, users: int, by_person: bool) -> Arr
     return np.array([[np.count_nonzero(column) for column in columns]], float)
 
 
-@allocating
+@entry
 def add_lags(start, time_ms, tag, residual, edges_ms, out):
     """Products of the residuals of every two rows of a person, by time between them and by same or other tag."""
     for u in range(len(start) - 1):

@@ -17,7 +17,7 @@ from scipy.special import ndtri
 from nextone.experiments.fitting.logs.user_log import UserLog
 from nextone.sim.catalogue import REAL_VIDEOS, make_catalogue
 from nextone.sim.config import FEEDBACK, Scenario
-from nextone.sim.engine.kernel import allocating
+from nextone.sim.engine.kernel import entry
 from nextone.sim.state import Array
 from nextone.sim.watching import LONG_US, VALID_US, length_logit, watch_time_us
 
@@ -81,7 +81,7 @@ def fitted_facts() -> dict[str, float]:
     return chosen | {f"residual correlation, {lag}, other tag": 0.03 for lag in LAGS}
 
 
-@allocating
+@entry
 def play_times_ms(params, latent, stretch, duration_us, draws, out):
     """Play times of impressions whose circumstances are known. draws: (n, 5) a uniform, three normals (see
     `watch_time_us`); stretch: (4,) factors of the latent columns."""
@@ -181,7 +181,7 @@ class PlayModel:
         return out
 
 
-@allocating
+@entry
 def _each_length(params, duration_us, out):
     for k in range(len(out)):
         out[k] = length_logit(params[0], duration_us[k])

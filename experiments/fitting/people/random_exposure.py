@@ -13,7 +13,7 @@ from nextone.sim.batch_run import log_parts, run_batch
 from nextone.sim.catalogue import REAL_VIDEOS
 from nextone.sim.config import Scenario
 from nextone.sim.engine.chance import uniform
-from nextone.sim.engine.kernel import allocating
+from nextone.sim.engine.kernel import entry
 from nextone.sim.engine.luck import EXPOSURE
 from nextone.sim.scenario import with_settings
 from nextone.sim.state import CUT, LONG, VALID, Array, World
@@ -57,7 +57,7 @@ def random_exposure(scenario: Scenario, seed: int, people: int, days: float = DA
     return Exposure(valid / tries, long / tries, *recommended)
 
 
-@allocating
+@entry
 def try_random(params, key, users, taste, videos, rows, pool, found):
     """Add to `found`: tries, valid plays and long views of a random one of the first `pool` videos by each person."""
     p = params[0]

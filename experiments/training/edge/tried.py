@@ -7,7 +7,7 @@ Called by `experiments/training/edge/collect.py`.
 
 
 from nextone.sim.engine.chance import uniform, uniform2
-from nextone.sim.engine.kernel import allocating
+from nextone.sim.engine.kernel import entry
 from nextone.sim.engine.luck import POLICY
 from nextone.sim.feedback import draw_feedback
 from nextone.sim.pool import rankable
@@ -16,7 +16,7 @@ from nextone.sim.watching import draw_watch_us, outcome_of, stay_logit
 NO_VIDEO = 0xFFFFFFFF  # in keys: a draw that is about no video
 
 
-@allocating
+@entry
 def try_candidates(params, key, users, pool, taste, videos, rows, outcome, feedback):
     """Outcome and feedback bits, uint8 (n, P), of every live candidate of the people in `rows` (n,)."""
     p = params[0]
@@ -36,7 +36,7 @@ def try_candidates(params, key, users, pool, taste, videos, rows, outcome, feedb
             outcome[k, j], feedback[k, j] = bits, given
 
 
-@allocating
+@entry
 def draw_picks(key, users, rows, draws):
     """Two uniforms for each person's present decision into draws (n, 2): whether to pick at random, and which."""
     for k in range(len(rows)):
@@ -44,7 +44,7 @@ def draw_picks(key, users, rows, draws):
         draws[k, 0], draws[k, 1] = uniform2(key[rows[k]], POLICY, user.user, NO_VIDEO, user.impression + 1)
 
 
-@allocating
+@entry
 def draw_people(key, people, draws):
     """A uniform for each of `people` (n,) into draws (n,): which part of the data they belong to."""
     for k in range(len(people)):

@@ -19,7 +19,7 @@ from nextone.envs.vector import NextOneVectorEnv
 from nextone.sim.catalogue import make_catalogue
 from nextone.sim.config import Scenario
 from nextone.sim.engine.chance import normal_quantile
-from nextone.sim.engine.kernel import allocating
+from nextone.sim.engine.kernel import entry
 from nextone.sim.feedback import HATE, TYPICAL, feedback_chance
 from nextone.sim.scenario import with_settings
 from nextone.sim.session import HATE_PAIN, LIKE_JOY, NEUTRAL
@@ -156,7 +156,7 @@ def tiny_world(
 # -- what showing a video brings --------------------------------------------------------------------------------------
 
 
-@allocating
+@entry
 def play_times(params, logit, duration_us, z, z_dead, w_dead, z_end, w_end, play_us, weight):
     """Play times of a video and their probabilities, into `play_us` and `weight`; how many.
 
@@ -180,7 +180,7 @@ def play_times(params, logit, duration_us, z, z_dead, w_dead, z_end, w_end, play
     return count
 
 
-@allocating
+@entry
 def reactions(params, duration_us, appeal, play_us, outcome, like, hate):
     """What play times count as, and the chances of like and hate after each, into the last three."""
     p = params[0]
