@@ -1,5 +1,7 @@
 """Kernels without machine code of their own."""
 
+import gc
+
 import numba
 import pytest
 from numba import njit
@@ -25,3 +27,19 @@ def test_a_part_becomes_its_callers_machine_code_and_python_may_call_it_too():
     assert "call_alone" in entry and len(entry) < 4096
     with pytest.raises(TypingError):
         doubled(None)
+
+
+def test_garbage_is_collected_again_after_compiling():
+    inside = []
+
+    class Look(numba.core.event.Listener):
+        def on_start(self, event):
+            inside.append(gc.isenabled())
+
+        def on_end(self, event):
+            pass
+
+    with numba.core.event.install_listener("numba:compile", Look()):
+        assert njit(lambda x: doubled(x) + 1)(1) == 3
+    assert inside and not any(inside)
+    assert gc.isenabled()
