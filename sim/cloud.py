@@ -80,13 +80,13 @@ def retrieve(p, key, user, listed, tag_start, found, meeting, ids, high, low):
     weight = np.empty(tags)
     for tag in range(tags):
         ids[tag] = tag
-    many_words(key, TASTE, user.user, ids[:tags], high, low)
+    many_words(key, np.uint64(TASTE), user.user, ids[:tags], high, low)
     total = 0.0
     for tag in range(tags):
-        prior = belief(high[tag], low[tag], user.taste_sd, p.taste_correlation)
+        prior = belief(high[tag], low[tag], np.float64(user.taste_sd), p.taste_correlation)
         weight[tag] = (tag_start[tag + 1] - tag_start[tag]) * np.exp(p.retrieval_focus * prior)
         total += weight[tag]
-    many_words(key, WALK, user.user, ids[:tags], high, low)
+    many_words(key, np.uint64(WALK), user.user, ids[:tags], high, low)
     before = user.stream
     after = before + p.retrieved_per_impression * p.page_size
     count = 0
@@ -152,7 +152,7 @@ def rank_page(p, key, user, taste, listed, tag_start, waiting, estimates):
         row = listed[found[n]]
         videos[n] = row.video
         believed[n] = row.cloud_quality + 0.5 * (taste[row.tag].believed + taste[row.tag2].believed)
-    many_words(key, MATCH, user.user, videos[:count], high, low)
+    many_words(key, np.uint64(MATCH), user.user, videos[:count], high, low)
     estimate = np.empty(count, np.float32)
     for n in range(count):
         estimate[n] = np.float32(believed[n] + belief(high[n], low[n], p.match_sd, p.match_correlation))
@@ -222,8 +222,8 @@ def what_is_known(p, user):
     unknown += 0.5 * user.taste_sd**2 * (1 - p.taste_correlation**2)
     known = np.empty(CHANCE + len(HEAD_KIND))
     known[0] = np.sqrt(1.0 + unknown / SEEN_AS_NOISE)
-    known[1], known[2] = tails(p, VALID_US)
-    known[3], known[4] = tails(p, LONG_US)
+    known[1], known[2] = tails(p, np.int64(VALID_US))
+    known[3], known[4] = tails(p, np.int64(LONG_US))
     weight = 1.0 / p.user_icc - 1.0  # beta-binomial: prior worth so many impressions
     for head in range(FIRST_OF_FEEDBACK, len(HEAD_KIND)):
         kind = HEAD_KIND[head]

@@ -3,6 +3,8 @@
 One function per event, in the order of the constants of `sim/clock.py`. Each returns what follows from it, as bits.
 """
 
+import numpy as np
+
 from nextone.sim.engine.kernel import inlined
 
 from .clock import (
@@ -141,7 +143,7 @@ def transfer_done(p, user, screen, pool, waiting, videos, knots, requests, logge
         return NOTHING
     if fetched != PAYLOAD:
         return REPLANS
-    log_request(user, requests, logged, part, SERVED)
+    log_request(user, requests, logged, part, np.int64(SERVED))
     waited = page_lands(p, user, screen, pool, waiting, videos, knots)
     return REPLANS | MAY_WANT | (SHOWS if waited else NOTHING)
 
@@ -150,7 +152,7 @@ def transfer_done(p, user, screen, pool, waiting, videos, knots, requests, logge
 def response_here(p, key, user, waiting, behaviours, taste, videos, listed, tag_start, requests, logged, part):
     """The first byte of the server's answer: a page, or that its queue is full."""
     if user.queue_us == REFUSED_QUEUE_US:
-        log_request(user, requests, logged, part, REFUSED)
+        log_request(user, requests, logged, part, np.int64(REFUSED))
         backs_off(p, user, user.now_us)
     else:
         response_arrives(p, key, user, waiting, behaviours, taste, videos, listed, tag_start)
@@ -161,7 +163,7 @@ def response_here(p, key, user, waiting, behaviours, taste, videos, listed, tag_
 @inlined
 def gives_up(p, user, requests, logged, part):
     """The phone has waited for an answer long enough."""
-    log_request(user, requests, logged, part, TIMED_OUT)
+    log_request(user, requests, logged, part, np.int64(TIMED_OUT))
     backs_off(p, user, user.now_us)
     return MAY_WANT
 
@@ -216,7 +218,7 @@ def runs_dry(p, key, user, screen):
     """Play has caught up with what is held: a stall."""
     user.phase = STALLED
     screen.stalls += 1
-    user.phase_end_us = saturated(user.now_us, stall_patience_us(p, key, user, screen.stalls))
+    user.phase_end_us = saturated(user.now_us, stall_patience_us(p, key, user, np.int64(screen.stalls)))
     return NOTHING
 
 

@@ -37,7 +37,8 @@ def mean_level(p, kind, short, long, complete):
 def feedback_chance(p, kind, propensity, factor, play_us, outcome):
     """Chance in [0, 1] of one kind of feedback: the person's propensity, the video's factor, and how it was watched."""
     long, complete = outcome & LONG != 0, outcome & COMPLETE != 0
-    level = mean_level(p, kind, play_us < SHORT_US and not (long or complete), long or complete, complete)
+    short = play_us < SHORT_US and not (long or complete)
+    level = mean_level(p, kind, np.float64(short), np.float64(long or complete), np.float64(complete))
     return min(1.0, propensity * level / mean_level(p, kind, SHORT_SHARE, LONG_SHARE, COMPLETE_SHARE) * factor)
 
 

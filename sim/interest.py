@@ -32,13 +32,13 @@ def belief(high, low, sd, correlation):
 @inlined
 def lasting_interest(key, user, tag, sd, correlation):
     """(lasting interest of a person in a tag, the cloud's prior of it), logits."""
-    return truth_and_belief(key, TASTE, user, tag, sd, correlation)
+    return truth_and_belief(key, np.uint64(TASTE), user, np.int64(tag), np.float64(sd), correlation)
 
 
 @inlined
 def lasting_match(key, user, video, sd, correlation):
     """(match of a person and a video, the cloud's estimate of it), logits."""
-    return truth_and_belief(key, MATCH, user, video, sd, correlation)
+    return truth_and_belief(key, np.uint64(MATCH), user, np.int64(video), np.float64(sd), correlation)
 
 
 @inlined

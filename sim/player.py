@@ -150,7 +150,7 @@ def choose_fetch(p, key, user, screen, pool, waiting, videos, knots, rtt, replan
         video = pool[wanted].video
         if pool[wanted].bitrate < 0:
             pool[wanted].bitrate = choose_bitrate(p, user)
-    delay_us = rtt_us(p, key, rtt, user, user.now_us, video, user.session)
+    delay_us = rtt_us(p, key, rtt, user, user.now_us, np.int64(video), np.int64(user.session))
     if p.radio_wake_us > 0 and user.link >= 3 and user.now_us - user.link_used_us > p.radio_idle_us:
         delay_us += p.radio_wake_us
     user.link_ready_us = max(user.link_ready_us, user.now_us + delay_us)

@@ -53,8 +53,8 @@ def send_request(p, key, user, rtt, queue_waits):
         user.link_used_us = user.now_us
     user.sent_us = user.now_us
     user.give_up_us = user.now_us + p.timeout_us
-    there_us = wake + rtt_us(p, key, rtt, user, user.sent_us, user.request, ROUND_TRIP_THERE + 2 * user.attempt) // 2
-    user.arrived_us = user.now_us + there_us
+    there_us = rtt_us(p, key, rtt, user, user.sent_us, np.int64(user.request), ROUND_TRIP_THERE + 2 * user.attempt) // 2
+    user.arrived_us = user.now_us + wake + there_us
     user.queue_us = NEVER_US
     user.response_us = NEVER_US
     user.model_sent = user.model_held
@@ -78,7 +78,7 @@ def send_request(p, key, user, rtt, queue_waits):
 @kernel
 def answer(p, key, user, rtt):
     """The server's side is known (`queue_us` is set by the driver): when the response's first byte is back."""
-    back_us = rtt_us(p, key, rtt, user, user.sent_us, user.request, ROUND_TRIP_BACK + 2 * user.attempt) // 2
+    back_us = rtt_us(p, key, rtt, user, user.sent_us, np.int64(user.request), ROUND_TRIP_BACK + 2 * user.attempt) // 2
     user.request_state = TURNED
     if user.queue_us == REFUSED_QUEUE_US:
         user.response_us = user.arrived_us + back_us

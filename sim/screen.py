@@ -65,7 +65,7 @@ def start_impression(p, key, user, screen, pool, history, taste, videos):
         start_playing(user, screen)
     else:
         user.phase = STARTING
-        user.phase_end_us = saturated(user.now_us, stall_patience_us(p, key, user, 0))
+        user.phase_end_us = saturated(user.now_us, stall_patience_us(p, key, user, np.int64(0)))
 
 
 @inlined

@@ -50,7 +50,9 @@ def hours_at(p, activity, share):
     """The inverse of `activity_at`."""
     day = np.floor(share)
     rest = share - day
-    k = min(max(np.searchsorted(activity, rest, side="right") - 1, 0), 23)
+    k = 0
+    while k < 23 and activity[k + 1] <= rest:
+        k += 1
     width = activity[k + 1] - activity[k]
     return 24.0 * day + k + (rest - activity[k]) / width
 
@@ -146,7 +148,7 @@ def end_session(p, key, user, pool, waiting, activity, requests, sessions, logge
     how: holds LEFT_APP, LEFT_DRY (no page came) or CUT_OFF (by the window)."""
     cut = how & CUT_OFF != 0
     if user.request_state in (LOST, TURNED, ARRIVING, SENT):
-        log_request(user, requests, logged, part, LEFT)
+        log_request(user, requests, logged, part, np.int64(LEFT))
     if user.request_state == READY:
         user.unseen += user.waiting
     for k in range(len(pool)):
