@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from numba import get_num_threads
 
-from nextone.sim.engine.kernel import compiled
+from nextone.sim.engine.kernel import compiled, is_kept
 from nextone.sim.engine.threads import in_blocks
 
 from .impression import DECIDE, DONE, PAUSED, advance
@@ -33,6 +33,11 @@ def advance_rows(w, rows, scores, answered, end_us, comes_back, budget, reason, 
     for k in range(start, stop):
         row = scores[k] if len(scores) > 0 else scores.reshape(-1)[:0]
         reason[k] = advance(w, rows[k], row, answered[k], end_us, comes_back, budget, part)
+
+
+def model_is_compiled() -> bool:
+    """Whether this machine has compiled the model before."""
+    return is_kept(advance_rows)
 
 
 def advance_parallel(

@@ -19,6 +19,7 @@ from multiprocessing.connection import wait
 from multiprocessing.reduction import ForkingPickler
 from typing import NamedTuple
 
+from nextone.sim.batch_run import model_is_compiled
 from nextone.sim.inputs.errors import UserError
 from nextone.sim.scenario import SettingError
 
@@ -95,11 +96,13 @@ def in_processes(source: Source, workers: int) -> Outcomes:
 
 def _results(pool: ProcessPoolExecutor, take: Source, most: int) -> Iterator[tuple[Task, Outcome | None]]:
     """Hands out tasks, at most so many at a time, and yields their outcomes; once a process has died it takes no more
-    and yields None for those that were out."""
+    and yields None for those that were out.
+
+    The very first task on a machine runs alone: several processes would each compile the same model."""
     futures: dict[Future[Outcome], Task] = {}
-    dead = False
+    dead, alone = False, not model_is_compiled()
     while True:
-        while not dead and len(futures) < most and (task := take()) is not None:
+        while not dead and len(futures) < (1 if alone else most) and (task := take()) is not None:
             _must_travel(task.arm)
             try:
                 with _ctrl_c_later():  # processes start here, and inherit that they leave Ctrl-C to us
@@ -110,7 +113,7 @@ def _results(pool: ProcessPoolExecutor, take: Source, most: int) -> Iterator[tup
         if not futures:
             return
         for future in first_of(futures, return_when=FIRST_COMPLETED).done:
-            task = futures.pop(future)
+            task, alone = futures.pop(future), False
             try:
                 outcome: Outcome | None = future.result()
             except BrokenProcessPool:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+FIRST_USE = "nextone: compiling the model for this machine, once; this takes half a minute to a minute"
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -119,9 +121,17 @@ def watched(quiet: bool) -> bool:
     return not quiet and sys.stderr.isatty()
 
 
+def say_first_use() -> None:
+    """One line on standard error if the model is about to be compiled: that takes long enough to wonder."""
+    from nextone.sim.batch_run import model_is_compiled
+
+    if not model_is_compiled():
+        print(FIRST_USE, file=sys.stderr, flush=True)
+
+
 @contextmanager
 def progress_bar(quiet: bool, what: str = "replications × arms") -> Iterator["Progress | None"]:
-    """A bar on standard error while a person watches; it vanishes at the end."""
+    """A bar on standard error while a person watches; it vanishes at the end. Before it, `say_first_use`."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -132,6 +142,7 @@ def progress_bar(quiet: bool, what: str = "replications × arms") -> Iterator["P
         TimeRemainingColumn,
     )
 
+    say_first_use()
     err = Console(stderr=True)
     if quiet or not err.is_terminal:
         yield None

@@ -33,6 +33,7 @@ def run_once(
     from nextone.experiments.runs.run_logs import Recipe, save_logs
 
     recipe = Recipe(policy, seed, replication, engine, minutes, days, policy)
+    common.say_first_use()
     result = run_arm(
         world, policy, seed=seed, replication=replication, minutes=minutes, days=days, engine=engine
     )
@@ -98,5 +99,6 @@ def timeline(
     common.prepare_file(out)
     from nextone.experiments.output.timeline import write_timeline
 
+    common.say_first_use()
     write_timeline(world, user, seed, policy, out)
     print(f"Saved {out}; open it in any viewer of Chrome trace events, for example ui.perfetto.dev")

@@ -51,6 +51,7 @@ def train_rl(
     else:
         weights = training_code.parse_reward(reward or "default")
         chosen = training_code.TrainSettings(scenario=world, reward=weights, refresh=refresh, **given)  # type: ignore[arg-type]
+    common.say_first_use()
     try:
         training_code.train(chosen, folder, resume=checkpoint, progress=common.watched(as_json))
     except KeyboardInterrupt:

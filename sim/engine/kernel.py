@@ -30,6 +30,7 @@ from numba import config, njit, types
 from numba.core import cgutils, event
 from numba.extending import intrinsic
 
+from .kernel_cache import is_kept as is_kept
 from .kernel_cache import kept_on_disk
 from .parts import Parts
 
@@ -40,12 +41,17 @@ def compiled(**options: Any) -> Callable[[Any], Any]:
     return lambda function: kept_on_disk(njit(**options)(function))
 
 
+def part(**options: Any) -> Callable[[Any], Any]:
+    """The same for a function that only compiled functions call."""
+    return compiled(pipeline_class=Parts, **options)
+
+
 entry = compiled(_nrt=True)
 called = compiled(_nrt=False)
-kernel = compiled(_nrt=False, pipeline_class=Parts)
-inlined = compiled(_nrt=False, forceinline=True, pipeline_class=Parts)
-pasted = compiled(_nrt=False, inline="always", pipeline_class=Parts)
-allocating = compiled(_nrt=True, pipeline_class=Parts)
+kernel = part(_nrt=False)
+inlined = part(_nrt=False, forceinline=True)
+pasted = part(_nrt=False, inline="always")
+allocating = part(_nrt=True)
 
 LINE = 64  # bytes that come at once
 

@@ -60,6 +60,12 @@ def kept_on_disk(dispatcher: Any) -> Any:
     return dispatcher
 
 
+def is_kept(dispatcher: Any) -> bool:
+    """Whether machine code of a compiled function is on disk, for any types of arguments."""
+    folder = _folder()
+    return settings.DISABLE_JIT or (folder is not None and any(folder.glob(f"{dispatcher.py_func.__name__}-*")))
+
+
 def compiled_modules(files: Mapping[str, Path]) -> set[str]:
     """The modules whose code decides what compiled functions do."""
     reads = {name: parsed(name, file).imports for name, file in files.items()}

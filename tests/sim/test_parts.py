@@ -1,12 +1,17 @@
-"""Kernels without machine code of their own."""
+"""Kernels without machine code of their own, and what is said and done before the model is compiled."""
 
 import gc
+from concurrent.futures import Future
 
 import numba
 import pytest
 from numba import njit
 from numba.core.errors import TypingError
 
+from nextone.cli import common
+from nextone.experiments.runs import executor
+from nextone.sim import batch_run
+from nextone.sim.engine import kernel_cache
 from nextone.sim.engine.kernel import part
 
 
@@ -43,3 +48,45 @@ def test_garbage_is_collected_again_after_compiling():
         assert njit(lambda x: doubled(x) + 1)(1) == 3
     assert inside and not any(inside)
     assert gc.isenabled()
+
+
+def test_a_machine_that_compiled_the_model_before_is_known(tmp_path, monkeypatch):
+    monkeypatch.setattr(kernel_cache, "_folder", lambda: tmp_path)
+    assert not batch_run.model_is_compiled()
+    (tmp_path / "advance_rows-0123").touch()
+    assert batch_run.model_is_compiled()
+
+
+@pytest.mark.parametrize(("compiled", "said"), [(True, ""), (False, f"{common.FIRST_USE}\n")])
+def test_a_command_says_that_the_model_is_compiled_first(compiled, said, monkeypatch, capsys):
+    monkeypatch.setattr(batch_run, "model_is_compiled", lambda: compiled)
+    with common.progress_bar(quiet=True):
+        pass
+    assert capsys.readouterr() == ("", said)
+
+
+@pytest.mark.parametrize(("compiled", "first"), [(True, 4), (False, 1)])
+def test_the_first_task_on_a_machine_compiles_alone(compiled, first, monkeypatch):
+    """Outcomes are there at once, so that tasks out at the first one are those handed out before it."""
+    monkeypatch.setattr(executor, "model_is_compiled", lambda: compiled)
+    monkeypatch.setattr(executor, "_must_travel", lambda arm: None)
+    handed = []
+
+    class Pool:
+        def submit(self, run, task):
+            handed.append(task)
+            done = Future()
+            done.set_result(task.number)
+            return done
+
+    class Numbered:
+        arm = None
+
+        def __init__(self, number):
+            self.number = number
+
+    tasks = iter([Numbered(k) for k in range(9)])
+    outcomes = executor._results(Pool(), lambda: next(tasks, None), 4)
+    next(outcomes)
+    assert len(handed) == first
+    assert len([*outcomes]) == 8 and len(handed) == 9
