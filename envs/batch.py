@@ -5,7 +5,6 @@ observations, and calls `envs/episode.py`'s `move_rows`, on all cores if there a
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import numba
@@ -78,8 +77,7 @@ class Batch:
             np.zeros((n, self.past, len(HISTORY)), np.float32),
         )
         seen = (n, self.slots, len(CANDIDATE)), (n, self.past, len(HISTORY)), (n, len(CONTEXT))
-        many = n >= PARALLEL_FROM  # memory of few rows is not worth keeping
-        self._room = [Lender(shape).lend if many else partial(np.empty, shape, np.float32) for shape in seen]
+        self._lenders = [Lender(shape) for shape in seen]
 
     def use(self, scenario: Scenario) -> None:
         """Build the world of a scenario, but for its number of people; nobody has opened the app in it yet."""
@@ -185,7 +183,11 @@ class Batch:
 
     def _views(self) -> Views:
         """Where the next observations go: memory that no other array looks at."""
-        return Views(*(room() for room in self._room), self.masks, *self._known)
+        many = len(self.rows) >= PARALLEL_FROM  # memory of few rows is not worth keeping
+        candidates, history, context = (
+            lender.lend() if many else np.empty(lender.shape, np.float32) for lender in self._lenders
+        )
+        return Views(candidates, history, context, self.masks, *self._known)
 
     def _seen(self, views: Views) -> Observations:
         return {

@@ -17,7 +17,7 @@ class Lender:
     """Arrays of one shape, float32, in memory that the lender owns."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
-        self._shape = shape
+        self.shape = shape
         self._spare: list[Memory] = []
 
     def lend(self) -> Memory:
@@ -25,7 +25,7 @@ class Lender:
         try:
             memory = self._spare.pop()
         except IndexError:
-            memory = np.empty(self._shape, np.float32)
+            memory = np.empty(self.shape, np.float32)
         return np.asarray(_Loan(memory, self._spare))
 
 

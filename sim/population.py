@@ -22,7 +22,7 @@ from nextone.sim.engine.threads import in_blocks
 from .config import FEEDBACK, NEVER_US, Scenario
 from .interest import lasting_interest
 from .session import first_open_us, next_open_us
-from .state import BUILT_IN, CLOSED, CURRENT, DEAD, IDLE, MISSING, NOBODY, PREVIOUS, UNRANKED, Array
+from .state import BUILT_IN, CLOSED, CURRENT, DEAD, IDLE, MISSING, NOBODY, PREVIOUS, UNRANKED, Array, World
 
 PAST_LOG_MEAN, PAST_LOG_SD = 8.5, 0.96  # Source: KuaiRand-27K, 277 impressions a day (log-sd .96); a month of them
 QUANTILES = 2049
@@ -130,11 +130,11 @@ def new_person(p, key, user, screen, pool, taste, propensities, activity, window
     draw_person(p, key, user, taste, propensities, activity, window_us, days)
 
 
-def draw_people(w, window_us, days):
+def draw_people(w: World, window_us: int, days: bool) -> None:
     """Everybody of a world, in threads, into zeroed rows: each person is a function of their key and number alone."""
     n = len(w.users)
 
-    def draw(start, stop, part):
+    def draw(start: int, stop: int, part: int) -> None:
         draw_rows(w, start, stop, window_us, days)
 
     in_blocks(draw, n, min(get_num_threads(), n // FEWEST))
