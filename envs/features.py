@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from nextone.sim.config import FEEDBACK, TIERS
 from nextone.sim.engine.kernel import allocating, copy_rows, entry, inlined
-from nextone.sim.network import offline
+from nextone.sim.network import cellular, offline
 from nextone.sim.player import content_us, preload_size
 from nextone.sim.pool import live_slots, rankable
 from nextone.sim.request import candidate_in
 from nextone.sim.state import BACKOFF, COMPLETE, IDLE, LONG, PREVIOUS, PXTR, READY, SKIP, VALID
+from nextone.sim.state import PREDICTED as OUTCOMES
 from nextone.sim.watching import outcome_of
 
 # KIR's groups of features.
@@ -74,8 +75,7 @@ def _log(most: float) -> str:
 
 FLAG, TAG, COUNT, LOGIT = "0 or 1", f"/ {TAG_SCALE:.0f}", _log(COUNTS), f"/ {LOGIT_SCALE:.0f}, clipped to [-1, 1]"
 
-RATES = ("effective view", "long view", "like", "follow", "comment", "forward", "hate")
-assert len(RATES) == len(PXTR)
+RATES = ("effective view", *(name.replace("_", " ") for name in OUTCOMES[1:]))
 PREDICTED = tuple(
     Feature(name, PREDICTIONS, "logit", LOGIT, f"server's predicted rate: {rate}", -1.0)
     for name, rate in zip(PXTR, RATES, strict=True)
@@ -366,7 +366,7 @@ def observe_context(p, user, pool, row):
     row[X.session_minutes] = log_scaled((user.now_us - user.opened_us) / 6e7, PER_MIN)
     row[X.left] = LOG_COUNT[min(user.left, COUNTS)]
     row[X.live] = LOG_COUNT[min(live_slots(pool), COUNTS)]
-    row[X.cellular] = user.link >= 3
+    row[X.cellular] = cellular(user)
     row[X.throughput] = log_scaled(user.rate_bps * 1e-6, PER_MBPS)
     row[X.offline] = offline(user, user.now_us)
     row[X.requested] = IDLE < user.request_state <= BACKOFF  # sent, lost or on its way: the phone cannot tell

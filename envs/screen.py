@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from nextone.sim.config import LINK_CLASSES, TIERS
 from nextone.sim.network import offline
 from nextone.sim.player import preload_size
-from nextone.sim.state import BACKOFF, COMPLETE, DEAD, GONE, IDLE, LONG, READY, SKIP, VALID, World
+from nextone.sim.state import BACKOFF, COMPLETE, DEAD, GONE, IDLE, LONG, PEVTR, PLTR, READY, SKIP, VALID, World
 from nextone.sim.watching import outcome_of
 
 WIDTH, HEIGHT = 960, 640  # pixels; even, as video encoders want
@@ -95,7 +95,7 @@ def _candidate(p: Any, k: int, slot: Any, videos: Any) -> Candidate:
     rates = 1 / (1 + np.exp(-slot["pxtr"] / 1000.0))
     goal = preload_size(p, video, p["bitrates_bps"][max(slot["bitrate"], 0)])
     share = min(float(slot["buffered"]) / max(goal, 1), 1.0)
-    return Candidate(k, int(video["tag"]), video["duration_us"] / 1e6, float(rates[0]), float(rates[2]), share)
+    return Candidate(k, int(video["tag"]), video["duration_us"] / 1e6, float(rates[PEVTR]), float(rates[PLTR]), share)
 
 
 def _impression(past: Any, videos: Any) -> Impression:

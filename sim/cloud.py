@@ -13,9 +13,9 @@ from nextone.sim.engine.chance import keyed_words, many_words, quick_normal
 from nextone.sim.engine.kernel import allocating, fetch_ahead, inlined, kernel
 from nextone.sim.engine.luck import MATCH, RATE_ERRORS, TASTE, VIDEO, WALK
 
-from .feedback import COMPLETE_SHARE, HATE, LONG_SHARE, SHORT_SHARE, mean_level
+from .feedback import COMPLETE_SHARE, LONG_SHARE, SHORT_SHARE, mean_level
 from .interest import belief
-from .state import MISSING, VALID
+from .state import FIRST_OF_FEEDBACK, KIND_OF_RATE, MISSING, PEVTR, PLVTR, VALID
 from .watching import LONG_US, VALID_US, length_logit, sigmoid
 
 STRIDES = np.array(
@@ -25,8 +25,6 @@ STRIDES = np.array(
 """Primes above any list: modulo its length, each walks through the whole list."""
 
 CLOCK_LOG = np.log(1e6)  # log seconds to log microseconds
-HEAD_KIND = np.array([-1, -1, 0, 1, 2, 3, HATE])  # PXTR's order to config.FEEDBACK's
-FIRST_OF_FEEDBACK = 2  # the rates before it are of views
 CHANCE = 3  # known[CHANCE + head] in `what_is_known`, for the rates of feedback
 TAIL_SLOPE = 1.702  # of the logistic nearest to a normal
 MOST = 0.9  # no rate of feedback is predicted higher
@@ -220,13 +218,13 @@ def what_is_known(p, user):
     unknown = p.person_sd**2 * (1 - p.quality_correlation**2) + p.quality_sd**2 * (1 - p.quality_correlation**2)
     unknown += p.mood_sd**2 + p.match_sd**2 * (1 - p.match_correlation**2)
     unknown += 0.5 * user.taste_sd**2 * (1 - p.taste_correlation**2)
-    known = np.empty(CHANCE + len(HEAD_KIND))
+    known = np.empty(CHANCE + len(KIND_OF_RATE))
     known[0] = np.sqrt(1.0 + unknown / SEEN_AS_NOISE)
     known[1], known[2] = tails(p, np.int64(VALID_US))
     known[3], known[4] = tails(p, np.int64(LONG_US))
     weight = 1.0 / p.user_icc - 1.0  # beta-binomial: prior worth so many impressions
-    for head in range(FIRST_OF_FEEDBACK, len(HEAD_KIND)):
-        kind = HEAD_KIND[head]
+    for head in range(FIRST_OF_FEEDBACK, len(KIND_OF_RATE)):
+        kind = KIND_OF_RATE[head]
         known[CHANCE + head] = (user.past[kind] + weight * population_rate(p, kind)) / (user.past_impressions + weight)
         known[CHANCE + head] /= mean_level(p, kind, SHORT_SHARE, LONG_SHARE, COMPLETE_SHARE)
     return known
@@ -260,10 +258,10 @@ def predict_rates(p, user, video_id, video, estimate, known, pxtr):
     longer = TAIL_SLOPE * p.watch_log_slope / p.watch_log_sd * believed  # who likes it more also stays longer
     valid = stays * max(sigmoid(watch_valid + longer), skip_valid) + (1 - stays) * skip_valid
     long = stays * max(sigmoid(watch_long + longer), skip_long) + (1 - stays) * skip_long
-    pxtr[0] = logit_milli(valid, p.pxtr_bias)
+    pxtr[PEVTR] = logit_milli(valid, p.pxtr_bias)
     if not phone_ranks(p, user):
         return
-    pxtr[1] = logit_milli(long, p.pxtr_bias)
+    pxtr[PLVTR] = logit_milli(long, p.pxtr_bias)
     noise = keyed_words((7, 11), VIDEO, video_id, RATE_ERRORS, 0)
     words = (noise.w0, noise.w1, noise.w2, noise.w3)
     appeal = np.exp(video.cloud_appeal - 0.5 * (p.appeal_sd * p.quality_correlation) ** 2)
@@ -272,7 +270,8 @@ def predict_rates(p, user, video_id, video, estimate, known, pxtr):
         half = (word >> np.uint64(16)) if head % 2 else (word & np.uint64(0xFFFF))
         error = p.pxtr_noise * quick_normal((half << np.uint64(16)) | np.uint64(0x8000), np.uint64(0))
         short = (1.0 - max(valid, long)) * SHORT_SHARE / (1.0 - VALID_SHARE)
-        chance = known[CHANCE + head] * mean_level(p, HEAD_KIND[head], short, long, long * COMPLETE_SHARE / LONG_SHARE)
+        kind = KIND_OF_RATE[head]
+        chance = known[CHANCE + head] * mean_level(p, kind, short, long, long * COMPLETE_SHARE / LONG_SHARE)
         pxtr[head] = logit_milli(min(chance * appeal, MOST), error + p.pxtr_bias)
 
 

@@ -17,7 +17,10 @@ NEVER_US = 2**62  # later than anything; sums with it saturate (two of them stil
 
 TIERS = ("android_low", "android_mid", "android_high", "ios")
 LINK_CLASSES = ("wifi4", "wifi5", "wifi6", "4g", "5g", "driving", "ghent_4g", "oslo_3g")
+CELLULAR = LINK_CLASSES.index("4g")  # the first class that is not WiFi
 FEEDBACK = ("like", "follow", "comment", "forward", "hate", "profile")
+LIKE, FOLLOW, COMMENT, FORWARD, HATE, PROFILE = range(len(FEEDBACK))
+MINUTES = 60.0  # of the window, if nobody says
 
 
 def number(default: Any, unit: str, source: str, text: str, **bounds: Any) -> Any:
@@ -477,7 +480,7 @@ def _enough_workers(scenario: Scenario, minutes: float | None, days: float | Non
     if days is not None:
         phones_open = users * SESSIONS_PER_DAY * SESSION_MIN / 1440 * BUSY_HOUR
     else:
-        window = 60.0 if minutes is None else minutes
+        window = MINUTES if minutes is None else minutes
         phones_open = users / window * SESSION_MIN * (1 - math.exp(-window / SESSION_MIN))
     service_s = (s.service_ms + s.service_per_candidate_ms * SIZING_PAGE) / 1e3
     return max(1, math.ceil(phones_open / page_s * service_s / 0.6))

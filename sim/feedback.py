@@ -10,11 +10,12 @@ from nextone.sim.engine.chance import keyed_words, normal_quantile, to_unit
 from nextone.sim.engine.kernel import inlined, kernel
 from nextone.sim.engine.luck import FEEDBACK, FEEDBACK_MORE
 
+from .config import COMMENT, HATE, PROFILE
+from .config import FEEDBACK as KINDS
 from .state import COMPLETE, LONG
 
-KINDS = 6
 TYPICAL = 3.3  # logit, Source: nextone calibrate: at this interest and match the rates are those under cloud_only
-HATE = 4  # index in config.FEEDBACK
+TAKES_TIME = 1 << COMMENT | 1 << PROFILE  # bits of feedback
 SHORT_US = 5_000_000  # Source: KuaiRand-Pure tab 1, likes on .008 of the plays below 5 s, on .033 of the long views
 # Source: KuaiRand-Pure tab 1, shares of plays below 5 s, of long views and of completed ones; they keep the rates at
 # their stated means.
@@ -52,14 +53,14 @@ def draw_feedback(p, key, user, video_id, video, meeting, suits, play_us, outcom
     more = p.match_slope * (suits - TYPICAL)
     suited, unsuited = np.exp(appeal + more), np.exp(appeal - more)
     bits = 0
-    for kind in range(KINDS):
+    for kind in range(len(KINDS)):
         factor = unsuited if kind == HATE else suited
         chance = feedback_chance(p, kind, user.propensity[kind], factor, play_us, outcome)
         if (np.float64(draws[kind]) + 0.5) / 4294967296.0 < chance:
             bits |= 1 << kind
     browse_us = 0
     opened = (np.float64(second.w2) + 0.5) / 4294967296.0 < p.browse
-    if opened or bits & 0b100100:  # a comment or a profile visit takes time too
+    if opened or bits & TAKES_TIME:
         z = normal_quantile(to_unit(second.w3, second.w2))
         browse_us = np.int64(min(np.exp(p.browse_log_mean + p.browse_log_sd * z), 3600.0) * 1e6)
     return bits, browse_us

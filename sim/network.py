@@ -11,7 +11,7 @@ from nextone.sim.engine.chance import even_quantile, tailed_quantile, uniform, u
 from nextone.sim.engine.kernel import called, inlined, kernel
 from nextone.sim.engine.luck import LINK_LEVEL, LINK_TRACE, NETWORK, OUTAGE, SPELL
 
-from .config import NEVER_US
+from .config import CELLULAR, NEVER_US
 
 SCALE_ONE = 65536
 # Source: pam2025, correlation of log RTT within runs of 30 s: .25 after .2 s, .07 after 1 s, .02 after 5 s.
@@ -23,6 +23,12 @@ SPELLS_US = (12_000_000, 850_000)
 def saturated(t_us, delta_us):
     """t + delta, or NEVER_US if either is."""
     return min(t_us + delta_us, NEVER_US)
+
+
+@inlined
+def cellular(user):
+    """Whether the phone is on a mobile network, not on WiFi."""
+    return user.link >= CELLULAR
 
 
 @inlined
@@ -132,13 +138,19 @@ def rtt_us(p, key, rtt, user, t_us, a, b):
 @called
 def draw_outage(p, key, user, after_us):
     """The session's next spell without network starts an exponential time after `after_us`; NEVER on WiFi."""
-    if p.outages_per_hour <= 0.0 or user.link < 3:
+    if p.outages_per_hour <= 0.0 or not cellular(user):
         user.outage_start_us = NEVER_US
         user.outage_end_us = NEVER_US
         return
     u, v = uniform2(key, OUTAGE, user.user, user.session, user.outage)
     user.outage_start_us = after_us + np.int64(-np.log(u) * 3.6e9 / p.outages_per_hour)
     user.outage_end_us = user.outage_start_us + 1 + np.int64(-np.log(v) * p.outage_us)
+
+
+@inlined
+def sleeps(p, user):
+    """Whether the mobile network's radio has gone to sleep and must wake up first."""
+    return p.radio_wake_us > 0 and cellular(user) and user.now_us - user.link_used_us > p.radio_idle_us
 
 
 @inlined
@@ -163,7 +175,7 @@ def join_link(p, key, user, knots, trace_first, trace_mean_bps, link_traces, lin
     if levels[0] > 0.0:
         level_bps = even_quantile(levels, u_level)
         user.scale = max(1, np.int64(level_bps / trace_mean_bps[trace] * SCALE_ONE))
-    wifi = p.wifi_rtt_scale if user.link < 3 else 1.0
+    wifi = 1.0 if cellular(user) else p.wifi_rtt_scale
     user.rtt_level_us = np.int64(np.rint(tailed_quantile(u_rtt, rtt[0]) * wifi * p.rtt_scale))
     user.link_ready_us = now_us
     user.link_used_us = now_us

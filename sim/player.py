@@ -10,7 +10,7 @@ import numpy as np
 from nextone.sim.engine.kernel import inlined, kernel
 from nextone.sim.engine.luck import THE_MODEL
 
-from .network import delivered_bytes, offline, rtt_us, wind_on
+from .network import delivered_bytes, offline, rtt_us, sleeps, wind_on
 from .pool import place
 from .state import (
     ARRIVING,
@@ -151,7 +151,7 @@ def choose_fetch(p, key, user, screen, pool, waiting, videos, knots, rtt, replan
         if pool[wanted].bitrate < 0:
             pool[wanted].bitrate = choose_bitrate(p, user)
     delay_us = rtt_us(p, key, rtt, user, user.now_us, np.int64(video), np.int64(user.session))
-    if p.radio_wake_us > 0 and user.link >= 3 and user.now_us - user.link_used_us > p.radio_idle_us:
+    if sleeps(p, user):
         delay_us += p.radio_wake_us
     user.link_ready_us = max(user.link_ready_us, user.now_us + delay_us)
     return replan

@@ -9,7 +9,7 @@ import numpy as np
 from nextone.sim.engine.kernel import allocating, inlined, kernel
 
 from .config import NEVER_US
-from .state import DEAD, MISSING, UNRANKED
+from .state import DEAD, MISSING, PEVTR, UNRANKED
 
 LAST_PLACE = 1 << 30  # after every `server_place`
 
@@ -112,8 +112,8 @@ def join(user, pool, early, rank):
         if pool[k].rank == DEAD:
             target = k
             break
-        if pool[k].pxtr[0] < worst:
-            target, worst = k, pool[k].pxtr[0]
+        if pool[k].pxtr[PEVTR] < worst:
+            target, worst = k, pool[k].pxtr[PEVTR]
     slot = pool[target]
     if slot.rank != DEAD:
         user.dropped += 1

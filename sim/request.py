@@ -11,7 +11,7 @@ from nextone.sim.engine.luck import QUEUE_WAIT, REQUEST, ROUND_TRIP_BACK, ROUND_
 
 from .cloud import learn_outcomes, make_page, phone_ranks
 from .config import NEVER_US
-from .network import offline, rtt_us
+from .network import offline, rtt_us, sleeps
 from .player import break_off, still_to_fetch
 from .pool import expire, live_slots, take_over
 from .state import BACKOFF, CLOSED, DEAD, FROM_WAITING, IDLE, LOST, NOBODY, READY, SENT, TURNED, WAITING
@@ -48,7 +48,7 @@ def send_request(p, key, user, rtt, queue_waits):
         user.retry_us = user.outage_end_us
         return False
     wake = 0
-    if p.radio_wake_us > 0 and user.link >= 3 and user.now_us - user.link_used_us > p.radio_idle_us:
+    if sleeps(p, user):
         wake = p.radio_wake_us
         user.link_used_us = user.now_us
     user.sent_us = user.now_us

@@ -10,14 +10,15 @@ from nextone.sim.engine.kernel import inlined
 from nextone.sim.engine.luck import LIFE, PERCEPTION
 
 from .cloud import learn_outcomes, report_outcome
-from .feedback import HATE, draw_feedback
+from .config import LIKE
+from .feedback import draw_feedback
 from .interest import learn_taste, settle
 from .network import saturated
 from .next_one import note_quiet
 from .player import bytes_for, choose_bitrate, held_us
 from .pool import live_slots, next_slots, past_ttl
 from .session import feel, stall_patience_us
-from .state import BROWSING, DEAD, PLAYING, SCREEN, STALE, STARTING, TURNED
+from .state import BROWSING, DEAD, PEVTR, PLAYING, SCREEN, STALE, STARTING, TURNED
 from .watching import draw_watch_us, outcome_of, stay_logit
 
 
@@ -110,8 +111,8 @@ def finish_impression(p, key, user, screen, history, behaviours, taste, videos):
         note_quiet(user, screen)
     turn_us = user.arrived_us + user.queue_us if user.request_state == TURNED else user.now_us
     learn_outcomes(p, user, behaviours, taste, min(turn_us, user.now_us) - p.feature_lag_us)
-    report_outcome(user, behaviours, video, past.pxtr[0], screen.outcome, user.now_us)
+    report_outcome(user, behaviours, video, past.pxtr[PEVTR], screen.outcome, user.now_us)
     settle(p, user, taste, user.now_us)
-    learn_taste(p, key, user, taste, video, screen.outcome, screen.feedback & 1)
+    learn_taste(p, key, user, taste, video, screen.outcome, screen.feedback & (1 << LIKE))
     screen.startup_us += screen.pick_us
-    feel(p, user, screen.outcome, screen.feedback, 1 << HATE, screen.stall_us + screen.startup_us)
+    feel(p, user, screen.outcome, screen.feedback, screen.stall_us + screen.startup_us)

@@ -6,7 +6,7 @@ from nextone.sim.engine.chance import normal2, uniform, uniform2
 from nextone.sim.engine.kernel import inlined, kernel
 from nextone.sim.engine.luck import LIFE, OPENING, SESSION, STALL_PATIENCE, TIME_AWAY, WAIT_PATIENCE, WILL_TO_STAY
 
-from .config import NEVER_US
+from .config import HATE, LIKE, NEVER_US
 from .interest import fresh_mood, settle
 from .network import join_link, saturated
 from .pool import empty_slot, empty_waiting
@@ -112,12 +112,12 @@ def stall_patience_us(p, key, user, number):
 
 
 @inlined
-def feel(p, user, outcome, feedback, hate_bit, stalled_us):
+def feel(p, user, outcome, feedback, stalled_us):
     """Satisfaction after an impression: a running mean of what it was worth (a valid play above the usual is good)."""
     worth = (1.0 if outcome & VALID else 0.0) - NEUTRAL
     worth += 0.5 if outcome & COMPLETE else 0.0
-    worth += LIKE_JOY if feedback & 1 else 0.0
-    worth -= HATE_PAIN if feedback & hate_bit else 0.0
+    worth += LIKE_JOY if feedback & (1 << LIKE) else 0.0
+    worth -= HATE_PAIN if feedback & (1 << HATE) else 0.0
     worth -= p.stall_pain * min(stalled_us / 1e6, 10.0)
     keep = p.satisfaction_memory
     user.satisfaction = np.float32(keep * user.satisfaction + (1.0 - keep) * max(worth, -5.0))

@@ -10,8 +10,16 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from .config import FEEDBACK
+
 PXTR = ("pevtr", "plvtr", "pltr", "pwtr", "pcmtr", "pftr", "phtr")
-"""Rates the server predicts: effective view, long view, like, follow, comment, forward, hate (int16, 0.001 logit)."""
+"""Rates the server predicts (int16, 0.001 logit), in the order of every array of them, here and in observations."""
+PREDICTED = ("valid_play", "long_view", "like", "follow", "comment", "forward", "hate")
+"""What each of them is the rate of: two kinds of views, then kinds of feedback."""
+PEVTR, PLVTR, PLTR = range(3)
+KIND_OF_RATE = np.array([FEEDBACK.index(name) if name in FEEDBACK else -1 for name in PREDICTED])
+"""config.FEEDBACK's index of each, -1 of the views."""
+FIRST_OF_FEEDBACK = PLTR
 
 # What a person and phone are doing. The first seven index `users.ledger_us`.
 PLAYING, STALLED, STARTING, SWIPING, WAITING, BROWSING, AWAY = range(7)
@@ -51,8 +59,8 @@ USER = np.dtype(
         # lasting (hidden, but for the past counts)
         ("person", "f4"),  # logit
         ("taste_sd", "f4"),  # logit
-        ("propensity", "f4", (6,)),  # chance per impression, config.FEEDBACK's order
-        ("past", "i4", (6,)),  # feedback given before the simulation, same order
+        ("propensity", "f4", (len(FEEDBACK),)),  # chance per impression, config.FEEDBACK's order
+        ("past", "i4", (len(FEEDBACK),)),  # feedback given before the simulation, same order
         ("past_impressions", "i4"),
         # session
         ("session", "i4"),  # number in this life, from 0

@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 
 from nextone.policies.contract import PolicyLike
-from nextone.sim.config import Scenario
+from nextone.sim.config import MINUTES, Scenario
 from nextone.sim.scenario import SettingError
 
 from .arms import BASELINE_POLICY as BASELINE_POLICY
@@ -46,7 +46,7 @@ def compare(
     process can import.
     """
     if minutes is None and days is None:
-        minutes = 60.0
+        minutes = MINUTES
     check_run(replications=replications, minutes=minutes, days=days, seed=seed, workers=workers)
     if len(arms) < 2:
         raise SettingError("a comparison needs a baseline and at least one other arm; add a policy or an --arm")

@@ -11,7 +11,7 @@ import numpy as np
 
 from nextone.policies.contract import PolicyLike
 from nextone.sim.batch_run import log_parts, run_batch
-from nextone.sim.config import Scenario
+from nextone.sim.config import MINUTES, Scenario
 from nextone.sim.event_run import run_events
 from nextone.sim.ledger import check_ledgers
 from nextone.sim.state import Array, World
@@ -36,7 +36,7 @@ def window_of(minutes: float | None, days: float | None) -> int:
     """Microseconds of the window; 60 minutes if neither is given."""
     if days is not None:
         return round(days * 24 * HOUR_US)
-    return round((60.0 if minutes is None else minutes) * 60e6)
+    return round((MINUTES if minutes is None else minutes) * 60e6)
 
 
 def run_arm(

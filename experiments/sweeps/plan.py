@@ -15,7 +15,7 @@ from nextone.experiments.runs.arms import BASELINE_POLICY, Arm, Engine, Task, ch
 from nextone.experiments.runs.metrics import METRICS, Metric
 from nextone.experiments.runs.names import check_name
 from nextone.experiments.runs.statistics import MIN_REPLICATIONS
-from nextone.sim.config import Scenario
+from nextone.sim.config import MINUTES, Scenario
 from nextone.sim.scenario import SettingError, nearest, scenario_toml, setting_text, with_settings
 
 MAX_CELLS = 2_048
@@ -81,7 +81,7 @@ class Plan:
     half_width: HalfWidth = DEFAULT_HALF_WIDTH
     max_replications: int = 30
     seed: int = 0
-    minutes: float | None = 60.0
+    minutes: float | None = MINUTES
     days: float | None = None
     engine: Engine = "event"
     servers: Servers = "same"
@@ -163,7 +163,7 @@ def plan_of(asked: Question, base: Scenario) -> Plan:
     given = {f: getattr(asked, f) for f in ("max_replications", "seed", "engine", "servers")}
     chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     days = None if asked.days is None else float(asked.days)  # whole or not, the plan is the same
-    minutes = 60.0 if asked.minutes is None and days is None else asked.minutes
+    minutes = MINUTES if asked.minutes is None and days is None else asked.minutes
     minutes = None if minutes is None else float(minutes)
     check_run(
         replications=chosen.get("max_replications", MIN_REPLICATIONS), seed=chosen.get("seed", 0), minutes=minutes,

@@ -5,6 +5,8 @@ docs/edge-models.md shows the table made from here; a test holds every name to `
 
 from typing import NamedTuple
 
+from nextone.sim.state import PXTR
+
 EXPOSURE, PAGE_VIEW, ITEM = "EdgeRec, exposure", "EdgeRec, page view", "EdgeRec, item"
 CIKM = "CIKM 2022"
 CANDIDATES, HISTORY, CONTEXT = "candidates", "history", "context"
@@ -26,7 +28,6 @@ def _none(table: str, row: str, name: str, meaning: str, why: str) -> Mapped:
     return Mapped(table, row, name, meaning, "", (), why)
 
 
-_RATES = ("pevtr", "plvtr", "pltr", "pwtr", "pcmtr", "pftr", "phtr")
 _H = HISTORY
 
 MAPPED = (
@@ -56,8 +57,8 @@ MAPPED = (
     Mapped(ITEM, "p4", "price_level", "", CANDIDATES, ("duration",), "what a video costs is time; embedded by bucket"),
     _none(ITEM, "p5", "age_level", "the item's", "a video is for anybody"),
     _none(ITEM, "p6", "bc_type", "kind of shop", "there are no kinds of author"),
-    Mapped(ITEM, "p7", "scores", "raw scores of the cloud", CANDIDATES, (*_RATES, "popularity", "rank"), ""),
-    Mapped(CIKM, "pXTR", "pXTR", "rates predicted by the server", CANDIDATES, _RATES, "the same in the history"),
+    Mapped(ITEM, "p7", "scores", "raw scores of the cloud", CANDIDATES, (*PXTR, "popularity", "rank"), ""),
+    Mapped(CIKM, "pXTR", "pXTR", "rates predicted by the server", CANDIDATES, PXTR, "the same in the history"),
     Mapped(CIKM, "v_d", "v_d", "duration", CANDIDATES, ("duration",), ""),
     Mapped(CIKM, "v_c", "v_c", "category", CANDIDATES, ("tag", "tag2"), ""),
     Mapped(CIKM, "v_w", "v_w", "watch time of watched videos", _H, ("play_time", "watch_ratio"), ""),
@@ -71,7 +72,7 @@ MAPPED = (
 OURS = (
     (HISTORY, ("valid_play", "long_view", "completion", "forward"), "thresholds of KuaiRand, and forwarding"),
     (CANDIDATES, ("page_age", "age", "impressions_since"), "how old the page is"),
-    (CANDIDATES, (*(f"diff_{name}" for name in _RATES), "diff_time", "diff_position", "same_tag"),
+    (CANDIDATES, (*(f"diff_{name}" for name in PXTR), "diff_time", "diff_position", "same_tag"),
      "crossing features of CIKM 2022, with the newest watched video of the candidate's tag"),
     (CONTEXT, ("session_impressions", "session_minutes", "left", "live"), "where in session and page a decision falls"),
 )

@@ -8,8 +8,8 @@ from numba import njit
 from test_chance import KEY, person
 from worlds import HOUR_US, replace, scenario
 
-from nextone.sim.config import Scenario
-from nextone.sim.feedback import HATE, TYPICAL, draw_feedback, feedback_chance
+from nextone.sim.config import HATE, Scenario
+from nextone.sim.feedback import TYPICAL, draw_feedback, feedback_chance
 from nextone.sim.interest import fresh_mood, learn_taste, settle
 from nextone.sim.session import (
     SESSION_GAP_US,
@@ -133,7 +133,7 @@ def test_satisfaction_is_a_running_mean_of_what_impressions_were_worth():
     """By hand, memory .9: a valid play is +.5, a skip -.5; a like +1; hate -2; a second of stall -.5; bounded at -5."""
     def after(outcome=0, feedback=0, stalled_us=0, before=0.0):
         user = person(satisfaction=before)
-        feel(p, user[0], outcome, feedback, 1 << HATE, stalled_us)
+        feel(p, user[0], outcome, feedback, stalled_us)
         return float(user["satisfaction"][0])
 
     assert after(VALID) == pytest.approx(0.05)

@@ -14,8 +14,8 @@ from scipy.stats import ks_2samp
 
 from nextone.experiments.fitting.logs.user_log import UserLog, UserLogError
 from nextone.sim.catalogue import REAL_VIDEOS, make_catalogue
-from nextone.sim.config import FEEDBACK, Scenario
-from nextone.sim.feedback import COMPLETE_SHARE, HATE, LONG_SHARE, SHORT_SHARE, SHORT_US, TYPICAL
+from nextone.sim.config import FEEDBACK, HATE, Scenario
+from nextone.sim.feedback import COMPLETE_SHARE, LONG_SHARE, SHORT_SHARE, SHORT_US, TYPICAL
 from nextone.sim.population import propensity_table
 from nextone.sim.scenario import with_settings
 from nextone.sim.state import Array

@@ -11,8 +11,7 @@ from nextone.envs.reward import RewardWeights
 from nextone.policies.contract import PolicyLike, Scores, as_policy
 from nextone.policies.names import make_policy
 from nextone.policies.rules import PAUSE_S, rates
-
-PREDICTED = ("valid_play", "long_view", "like", "follow", "comment", "forward", "hate")  # as features.RATES
+from nextone.sim.state import PREDICTED as PREDICTED
 
 
 class RewardGreedy:

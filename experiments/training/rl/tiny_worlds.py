@@ -17,10 +17,10 @@ from nextone.envs.features import C, H
 from nextone.envs.reward import RewardWeights, reward_weights
 from nextone.envs.vector import NextOneVectorEnv
 from nextone.sim.catalogue import make_catalogue
-from nextone.sim.config import Scenario
+from nextone.sim.config import HATE, Scenario
 from nextone.sim.engine.chance import normal_quantile
 from nextone.sim.engine.kernel import entry
-from nextone.sim.feedback import HATE, TYPICAL, feedback_chance
+from nextone.sim.feedback import TYPICAL, feedback_chance
 from nextone.sim.scenario import with_settings
 from nextone.sim.session import HATE_PAIN, LIKE_JOY, NEUTRAL
 from nextone.sim.state import COMPLETE, LONG, VALID
