@@ -88,6 +88,7 @@ class Batch:
         self.world: World = build_world(
             scenario.model_copy(update={"population": people}),
             edge=True,
+            instant=not self._inference,
             seed=0,
             window_us=WINDOW_US,
             log_rows=LOG_ROWS,
@@ -95,8 +96,6 @@ class Batch:
             queue_waits=self._queue_waits,
             drawn=False,  # each episode draws its own
         )
-        if not self._inference:
-            self.world.params["inference_us"] = 0
         self.scenario = scenario
         self._clocks = self.world.users["now_us"], self.world.users["opened_us"]
         self._row_bytes = row_bytes(self.world)

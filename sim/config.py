@@ -525,7 +525,7 @@ def _conversions() -> tuple[list[tuple[str, str, str, float | None]], np.dtype[n
             fields.append((target, kind, (size,)) if size else (target, kind))
             rows.append((section, name, target, scale))
     assert len({f[0] for f in fields}) == len(fields), "two fields share a name"
-    # Choices are flags in the record, set by `build_world`; `edge` says whether a policy ranks on the phone.
+    # Choices are flags in the record, set by `sim/world.py`; `edge` says whether a policy ranks on the phone.
     fields += [("merge", "i8"), ("decide_at_start", "i8"), ("serve_expired", "i8"), ("edge", "i8"), ("quiet", "i8")]
     return rows, np.dtype(fields, align=True)
 

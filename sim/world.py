@@ -92,12 +92,36 @@ def activity_shape() -> Array:
     return np.concatenate([[0.0], np.cumsum(share / share.sum())])
 
 
+def run_params(scenario: Scenario, edge: bool, downloads: bool, instant: bool) -> Array:
+    """The record that the compiled model reads, (1,) config.PARAMS_DTYPE: the scenario's numbers, its choices as flags,
+    and what this run makes of them. See `build_world` for the arguments."""
+    client = scenario.client
+    params = blank(1, PARAMS_DTYPE)
+    params[:] = scenario.params()
+    params["merge"] = client.on_refill == "merge"
+    params["decide_at_start"] = client.decide_at == "start"
+    params["serve_expired"] = client.expired_offline == "serve"
+    params["edge"] = edge and scenario.server.candidates > 1
+    if not (downloads and params["edge"][0]):
+        params["model_bytes"] = 0
+    if instant:
+        params["inference_us"] = 0
+    return params
+
+
+def ask_after(world: World, quiet: int) -> None:
+    """From now on the policy is asked only after feedback, or after so many impressions without any (0: always)."""
+    if world.params["edge"][0]:  # with nothing to rank nobody is asked
+        world.params["quiet"] = quiet
+
+
 def build_world(
     scenario: Scenario,
     *,
     edge: bool,
     seed: int,
     downloads: bool = False,
+    instant: bool = False,
     replication: int = 0,
     window_us: int,
     days: bool = False,
@@ -111,6 +135,7 @@ def build_world(
 
     edge: whether a policy ranks on the phone (False: cloud_only). With one candidate there is nothing to rank.
     downloads: whether that policy is a model that phones download; otherwise it comes with the app.
+    instant: whether decisions take no time, whatever the phone.
     log_rows: rows of each part of the three logs between two collections (0: no logs). parts: one per thread.
     queue_waits: waits in the server's queue by rising probability, us; None if the driver answers requests itself.
     traced: the person whose every moment is noted (-1: nobody).
@@ -119,14 +144,7 @@ def build_world(
     n, server = scenario.population.users, scenario.server
     videos = make_catalogue(scenario)
     links = make_links(scenario)
-    params = blank(1, PARAMS_DTYPE)
-    params[:] = scenario.params()
-    params["edge"] = edge and server.candidates > 1
-    if not (downloads and params["edge"][0]):
-        params["model_bytes"] = 0
-    params["merge"] = scenario.client.on_refill == "merge"
-    params["decide_at_start"] = scenario.client.decide_at == "start"
-    params["serve_expired"] = scenario.client.expired_offline == "serve"
+    params = run_params(scenario, edge, downloads, instant)
     tags = len(videos.tag_start) - 1
     shipped = server.candidates if params["edge"][0] else server.page_size
     slots = scenario.pool_slots - server.candidates + shipped

@@ -9,6 +9,7 @@ from nextone.policies.contract import PolicyLike, as_policy, name_of
 from nextone.policies.names import SHIPPED, UnknownPolicy, make_policy, unknown_name
 from nextone.sim.batch_run import Decide
 from nextone.sim.state import Array, World
+from nextone.sim.world import ask_after
 
 from .names import ORACLE as ORACLE
 from .names import decider_names as decider_names
@@ -51,8 +52,8 @@ def make_decide(policy: PolicyLike, world: World, pad_to: int | None = None) -> 
     most: int = getattr(policy, "at_a_time", AT_A_TIME) if pad_to is None else pad_to
     room = empty_observation(pad_to or 64, slots, past)
     asked_after: Any = getattr(policy, "asked_after", None)
-    if asked_after is not None and world.params["edge"][0]:  # with nothing to rank nobody is asked
-        world.params["quiet"] = asked_after(past)
+    if asked_after is not None:
+        ask_after(world, asked_after(past))
     in_place: Any = getattr(policy, "in_place", None)  # a policy whose memory is too large to be copied
 
     def ask(w: World, rows: Array) -> Array:
