@@ -8,7 +8,7 @@ import pytest
 
 from nextone.sim.engine import luck
 
-SIM = Path(__file__).parent.parent / "sim"
+SIM = Path(__file__).parents[2] / "sim"
 STREAMS = dict([item for item in vars(luck).items() if isinstance(item[1], int)][:15])
 NAMED = {keys.name: keys.stream for keys in luck.SUB_KEYS if keys.name}
 DRAWS = {"uniform", "uniform2", "normal2", "keyed_words"}
@@ -16,7 +16,7 @@ DRAWS = {"uniform", "uniform2", "normal2", "keyed_words"}
 
 def calls():
     """(where, stream, sub-keys by name, numbers) of each call that draws, round trips included."""
-    for file in sorted(SIM.glob("*.py")):
+    for file in sorted(SIM.rglob("*.py")):
         if file.name == "chance.py":
             continue
         for node in ast.walk(ast.parse(file.read_text())):
