@@ -63,15 +63,16 @@ for _name, _command in TRAINING.items():
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     try:
-        return int(app(args=arguments, prog_name="nextone", standalone_mode=False) or 0)
-    except KeyboardInterrupt:
-        return _end("cancelled", CANCELLED)
+        code = int(app(args=arguments, prog_name="nextone", standalone_mode=False) or 0)
+    except KeyboardInterrupt:  # outside a command; within one, typer returns its exit code
+        code = CANCELLED
     except UserError as error:
         return _end(str(error), REFUSED)
     except Exception as error:
         if not hasattr(error, "format_message"):  # typer's usage errors have it; all else is a bug
             raise
         return _end(str(error.format_message()), REFUSED)
+    return _end("cancelled", CANCELLED) if code == CANCELLED else code
 
 
 def _end(message: str, code: int) -> int:
