@@ -28,9 +28,9 @@ GALLERY = ("experiments/output/drawing.py", "experiments/questions/figures.py", 
 ONLY_IN = {
     "simpy": ("sim/event_run.py",),
     "gymnasium": ("envs/", "experiments/training/", "nextone/__init__.py"),  # there only to register our ids
-    "stable_baselines3": ("envs/", "experiments/training/"),
-    "sb3_contrib": ("envs/", "experiments/training/"),
-    "torch": ("policies/", "experiments/training/"),
+    "stable_baselines3": ("envs/", "experiments/training/", "experiments/speed/training.py"),
+    "sb3_contrib": ("envs/", "experiments/training/", "experiments/speed/training.py"),
+    "torch": ("policies/", "experiments/training/", "experiments/speed/training.py"),
     # the phone's screen needs text
     "matplotlib": ("envs/screen.py", "experiments/output/figures.py", PEOPLE, *GALLERY),
     "seaborn": ("experiments/output/figures.py", PEOPLE, *GALLERY),
