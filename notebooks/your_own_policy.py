@@ -64,7 +64,8 @@ def here_when_slow(observation):
 # ## Does it help?
 #
 # Against the cloud's order and the blend it starts from, on the same people with the same luck. Policies with a memory
-# have `start(n)` as well (`policies/contract.py`). In a file of your own, more processes are `workers=2`.
+# have `start(n)` as well, and a policy may say how it wants to be asked (`Options`): both in `policies/contract.py`.
+# In a file of your own, more processes are `workers=2`.
 
 # %%
 policies = {"cloud_only": "cloud_only", "server_score": "server_score", "here_when_slow": here_when_slow}

@@ -1,11 +1,13 @@
 """What a policy is: something that scores the candidates a phone holds, from what the phone knows.
 
-A plain function `f(observation) -> scores` is one already; an object with `start` may keep a memory per person.
+A plain function `f(observation) -> scores` is one already; an object with `start` may keep a memory per person. What a
+driver reads of a policy besides are the attributes listed in `Options`, all of them optional.
 """
 
+import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,16 +15,15 @@ from numpy.typing import NDArray
 from nextone.envs.features import Observation
 
 Scores = NDArray[np.float32]
+CLOSE = 0.85  # of two spellings, as difflib counts: pad_too and pad_to have .92
 
 
 @runtime_checkable
 class Policy(Protocol):
     """Scores candidates; the best live slot is shown next, ties by the server's rank.
 
-    An object whose attribute `downloaded` is True is a model that phones download over their links first.
-
     The result may depend on nothing but the observation and the memory of the same person: the same scores come out
-    whoever else is asked at the same time.
+    whoever else is asked at the same time. `Options` lists the attributes that a policy may have besides.
     """
 
     def start(self, n: int) -> Any:
@@ -36,6 +37,77 @@ class Policy(Protocol):
 
 
 PolicyLike = Policy | Callable[[Observation], Scores]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a policy may say of itself, each as an attribute of this name; a driver reads nothing else.
+
+    A function may have these attributes as well: `f.pad_to = 32`."""
+
+    downloaded: bool = False
+    """The policy is a model, which phones download over their links before they rank with it."""
+    pad_to: int | None = None
+    """Exactly how many people one call is about; the last call is filled up with copies of its first person, so that
+    torch computes the same bits for a person whoever else is asked. None: as many as are due."""
+    at_a_time: int = 256
+    """The most people that one call is about, where `pad_to` is None: 1 MB of observations stays in the cache."""
+    asked_after: Callable[[int], int] | None = None
+    """asked_after(past) -> k, for a policy that sees `past` impressions: between feedbacks ask it only at every k-th
+    impression, since it lets the last order stand at the others. 0 or None: ask at every swipe."""
+    in_place: Callable[[Observation, Any, NDArray[Any]], Scores] | None = None
+    """in_place(observation, memory, rows (n,)) -> scores (n, P): as the call, but with the memory of all people, which
+    it changes for those in `rows`. For memories too large to be copied; not used for a call that is filled up."""
+
+
+class _Rule(NamedTuple):
+    holds: Callable[[Any], bool]
+    text: str
+    remedy: str
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= 1
+
+
+_A_FUNCTION = _Rule(lambda value: value is None or callable(value), "None or a function", "define it as a method")
+_RULES = {
+    "downloaded": _Rule(
+        lambda value: isinstance(value, (bool, np.bool_)), "True or False", "leave it out if phones download nothing"
+    ),
+    "pad_to": _Rule(
+        lambda value: value is None or _is_count(value), "None or a whole number >= 1", "leave it out for any number"
+    ),
+    "at_a_time": _Rule(_is_count, "a whole number >= 1", f"leave it out for {Options.at_a_time}"),
+    "asked_after": _A_FUNCTION,
+    "in_place": _A_FUNCTION,
+}
+
+
+def options_of(policy: PolicyLike) -> Options:
+    """The options of a policy, checked.
+
+    Raises ValueError: it cannot be called, an option has a wrong value, an attribute's name is nearly an option's."""
+    subject = policy.function if isinstance(policy, Stateless) else policy
+    name = name_of(policy)
+    if not callable(subject):
+        raise ValueError(
+            f"policy {name} must be a function of an observation, or have start(n) and __call__(observation, memory); "
+            "see nextone.policies.contract"
+        )
+    given = {option: getattr(subject, option) for option in _RULES if hasattr(subject, option)}
+    for option, value in given.items():
+        rule = _RULES[option]
+        if not rule.holds(value):
+            raise ValueError(f"policy {name}: {option}={str(value)[:60]} must be {rule.text}; {rule.remedy}")
+    for attribute in dir(subject):
+        meant = [] if attribute.startswith("_") else difflib.get_close_matches(attribute.lower(), _RULES, 1, CLOSE)
+        if meant and meant[0] not in given:
+            raise ValueError(
+                f"policy {name}: {attribute} is not an option and would be ignored; options are {', '.join(_RULES)}; "
+                f"call it {meant[0]}, or by a name that is less like it"
+            )
+    return Options(**given)
 
 
 @dataclass(frozen=True)

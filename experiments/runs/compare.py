@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from nextone.policies.contract import PolicyLike
+from nextone.policies.contract import PolicyLike, options_of
 from nextone.sim.config import MINUTES, Scenario
 from nextone.sim.scenario import SettingError
 
@@ -42,8 +42,8 @@ def compare(
     """Run every arm over the same replications; `progress(done, total)` is called after each task.
 
     Arms that leave `server.workers` at 0 get the number that suits the first arm. Raises SettingError,
-    TooFewReplications, or RunFailed. With workers > 1, policies of one's own must be functions or objects that another
-    process can import.
+    TooFewReplications, RunFailed, or ValueError for a policy with wrong options. With workers > 1, policies of one's
+    own must be functions or objects that another process can import.
     """
     if minutes is None and days is None:
         minutes = MINUTES
@@ -54,6 +54,9 @@ def compare(
     if len(set(labels)) < len(labels):
         twice = next(label for label in labels if labels.count(label) > 1)
         raise SettingError(f"two arms are called {twice!r}; give each its own label")
+    for arm in arms:
+        if not isinstance(arm.policy, str):
+            options_of(arm.policy)
     arms = with_the_same_servers(arms, minutes, days)
     tasks = [
         Task(arm, seed, replication, minutes, days, engine) for replication in range(replications) for arm in arms

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from nextone.envs.features import Observation, empty_observation, observe
-from nextone.policies.contract import PolicyLike, as_policy, name_of
+from nextone.policies.contract import Options, PolicyLike, as_policy, name_of, options_of
 from nextone.policies.names import SHIPPED, UnknownPolicy, make_policy, unknown_name
 from nextone.sim.batch_run import Decide
 from nextone.sim.state import Array, World
@@ -17,8 +17,6 @@ from .names import is_decider as is_decider
 from .names import is_downloaded as is_downloaded
 from .names import is_edge as is_edge
 from .oracle import oracle_greedy
-
-AT_A_TIME = 256  # people a policy is asked about at once: 1 MB of observations stays in the cache
 
 
 def make_decider(policy: str | PolicyLike, world: World, pad_to: int | None = None) -> Decide | None:
@@ -38,23 +36,17 @@ def make_decider(policy: str | PolicyLike, world: World, pad_to: int | None = No
 def make_decide(policy: PolicyLike, world: World, pad_to: int | None = None) -> Decide:
     """decide(world, rows (n,)) -> scores (n, P) or (n, P + 1) float32, for this world and copies of it.
 
-    The world is told when the policy wants to be asked, if not at every swipe.
-
-    Memory is kept per person for as long as the result lives. pad_to: ask about exactly so many people at a time,
-    the last batch filled up with copies of its first person; torch then computes the same bits for any batch. If not
-    given, the policy's own `pad_to`, if it has one.
-    Raises FloatingPointError if a live slot's score is not finite, ValueError if scores have another shape.
+    Memory is kept per person for as long as the result lives. pad_to: instead of the policy's own (`Options.pad_to`).
+    Raises ValueError if an option of the policy is wrong; what it returns, FloatingPointError if a live slot's score is
+    not finite, ValueError if scores have another shape.
     """
-    asked, name = as_policy(policy), name_of(policy)
-    pad_to = pad_to or getattr(policy, "pad_to", None)
+    asked, name, options = as_policy(policy), name_of(policy), options_of(policy)
+    pad_to = pad_to or options.pad_to
     memory = asked.start(len(world.users))
     slots, past = world.pool.shape[1], world.history.shape[1]
-    most: int = getattr(policy, "at_a_time", AT_A_TIME) if pad_to is None else pad_to
+    most = pad_to or options.at_a_time
     room = empty_observation(pad_to or 64, slots, past)
-    asked_after: Any = getattr(policy, "asked_after", None)
-    if asked_after is not None:
-        ask_after(world, asked_after(past))
-    in_place: Any = getattr(policy, "in_place", None)  # a policy whose memory is too large to be copied
+    leave_unasked(world, options, name)
 
     def ask(w: World, rows: Array) -> Array:
         nonlocal memory, room
@@ -70,8 +62,8 @@ def make_decide(policy: PolicyLike, world: World, pad_to: int | None = None) -> 
             for array in observation:
                 array[n:] = array[0]
         live = observation.mask[:n].copy()  # the policy may write into what it is given
-        if in_place is not None and size == n:
-            scores = in_place(observation, memory, rows)
+        if options.in_place is not None and size == n:
+            scores = options.in_place(observation, memory, rows)
         else:
             scores, after = asked(observation, _taken(memory, asked_about))
             memory = _put(memory, rows, after)
@@ -82,6 +74,17 @@ def make_decide(policy: PolicyLike, world: World, pad_to: int | None = None) -> 
         return parts[0] if len(parts) == 1 else np.concatenate(parts or [np.zeros((0, slots), np.float32)])
 
     return decide
+
+
+def leave_unasked(world: World, options: Options, name: str) -> None:
+    """Let the world know at which impressions the policy need not be asked. Raises ValueError."""
+    if options.asked_after is None:
+        return
+    past = world.history.shape[1]
+    after = options.asked_after(past)
+    if not isinstance(after, (int, np.integer)) or not 0 <= after < 2**15:
+        raise ValueError(f"policy {name}: asked_after({past})={after} must be a whole number >= 0; 0: at every swipe")
+    ask_after(world, after)
 
 
 def _taken(memory: Any, rows: Array) -> Any:

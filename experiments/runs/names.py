@@ -37,10 +37,14 @@ def is_edge(policy: "str | PolicyLike") -> bool:
 
 
 def is_downloaded(policy: "str | PolicyLike") -> bool:
-    """Whether it is a model that phones download: a name of one, or an object whose `downloaded` is True."""
+    """Whether it is a model that phones download: a name of one, or a policy whose option `downloaded` is True.
+
+    Raises ValueError if an option of the policy is wrong."""
     if isinstance(policy, str):
         return split_name(policy)[0] in KINDS
-    return bool(getattr(policy, "downloaded", False))
+    from nextone.policies.contract import options_of  # late: names alone must not wait for numba
+
+    return options_of(policy).downloaded
 
 
 def check_name(name: str) -> str:
