@@ -1,16 +1,9 @@
-"""Policies by name: the one place where a name becomes a policy."""
+"""Which names of policies there are, and what they stand for. `by_name.py` makes policies of them."""
 
 import difflib
 import re
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from nextone.sim.inputs.errors import UserError
-
-if TYPE_CHECKING:
-    from nextone.sim.config import Scenario
-
-    from .contract import Policy
 
 CLOUD_ONLY = "cloud_only"
 NAMES = (CLOUD_ONLY, "server_score", "tag_momentum", "buffered_first", "random", "longest_first")
@@ -49,30 +42,6 @@ def split_name(name: str) -> tuple[str, str, str]:
     whole = (colon and folder) or (not colon and kind in SHIPPED)
     fits = not how.startswith("k=") or kind == "context_aware"
     return (kind, folder, how) if kind in KINDS and whole and fits else ("", "", "")
-
-
-def make_policy(name: str, scenario: "Scenario | None" = None) -> "Policy | None":
-    """The policy of that name, or `KIND:DIR`; None for `cloud_only`, which is never asked.
-
-    scenario: the world it is for; an `rl:` policy that was trained in another is refused. Raises UnknownPolicy,
-    CheckpointError."""
-    if is_trained(name):  # late imports: only these need torch
-        if name.startswith("rl:"):
-            from .rl import load_rl
-
-            return load_rl(Path(name.removeprefix("rl:")), scenario)
-        from nextone.policies.phone.policies import load_edge, shipped
-
-        kind, folder, how = split_name(name)
-        return load_edge(kind, Path(folder) if folder else shipped(kind), scenario, how)
-    from . import rules  # late: names alone must not wait for numba
-    from .contract import as_policy
-
-    if name == CLOUD_ONLY:
-        return None
-    if name not in NAMES:
-        raise UnknownPolicy(unknown_name(name, (*NAMES, *SHIPPED)))
-    return as_policy(rules.at_random if name == "random" else getattr(rules, name))
 
 
 def unknown_name(name: str, known: tuple[str, ...]) -> str:

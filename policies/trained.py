@@ -1,6 +1,6 @@
 """What a checkpoint must say of itself before a policy is made of it: the table of features, and the scenario.
 
-Called by `policies/rl.py`, `policies/phone/policies.py` and the training code.
+Called by `policies/rl.py`, `policies/networks/loading.py` and the training code.
 """
 
 import hashlib

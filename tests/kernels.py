@@ -13,7 +13,7 @@ from worlds import run, scenario
 
 import nextone  # noqa: F401  (registers the environments)
 from nextone.envs.features import empty_observation
-from nextone.policies.phone.policies import fresh_policy
+from nextone.policies.phone.loading import fresh_policy
 
 
 def world() -> None:

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 
 from nextone.envs.features import Observation, empty_observation, observe
+from nextone.policies.by_name import make_policy
 from nextone.policies.contract import Options, PolicyLike, as_policy, name_of, options_of
-from nextone.policies.names import SHIPPED, UnknownPolicy, make_policy, unknown_name
+from nextone.policies.names import SHIPPED, UnknownPolicy, unknown_name
 from nextone.sim.batch_run import Decide
 from nextone.sim.state import Array, World
 from nextone.sim.world import ask_after

@@ -2,16 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from nextone.policies.names import (
-    CLOUD_ONLY,
-    KINDS,
-    SHIPPED,
-    EngineMissing,
-    is_trained,
-    make_policy,
-    policy_names,
-    split_name,
-)
+from nextone.policies.by_name import make_policy
+from nextone.policies.names import CLOUD_ONLY, KINDS, SHIPPED, EngineMissing, is_trained, policy_names, split_name
 from nextone.sim.scenario import SettingError, nearest
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ import numba
 import numpy as np
 
 from nextone.experiments.runs.deciding import make_decide
-from nextone.policies.phone.policies import fresh_policy
+from nextone.policies.phone.loading import fresh_policy
 from nextone.sim.batch_run import run_batch
 from nextone.sim.config import Scenario
 from nextone.sim.event_run import run_events

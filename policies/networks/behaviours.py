@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from nextone.envs.features import MOST_S, PREDICTED, TAG_SCALE, C, H
+from nextone.envs.features import CANDIDATE, MOST_S, PREDICTED, TAG_SCALE, C, H
 from nextone.sim.config import FEEDBACK
 
 TAGS = int(TAG_SCALE)
@@ -19,6 +19,8 @@ LENGTHS = 16  # buckets of a video's length, even in log(1 + s)
 EMBEDDED = TAG_WIDTH + LENGTH_WIDTH
 RATE_SCALE = 5.0  # predicted rates are observed in 10 logits, networks learn faster from 2
 DEAD = -1e9  # finite, so that no product with zero is undefined
+OLDER_PAGE, BY_SLOT = 16.0, 1e-6  # in the server's order: more than all ranks of a page, less than one
+EMPTY = 64.0  # more than any page is old, by OLDER_PAGE
 
 ENGAGING = ("long_view", *(kind for kind in FEEDBACK if kind != "hate"))
 ACTIONS = (
@@ -29,6 +31,9 @@ SAID = (*(feature.name for feature in PREDICTED), "duration")
 """Columns that say the same of a candidate and of a past video."""
 CLOUD = (*SAID, "popularity", "rank")
 """Candidate columns that the cloud knows too."""
+RATES = tuple(feature.name for feature in PREDICTED)
+NUMBERS = [k for k, feature in enumerate(CANDIDATE) if feature.name not in ("tag", "tag2")]
+"""Candidate columns that are no ids, the predicted rates first."""
 
 
 def columns_of(names: tuple[str, ...], table: Any) -> list[int]:
@@ -38,9 +43,10 @@ def columns_of(names: tuple[str, ...], table: Any) -> list[int]:
 
 def engaged(history: Any) -> Any:
     """Which past impressions are page views: bool (..., H) from history (..., H, Fh), NumPy or torch."""
-    some = history[..., H.long_view] > 0
-    for name in ENGAGING[1:]:
-        some = some | (history[..., getattr(H, name)] > 0)
+    first, *others = columns_of(ENGAGING, H)
+    some = history[..., first] > 0
+    for column in others:
+        some = some | (history[..., column] > 0)
     return some & (history[..., H.hate] <= 0) & (history[..., H.present] > 0)
 
 
@@ -116,8 +122,8 @@ def cloud_items(candidates: Tensor, embedded: Tensor) -> Tensor:
 def server_order(candidates: Tensor, mask: Tensor) -> Tensor:
     """Slots (N, P) in the server's order: older pages first, then by rank; empty slots last."""
     slots = torch.arange(candidates.shape[1], device=candidates.device, dtype=candidates.dtype)
-    key = candidates[..., C.rank] - 16.0 * candidates[..., C.page_age] + 1e-6 * slots
-    return torch.argsort(torch.where(mask > 0, key, key + 64.0))
+    key = candidates[..., C.rank] - OLDER_PAGE * candidates[..., C.page_age] + BY_SLOT * slots
+    return torch.argsort(torch.where(mask > 0, key, key + EMPTY))
 
 
 def taken(rows: Tensor, order: Tensor) -> Tensor:

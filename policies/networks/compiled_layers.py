@@ -5,8 +5,7 @@ filled up to a fixed size for the sake of equal bits, most of that on nobody. He
 that person's own numbers, whoever else is asked, in however many threads. Scores agree with torch to 1e-5 (tested), not
 to the bit: sums run in another order. Products and sums may be fused and reordered by the compiler; `exponential` not.
 
-Called by the other `*_compiled.py`. Weights are given input first, (K, J), so that outputs lie side
-by side.
+Called by the networks' twins, `*/compiled.py`. Weights are given input first, (K, J), so that outputs lie side by side.
 """
 
 from collections.abc import Callable
@@ -76,7 +75,7 @@ def rectify(x):
 
 
 @network_kernel
-def normalise(x, gain, bias, out):
+def normalise(x, gain, bias, epsilon, out):
     """LayerNorm of the rows of x (M, J)."""
     scale = ONE / np.float32(x.shape[1])
     for m in range(x.shape[0]):
@@ -88,7 +87,7 @@ def normalise(x, gain, bias, out):
         square = np.float32(0.0)
         for j in range(len(row)):
             square += (row[j] - mean) * (row[j] - mean)
-        by = ONE / np.sqrt(square * scale + np.float32(1e-5))
+        by = ONE / np.sqrt(square * scale + epsilon)
         for j in range(len(row)):
             out[m, j] = (row[j] - mean) * by * gain[j] + bias[j]
 
@@ -103,18 +102,6 @@ def gru_cell(given, recurrent, bias, hidden, scratch):
         update = ONE / (ONE + exponential(-(given[width + d] + scratch[width + d])))
         new = ONE - TWO / (ONE + exponential(TWO * (given[2 * width + d] + reset * scratch[2 * width + d])))
         hidden[d] = new + update * (hidden[d] - new)
-
-
-@network_kernel
-def embed(tag, tag2, length, of_tag, of_length, out):
-    """`behaviours.Embeddings` of one video: scaled tags and length, tables (TAGS, T) and (LENGTHS, L), out (T + L,)."""
-    tags, width = len(of_tag), of_tag.shape[1]
-    one, other = row_of(tag * np.float32(tags) + HALF, tags), row_of(tag2 * np.float32(tags) + HALF, tags)
-    bucket = row_of(length * np.float32(len(of_length)), len(of_length))
-    for d in range(width):
-        out[d] = HALF * (of_tag[one, d] + of_tag[other, d])
-    for d in range(of_length.shape[1]):
-        out[width + d] = of_length[bucket, d]
 
 
 def in_threads(kernel: Callable[..., None], weights: object, *arrays: Array, **others: Any) -> None:

@@ -3,7 +3,7 @@
 A phone keeps, from decision to decision, the state of each encoder and what it said of the last behaviours. A behaviour
 is taken in once the phone has perceived it (`H.encoded`), after the ones before it; a rerank reads what is there.
 Between triggers nothing is computed and the last order stands. Triggers are the paper's: an engagement, a "not
-interested", or `QUIET` impressions without either. Called by `policies/phone/policies.py`.
+interested", or `QUIET` impressions without either. The loop is in `edgerec_loop.py`; called by `loading.py`.
 """
 
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nextone.envs.features import CONTEXT, Observation, X
+from nextone.envs.features import Observation, X
 from nextone.policies.contract import Scores
 from nextone.policies.networks.behaviours import ACTIONS, CLOUD, EMBEDDED, SAID
 from nextone.policies.networks.compiled_layers import in_threads
@@ -20,16 +20,8 @@ from nextone.policies.networks.edgerec.compiled import edgerec_weights
 from nextone.policies.networks.edgerec.network import HIDDEN, EdgeRec, Encoded, Encoder, Rerank
 from nextone.sim.state import Array
 
-from .edgerec_loop import (
-    decide_people,
-    describe,
-    is_page_view,
-    items_of,
-    next_due,
-    notice,
-    read_out,
-    server_order,
-)
+from .edgerec_loop import Memory, Settings, decide_people, loop, memory_of
+from .policies import Part
 
 QUIET = 14
 """Impressions without feedback that trigger a rerank. EdgeRec does not publish its k; with this one the mean is about
@@ -39,86 +31,68 @@ ASKED = 1024
 """People the phone's policy is asked about at once: one in ten triggers."""
 
 
-class Memory(NamedTuple):
-    """What phones keep; S states of the encoders, the last K behaviours: number b in row b % K."""
-
-    marks: Array  # (N, 2) uint64: by which the two newest behaviours are recognised; 0: none yet
-    number: Array  # (N,) behaviours so far
-    hidden: Array  # (N, S, HIDDEN)
-    keys: Array  # (N, K, HIDDEN)
-    values: Array  # (N, K, width of values)
-    encoded: Array  # (N, K) bool
-    quiet: Array  # (N,) impressions since the last trigger
-    old_model: Array  # (N,) bool: of the model's version before
-
-
 class EdgeRecPhone:
     """EdgeRec's network as a Policy (`policies/contract.py`). kept: behaviours attended to; quiet: k of the third
-    trigger.
-
-    Compiled (`edgerec_loop.py`) until an engine takes the place of its `parts`."""
+    trigger. Compiled until an engine takes the place of its `parts`."""
 
     downloaded = True
     at_a_time = ASKED
 
     def __init__(self, network: EdgeRec, name: str = "edgerec", kept: int = 20, quiet: int = QUIET) -> None:
-        self.network, self.__name__, self.kept, self.quiet = network.eval(), name, kept, quiet
+        self.network, self.__name__ = network.eval(), name
         behaviour = network.dense.behaviour
         encoders = {"exposure": behaviour.exposure, "page_view": behaviour.page_view}
         self.encoders: dict[str, Encoder] = {kind: e for kind, e in encoders.items() if e is not None}
-        self.numbers = tuple(list(self.encoders).index(kind) if kind in self.encoders else -1 for kind in encoders)
+        numbers = (list(self.encoders).index(kind) if kind in self.encoders else -1 for kind in encoders)
+        self.settings = Settings(kept, quiet, *numbers)
         self.weights = edgerec_weights(network)
         self.on_engine: dict[str, nn.Module] = {}
 
     def asked_after(self, past: int) -> int:
         """How many impressions without feedback phones may leave it unasked, if it sees `past` of them: it would decide
         nothing in between, and takes in later what happened. 0: it is to be asked at every swipe."""
-        return self.quiet if self.quiet < min(self.kept, past) else 0
+        kept, quiet = self.settings.kept, self.settings.quiet
+        return quiet if quiet < min(kept, past) else 0
 
     def start(self, n: int) -> Memory:
         encoders = list(self.encoders.values())
-        states = sum(encoder.states for encoder in encoders)
         width = HIDDEN if encoders[0].actions is None else 2 * HIDDEN
-        return Memory(
-            np.zeros((n, 2), np.uint64), np.zeros(n, np.int64), np.zeros((n, states, HIDDEN), np.float32),
-            np.zeros((n, self.kept, HIDDEN), np.float32), np.zeros((n, self.kept, width), np.float32),
-            np.zeros((n, self.kept), np.bool_), np.zeros(n, np.int32), np.zeros(n, np.bool_),
-        )  # fmt: skip
+        return memory_of(n, sum(encoder.states for encoder in encoders), self.settings.kept, width)
 
-    def parts(self, slots: int, rows: int) -> dict[str, tuple[nn.Module, tuple[Tensor, ...]]]:
+    def parts(self, slots: int, rows: int) -> dict[str, Part]:
         """What the phone runs, with inputs of one person: two encoders and the reranker, deployed apart."""
-        width, kept = self.start(0).values.shape[2], min(self.kept, rows)
+        width, kept = self.start(0).values.shape[2], min(self.settings.kept, rows)
         read = [torch.zeros(1, kept, HIDDEN), torch.zeros(1, kept, width), torch.zeros(1, kept), torch.ones(1, kept)]
         items, live = torch.zeros(1, slots, EMBEDDED + len(CLOUD)), torch.ones(1, slots)
         steps = {kind: (Step(encoder), Step(encoder).example()) for kind, encoder in self.encoders.items()}
-        inputs = (items, live, torch.zeros(1, len(CONTEXT)), *read * len(self.encoders))
-        return {**steps, "rerank": (RerankOnPhone(self.network.dense.rerank), inputs)}
+        return {
+            **steps,
+            "rerank": (RerankOnPhone(self.network.dense.rerank), (items, live, *read * len(self.encoders))),
+        }
 
     def install(self, parts: dict[str, nn.Module]) -> None:
         """Let these run in the parts' place."""
         self.on_engine = parts
 
     def __call__(self, observation: Observation, memory: tuple[Array, ...]) -> tuple[Scores, Memory]:
-        """memory moves."""
+        """The memory given changes."""
         now = Memory._make(memory)
         return self.in_place(observation, now, np.arange(len(now.number))), now
 
     def in_place(self, observation: Observation, memory: Memory, rows: Array) -> Scores:
-        """Of the people in `rows` (n,) of the memory, which moves: ten KB a person are not copied each time."""
+        """Of the people in `rows` (n,) of the memory, which changes: ten KB a person are not copied each time."""
         self._restart(memory, rows, observation.context[:, X.old_model] > 0)
         scores = np.full(observation.mask.shape, -np.inf, np.float32)  # the last order stands
         if self.on_engine:
-            for k, i in enumerate(rows):
-                self._by_engine(Observation(*(array[k] for array in observation)), memory, i, scores[k])
+            self._by_engine(observation, memory, rows, scores)
         else:
             in_threads(
-                decide_people, self.weights, *observation, rows, scores, **memory._asdict(),
-                kept=self.kept, most=self.quiet, exposures=self.numbers[0], page_views=self.numbers[1],
-            )  # fmt: skip
+                decide_people, self.weights, *observation, rows, scores, memory=memory, settings=self.settings
+            )
         return scores
 
     def _restart(self, memory: Memory, rows: Array, old_model: Array) -> None:
-        """Encodings of another version of the model are no use: all behaviours are taken in anew."""
+        """Encodings of another version of the model are no use: all behaviours are taken in once more."""
         changed = rows[old_model != memory.old_model[rows]]
         for name, kept in memory._asdict().items():
             if name != "quiet":
@@ -126,39 +100,37 @@ class EdgeRecPhone:
         memory.old_model[rows] = old_model
 
     @torch.inference_mode()
-    def _by_engine(self, seen: Observation, memory: Memory, i: int, scores: Array) -> None:
-        """`edgerec_notes.decide_people` of person i, the networks' parts run by an engine."""
-        marks, _, hidden, keys, values, encoded, _, _ = (array[i] for array in memory)
-        history, w, ring = seen.history, self.weights, len(encoded)
-        count, fires = notice(
-            history, self.kept, self.quiet, marks, memory.number[i : i + 1], encoded, memory.quiet[i : i + 1]
-        )
-        number = int(memory.number[i])
-        while (k := next_due(history, count, number, encoded)) >= 0:
-            kind, at = "page_view" if is_page_view(history[k]) else "exposure", (number - 1 - k) % ring
-            if kind in self.encoders:
-                states = self.encoders[kind].states
-                own = slice(list(self.encoders).index(kind) * states, (list(self.encoders).index(kind) + 1) * states)
-                actions, items = np.empty(len(ACTIONS), np.float32), np.empty(EMBEDDED + len(SAID), np.float32)
-                describe(w, history[k], actions, items)
-                keys[at], values[at], hidden[own] = self._run(kind, actions, items, hidden[own])
-            encoded[at] = True
-        order = np.empty(len(scores), np.int64)
-        slots = server_order(seen.candidates, seen.mask, order)
-        if fires and slots:
-            items, live = np.zeros((len(order), EMBEDDED + len(CLOUD)), np.float32), np.zeros(len(order), np.float32)
-            items[:slots], live[:slots] = items_of(w, seen.candidates, order[:slots]), 1.0
-            key, value, since, counts = read_out(history, count, number, keys, values, encoded, *self.numbers)
-            present = (np.arange(since.shape[1]) < counts[:, None]).astype(np.float32)
-            read = (array[s] for s in range(len(counts)) for array in (key, value, since, present))
-            (logits,) = self._run("rerank", items, live, seen.context, *read)
-            scores[:] = 0.0
-            scores[order[:slots]] = logits[:slots]
+    def _by_engine(self, observation: Observation, memory: Memory, rows: Array, scores: Array) -> None:
+        candidates, history, _, mask = observation
+        engine = ByEngine(self.on_engine, tuple(self.encoders), mask.shape[1])
+        decide = loop(engine.encode, engine.rerank)
+        for k, i in enumerate(rows):
+            decide(self.weights, candidates[k], history[k], mask[k], memory, i, scores[k], self.settings)
+
+
+class ByEngine(NamedTuple):
+    """The loop's two forward functions, by the parts that an engine runs, for a pool of so many slots."""
+
+    parts: dict[str, nn.Module]
+    kinds: tuple[str, ...]  # of the encoders
+    slots: int
+
+    def encode(self, w: Any, e: int, actions: Array, items: Array, hidden: Array, key: Array, value: Array) -> None:
+        """See `edgerec_loop.loop`; hidden, key and value change."""
+        key[0], value[:], hidden[:] = self._run(self.kinds[e], actions[0], items[0], hidden)
+
+    def rerank(self, w: Any, items: Array, keys: Array, values: Array, since: Array, counts: Array) -> Array:
+        """See `edgerec_loop.loop`; an engine's file is for pools of one size, the live candidates first."""
+        filled, live = np.zeros((self.slots, items.shape[1]), np.float32), np.zeros(self.slots, np.float32)
+        filled[: len(items)], live[: len(items)] = items, 1.0
+        present = (np.arange(since.shape[1]) < counts[:, None]).astype(np.float32)
+        read = (array[s] for s in range(len(counts)) for array in (keys, values, since, present))
+        return self._run("rerank", filled, live, *read)[0]
 
     def _run(self, part: str, *inputs: Array) -> tuple[Array, ...]:
         """One person through a part."""
-        said: Any = self.on_engine[part](*(torch.from_numpy(np.array(array)[None]) for array in inputs))
-        return tuple(tensor[0].numpy() for tensor in (said if isinstance(said, tuple) else (said,)))
+        answer: Any = self.parts[part](*(torch.from_numpy(np.array(array)[None]) for array in inputs))
+        return tuple(tensor[0].numpy() for tensor in (answer if isinstance(answer, tuple) else (answer,)))
 
 
 class Step(nn.Module):
@@ -184,8 +156,7 @@ class RerankOnPhone(nn.Module):
         super().__init__()
         self.rerank = rerank
 
-    def forward(self, items: Tensor, live: Tensor, context: Tensor, *encoded: Tensor) -> Tensor:
+    def forward(self, items: Tensor, live: Tensor, *encoded: Tensor) -> Tensor:
         """encoded: keys, values, since, present of each sequence in turn."""
         sequences = [Encoded(*encoded[k : k + 4]) for k in range(0, len(encoded), 4)]
-        logits: Tensor = self.rerank(items, live, sequences, context)[0]
-        return logits
+        return self.rerank.logits_of(items, live, sequences)

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from nextone.policies.checkpoint import CheckpointError, best_checkpoint
 from nextone.policies.names import KINDS, SHIPPED
 from nextone.policies.networks.behaviours import megabytes
+from nextone.policies.networks.loading import shipped
 from nextone.sim.engine.chance import uniform, world_key
 
-from .edgerec import EdgeRecPhone
 from .engines import on_engine
-from .policies import EdgePolicy, load_edge, shipped
+from .loading import load_edge
+from .policies import OnEngine
 
 TRIED = 20  # random inputs on which engine and torch are compared
 TIMED = 50
@@ -57,7 +58,7 @@ def export_policy(source: str, engine: str, out: Path, slots: int, rows: int) ->
     if kind not in KINDS:
         raise CheckpointError(f"checkpoint {source[:200]!r} holds no edge network, but {kind!r}; train one of {KINDS}")
     policy = load_edge(str(kind), path)
-    assert isinstance(policy, (EdgePolicy, EdgeRecPhone))
+    assert not isinstance(policy, OnEngine)
     out.mkdir(parents=True, exist_ok=True)
     files = tuple(
         _export(part, example, engine, out, f"{kind}_{name}")

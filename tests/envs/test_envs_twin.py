@@ -12,8 +12,8 @@ from worlds import AMPLE, SCRATCH, indifferent, page_asker, policy_id, replace, 
 from nextone.envs.episode import END_US, WINDOW_US
 from nextone.envs.features import Observation, empty_observation, observe
 from nextone.envs.reward import COMPONENTS
+from nextone.policies.by_name import make_policy
 from nextone.policies.contract import as_policy
-from nextone.policies.names import make_policy
 from nextone.sim.event_run import run_events
 from nextone.sim.ledger import check_ledgers
 from nextone.sim.state import DEAD, IDLE, LONG, PLAYING, STALLED, VALID, WAITING

@@ -12,8 +12,8 @@ from nextone.experiments.runs.arms import Arm
 from nextone.experiments.runs.compare import compare
 from nextone.experiments.speed.edge_decisions import rate
 from nextone.policies.checkpoint import MODEL, save_checkpoint
+from nextone.policies.networks.loading import make_network
 from nextone.policies.phone import engines
-from nextone.policies.phone.policies import make_network
 from nextone.policies.trained import features_hash
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import scenario_toml, with_settings

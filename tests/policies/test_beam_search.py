@@ -5,12 +5,14 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from test_edge_networks import fresh, observation
+from parity import observation
+from test_edge_networks import fresh
 
 from nextone.policies.checkpoint import best_checkpoint
 from nextone.policies.networks.context_aware.beam_search import adaptive_beam_search
 from nextone.policies.networks.context_aware.network import Search, crossed_with_candidates, reward, search_lists
-from nextone.policies.phone.policies import ListPolicy, load_network, shipped
+from nextone.policies.networks.loading import load_network, shipped
+from nextone.policies.phone.context_aware import ListPolicy
 
 A, B, C, D = range(4)
 FIGURE_4 = {  # CIKM 2022, Fig. 4: discounted rewards of what follows a list; what it leaves out is 0

@@ -17,6 +17,7 @@ from worlds import replace, run, same_run, scenario
 from nextone.envs.features import empty_observation
 from nextone.experiments.runs.deciding import make_decider
 from nextone.policies import checkpoint as module
+from nextone.policies.by_name import make_policy
 from nextone.policies.checkpoint import (
     MODEL,
     RECORD,
@@ -28,7 +29,6 @@ from nextone.policies.checkpoint import (
     read_checkpoint,
     save_checkpoint,
 )
-from nextone.policies.names import make_policy
 from nextone.policies.networks.pointer.network import WIDTH, Pointer
 from nextone.policies.rl import KIND, RlPolicy, load_rl
 from nextone.policies.trained import features_hash

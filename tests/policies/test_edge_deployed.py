@@ -11,10 +11,13 @@ from nextone.experiments.runs.replication import run_arm
 from nextone.policies.names import is_trained, split_name
 from nextone.policies.networks.context_aware.network import Search
 from nextone.policies.networks.edgerec.compiled import edgerec_weights, rerank
+from nextone.policies.networks.loading import make_network
+from nextone.policies.phone.context_aware import ListPolicy
 from nextone.policies.phone.edgerec import EdgeRecPhone, RerankOnPhone
 from nextone.policies.phone.edgerec_loop import triggers
 from nextone.policies.phone.engines import export, opened
-from nextone.policies.phone.policies import KirPolicy, ListPolicy, OnEngine, make_network
+from nextone.policies.phone.loading import policy_of
+from nextone.policies.phone.policies import OnEngine
 from nextone.sim.config import FEEDBACK, Scenario
 from nextone.sim.scenario import with_settings
 
@@ -173,7 +176,7 @@ def test_the_compiled_reranker_is_the_networks(scale):
         ours = rerank(weights, items, keys, values, since, np.array(counts))
         read = (keys, values, since, present)
         encoded = [torch.from_numpy(array[s, None].astype(np.float32)) for s in (0, 1) for array in read]
-        one = torch.from_numpy(items)[None], torch.ones(1, 9), torch.zeros(1, len(CONTEXT))
+        one = torch.from_numpy(items)[None], torch.ones(1, 9)
         with torch.inference_mode():
             theirs = RerankOnPhone(net.dense.rerank)(*one, *encoded)[0].numpy()
         assert np.abs(ours - theirs).max() < 1e-5
@@ -272,7 +275,7 @@ def test_part_by_part_is_the_compiled_phone(ablation):
 
 MAKE = {
     "edgerec": lambda net: EdgeRecPhone(net, kept=ROWS, quiet=1),
-    "kir": lambda net: KirPolicy(net, "kir"),
+    "kir": lambda net: policy_of(net, "kir"),
     "context_aware": lambda net: ListPolicy(net, "context_aware", Search(beams=2)),
 }
 

@@ -5,11 +5,13 @@ import tomllib
 import numpy as np
 import pytest
 import torch
+from parity import PAST, PEOPLE, SLOTS, observation, score
 
-from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY, TAG_SCALE, C, H, Observation
+from nextone.envs.features import HISTORY, C, H
+from nextone.policies.by_name import make_policy
 from nextone.policies.checkpoint import MODEL, CheckpointError, best_checkpoint, save_checkpoint
 from nextone.policies.contract import name_of
-from nextone.policies.names import KINDS, SHIPPED, UnknownPolicy, make_policy
+from nextone.policies.names import KINDS, SHIPPED, UnknownPolicy
 from nextone.policies.networks.behaviours import (
     behaviour_sequence,
     engaged,
@@ -19,21 +21,12 @@ from nextone.policies.networks.behaviours import (
     what_was_done,
 )
 from nextone.policies.networks.edgerec.network import ABLATIONS, HIDDEN, LAYERS
-from nextone.policies.phone.policies import (
-    EdgePolicy,
-    KirPolicy,
-    ListPolicy,
-    load_edge,
-    load_network,
-    make_network,
-    shipped,
-)
+from nextone.policies.networks.loading import load_network, make_network, shipped
+from nextone.policies.phone.loading import load_edge, policy_of
 from nextone.policies.trained import features_hash
-from nextone.sim.config import FEEDBACK, Scenario
+from nextone.sim.config import Scenario
 from nextone.sim.scenario import scenario_toml
 
-PEOPLE, SLOTS, PAST = 5, 9, 12
-FLAGS = ("valid_play", "long_view", "completion", "skip", *FEEDBACK)
 VARIANTS = [(kind, "") for kind in KINDS] + [("edgerec", ablation) for ablation in ABLATIONS if ablation]
 
 
@@ -41,30 +34,6 @@ def fresh(kind, ablation="", seed=0):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return make_network(kind, ablation).eval()
-
-
-def observation(seed=0, people=PEOPLE, slots=SLOTS, past=PAST):
-    """Plausible rows: flags are 0 or 1, tags whole, histories of every length, some slots empty."""
-    draw = np.random.Generator(np.random.Philox(seed))
-    candidates = draw.random((people, slots, len(CANDIDATE)), np.float32)
-    history = draw.random((people, past, len(HISTORY)), np.float32)
-    history[..., [getattr(H, name) for name in FLAGS]] = draw.random((people, past, len(FLAGS))) < 0.2
-    history[..., [H.present, H.encoded]] = 1
-    for rows, table in ((candidates, C), (history, H)):
-        rows[..., [table.tag, table.tag2]] = np.floor(40 * rows[..., [table.tag, table.tag2]]) / TAG_SCALE
-    candidates[..., C.page_age] = 0
-    mask = draw.random((people, slots)) < 0.7
-    mask[:, 0] = True
-    for person in range(people):
-        history[person, past * person // (people - 1) :] = 0
-    candidates[~mask] = 0
-    context = draw.random((people, len(CONTEXT)), np.float32)
-    return Observation(candidates, history, context, mask)
-
-
-def score(network, seen):
-    with torch.inference_mode():
-        return network(*map(torch.from_numpy, seen))
 
 
 @pytest.mark.parametrize(("kind", "ablation"), VARIANTS)
@@ -132,18 +101,6 @@ def test_huism_does_not_see_actions():
     changed = seen.history.copy()
     changed[..., [H.play_time, H.watch_ratio, H.position]] *= 0.5
     assert torch.equal(score(network, seen._replace(history=changed)), score(network, seen))
-
-
-@pytest.mark.parametrize(("slots", "past"), [(SLOTS, PAST), (40, 20)])
-def test_the_compiled_kir_is_the_network(slots, past):
-    """Histories of every length, empty slots; the same bits whoever else is asked."""
-    network, seen = fresh("kir"), observation(2, 9, slots, past)
-    phone = KirPolicy(network, "kir")
-    scores, _ = phone(seen, None)
-    expected = score(network, seen).numpy()
-    assert np.abs(scores - expected)[seen.mask].max() < 1e-5 and np.ptp(expected[seen.mask]) > 0.05
-    alone = [phone(Observation(*(array[i : i + 1] for array in seen)), None)[0][0] for i in range(9)]
-    assert np.array_equal(scores, alone)
 
 
 def test_page_views_and_exposures_by_hand():
@@ -219,7 +176,7 @@ def test_a_checkpoint_plays_again_and_says_what_it_is(kind, tmp_path):
     assert torch.equal(score(load_network(kind, best_checkpoint(tmp_path)), seen), score(network, seen))
     scores, _ = made(seen, made.start(PEOPLE))
     if kind != "edgerec":  # which answers where it is triggered only: tests/policies/test_edge_deployed.py
-        assert np.array_equal(scores, policy_of(kind, network)(seen, None)[0])
+        assert np.array_equal(scores, policy_of(network, kind)(seen, None)[0])
     other = "kir" if kind != "kir" else "edgerec"
     with pytest.raises(CheckpointError, match=f"holds a {kind} network, not {other}"):
         load_edge(other, tmp_path)
@@ -228,10 +185,6 @@ def test_a_checkpoint_plays_again_and_says_what_it_is(kind, tmp_path):
         save_checkpoint(tmp_path, 2, about | wrong | {"score": 1.0}, {MODEL: weights})
         with pytest.raises(CheckpointError, match=said):
             load_edge(kind, tmp_path)
-
-
-def policy_of(kind, network):
-    return {"context_aware": ListPolicy, "kir": KirPolicy}.get(kind, EdgePolicy)(network, kind)
 
 
 def test_names():

@@ -10,7 +10,7 @@ from worlds import AMPLE, run, same_run, scenario
 
 from nextone.experiments.runs.arms import Arm
 from nextone.experiments.runs.compare import compare
-from nextone.policies.phone.policies import fresh_policy
+from nextone.policies.phone.loading import fresh_policy
 
 MODELS = ("edgerec", "kir", "context_aware")
 EXACT = {

@@ -14,8 +14,9 @@ from nextone.envs.features import C, H, X
 from nextone.experiments.runs.deciding import decider_names, is_downloaded, is_edge, make_decide, make_decider
 from nextone.experiments.runs.oracle import oracle_greedy
 from nextone.policies import rules
+from nextone.policies.by_name import make_policy
 from nextone.policies.contract import Options, Policy, as_policy, name_of, options_of
-from nextone.policies.names import UnknownPolicy, make_policy, policy_names
+from nextone.policies.names import UnknownPolicy, policy_names
 from nextone.sim.state import DEAD
 
 RULES = {

@@ -25,8 +25,9 @@ from nextone.experiments.training.edge.train import (
     resume_from,
     train_edge,
 )
+from nextone.policies.by_name import make_policy
 from nextone.policies.checkpoint import MODEL, TRAINING, CheckpointError, newest_checkpoint, read_checkpoint
-from nextone.policies.names import KINDS, make_policy
+from nextone.policies.names import KINDS
 from nextone.policies.networks.context_aware.network import TASKS
 from nextone.policies.networks.edgerec.network import HEADS
 from nextone.sim.config import Scenario

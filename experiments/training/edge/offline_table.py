@@ -20,7 +20,7 @@ import torch
 
 from nextone.experiments.output.present import write_whole
 from nextone.policies.checkpoint import best_checkpoint
-from nextone.policies.phone.policies import load_network
+from nextone.policies.networks.loading import load_network
 
 from .ranking_metrics import (
     Measured,

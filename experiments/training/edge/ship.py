@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nextone.policies.checkpoint import MODEL, best_checkpoint, save_checkpoint
 from nextone.policies.names import SHIPPED
-from nextone.policies.phone.policies import shipped
+from nextone.policies.networks.loading import shipped
 
 from .collect import CollectSettings, collect
 from .samples import FILE

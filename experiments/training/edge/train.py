@@ -35,7 +35,7 @@ from nextone.policies.networks.behaviours import megabytes
 from nextone.policies.networks.cloud_ranks.network import CloudRank, DlcmDense
 from nextone.policies.networks.context_aware.network import TASKS, ContextAware
 from nextone.policies.networks.edgerec.network import ABLATIONS, HEADS, EdgeRec
-from nextone.policies.phone.policies import load_network, make_network
+from nextone.policies.networks.loading import load_network, make_network
 from nextone.policies.trained import check_features, features_hash
 from nextone.sim.scenario import SettingError
 from nextone.version import __version__

@@ -14,8 +14,9 @@ from nextone.envs.features import C, Observation
 from nextone.envs.reward import COMPONENTS, RewardWeights
 from nextone.envs.vector import NextOneVectorEnv
 from nextone.experiments.runs.statistics import paired
+from nextone.policies.by_name import make_policy
 from nextone.policies.contract import PolicyLike, as_policy
-from nextone.policies.names import CLOUD_ONLY, make_policy
+from nextone.policies.names import CLOUD_ONLY
 
 Array = NDArray[Any]
 Act = Callable[[Mapping[str, Array]], Array]

@@ -8,8 +8,8 @@ import numpy as np
 
 from nextone.envs.features import LOG_COUNT, MOST_S, C, Observation, X
 from nextone.envs.reward import RewardWeights
+from nextone.policies.by_name import make_policy
 from nextone.policies.contract import PolicyLike, Scores, as_policy
-from nextone.policies.names import make_policy
 from nextone.policies.rules import PAUSE_S, rates
 from nextone.sim.state import PREDICTED as PREDICTED
 

@@ -20,6 +20,9 @@ from nextone.policies.networks.behaviours import (
 )
 from nextone.policies.networks.edgerec.network import HIDDEN, LAYERS
 
+INPUTS = (0, 1, 5)
+"""Of a decision's inputs (candidates, their embeddings, history, its embeddings, context, mask) those that are used."""
+
 
 class DnnRankDense(nn.Module):
     """An MLP on each candidate."""

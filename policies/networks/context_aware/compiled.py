@@ -1,20 +1,29 @@
 """The context-aware reranker and its beam search as phones run them in the simulation: compiled, a person at a time.
 
-The same network as `network.py` and the same search as `beam_search.py`, against which it is tested (scores to
-1e-5); those are trained, exported and read. Attention (b) looks only at the few candidates that a beam has placed, and
-what does not change from step to step is worked out once. Called by `policies/phone/policies.py`.
+The same network as `network.py` and the same search as `beam_search.py`, to which it is held (scores to 1e-5,
+`tests/parity.py`); those are trained, exported and read. Attention (b) looks only at the few candidates that a beam has
+placed, and what does not change from step to step is worked out once. Called by `policies/phone/loading.py`.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from nextone.envs.features import CANDIDATE, CONTEXT, C, H, Observation
+from nextone.envs.features import CONTEXT, C, H, Observation
 from nextone.policies.contract import Scores
-from nextone.policies.networks.behaviours import ACTIONS, EMBEDDED, RATE_SCALE, columns_of
+from nextone.policies.networks.behaviours import EMBEDDED
+from nextone.policies.networks.compiled_behaviours import (
+    CANDIDATE_NUMBERS,
+    DONE,
+    N_RATES,
+    PAST_RATES,
+    embed_candidate,
+    embed_past,
+    scaled,
+    what_was_done,
+)
 from nextone.policies.networks.compiled_layers import (
     ONE,
-    embed,
     exponential,
     in_threads,
     linear,
@@ -30,12 +39,16 @@ from nextone.sim.state import Array
 
 from .network import (
     ATTENTION_HEADS,
+    COMPARED,
+    COMPARED_PAST,
     CROSSED,
     DIFFERENCES,
     EXPERTS,
+    FIRST,
     MOST_PLACES,
-    RATES,
+    PAIR,
     TASKS,
+    TIMES,
     WIDTH,
     WORTH,
     ContextAware,
@@ -43,17 +56,16 @@ from .network import (
     TargetAttention,
 )
 
-HEAD, N_RATES, N_TASKS = WIDTH // ATTENTION_HEADS, len(RATES), len(TASKS)
+HEAD, N_TASKS = WIDTH // ATTENTION_HEADS, len(TASKS)
 assert EXPERTS == 3  # `foresee` writes the largest gate out
-TOKEN, WATCHED = EMBEDDED + len(CANDIDATE) - 2, EMBEDDED + len(RATES) + len(ACTIONS) + 2
-DONE = tuple(columns_of(ACTIONS, H))
+TOKEN, WATCHED = EMBEDDED + len(CANDIDATE_NUMBERS), EMBEDDED + N_RATES + len(DONE) + len(TIMES)
 PLACE = DIFFERENCES - 1  # column of the place among what is crossed
-SCALE, PER_PLACE, SOFTER = np.float32(RATE_SCALE), np.float32(1.0 / MOST_PLACES), np.float32(HEAD**-0.5)
+PER_PLACE, SOFTER = np.float32(1.0 / MOST_PLACES), np.float32(HEAD**-0.5)
 OF_VIEW, OF_LIKE = np.float32(WORTH[0]), np.float32(WORTH[1])
-COMPARED = DIFFERENCES + 2  # and two tags
+CROSSING = DIFFERENCES + 2  # and two tags
 TOLD = WIDTH + TOKEN + len(CONTEXT)
 DEAD = np.float32(-np.inf)
-NOTHING, QUARTER, FIRST = np.float32(0.0), np.float32(0.25), np.float32(10.0)
+NOTHING, OF_PAIR, OF_FIRST = np.float32(0.0), np.float32(PAIR), np.float32(FIRST)
 
 
 class ContextAwareWeights(NamedTuple):
@@ -98,14 +110,18 @@ class CompiledContextAware:
         self.weights, self.search = context_aware_weights(network), search
 
     def __call__(self, observation: Observation) -> Scores:
-        """As `edge.ListPolicy.scores`, (N, P); 0 for empty slots."""
+        """`network.scores_of` the search's result, (N, P); 0 for empty slots."""
+        return self.searched(observation)[0]
+
+    def searched(self, observation: Observation) -> tuple[Scores, Scores]:
+        """The same, and the reward (N,) of each person's best list."""
         scores = np.zeros(observation.mask.shape, np.float32)
-        depths = np.zeros(len(scores), np.int64)
+        rewards = np.zeros(len(scores), np.float32)
         in_threads(
-            search_people, self.weights, *observation, scores, depths, beams=self.search.beams,
+            search_people, self.weights, *observation, scores, rewards, beams=self.search.beams,
             depth=self.search.depth, stability=np.float32(self.search.stability),
         )  # fmt: skip
-        return scores
+        return scores, rewards
 
 
 def context_aware_weights(network: ContextAware) -> ContextAwareWeights:
@@ -135,55 +151,47 @@ def _attention(module: TargetAttention) -> tuple[Array, ...]:
 
 
 @network_kernel
-def search_people(w, candidates, history, context, mask, scores, depths, beams, depth, stability):
-    """Observations of N people to scores (N, P): what each candidate is worth alone, and 10 more for the first of the
-    best list; depths (N,): steps that took."""
+def search_people(w, candidates, history, context, mask, scores, rewards, beams, depth, stability):
+    """Observations of N people to scores (N, P): what each candidate is worth alone, and FIRST more for the first of
+    the best list; rewards (N,): of those lists."""
     live, past = np.empty(mask.shape[1], np.int64), np.empty(history.shape[1], np.int64)
     for i in range(len(scores)):
         slots, watched = rows_where(mask[i], live), rows_where(history[i, :, H.present], past)
         if slots == 0:
             continue
-        tokens, ours = np.empty((slots, TOLD), np.float32), np.zeros((slots, COMPARED), np.float32)
+        tokens, ours = np.empty((slots, TOLD), np.float32), np.zeros((slots, CROSSING), np.float32)
         for m in range(slots):
             candidate_token(w, candidates[i, live[m]], context[i], tokens[m], ours[m])
-        seen, theirs = np.empty((watched, WATCHED), np.float32), np.empty((watched, COMPARED), np.float32)
+        seen, theirs = np.empty((watched, WATCHED), np.float32), np.empty((watched, CROSSING), np.float32)
         for m in range(watched):
             watched_token(w, history[i, past[m]], seen[m], theirs[m])
         base, query, key, value = prepared(w, tokens, ours, seen, theirs)
-        alone, first, depths[i] = best_list(w, base, query, key, value, ours, beams, depth, stability)
+        alone, first, rewards[i] = best_list(w, base, query, key, value, ours, beams, depth, stability)
         for m in range(slots):
             scores[i, live[m]] = alone[m]
-        scores[i, live[first]] += FIRST
+        scores[i, live[first]] += OF_FIRST
 
 
 @network_kernel
 def candidate_token(w, row, context, token, ours):
-    """A candidate (Fc,): its token and the context, (TOLD,); and what is crossed, (COMPARED,), tags last."""
-    embed(row[C.tag], row[C.tag2], row[C.duration], w.tag, w.length, token[WIDTH:])
-    at = WIDTH + EMBEDDED
-    for column in range(len(row)):
-        if column != C.tag and column != C.tag2:
-            token[at] = SCALE * row[column] if column < C.pevtr + N_RATES else row[column]
-            at += 1
+    """A candidate (Fc,): its token and the context, (TOLD,); and what is crossed, (CROSSING,), tags last."""
+    embed_candidate(row, w.tag, w.length, token[WIDTH:])
+    scaled(row, CANDIDATE_NUMBERS, token[WIDTH + EMBEDDED :])
     for k in range(len(context)):
-        token[at + k] = context[k]
-    for k in range(N_RATES):
-        ours[k] = SCALE * row[C.pevtr + k]
-    ours[N_RATES], ours[N_RATES + 1] = row[C.duration], row[C.age]
+        token[WIDTH + TOKEN + k] = context[k]
+    scaled(row, COMPARED, ours)
     ours[DIFFERENCES], ours[DIFFERENCES + 1] = row[C.tag], row[C.tag2]
 
 
 @network_kernel
 def watched_token(w, row, seen, theirs):
-    """A past impression (Fh,): key and value features (WATCHED,); and what is crossed, (COMPARED,), tags last."""
-    embed(row[H.tag], row[H.tag2], row[H.duration], w.tag, w.length, seen)
-    for k in range(N_RATES):
-        theirs[k] = seen[EMBEDDED + k] = SCALE * row[H.pevtr + k]
-    at = EMBEDDED + N_RATES
-    for k in range(len(DONE)):
-        seen[at + k] = row[DONE[k]]
-    seen[at + len(DONE)], seen[at + len(DONE) + 1] = row[H.duration], row[H.since]
-    theirs[N_RATES], theirs[N_RATES + 1], theirs[PLACE] = row[H.duration], row[H.since], row[H.position]
+    """A past impression (Fh,): key and value features (WATCHED,); and what is crossed, (CROSSING,), tags last."""
+    embed_past(row, w.tag, w.length, seen)
+    scaled(row, PAST_RATES, seen[EMBEDDED:])
+    what_was_done(row, seen[EMBEDDED + N_RATES :])
+    for k in range(len(TIMES)):
+        seen[EMBEDDED + N_RATES + len(DONE) + k] = row[TIMES[k]]
+    scaled(row, COMPARED_PAST, theirs)
     theirs[DIFFERENCES], theirs[DIFFERENCES + 1] = row[H.tag], row[H.tag2]
 
 
@@ -218,8 +226,8 @@ def prepared(w, tokens, ours, seen, theirs):
 
 @network_kernel
 def attend(query, key, value, key_cross, value_cross, ours, theirs, out):
-    """`TargetAttention`: targets' query (P, WIDTH) and ours (P, COMPARED), keys' key and value (K, WIDTH) and theirs
-    (K, COMPARED), to out (P, WIDTH)."""
+    """`TargetAttention`: targets' query (P, WIDTH) and ours (P, CROSSING), keys' key and value (K, WIDTH) and theirs
+    (K, CROSSING), to out (P, WIDTH)."""
     keys = len(key)
     cross, energy = np.empty((keys, CROSSED), np.float32), np.empty(keys, np.float32)
     asked, mean = np.empty(CROSSED, np.float32), np.empty(CROSSED, np.float32)
@@ -266,7 +274,7 @@ def compare(ours, theirs, cross):
     common = NOTHING
     for a in range(DIFFERENCES, DIFFERENCES + 2):
         for b in range(DIFFERENCES, DIFFERENCES + 2):
-            common += QUARTER if ours[a] == theirs[b] else NOTHING
+            common += OF_PAIR if ours[a] == theirs[b] else NOTHING
     cross[2 * DIFFERENCES] = common
 
 
@@ -316,7 +324,7 @@ def foresee(w, base, placed, reward, has_next):
 @network_kernel
 def best_list(w, base, query, key, value, ours, beams, depth, stability):
     """`beam_search.adaptive_beam_search` of one person: rewards (P,) as the first entry, the first of the best list,
-    and the steps taken."""
+    and that list's reward."""
     slots = len(base)
     depth = min(depth, slots)
     lists, taken = np.zeros((beams, depth), np.int64), np.zeros((beams, slots), np.bool_)
@@ -358,19 +366,19 @@ def best_list(w, base, query, key, value, ours, beams, depth, stability):
         for beam in range(1, beams):
             lowest = min(lowest, total[beam]) if total[beam] > DEAD else lowest
         if step + 1 == depth or total[0] <= NOTHING or lowest >= stability * total[0]:
-            return alone, lists[0, 0], step + 1
-    return alone, 0, 0
+            return alone, lists[0, 0], total[0]
+    return alone, 0, NOTHING
 
 
 @network_kernel
 def look_back(w, query, key, value, ours, entries, step, placed):
     """Attention (b): every candidate, to be entry number `step`, sees the entries before."""
     of_key, of_value = np.empty((step, WIDTH), np.float32), np.empty((step, WIDTH), np.float32)
-    theirs = np.empty((step, COMPARED), np.float32)
+    theirs = np.empty((step, CROSSING), np.float32)
     for k in range(step):
         for d in range(WIDTH):
             of_key[k, d], of_value[k, d] = key[entries[k], d], value[entries[k], d]
-        for d in range(COMPARED):
+        for d in range(CROSSING):
             theirs[k, d] = ours[entries[k], d]
         theirs[k, PLACE] = PER_PLACE * np.float32(k)
     for m in range(len(ours)):

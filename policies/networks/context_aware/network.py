@@ -12,10 +12,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from nextone.envs.features import CANDIDATE, CONTEXT, PREDICTED, C, H
+from nextone.envs.features import CONTEXT, C, H
 from nextone.policies.networks.behaviours import (
     ACTIONS,
     EMBEDDED,
+    NUMBERS,
+    RATES,
     Embeddings,
     attention_weights,
     columns_of,
@@ -28,11 +30,14 @@ from .beam_search import Found, adaptive_beam_search
 WIDTH, ATTENTION_HEADS, EXPERTS = 32, 2, 3
 TASKS = ("has_next", "effective_view", "like")
 WORTH = (1.0, 5.0)  # alpha of an effective view, beta of a like
-RATES = tuple(feature.name for feature in PREDICTED)
-NUMBERS = [k for k, feature in enumerate(CANDIDATE) if feature.name not in ("tag", "tag2")]
 DIFFERENCES = len(RATES) + 3  # of predictions, length, time, position
 CROSSED = 2 * DIFFERENCES + 1  # they, their absolute values, and the share of common tags
 MOST_PLACES = 10.0  # scale of positions in the list that is being made
+PAIR = 0.25  # what one of the four pairs of two videos' tags counts, if both are the same
+FIRST = 10.0  # above any reward: the first of the best list is shown
+TIMES = (H.duration, H.since)
+COMPARED, COMPARED_PAST = (*columns_of(RATES, C), C.duration, C.age), (*columns_of(RATES, H), *TIMES, H.position)
+"""Columns that are crossed, of candidates and of past impressions; a candidate's place follows."""
 
 
 class TargetAttention(nn.Module):
@@ -103,7 +108,7 @@ class ContextAwareDense(nn.Module):
 
     def from_watched(self, candidates: Tensor, tokens: Tensor, history: Tensor, of_history: Tensor) -> Tensor:
         """Attention (a), (N, P, WIDTH): it does not depend on what is placed."""
-        rates, times = scaled(history, columns_of(RATES, H)), history[..., [H.duration, H.since]]
+        rates, times = scaled(history, columns_of(RATES, H)), history[..., list(TIMES)]
         watched = torch.cat([of_history, rates, what_was_done(history), times], -1)
         said: Tensor = self.watched(
             tokens, watched, crossed_with_history(candidates, history), history[:, None, :, H.present]
@@ -127,15 +132,15 @@ def tokens_of(candidates: Tensor, of_candidates: Tensor) -> Tensor:
 
 def crossed_with_history(candidates: Tensor, history: Tensor) -> Tensor:
     """Crossings of candidates and past impressions, (N, P, H, CROSSED)."""
-    ours = torch.cat([scaled(candidates, [*columns_of(RATES, C), C.duration, C.age]), 0 * candidates[..., :1]], -1)
-    theirs = scaled(history, [*columns_of(RATES, H), H.duration, H.since, H.position])
+    ours = torch.cat([scaled(candidates, [*COMPARED]), 0 * candidates[..., :1]], -1)
+    theirs = scaled(history, [*COMPARED_PAST])
     return crossed(ours, theirs, candidates, history[..., H.tag], history[..., H.tag2])
 
 
 def crossed_with_candidates(candidates: Tensor, places: Tensor) -> Tensor:
     """Crossings of candidates and candidates, (N, P, P, CROSSED); position is the place in the list."""
     ours = torch.cat(
-        [scaled(candidates, [*columns_of(RATES, C), C.duration, C.age]), places[..., None] / MOST_PLACES], -1
+        [scaled(candidates, [*COMPARED]), places[..., None] / MOST_PLACES], -1
     )
     return crossed(ours, ours, candidates, candidates[..., C.tag], candidates[..., C.tag2])
 
@@ -148,7 +153,7 @@ def crossed(ours: Tensor, theirs: Tensor, candidates: Tensor, tag: Tensor, tag2:
         for column in (C.tag, C.tag2)
         for of_key in (tag, tag2)
     ]
-    share = 0.25 * (common[0] + common[1] + common[2] + common[3])
+    share = PAIR * (common[0] + common[1] + common[2] + common[3])
     return torch.cat([difference, difference.abs(), share[..., None]], -1)
 
 
@@ -221,3 +226,8 @@ def search_lists(
         extend, mask > 0, beams=k, stability=search.stability, depth=min(search.depth, slots)
     )
     return found, alone
+
+
+def scores_of(found: Found, alone: Tensor) -> Tensor:
+    """(N, P): what each candidate would bring as the next, and FIRST more for the first of the best list."""
+    return alone.scatter_add(1, found.first[:, None], torch.full((len(alone), 1), FIRST))

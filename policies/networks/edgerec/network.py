@@ -131,18 +131,19 @@ class Rerank(nn.Module):
             nn.Linear(sequences * value_width + len(CONTEXT), HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, len(HEADS))
         )
 
-    def forward(
-        self, items: Tensor, live: Tensor, encoded: list[Encoded], context: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """items (N, P, EMBEDDED + len(CLOUD)) in server order, live (N, P) 0 or 1, context (N, Fx).
-
-        Returns logits (N, P) of the candidates and (N, len(HEADS)) of the person."""
+    def logits_of(self, items: Tensor, live: Tensor, encoded: list[Encoded]) -> Tensor:
+        """Of the candidates, (N, P): items (N, P, EMBEDDED + len(CLOUD)) in server order, live (N, P) 0 or 1."""
         queries, _ = self.candidates(items)
         local = last_present(queries, live)[:, None].expand_as(queries)
         attended = [attend(queries, behaviour) for attend, behaviour in zip(self.attention, encoded, strict=True)]
-        logits = self.score(torch.cat([*attended[::-1], queries, local], -1))[..., 0]
+        logits: Tensor = self.score(torch.cat([*attended[::-1], queries, local], -1))[..., 0]
+        return logits
+
+    def person_of(self, encoded: list[Encoded], context: Tensor) -> Tensor:
+        """Logits of the person, (N, len(HEADS)); context (N, Fx)."""
         newest = [last_present(behaviour.values, behaviour.present) for behaviour in encoded]
-        return logits, self.user(torch.cat([*newest, context], -1))
+        person: Tensor = self.user(torch.cat([*newest, context], -1))
+        return person
 
 
 class EdgeRecDense(nn.Module):
@@ -167,8 +168,8 @@ class EdgeRecDense(nn.Module):
             behaviour_sequence(history, of_history, exposed(history) & perceived),
             behaviour_sequence(history, of_history, engaged(history) & perceived),
         )
-        logits, person = self.rerank(items, live, encoded, context)
-        return put_back(logits, order), person
+        logits = self.rerank.logits_of(items, live, encoded)
+        return put_back(logits, order), self.rerank.person_of(encoded, context)
 
 
 class EdgeRec(nn.Module):

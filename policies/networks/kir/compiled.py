@@ -1,20 +1,30 @@
 """The KIR-like network as phones run it in the simulation: compiled, a person at a time, several people in parallel.
 
-The same network as `network.py`, which it is made of and tested against (scores to 1e-5); that one is trained and
-exported. Nothing is computed for empty slots and rows. Called by `policies/phone/policies.py`.
+The same network as `network.py`, which it is made of and held to (scores to 1e-5, `tests/parity.py`); that one is
+trained and exported. Nothing is computed for empty slots and rows. Called by `policies/phone/loading.py`.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from nextone.envs.features import CANDIDATE, CONTEXT, C, H, Observation
+from nextone.envs.features import CONTEXT, H, Observation
 from nextone.policies.contract import Scores
-from nextone.policies.networks.behaviours import ACTIONS, EMBEDDED, RATE_SCALE, columns_of
+from nextone.policies.networks.behaviours import DEAD, EMBEDDED
+from nextone.policies.networks.compiled_behaviours import (
+    CANDIDATE_NUMBERS,
+    CANDIDATE_RATES,
+    DONE,
+    N_RATES,
+    PAST_RATES,
+    embed_candidate,
+    embed_past,
+    scaled,
+    what_was_done,
+)
 from nextone.policies.networks.compiled_layers import (
     HALF,
     LANES,
-    embed,
     exponential,
     in_threads,
     linear,
@@ -29,16 +39,13 @@ from nextone.policies.networks.compiled_layers import (
 )
 from nextone.sim.state import Array
 
-from .network import ATTENTION_HEADS, FACTORS, LAYERS, RATES, TIMES, WIDTH, Kir
+from .network import ATTENTION_HEADS, EPSILON, FACTORS, LAYERS, TIMES, WIDTH, Kir
 
 HEAD = WIDTH // ATTENTION_HEADS
-FIRST_RATE, FIRST_PAST_RATE, N_RATES = C.pevtr, H.pevtr, len(RATES)
-DONE = tuple(columns_of(ACTIONS, H))
-FIELDS = EMBEDDED + len(CANDIDATE) - 2 + len(CONTEXT)  # tags are embedded
+FIELDS = EMBEDDED + len(CANDIDATE_NUMBERS) + len(CONTEXT)
 TOLD = len(DONE) + len(TIMES)
 SCORED = FIELDS + FACTORS + 2 * WIDTH
-SCALE = np.float32(RATE_SCALE)
-SOFTER, DEAD = np.float32(HEAD**-0.5), np.float32(-1e9)
+SOFTER, UNSEEN, EPS = np.float32(HEAD**-0.5), np.float32(DEAD), np.float32(EPSILON)
 assert HEAD == 8  # `attend` writes a head's product out
 
 
@@ -148,11 +155,10 @@ def copy(rows, first, to, column):
 @network_kernel
 def watched_tokens(w, row, index, ids, rates):
     """A past impression (Fh,) as a token of each tower: ids or rates, actions, time since, and index."""
-    embed(row[H.tag], row[H.tag2], row[H.duration], w.tag, w.length, ids)
-    for k in range(N_RATES):
-        rates[k] = SCALE * row[FIRST_PAST_RATE + k]
-    for k in range(len(DONE)):
-        ids[EMBEDDED + k] = rates[N_RATES + k] = row[DONE[k]]
+    embed_past(row, w.tag, w.length, ids)
+    scaled(row, PAST_RATES, rates)
+    what_was_done(row, ids[EMBEDDED:])
+    what_was_done(row, rates[N_RATES:])
     ids[EMBEDDED + len(DONE)] = rates[N_RATES + len(DONE)] = row[H.since]
     ids[EMBEDDED + len(DONE) + 1] = rates[N_RATES + len(DONE) + 1] = index
 
@@ -160,16 +166,12 @@ def watched_tokens(w, row, index, ids, rates):
 @network_kernel
 def candidate_tokens(w, row, context, ids, rates, fields):
     """A candidate (Fc,) as a token of each tower, and DeepFM's fields (FIELDS,)."""
-    embed(row[C.tag], row[C.tag2], row[C.duration], w.tag, w.length, ids)
-    for k in range(N_RATES):
-        rates[k] = SCALE * row[FIRST_RATE + k]
+    embed_candidate(row, w.tag, w.length, ids)
+    scaled(row, CANDIDATE_RATES, rates)
     for d in range(EMBEDDED):
         fields[d] = ids[d]
-    at = EMBEDDED
-    for column in range(len(row)):
-        if column != C.tag and column != C.tag2:
-            fields[at] = SCALE * row[column] if column < FIRST_RATE + N_RATES else row[column]
-            at += 1
+    scaled(row, CANDIDATE_NUMBERS, fields[EMBEDDED:])
+    at = EMBEDDED + len(CANDIDATE_NUMBERS)
     for k in range(len(context)):
         fields[at + k] = context[k]
 
@@ -203,12 +205,12 @@ def transform(w, block, tokens, watched):
     normed, said = np.empty_like(tokens), np.empty_like(tokens)
     for b in range(block, block + LAYERS):
         first = watched if b + 1 == block + LAYERS else 0
-        normalise(tokens, w.norm[b, 0, 0], w.norm[b, 0, 1], normed)
+        normalise(tokens, w.norm[b, 0, 0], w.norm[b, 0, 1], EPS, normed)
         linear(normed, w.query_key_value[b], w.query_key_value_bias[b], split)
         attend(split, watched, first, normed)
         linear(normed[first:], w.mixed[b], w.mixed_bias[b], said[first:])
         add(said, tokens, first)
-        normalise(tokens[first:], w.norm[b, 1, 0], w.norm[b, 1, 1], normed[first:])
+        normalise(tokens[first:], w.norm[b, 1, 0], w.norm[b, 1, 1], EPS, normed[first:])
         linear(normed[first:], w.wide[b], w.wide_bias[b], wide[first:])
         rectify(wide[first:])
         linear(wide[first:], w.narrow[b], w.narrow_bias[b], said[first:])
@@ -240,7 +242,7 @@ def attend(split, watched, first, out):
         total[:] = np.float32(0.0)
         for t in range(asking):
             row = split[first + t]
-            own[t] = DEAD if first + t < watched else np.float32(0.0)  # what was watched is among the others already
+            own[t] = UNSEEN if first + t < watched else np.float32(0.0)  # what was watched is among the others already
             for d in range(HEAD):
                 query[d, t] = row[at + d] * SOFTER
                 own[t] += query[d, t] * row[WIDTH + at + d]

@@ -11,14 +11,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from nextone.envs.features import CANDIDATE, CONTEXT, PREDICTED, C, H
-from nextone.policies.networks.behaviours import ACTIONS, DEAD, EMBEDDED, Embeddings, columns_of, scaled, what_was_done
+from nextone.envs.features import CONTEXT, C, H
+from nextone.policies.networks.behaviours import (
+    ACTIONS,
+    DEAD,
+    EMBEDDED,
+    NUMBERS,
+    RATES,
+    Embeddings,
+    columns_of,
+    scaled,
+    what_was_done,
+)
 
 WIDTH, LAYERS, ATTENTION_HEADS = 32, 2, 4
 FACTORS = 8
 TIMES = ("since", "index")
-NUMBERS = [k for k, feature in enumerate(CANDIDATE) if feature.name not in ("tag", "tag2")]
-RATES = tuple(feature.name for feature in PREDICTED)
+EPSILON = 1e-5  # of the variance in a LayerNorm, as torch's own
 
 
 class Block(nn.Module):
@@ -26,7 +35,7 @@ class Block(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.attention_norm, self.mlp_norm = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
+        self.attention_norm, self.mlp_norm = nn.LayerNorm(WIDTH, EPSILON), nn.LayerNorm(WIDTH, EPSILON)
         self.query_key_value = nn.Linear(WIDTH, 3 * WIDTH)
         self.mixed = nn.Linear(WIDTH, WIDTH)
         self.mlp = nn.Sequential(nn.Linear(WIDTH, 2 * WIDTH), nn.ReLU(), nn.Linear(2 * WIDTH, WIDTH))

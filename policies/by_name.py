@@ -1,0 +1,36 @@
+"""The one place where a name becomes a policy."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .names import CLOUD_ONLY, NAMES, SHIPPED, UnknownPolicy, is_trained, split_name, unknown_name
+
+if TYPE_CHECKING:
+    from nextone.sim.config import Scenario
+
+    from .contract import Policy
+
+
+def make_policy(name: str, scenario: "Scenario | None" = None) -> "Policy | None":
+    """The policy of that name, or `KIND:DIR`; None for `cloud_only`, which is never asked.
+
+    scenario: the world it is for; an `rl:` policy that was trained in another is refused. Raises UnknownPolicy,
+    CheckpointError."""
+    if is_trained(name):  # late imports: only these need torch
+        if name.startswith("rl:"):
+            from .rl import load_rl
+
+            return load_rl(Path(name.removeprefix("rl:")), scenario)
+        from .networks.loading import shipped
+        from .phone.loading import load_edge
+
+        kind, folder, how = split_name(name)
+        return load_edge(kind, Path(folder) if folder else shipped(kind), how)
+    from . import rules  # late: names alone must not wait for numba
+    from .contract import as_policy
+
+    if name == CLOUD_ONLY:
+        return None
+    if name not in NAMES:
+        raise UnknownPolicy(unknown_name(name, (*NAMES, *SHIPPED)))
+    return as_policy(rules.at_random if name == "random" else getattr(rules, name))

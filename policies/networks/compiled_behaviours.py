@@ -1,0 +1,118 @@
+"""`behaviours.py`, compiled: the features of one person's candidates and past impressions, as the twins read them.
+
+Columns, their order and their scales are those of `behaviours.py`. Called by the networks' twins and by EdgeRec's loop.
+"""
+
+import numpy as np
+
+from nextone.envs.features import PREDICTED, C, H
+
+from .behaviours import (
+    ACTIONS,
+    BY_SLOT,
+    CLOUD,
+    EMBEDDED,
+    ENGAGING,
+    NUMBERS,
+    OLDER_PAGE,
+    RATE_SCALE,
+    RATES,
+    SAID,
+    columns_of,
+)
+from .compiled_layers import HALF, network_kernel, row_of
+
+DONE, WAS, FROM_CLOUD = (tuple(columns_of(names, table)) for names, table in ((ACTIONS, H), (SAID, H), (CLOUD, C)))
+CANDIDATE_RATES, PAST_RATES = tuple(columns_of(RATES, C)), tuple(columns_of(RATES, H))
+CANDIDATE_NUMBERS, PAGE_VIEW = tuple(NUMBERS), tuple(columns_of(ENGAGING, H))
+N_RATES, SCALE = len(PREDICTED), np.float32(RATE_SCALE)
+OLDER, SLOT = np.float32(OLDER_PAGE), np.float32(BY_SLOT)
+
+
+@network_kernel
+def embed(row, columns, of_tag, of_length, out):
+    """`behaviours.Embeddings` of one video: row (F,), columns of tag, second tag and length; tables (TAGS, T) and
+    (LENGTHS, L); out (T + L,)."""
+    tags, width, lengths = len(of_tag), of_tag.shape[1], len(of_length)
+    one = row_of(row[columns[0]] * np.float32(tags) + HALF, tags)
+    other = row_of(row[columns[1]] * np.float32(tags) + HALF, tags)
+    bucket = row_of(row[columns[2]] * np.float32(lengths), lengths)
+    for d in range(width):
+        out[d] = HALF * (of_tag[one, d] + of_tag[other, d])
+    for d in range(of_length.shape[1]):
+        out[width + d] = of_length[bucket, d]
+
+
+@network_kernel
+def embed_candidate(row, of_tag, of_length, out):
+    """Of a candidate (Fc,)."""
+    embed(row, (C.tag, C.tag2, C.duration), of_tag, of_length, out)
+
+
+@network_kernel
+def embed_past(row, of_tag, of_length, out):
+    """Of a past impression (Fh,)."""
+    embed(row, (H.tag, H.tag2, H.duration), of_tag, of_length, out)
+
+
+@network_kernel
+def scaled(row, columns, out):
+    """`behaviours.scaled` of one row (F,): columns of which the first are the predicted rates, into out (columns,)."""
+    for k in range(len(columns)):
+        out[k] = SCALE * row[columns[k]] if k < N_RATES else row[columns[k]]
+
+
+@network_kernel
+def what_was_done(row, out):
+    """Action features of a past impression (Fh,), into out (len(ACTIONS),)."""
+    for k in range(len(DONE)):
+        out[k] = row[DONE[k]]
+
+
+@network_kernel
+def what_it_was(row, of_tag, of_length, out):
+    """Item features of a past impression (Fh,), into out (EMBEDDED + len(SAID),)."""
+    embed_past(row, of_tag, of_length, out)
+    scaled(row, WAS, out[EMBEDDED:])
+
+
+@network_kernel
+def cloud_items(candidates, order, of_tag, of_length):
+    """What the cloud, too, knows of candidates (P, Fc), in that order: (len(order), EMBEDDED + len(CLOUD))."""
+    items = np.empty((len(order), EMBEDDED + len(FROM_CLOUD)), np.float32)
+    for m in range(len(order)):
+        row = candidates[order[m]]
+        embed_candidate(row, of_tag, of_length, items[m])
+        scaled(row, FROM_CLOUD, items[m, EMBEDDED:])
+    return items
+
+
+@network_kernel
+def is_page_view(row):
+    """`behaviours.engaged` of a past impression (Fh,)."""
+    some = False
+    for column in PAGE_VIEW:
+        some = some or row[column] > 0
+    return some and not row[H.hate] > 0
+
+
+@network_kernel
+def server_order(candidates, mask, order):
+    """`behaviours.server_order` of one person's live slots, into order (P,); how many there are."""
+    slots = 0
+    for slot in range(len(mask)):
+        if not mask[slot]:
+            continue
+        m = slots
+        while m > 0 and place_of(candidates, order[m - 1]) > place_of(candidates, slot):
+            order[m] = order[m - 1]
+            m -= 1
+        order[m] = slot
+        slots += 1
+    return slots
+
+
+@network_kernel
+def place_of(candidates, slot):
+    """By which candidates are ordered: older pages first, then rank, then slot."""
+    return candidates[slot, C.rank] - OLDER * candidates[slot, C.page_age] + SLOT * np.float32(slot)

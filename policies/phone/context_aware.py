@@ -1,0 +1,89 @@
+"""The context-aware network as phones run it: the beam search decides, around three parts of the network.
+
+Called by `loading.py`.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from nextone.envs.features import C, H, Observation
+from nextone.policies.contract import Scores
+from nextone.policies.networks.context_aware.compiled import CompiledContextAware
+from nextone.policies.networks.context_aware.network import (
+    WIDTH,
+    ContextAware,
+    ContextAwareDense,
+    Search,
+    crossed_with_candidates,
+    scores_of,
+    search_lists,
+    tokens_of,
+)
+
+from .policies import Part, blank
+
+
+class ListPolicy:
+    """A PhonePolicy: the first video of the best list first, the others by what they would bring next."""
+
+    downloaded = True
+
+    def __init__(self, network: ContextAware, name: str, search: Search | None = None) -> None:
+        self.network, self.__name__, self.search = network.eval(), name, search or Search()
+        self.twin: CompiledContextAware | None = CompiledContextAware(network, self.search)
+
+    def start(self, n: int) -> None:
+        return None
+
+    def __call__(self, observation: Observation, memory: None) -> tuple[Scores, None]:
+        if self.twin is not None:
+            return self.twin(observation), None
+        with torch.inference_mode():
+            found = search_lists(self.network, *map(torch.from_numpy, observation), search=self.search)
+            return scores_of(*found).numpy(), None
+
+    def parts(self, slots: int, rows: int) -> dict[str, Part]:
+        """Attention to what was watched once a decision; to what is placed, and the towers, once a beam and step."""
+        candidates, history, context, _ = blank(slots, rows)
+        dense, network = self.network.dense, self.network
+        tokens = tokens_of(candidates, network.embeddings(candidates, C))
+        crossed = crossed_with_candidates(candidates, torch.zeros(1, slots))
+        watched = torch.zeros(1, slots, WIDTH)
+        return {
+            "watched": (Watched(dense), (candidates, tokens, history, network.embeddings(history, H))),
+            "placed": (dense.placed, (tokens, tokens, crossed, torch.zeros(1, 1, slots))),
+            "towers": (Towers(dense), (tokens, watched, watched, context)),
+        }
+
+    def install(self, parts: dict[str, nn.Module]) -> None:
+        self.network.dense, self.twin = ContextAwareParts(parts), None  # type: ignore[assignment]
+
+
+class Watched(nn.Module):
+    """Attention (a), once a decision."""
+
+    def __init__(self, dense: ContextAwareDense) -> None:
+        super().__init__()
+        self.dense = dense
+
+    def forward(self, candidates: Tensor, tokens: Tensor, history: Tensor, of_history: Tensor) -> Tensor:
+        return self.dense.from_watched(candidates, tokens, history, of_history)
+
+
+class Towers(nn.Module):
+    """MMoE and towers, once a beam and step."""
+
+    def __init__(self, dense: ContextAwareDense) -> None:
+        super().__init__()
+        self.dense = dense
+
+    def forward(self, tokens: Tensor, watched: Tensor, placed: Tensor, context: Tensor) -> Tensor:
+        return self.dense.towers_of(tokens, watched, placed, context)
+
+
+class ContextAwareParts(nn.Module):
+    """`ContextAwareDense`, as far as the search asks it, from parts that run elsewhere."""
+
+    def __init__(self, parts: dict[str, nn.Module]) -> None:
+        super().__init__()
+        self.from_watched, self.placed, self.towers_of = parts["watched"], parts["placed"], parts["towers"]

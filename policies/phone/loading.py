@@ -1,0 +1,68 @@
+"""Edge networks from their checkpoints: `edgerec`, `kir`, `context_aware` as shipped, or `edgerec:DIR` of one's own.
+
+Unlike `rl:DIR` they may be deployed in another scenario than they were trained in, as a system's model is; only the
+table of features must be the same. `...@onnx` and `...@mnn` run their parts on the real engine. Called by
+`policies/by_name.py`; training is in `experiments/training/edge/train.py`.
+"""
+
+from pathlib import Path
+
+import torch
+from numba import get_num_threads
+from torch import nn
+
+from nextone.policies.checkpoint import Checkpoint, CheckpointError, best_checkpoint
+from nextone.policies.networks.cloud_ranks.network import INPUTS, CloudRank
+from nextone.policies.networks.context_aware.network import ContextAware, Search
+from nextone.policies.networks.edgerec.network import EdgeRec
+from nextone.policies.networks.kir.compiled import CompiledKir
+from nextone.policies.networks.kir.network import Kir
+from nextone.policies.networks.loading import load_network, make_network, shipped
+from nextone.policies.trained import trained_in
+from nextone.sim.config import Scenario
+
+from .context_aware import ListPolicy
+from .edgerec import EdgeRecPhone
+from .engines import ENGINES
+from .policies import EdgePolicy, OnEngine, PhonePolicy
+
+
+def load_edge(kind: str, path: Path, how: str = "") -> "PhonePolicy | OnEngine":
+    """The policy of a run's best whole checkpoint, or of the one that `path` is.
+
+    how: "onnx" or "mnn", the engine that runs it; "k=3", the beams of the context-aware search.
+    Raises CheckpointError: nothing there, damaged, of another kind, or not trained on these features; EngineMissing."""
+    torch.set_num_threads(get_num_threads())  # as many as this process may use: comparisons run several
+    checkpoint = best_checkpoint(path)
+    search = Search(beams=int(how[2:])) if how.startswith("k=") else None
+    name = kind if path == shipped(kind) else f"{kind}:{path}"  # where the package lies is nobody's business
+    policy = policy_of(load_network(kind, checkpoint), name, kept_behaviours(checkpoint), search)
+    return OnEngine(policy, how) if how in ENGINES else policy
+
+
+def policy_of(network: nn.Module, name: str, kept: int = 20, search: Search | None = None) -> PhonePolicy:
+    """A network as phones run it. kept: past impressions it attends to, if it is EdgeRec."""
+    if isinstance(network, EdgeRec):
+        return EdgeRecPhone(network, name, kept)
+    if isinstance(network, ContextAware):
+        return ListPolicy(network, name, search)
+    if isinstance(network, Kir):
+        return EdgePolicy(network, name, CompiledKir(network))
+    assert isinstance(network, CloudRank)
+    return EdgePolicy(network, name, inputs=INPUTS)
+
+
+def fresh_policy(kind: str, seed: int = 0) -> PhonePolicy:
+    """An untrained network as phones would run it: of the right size, for measuring."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return policy_of(make_network(kind), kind)
+
+
+def kept_behaviours(checkpoint: Checkpoint) -> int:
+    """How many past impressions the network was trained with: a phone attends to as many."""
+    client = trained_in(checkpoint).get("client", {})
+    kept = client.get("history", Scenario().client.history) if isinstance(client, dict) else None
+    if type(kept) is not int or not 1 <= kept <= 200:
+        raise CheckpointError(f"checkpoint {str(checkpoint.path)!r} does not say how many past impressions it saw")
+    return kept
