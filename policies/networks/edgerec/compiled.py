@@ -1,6 +1,6 @@
 """EdgeRec's networks as phones run them in the simulation: compiled, a person at a time.
 
-The same as in `network.py`, which they are made of and held to (to 1e-5, `tests/parity.py`); those are trained and
+The same as in `network.py`, which they are made of and held to (to 1e-5, `tests/policies/parity.py`); those are trained and
 exported. Called by `policies/phone/edgerec_loop.py`, where an engine's files may take their place.
 
 The energy of candidate t and behaviour j is v tanh(q_t + k_j), 32 tangents for each pair. With a = exp(2 q) and

@@ -3,7 +3,7 @@
 A new network with a twin needs an entry and nothing else. As a command, with compilation off, the kit changes every
 constant of the networks' sources in turn and prints how network and twin react, as JSON:
 
-    NUMBA_DISABLE_JIT=1 python tests/parity.py
+    NUMBA_DISABLE_JIT=1 python tests/policies/parity.py
 """
 
 import ast
@@ -21,7 +21,7 @@ import torch
 from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY, TAG_SCALE, C, H, Observation
 from nextone.sim.config import FEEDBACK
 
-NETWORKS = Path(__file__).resolve().parent.parent / "policies" / "networks"
+NETWORKS = Path(__file__).resolve().parents[2] / "policies" / "networks"
 PEOPLE, SLOTS, PAST = 5, 9, 12
 FLAGS = ("valid_play", "long_view", "completion", "skip", *FEEDBACK)
 CLOSE = 1e-5  # of scores by network and twin, which sum in another order
