@@ -16,7 +16,7 @@ from nextone.sim.population import replace_person
 from nextone.sim.request import candidate_in
 from nextone.sim.state import IDLE, LONG, PLAYING, STALLED, VALID, WAITING, Array
 
-from .features import no_tags, observe_again
+from .observing import no_tags, observe_again
 from .reward import COMPONENTS
 
 WINDOW_US = 24 * 3_600_000_000  # people open the app within a day

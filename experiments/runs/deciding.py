@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from nextone.envs.features import Observation, empty_observation, observe
+from nextone.envs.features import Observation, empty_observation
+from nextone.envs.observing import observe
 from nextone.policies.by_name import make_policy
 from nextone.policies.contract import Options, PolicyLike, as_policy, name_of, options_of
 from nextone.policies.names import SHIPPED, UnknownPolicy, unknown_name

@@ -19,26 +19,16 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from nextone.envs.features import empty_observation, observe
-from nextone.experiments.runs.replication import run_arm
 from nextone.sim import event_run
 from nextone.sim.batch_run import run_batch
-from nextone.sim.cloud import predict_rates, rank_page, what_is_known
-from nextone.sim.config import Scenario
-from nextone.sim.engine.chance import many_words, uniform
-from nextone.sim.engine.kernel import entry
-from nextone.sim.interest import settle
-from nextone.sim.scenario import with_settings
-from nextone.sim.state import DEAD, Array, World
-from nextone.sim.watching import draw_watch_us, stay_logit
+from nextone.sim.state import World
 from nextone.sim.world import build_world
 from nextone.version import __version__
 
 from .edge_cost import engine_ms, samples_per_s
 from .edge_decisions import edge_speed
 from .env_steps import env_speed, numba_threads
-
-MINUTE_US = 60_000_000
+from .parts import MINUTE_US, draw_ns, of_people, parts_ns
 
 
 class Sizes(NamedTuple):
@@ -124,12 +114,12 @@ def run_bench(sizes: Sizes | None = None) -> dict[str, Any]:
         many = _best(sizes.repeats, lambda: _event(*sizes.event_many))
         batch = _best(sizes.repeats, lambda: _batch(*sizes.batch))
         logged = _best(sizes.repeats, lambda: _batch(*sizes.batch, log_rows=1 << 14))
-        parts = _parts(batch, sizes)
+        parts = parts_ns(batch.world, batch.impressions, _ns(batch), sizes.calls, sizes.repeats)
         growth = {
             "event_ns": {n: _ns(_best(sizes.repeats, partial(_event, n, many_min))) for n in sizes.event_growth},
             "batch_ns": {n: _ns(_best(sizes.repeats, partial(_batch, n, memory_min))) for n in sizes.batch_growth},
         }
-        draws = _draw_ns(sizes)
+        draws = draw_ns(sizes.calls, sizes.repeats)
     two = min(2, numba.get_num_threads())
     with numba_threads(two):
         parallel = _best(sizes.repeats, lambda: _batch(*sizes.batch, threads=two))
@@ -208,14 +198,10 @@ def _short(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def _scenario(people: int) -> Scenario:
-    return with_settings(Scenario(), [f"population.users={people}"])
-
-
 def _batch(people: int, minutes: float, *, threads: int = 1, log_rows: int = 0) -> _Timed:
     end_us = round(minutes * MINUTE_US)
     world = build_world(
-        _scenario(people), edge=False, seed=0, window_us=end_us, log_rows=log_rows, parts=threads,
+        of_people(people), edge=False, seed=0, window_us=end_us, log_rows=log_rows, parts=threads,
         queue_waits=np.zeros(1, np.int64),
     )  # fmt: skip
     start = perf_counter()
@@ -224,7 +210,7 @@ def _batch(people: int, minutes: float, *, threads: int = 1, log_rows: int = 0) 
 
 
 def _event(people: int, minutes: float) -> _Timed:
-    scenario, end_us = _scenario(people).with_workers(minutes, None), round(minutes * MINUTE_US)
+    scenario, end_us = of_people(people).with_workers(minutes, None), round(minutes * MINUTE_US)
     world = build_world(scenario, edge=False, seed=0, window_us=end_us)
     server = scenario.server
     start = perf_counter()
@@ -260,126 +246,10 @@ def _life_share(people: int, minutes: float) -> float:
     return inside / whole.seconds
 
 
-def _parts(batch: _Timed, sizes: Sizes) -> dict[str, dict[str, float | None]]:
-    """What an impression's time goes to: parts timed alone, and the rest; and `observe`, where a policy ranks."""
-    world, total = batch.world, _ns(batch)
-    pages = float(world.users["request"].sum()) / batch.impressions  # nearly all are served
-    shipped = world.waiting.shape[1]
-    timed: tuple[tuple[str, float, int, Callable[[int], object]], ...] = (
-        ("retrieve and rank a page", pages, sizes.calls // 20, lambda n: _rank_pages(world, n)),
-        ("predict a candidate's rates", pages * shipped, sizes.calls, lambda n: _predict_rates(world, n)),
-        ("draw the watch time", 1.0, sizes.calls, lambda n: _watch(world, n)),
-        ("let interests settle", 1.0, sizes.calls, lambda n: _settle(world, n)),
-    )
-    parts = {name: _part(_call_ns(count, sizes, run), calls, total) for name, calls, count, run in timed}
-    rest, events = total - sum(part["per_impression"] or 0.0 for part in parts.values()), _events_an_impression()
-    parts["the rest, by event"] = _part(rest / events, events, total)
-    looks = _observe_ns(len(world.users), sizes)
-    parts["observe, where a policy ranks"] = {"call": looks, "calls": 1.0, "per_impression": looks, "share": None}
-    return parts
-
-
-def _part(call_ns: float, calls: float, total_ns: float) -> dict[str, float | None]:
-    return {"call": call_ns, "calls": calls, "per_impression": call_ns * calls, "share": call_ns * calls / total_ns}
-
-
-def _observe_ns(people: int, sizes: Sizes) -> float:
-    """Of one decision, asked in batches of up to 256 with full pools."""
-    world = build_world(_scenario(people), edge=True, seed=0, window_us=MINUTE_US)
-    slots, past = world.pool.shape[1], world.history.shape[1]
-    world.pool["rank"] = np.arange(slots) % DEAD
-    rows = np.arange(min(people, 256))
-    seen, rounds = empty_observation(len(rows), slots, past), max(sizes.calls // 20 // len(rows), 1)
-
-    def observe_all(n: int) -> None:
-        for _ in range(n // len(rows)):
-            observe(world, rows, *seen)
-
-    return _call_ns(rounds * len(rows), sizes, observe_all)
-
-
-def _events_an_impression(people: int = 20, minutes: float = 30) -> float:
-    """Moments of a timeline per impression, by following one person after another."""
-    moments = impressions = 0
-    for user in range(people):
-        run = run_arm(
-            _scenario(people), "cloud_only", seed=0, replication=0, minutes=minutes, engine="batch", traced=user
-        )
-        moments += int(run.world.traced[1])
-        impressions += int(run.world.users["shown"][user])
-    return moments / impressions
-
-
-def _call_ns(calls: int, sizes: Sizes, run: Callable[[int], object]) -> float:
-    run(calls)  # compiled, and the caches are warm
-    best = float("inf")
-    for _ in range(sizes.repeats):
-        start = perf_counter()
-        run(calls)
-        best = min(best, perf_counter() - start)
-    return best / calls * 1e9
-
-
-@entry
-def _rank_pages(w: World, n: int) -> None:
-    estimates = np.empty(w.waiting.shape[1], np.float32)
-    for k in range(n):
-        i = k % len(w.users)
-        rank_page(w.params[0], w.key[i], w.users[i], w.taste[i], w.listed, w.tag_start, w.waiting[i], estimates)
-
-
-@entry
-def _predict_rates(w: World, n: int) -> None:
-    known = what_is_known(w.params[0], w.users[0])
-    for k in range(n):
-        i, video = k % len(w.users), k * 7919 % len(w.videos)
-        slot = w.pool[i, k % w.pool.shape[1]]
-        predict_rates(w.params[0], w.users[i], video, w.videos[video], np.float32(0.1), known, slot.pxtr)
-
-
-@entry
-def _watch(w: World, n: int) -> int:
-    total = 0
-    for k in range(n):
-        i, video = k % len(w.users), k * 7919 % len(w.videos)
-        logit = stay_logit(w.params[0], w.key[i], w.users[i], w.taste[i], video, w.videos[video])
-        total += draw_watch_us(w.params[0], w.key[i], w.users[i], video, w.videos[video].duration_us, 0, logit)
-    return total
-
-
-@entry
-def _settle(w: World, n: int) -> None:
-    for k in range(n):
-        i = k % len(w.users)
-        settle(w.params[0], w.users[i], w.taste[i], w.users[i].settled_us + 20_000_000)
-
-
-@entry
-def _draws(key: Array, n: int) -> float:
-    total = 0.0
-    for k in range(n):
-        total += uniform(key, 6, k, 1, 2)
-    return total
-
-
-def _draw_ns(sizes: Sizes) -> dict[str, float]:
-    """A keyed draw among many, as ranking makes them, and one by one."""
-    key, ids = np.array([1, 2], np.uint32), np.arange(1000)
-    high, low = np.empty(1000, np.uint64), np.empty(1000, np.uint64)
-
-    def many(n: int) -> None:
-        for _ in range(n // 1000):
-            many_words(key, 6, 1, ids, high, low)
-
-    calls = max(5 * sizes.calls // 1000, 1) * 1000
-    single = _call_ns(calls, sizes, lambda n: _draws(key, n))
-    return {"draw_ns": _call_ns(calls, sizes, many), "draw_single_ns": single}
-
-
 def _bytes_per_user() -> float:
     """All arrays that have a row per person, for a policy on the phone; a policy's own memory apart."""
     people = 100
-    world = build_world(_scenario(people), edge=True, seed=0, window_us=MINUTE_US)
+    world = build_world(of_people(people), edge=True, seed=0, window_us=MINUTE_US)
     rows = (world.users, world.screen, world.pool, world.waiting, world.history, world.behaviours, world.taste)
     assert world.pool.shape[1] == 20 and world.history.shape[1] == 20 and all(len(a) == people for a in rows)
     return sum(array.nbytes for array in rows) / people

@@ -10,7 +10,8 @@ from gymnasium.wrappers import TimeLimit
 
 import nextone  # noqa: F401  registers the environments
 from nextone.envs.checker.claims import Claims
-from nextone.envs.features import empty_observation, observe
+from nextone.envs.features import empty_observation
+from nextone.envs.observing import observe
 from nextone.envs.reward import RewardWeights
 from nextone.sim.state import DEAD
 

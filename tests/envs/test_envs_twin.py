@@ -10,7 +10,8 @@ import pytest
 from worlds import AMPLE, SCRATCH, indifferent, page_asker, policy_id, replace, same_bits, scenario
 
 from nextone.envs.episode import END_US, WINDOW_US
-from nextone.envs.features import Observation, empty_observation, observe
+from nextone.envs.features import Observation, empty_observation
+from nextone.envs.observing import observe
 from nextone.envs.reward import COMPONENTS
 from nextone.policies.by_name import make_policy
 from nextone.policies.contract import as_policy

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nextone.envs.features import empty_observation, observe
+from nextone.envs.features import empty_observation
+from nextone.envs.observing import observe
 from nextone.experiments.runs.deciding import make_decider
 from nextone.experiments.runs.replication import window_of
 from nextone.policies.names import CLOUD_ONLY

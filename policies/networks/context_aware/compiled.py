@@ -1,8 +1,8 @@
 """The context-aware reranker and its beam search as phones run them in the simulation: compiled, a person at a time.
 
 The same network as `network.py` and the same search as `beam_search.py`, to which it is held (scores to 1e-5,
-`tests/policies/parity.py`); those are trained, exported and read. Attention (b) looks only at the few candidates that a beam has
-placed, and what does not change from step to step is worked out once. Called by `policies/phone/loading.py`.
+`tests/policies/parity.py`); those are trained, exported and read. Attention (b) looks only at the few candidates that a
+beam has placed, and what does not change from step to step is worked out once. Called by `policies/phone/loading.py`.
 """
 
 from typing import Any, NamedTuple

@@ -1,7 +1,7 @@
 """EdgeRec's networks as phones run them in the simulation: compiled, a person at a time.
 
-The same as in `network.py`, which they are made of and held to (to 1e-5, `tests/policies/parity.py`); those are trained and
-exported. Called by `policies/phone/edgerec_loop.py`, where an engine's files may take their place.
+The same as in `network.py`, which they are made of and held to (to 1e-5, `tests/policies/parity.py`); those are trained
+and exported. Called by `policies/phone/edgerec_loop.py`, where an engine's files may take their place.
 
 The energy of candidate t and behaviour j is v tanh(q_t + k_j), 32 tangents for each pair. With a = exp(2 q) and
 b = exp(2 k), tanh(q + k) = 1 - 2 / (1 + a b): the exponentials are per candidate and per behaviour, a pair costs a

@@ -1,7 +1,7 @@
 """The KIR-like network as phones run it in the simulation: compiled, a person at a time, several people in parallel.
 
-The same network as `network.py`, which it is made of and held to (scores to 1e-5, `tests/policies/parity.py`); that one is
-trained and exported. Nothing is computed for empty slots and rows. Called by `policies/phone/loading.py`.
+The same network as `network.py`, which it is made of and held to (scores to 1e-5, `tests/policies/parity.py`); that one
+is trained and exported. Nothing is computed for empty slots and rows. Called by `policies/phone/loading.py`.
 """
 
 from typing import Any, NamedTuple
