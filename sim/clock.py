@@ -86,7 +86,7 @@ def next_event(p, user, screen, pool, waiting, videos, knots, end_us):
         video = videos[screen.video]
         ahead = held_us(screen, video) - screen.play_us
         if user.fetching == SCREEN:
-            dry = underrun_us(user, knots, screen, video, min(when, user.phase_end_us))
+            dry = underrun_us(user, screen, video, knots, min(when, user.phase_end_us))
             if dry < when:
                 when, which = dry, RUNS_DRY
         else:
@@ -103,7 +103,7 @@ def next_event(p, user, screen, pool, waiting, videos, knots, end_us):
 
 
 @inlined
-def underrun_us(user, knots, screen, video, until_us):
+def underrun_us(user, screen, video, knots, until_us):
     """When the playhead catches up with what is fetched, the link working for the screen; NEVER_US if not by `until`.
 
     Content held grows with the link, play at one second per second; both are checked knot by knot, then to the
@@ -115,10 +115,10 @@ def underrun_us(user, knots, screen, video, until_us):
     low = start
     while low < until_us:
         high = min(until_us, user.link_ready_us if low < user.link_ready_us else next_knot_us(user, knots, low))
-        if runs_dry_by(user, knots, screen, video, start, high):
+        if runs_dry_by(user, screen, video, knots, start, high):
             while high - low > 1:
                 middle = (low + high) // 2
-                if runs_dry_by(user, knots, screen, video, start, middle):
+                if runs_dry_by(user, screen, video, knots, start, middle):
                     high = middle
                 else:
                     low = middle
@@ -128,7 +128,7 @@ def underrun_us(user, knots, screen, video, until_us):
 
 
 @inlined
-def runs_dry_by(user, knots, screen, video, start, at_us):
+def runs_dry_by(user, screen, video, knots, start, at_us):
     """Whether the content fetched by `at_us` is less than what would have been played."""
     size = min(screen.bytes + delivered_bytes(user, knots, start, at_us), screen.total_bytes)
     if size >= screen.total_bytes:  # the last byte comes at the end of the search: was the end of the video reached?

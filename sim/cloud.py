@@ -119,11 +119,11 @@ def retrieve(p, key, user, listed, tag_start, found, meeting, ids, high, low):
 
 
 @allocating
-def make_page(p, key, user, taste, listed, videos, tag_start, waiting, wanted):
+def make_page(p, key, user, waiting, taste, videos, listed, tag_start, wanted):
     """The page that is shipped, into `waiting`: the person's next videos, the best `wanted` of them first to last, each
     with the server's predicted rates; how many there are."""
     estimates = np.empty(wanted, np.float32)
-    count = rank_page(p, key, user, taste, listed, tag_start, waiting, estimates)
+    count = rank_page(p, key, user, waiting, taste, listed, tag_start, estimates)
     for k in range(count):
         fetch_ahead(videos, waiting[k].video)
     known = what_is_known(p, user)
@@ -134,7 +134,7 @@ def make_page(p, key, user, taste, listed, videos, tag_start, waiting, wanted):
 
 
 @allocating
-def rank_page(p, key, user, taste, listed, tag_start, waiting, estimates):
+def rank_page(p, key, user, waiting, taste, listed, tag_start, estimates):
     """Retrieve the person's next videos and keep the best in `waiting`, best first; how many there are.
 
     estimates: (wanted,) float32, filled with what the server thinks of each, logit: so many are kept at most.

@@ -1,11 +1,10 @@
 """Events: what happens at each moment of a person's life. Part 4 of a turn; called by `sim/impression.py`.
 
 One function per event, in the order of the constants of `sim/clock.py`. Each returns what follows from it, as bits.
+They stand in the loop's source (`pasted`): compiled by themselves they would be compiled twice.
 """
 
 import numpy as np
-
-from nextone.sim.engine.kernel import inlined
 
 from .clock import (
     ENOUGH_HELD,
@@ -84,8 +83,8 @@ ASKS = 1 << 6  # a request is under way that the driver must answer
 ENDS = LEFT_APP | LEFT_DRY | CUT_OFF  # the session ends
 
 
-@inlined
-def happens(w, event, p, key, user, screen, pool, waiting, history, behaviours, taste, part):
+@pasted
+def happens(p, key, user, screen, pool, waiting, history, behaviours, taste, w, part, event):
     """An event happens now; what follows. part: of the logs."""
     videos, knots, rtt = w.videos, w.knots, w.rtt
     if event == OUTAGE_TURNS:
@@ -109,7 +108,7 @@ def happens(w, event, p, key, user, screen, pool, waiting, history, behaviours, 
     if event == RUNS_DRY:
         return runs_dry(p, key, user, screen)
     if event == PHASE_ENDS:
-        return phase_ends(w, p, key, user, screen, pool, taste)
+        return phase_ends(p, key, user, screen, pool, taste, w)
     if event == WINDOW_ENDS:
         return window_ends(
             p, key, user, screen, history, behaviours, taste, videos, w.impressions, w.logged, part
@@ -117,7 +116,7 @@ def happens(w, event, p, key, user, screen, pool, waiting, history, behaviours, 
     return NOTHING  # GETS_HUNGRY: the link is given to the video on screen
 
 
-@inlined
+@pasted
 def outage_turns(p, key, user, screen, pool, waiting, videos, knots):
     """The network is gone, or back."""
     user.fetching = NOBODY
@@ -130,7 +129,7 @@ def outage_turns(p, key, user, screen, pool, waiting, videos, knots):
     return expires(p, user, screen, pool, waiting, videos, knots)
 
 
-@inlined
+@pasted
 def transfer_done(p, user, screen, pool, waiting, videos, knots, requests, logged, part):
     """The link has fetched what it was fetching: a page, the model, what a video was to hold."""
     measure(p, user)
@@ -148,7 +147,7 @@ def transfer_done(p, user, screen, pool, waiting, videos, knots, requests, logge
     return REPLANS | MAY_WANT | (SHOWS if waited else NOTHING)
 
 
-@inlined
+@pasted
 def response_here(p, key, user, waiting, behaviours, taste, videos, listed, tag_start, requests, logged, part):
     """The first byte of the server's answer: a page, or that its queue is full."""
     if user.queue_us == REFUSED_QUEUE_US:
@@ -160,7 +159,7 @@ def response_here(p, key, user, waiting, behaviours, taste, videos, listed, tag_
     return MAY_WANT
 
 
-@inlined
+@pasted
 def gives_up(p, user, requests, logged, part):
     """The phone has waited for an answer long enough."""
     log_request(user, requests, logged, part, np.int64(TIMED_OUT))
@@ -168,7 +167,7 @@ def gives_up(p, user, requests, logged, part):
     return MAY_WANT
 
 
-@inlined
+@pasted
 def retries(p, key, user, rtt, queue_waits):
     """A request that failed is sent again."""
     user.attempt += 1
@@ -176,7 +175,7 @@ def retries(p, key, user, rtt, queue_waits):
     return MAY_WANT | (ASKS if reaches_server else NOTHING)
 
 
-@inlined
+@pasted
 def ranking_done(p, key, user, pool):
     """The phone has ranked: its order counts from now on, unless it would rather have a new page."""
     user.ranking = 0
@@ -194,14 +193,14 @@ def ranking_done(p, key, user, pool):
     return follows
 
 
-@inlined
+@pasted
 def expires(p, user, screen, pool, waiting, videos, knots):
     """The TTL of a candidate ends."""
     expire_slots(p, user, screen, pool, waiting, videos, knots)
     return REPLANS | MAY_WANT
 
 
-@inlined
+@pasted
 def enough_held(p, user, screen):
     """Enough of the video on screen is held to start, or to go on after a stall."""
     if user.phase == STARTING:
@@ -213,7 +212,7 @@ def enough_held(p, user, screen):
     return NOTHING
 
 
-@inlined
+@pasted
 def runs_dry(p, key, user, screen):
     """Play has caught up with what is held: a stall."""
     user.phase = STALLED
@@ -222,8 +221,8 @@ def runs_dry(p, key, user, screen):
     return NOTHING
 
 
-@inlined
-def phase_ends(w, p, key, user, screen, pool, taste):
+@pasted
+def phase_ends(p, key, user, screen, pool, taste, w):
     """What the person does comes to its end: see `state.PHASES`."""
     phase = user.phase
     if phase == SWIPING:
@@ -253,7 +252,7 @@ def phase_ends(w, p, key, user, screen, pool, taste):
     return REPLANS | MAY_WANT
 
 
-@inlined
+@pasted
 def window_ends(p, key, user, screen, history, behaviours, taste, videos, impressions, logged, part):
     """The run ends: whoever is in the app is cut off."""
     if user.phase == CLOSED:
@@ -266,7 +265,7 @@ def window_ends(p, key, user, screen, history, behaviours, taste, videos, impres
     return CUT_OFF
 
 
-@inlined
+@pasted
 def show_next(p, key, user, screen, pool, waiting, history, taste, videos, knots):
     """The next video takes the screen, and what that does to page and pool. After a wait, the policy picks it first."""
     if user.phase == WAITING and is_due(p, user) and may_rank(p, user, pool):
@@ -280,7 +279,7 @@ def show_next(p, key, user, screen, pool, waiting, history, taste, videos, knots
     return REPLANS | MAY_WANT | (DECIDES if starts else NOTHING)
 
 
-@inlined
+@pasted
 def lift_finger(p, key, user, screen, history, behaviours, taste, videos, knots, impressions, logged, part):
     """The impression is over: the person swipes on, or leaves the app."""
     if user.fetching == SCREEN:

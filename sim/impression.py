@@ -81,7 +81,7 @@ def advance(w, i, scores, answered, end_us, comes_back, budget, part):
 
         # 4: what happens, and what follows
         follows = REPLANS if replan else NOTHING
-        follows |= happens(w, event, p, key, user, screen, pool, waiting, history, behaviours, taste, part)
+        follows |= happens(p, key, user, screen, pool, waiting, history, behaviours, taste, w, part, event)
         if follows & SHOWS:
             follows |= show_next(p, key, user, screen, pool, waiting, history, taste, videos, knots)
         if follows & LIFTS:

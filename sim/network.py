@@ -124,7 +124,7 @@ def finish_us(user, knots, start_us, size):
 
 
 @kernel
-def rtt_us(p, key, rtt, user, t_us, a, b):
+def rtt_us(p, key, user, rtt, t_us, a, b):
     """A round trip from t on, microseconds: the session's level times heavy-tailed jitter, keyed (user, a, b).
 
     Some jitter is not the trip's own but the link's at that time, shared by all trips of the same spell."""

@@ -150,7 +150,7 @@ def choose_fetch(p, key, user, screen, pool, waiting, videos, knots, rtt, replan
         video = pool[wanted].video
         if pool[wanted].bitrate < 0:
             pool[wanted].bitrate = choose_bitrate(p, user)
-    delay_us = rtt_us(p, key, rtt, user, user.now_us, np.int64(video), np.int64(user.session))
+    delay_us = rtt_us(p, key, user, rtt, user.now_us, np.int64(video), np.int64(user.session))
     if sleeps(p, user):
         delay_us += p.radio_wake_us
     user.link_ready_us = max(user.link_ready_us, user.now_us + delay_us)

@@ -53,7 +53,7 @@ def send_request(p, key, user, rtt, queue_waits):
         user.link_used_us = user.now_us
     user.sent_us = user.now_us
     user.give_up_us = user.now_us + p.timeout_us
-    there_us = rtt_us(p, key, rtt, user, user.sent_us, np.int64(user.request), ROUND_TRIP_THERE + 2 * user.attempt) // 2
+    there_us = rtt_us(p, key, user, rtt, user.sent_us, np.int64(user.request), ROUND_TRIP_THERE + 2 * user.attempt) // 2
     user.arrived_us = user.now_us + wake + there_us
     user.queue_us = NEVER_US
     user.response_us = NEVER_US
@@ -78,7 +78,7 @@ def send_request(p, key, user, rtt, queue_waits):
 @kernel
 def answer(p, key, user, rtt):
     """The server's side is known (`queue_us` is set by the driver): when the response's first byte is back."""
-    back_us = rtt_us(p, key, rtt, user, user.sent_us, np.int64(user.request), ROUND_TRIP_BACK + 2 * user.attempt) // 2
+    back_us = rtt_us(p, key, user, rtt, user.sent_us, np.int64(user.request), ROUND_TRIP_BACK + 2 * user.attempt) // 2
     user.request_state = TURNED
     if user.queue_us == REFUSED_QUEUE_US:
         user.response_us = user.arrived_us + back_us
@@ -99,7 +99,7 @@ def response_arrives(p, key, user, waiting, behaviours, taste, videos, listed, t
     learn_outcomes(p, user, behaviours, taste, turn_us - p.feature_lag_us)
     ranks = phone_ranks(p, user)
     shipped = p.candidates if ranks else p.page_size
-    user.waiting = make_page(p, key, user, taste, listed, videos, tag_start, waiting, shipped)
+    user.waiting = make_page(p, key, user, waiting, taste, videos, listed, tag_start, shipped)
     per_video = p.item_bytes + (p.embedding_bytes if ranks else 0)
     user.payload_left = np.int32(min(per_video * user.waiting, 2_000_000_000))
 

@@ -2,6 +2,10 @@
 
 P (pool slots), H (history rows), L (behaviours the cloud has not seen) and D (tags) are run-time sizes and never part
 of a compiled type: one compiled signature serves any of them. Kernels take rows (`users[i]`, `pool[i]`).
+
+Their arguments come in one order, that of `World`: the parameters p and the key; the person's rows (user, screen, pool,
+waiting, history, behaviours, taste); the world's tables (videos, listed, tag_start, knots, ..., rtt, ...); the logs and
+which part of them; last what else the call is about.
 """
 
 from typing import Any, NamedTuple
@@ -49,27 +53,28 @@ REQUEST_OUTCOMES = ("served", "timed_out", "refused", "left")
 # Outcome bits of an impression.
 VALID, LONG, COMPLETE, SKIP, STALE, ASKED, LAST, CUT = (1 << k for k in range(8))
 
-USER = np.dtype(
+USER = np.dtype(  # each part names the file in sim/ that writes it; some fields of cloud, model and player fill gaps
     [
+        # person and phone (population); phase: what the person is doing (events)
         ("user", "i4"),
         ("tier", "i1"),  # index into config.TIERS
         ("link", "i1"),  # index into config.LINK_CLASSES
         ("software_decoder", "i1"),
         ("phase", "i1"),
-        # lasting (hidden, but for the past counts)
+        # person, hidden but for the past counts (population)
         ("person", "f4"),  # logit
         ("taste_sd", "f4"),  # logit
         ("propensity", "f4", (len(FEEDBACK),)),  # chance per impression, config.FEEDBACK's order
         ("past", "i4", (len(FEEDBACK),)),  # feedback given before the simulation, same order
         ("past_impressions", "i4"),
-        # session
+        # session, and the person's clock (session, screen, clock)
         ("session", "i4"),  # number in this life, from 0
         ("impression", "i4"),  # number in this life, from 0; of the one on screen or the last one
         ("impressions_before", "i4"),  # this session
         ("mood", "f4"),
         ("satisfaction", "f4"),
         ("will_to_stay", "f4"),  # cumulated leave hazard that this session still bears
-        ("behaviours", "i2"),  # rows in use of the cloud's unseen behaviours, and the oldest of them
+        ("behaviours", "i2"),  # cloud: rows in use of the behaviours it has not seen, and the oldest of them
         ("oldest", "i2"),
         ("now_us", "i8"),  # the person's own clock
         ("phase_end_us", "i8"),
@@ -77,13 +82,13 @@ USER = np.dtype(
         ("closed_us", "i8"),
         ("settled_us", "i8"),  # interests have recovered up to here
         ("checked_us", "i8"),  # leaving was last considered here
-        # link
+        # link (network, player)
         ("first_knot", "i4"),
         ("last_knot", "i4"),
         ("knot", "i4"),  # where the last look-up ended: a hint, never a result
         ("fetching", "i4"),  # who the link works for
         ("outage", "i4"),  # number of the next or present outage in this session
-        ("model_since", "i4"),  # the first request whose embeddings are for the version that ranks
+        ("model_since", "i4"),  # model: the first request whose embeddings are for the version that ranks
         ("loop_us", "i8"),  # when the trace last began anew
         ("scale", "i8"),  # capacity / the trace's, in 1/65536
         ("rtt_level_us", "i8"),
@@ -93,27 +98,29 @@ USER = np.dtype(
         ("link_used_us", "i8"),  # last byte
         ("fetched", "i8"),  # bytes of the present transfer
         ("rate_bps", "i8"),  # measured throughput, running mean; 0 unknown
-        # page and pool
+        # page and candidates (pool, request)
         ("left", "i4"),  # impressions of the page still to come
-        ("stream", "i4"),  # videos retrieved so far in this life
+        ("stream", "i4"),  # cloud: videos retrieved so far in this life
         ("waiting", "i2"),  # videos of the response that waits beside the pool
-        ("quiet", "i2"),  # impressions since it was last asked, -1 after feedback; of a policy that is due then
-        ("preload", "i4"),  # next to preload, or NOBODY
-        ("goal", "i8"),  # bytes of the video on screen to hold before pausing
+        ("quiet", "i2"),  # next_one: impressions since a policy that waits for so many was asked, -1 after feedback
+        ("preload", "i4"),  # player: next to preload, or NOBODY
+        ("goal", "i8"),  # player: bytes of the video on screen to hold before pausing
         ("ttl_at_us", "i8"),  # next expiry
-        # request
+        # request (request)
         ("request", "i4"),  # number in this life; of the outstanding one or the last one
         ("attempt", "i4"),
         ("request_state", "i1"),
         ("refresh", "i1"),  # the policy asked for it: it takes over on arrival
-        # the model: its version that ranks now, the newest on the phone, the one the last request was sent with
+        # model (population, pool, events): its version that ranks now, the newest on the phone, the one that the last
+        # request was sent with
         ("model", "i1"),
         ("model_held", "i1"),
         ("model_sent", "i1"),
-        # the decision
+        # decision (next_one, events)
         ("ranking", "i1"),  # one is being computed; 2: and another one is asked for
         ("page_wanted", "i1"),  # and it asks for a page
-        ("cut", "i1"),  # the window's end came during a session
+        ("cut", "i1"),  # session: the window's end came during a session
+        # request (request)
         ("sent_us", "i8"),
         ("arrived_us", "i8"),  # at the server
         ("queue_us", "i8"),
@@ -122,11 +129,11 @@ USER = np.dtype(
         ("give_up_us", "i8"),
         ("retry_us", "i8"),
         ("payload_left", "i4"),
-        ("model_left", "i4"),  # bytes of the model's current version still to download
-        # decision
+        ("model_left", "i4"),  # model: bytes of the model's current version still to download
+        # decision (next_one, screen)
         ("ready_us", "i8"),
         ("encoded_us", "i8"),  # when a model's encoder has taken in the newest behaviour; it has the older ones
-        # ledgers, over this life
+        # books, over this life (clock, player, pool, request, session; checked by ledger)
         ("ledger_us", "i8", (7,)),
         ("wall_us", "i8"),
         ("delivered", "i8"),
@@ -141,7 +148,7 @@ USER = np.dtype(
         ("unseen", "i4"),
         ("inferences", "i4"),
         ("overdue", "i4"),  # shown after expiry: 0 unless client.expired_offline = serve
-        ("cloud_person", "f4"),  # the cloud's estimate of `person`
+        ("cloud_person", "f4"),  # cloud: its estimate of `person`
     ],
     align=True,
 )

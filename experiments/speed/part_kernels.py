@@ -19,7 +19,7 @@ def rank_pages(w: World, n: int) -> None:
     estimates = np.empty(w.waiting.shape[1], np.float32)
     for k in range(n):
         i = k % len(w.users)
-        rank_page(w.params[0], w.key[i], w.users[i], w.taste[i], w.listed, w.tag_start, w.waiting[i], estimates)
+        rank_page(w.params[0], w.key[i], w.users[i], w.waiting[i], w.taste[i], w.listed, w.tag_start, estimates)
 
 
 @entry

@@ -357,7 +357,7 @@ def test_round_trips_are_the_measured_ones():
 
     @njit
     def jitter(user, p, key, rtt):
-        return rtt_us(p[0], key, rtt, user, 0, 3, 4) / 1e9
+        return rtt_us(p[0], key, user, rtt, 0, 3, 4) / 1e9
 
     for draws, sample in ((many(level, KEY, links.rtt), level_us),
                           (many(jitter, P, KEY, links.rtt, rtt_level_us=10**9), ratio)):  # fmt: skip

@@ -129,7 +129,7 @@ def test_ranking_returns_the_best_of_what_was_retrieved():
         estimate = (rows["cloud_quality"] + liked + match).astype(np.float32)
         best = np.argsort(-estimate, kind="stable")[: settings["server__candidates"]]
         waiting, estimates = world.waiting[who], np.zeros(settings["server__candidates"], np.float32)
-        n = rank_page(p, world.key[who], world.users[who], world.taste[who], world.listed, world.tag_start, waiting,
+        n = rank_page(p, world.key[who], world.users[who], waiting, world.taste[who], world.listed, world.tag_start,
                       estimates)  # fmt: skip
         assert n == settings["server__candidates"]
         np.testing.assert_allclose(estimates, estimate[best], rtol=1e-6)
@@ -148,8 +148,8 @@ def test_selection_per_impression_hardly_depends_on_the_page_size():
         for who in range(60):
             for _ in range(60 // page):
                 waiting, kept = np.zeros(20, WAITING_VIDEO), np.zeros(page, np.float32)
-                rank_page(world.params[0], world.key[who], world.users[who], world.taste[who], world.listed,
-                          world.tag_start, waiting, kept)  # fmt: skip
+                rank_page(world.params[0], world.key[who], world.users[who], waiting, world.taste[who], world.listed,
+                          world.tag_start, kept)  # fmt: skip
                 estimates.append(kept.mean() - world.taste["believed"][who].mean())
         p = world.params[0]
         sd = np.hypot(p["quality_sd"] * p["quality_correlation"], p["match_sd"] * p["match_correlation"])

@@ -141,7 +141,7 @@ def round_trips(users, p, key, rtt, level_us, out):
     user = users[0]
     for k in range(len(out)):
         user.user, user.rtt_level_us = k, level_us[k]
-        out[k] = rtt_us(p[0], key, rtt, user, 0, 1, 2)
+        out[k] = rtt_us(p[0], key, user, rtt, 0, 1, 2)
 
 
 def test_a_higher_level_never_shortens_a_round_trip(rng):

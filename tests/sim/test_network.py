@@ -203,7 +203,7 @@ def dry(user, knots, *, have, total, bitrate_bps, play_us=0, until_us):
     screen, video = np.zeros(1, IMPRESSION), np.zeros(1, VIDEO)
     screen["bytes"], screen["total_bytes"], screen["bitrate_bps"], screen["play_us"] = have, total, bitrate_bps, play_us
     video["duration_us"], user["fetching"] = total * 8_000_000 // bitrate_bps, SCREEN
-    found = underrun_us(user[0], knots, screen[0], video[0], until_us)
+    found = underrun_us(user[0], screen[0], video[0], knots, until_us)
     player = (user[0], knots, have, total, bitrate_bps, play_us, 0, until_us)
     return found, brute_force_us(*player, 0), brute_force_us(*player, 8_000_000 // bitrate_bps + 1)
 

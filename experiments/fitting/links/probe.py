@@ -50,4 +50,4 @@ def round_trips_us(w, first, t_us, rtt):
     for i in range(len(first) - 1):
         user = open_link(w, i)
         for k in range(first[i], first[i + 1]):
-            rtt[k] = rtt_us(w.params[0], w.key[i], w.rtt, user, user.now_us + t_us[k], k - first[i], user.session)
+            rtt[k] = rtt_us(w.params[0], w.key[i], user, w.rtt, user.now_us + t_us[k], k - first[i], user.session)
