@@ -12,12 +12,15 @@ from functools import cache
 from importlib import import_module
 
 from llvmlite import binding, ir
-from numba import njit
+from numba import njit, types
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import register_pass
 from numba.core.lowering import Lower
 from numba.core.typed_passes import NativeLowering
+
+# numba writes out the types of a function's arguments at every step of compiling it, records of 80 fields too.
+types.Record.__repr__ = cache(types.Record.__repr__)
 
 
 class Parts(CompilerBase):
@@ -60,8 +63,8 @@ class _Lowered(Lower):
         for held in (home, call, *which):
             python.decref(held)
         builder.ret(result)
-        self.library.add_ir_module(module)
         self.library.entry = binding.parse_assembly(str(module))
+        self.library._final_module.link_in(self.library.entry, preserve=True)
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
