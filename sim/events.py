@@ -6,6 +6,8 @@ They stand in the loop's source (`pasted`): compiled by themselves they would be
 
 import numpy as np
 
+from nextone.sim.engine.kernel import pasted
+
 from .clock import (
     ENOUGH_HELD,
     EXPIRES,
