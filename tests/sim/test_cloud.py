@@ -17,7 +17,7 @@ from nextone.sim.engine.chance import philox, world_key
 from nextone.sim.engine.luck import MATCH, PERSON
 from nextone.sim.impression import DECIDE
 from nextone.sim.interest import belief, truth_and_belief
-from nextone.sim.state import BEHAVIOUR, PXTR, READY, TASTE, TURNED, USER, VALID, VIDEO, WAITING_VIDEO, World
+from nextone.sim.state import BEHAVIOUR, PXTR, READY, TASTE, TURNED, USER, VALID, VIDEO, WAITING_VIDEO
 from nextone.sim.watching import sigmoid
 from nextone.sim.world import build_world
 
@@ -242,7 +242,9 @@ def step(world):
 
 
 def copied(world):
-    return World(*(array.copy() for array in world))
+    """The people of a world twice; the tables are shared, and so is the log, which nobody reads."""
+    rows = ("users", "screen", "pool", "waiting", "history", "behaviours", "taste", "logged")
+    return world._replace(**{name: getattr(world, name).copy() for name in rows})
 
 
 def behave_otherwise(world, i, turn_us):
