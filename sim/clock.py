@@ -46,15 +46,16 @@ from .state import (
 
 
 @inlined
-def next_event(p, user, screen, pool, waiting, videos, knots, end_us):
+def next_event(p, person, videos, knots, end_us):
     """(when, which) comes next for this person. Ties: the order of the constants above."""
+    user, screen = person.user, person.screen
     now = user.now_us
     when, which = NEVER_US, WINDOW_ENDS
     turn = user.outage_end_us if offline(user, now) else user.outage_start_us
     if turn < when:
         when, which = turn, OUTAGE_TURNS
     if user.fetching != NOBODY:
-        remaining = still_to_fetch(p, user, screen, pool, waiting, videos)
+        remaining = still_to_fetch(p, person, videos)
         done = max(now, finish_us(user, knots, now, remaining))
         if done < when:
             when, which = done, TRANSFER_DONE
@@ -151,14 +152,15 @@ def content_needed_us(p, screen, video):
 
 
 @inlined
-def pass_time(p, user, screen, pool, waiting, videos, knots, until_us, event):
+def pass_time(p, person, videos, knots, until_us, event):
     """Let time and bytes pass until the next event."""
+    user, screen = person.user, person.screen
     took = until_us - user.now_us
     if user.fetching != NOBODY:
-        size = still_to_fetch(p, user, screen, pool, waiting, videos)
+        size = still_to_fetch(p, person, videos)
         if event != TRANSFER_DONE:
             size = min(size, delivered_bytes(user, knots, user.now_us, until_us))
-        receive(user, screen, pool, waiting, size)
+        receive(person, size)
         user.link_used_us = until_us
     phase = user.phase
     if phase == PLAYING:
@@ -185,8 +187,9 @@ def pass_time(p, user, screen, pool, waiting, videos, knots, until_us, event):
 
 
 @inlined
-def note_moment(user, screen, pool, waiting, moments, traced, until_us):
+def note_moment(person, moments, traced, until_us):
     """A line of the traced person's timeline: what was going on from now until the next event."""
+    user, screen, pool, waiting = person.user, person.screen, person.pool, person.waiting
     if until_us == user.now_us or traced[1] >= len(moments) or user.phase >= CLOSED:
         return
     row = moments[traced[1]]

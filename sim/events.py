@@ -86,17 +86,16 @@ ENDS = LEFT_APP | LEFT_DRY | CUT_OFF  # the session ends
 
 
 @pasted
-def happens(p, key, user, screen, pool, waiting, history, behaviours, taste, w, part, event):
+def happens(p, key, person, w, part, event):
     """An event happens now; what follows. part: of the logs."""
+    user, screen, pool = person.user, person.screen, person.pool
     videos, knots, rtt = w.videos, w.knots, w.rtt
     if event == OUTAGE_TURNS:
-        return outage_turns(p, key, user, screen, pool, waiting, videos, knots)
+        return outage_turns(p, key, person, videos, knots)
     if event == TRANSFER_DONE:
-        return transfer_done(p, user, screen, pool, waiting, videos, knots, w.requests, w.logged, part)
+        return transfer_done(p, person, videos, knots, w.requests, w.logged, part)
     if event == RESPONSE_HERE:
-        return response_here(
-            p, key, user, waiting, behaviours, taste, videos, w.listed, w.tag_start, w.requests, w.logged, part
-        )
+        return response_here(p, key, person, videos, w.listed, w.tag_start, w.requests, w.logged, part)
     if event == GIVES_UP:
         return gives_up(p, user, w.requests, w.logged, part)
     if event == RETRIES:
@@ -104,23 +103,22 @@ def happens(p, key, user, screen, pool, waiting, history, behaviours, taste, w, 
     if event == RANKING_DONE:
         return ranking_done(p, key, user, pool)
     if event == EXPIRES:
-        return expires(p, user, screen, pool, waiting, videos, knots)
+        return expires(p, person, videos, knots)
     if event == ENOUGH_HELD:
         return enough_held(p, user, screen)
     if event == RUNS_DRY:
         return runs_dry(p, key, user, screen)
     if event == PHASE_ENDS:
-        return phase_ends(p, key, user, screen, pool, taste, w)
+        return phase_ends(p, key, person, w)
     if event == WINDOW_ENDS:
-        return window_ends(
-            p, key, user, screen, history, behaviours, taste, videos, w.impressions, w.logged, part
-        )
+        return window_ends(p, key, person, videos, w.impressions, w.logged, part)
     return NOTHING  # GETS_HUNGRY: the link is given to the video on screen
 
 
 @pasted
-def outage_turns(p, key, user, screen, pool, waiting, videos, knots):
+def outage_turns(p, key, person, videos, knots):
     """The network is gone, or back."""
+    user = person.user
     user.fetching = NOBODY
     if user.now_us < user.outage_end_us:
         return NOTHING
@@ -128,12 +126,13 @@ def outage_turns(p, key, user, screen, pool, waiting, videos, knots):
     draw_outage(p, key, user, user.now_us)
     if not p.serve_expired:
         return NOTHING
-    return expires(p, user, screen, pool, waiting, videos, knots)
+    return expires(p, person, videos, knots)
 
 
 @pasted
-def transfer_done(p, user, screen, pool, waiting, videos, knots, requests, logged, part):
+def transfer_done(p, person, videos, knots, requests, logged, part):
     """The link has fetched what it was fetching: a page, the model, what a video was to hold."""
+    user = person.user
     measure(p, user)
     fetched = user.fetching
     if fetched == SCREEN:
@@ -145,18 +144,19 @@ def transfer_done(p, user, screen, pool, waiting, videos, knots, requests, logge
     if fetched != PAYLOAD:
         return REPLANS
     log_request(user, requests, logged, part, np.int64(SERVED))
-    waited = page_lands(p, user, screen, pool, waiting, videos, knots)
+    waited = page_lands(p, person, videos, knots)
     return REPLANS | MAY_WANT | (SHOWS if waited else NOTHING)
 
 
 @pasted
-def response_here(p, key, user, waiting, behaviours, taste, videos, listed, tag_start, requests, logged, part):
+def response_here(p, key, person, videos, listed, tag_start, requests, logged, part):
     """The first byte of the server's answer: a page, or that its queue is full."""
+    user = person.user
     if user.queue_us == REFUSED_QUEUE_US:
         log_request(user, requests, logged, part, np.int64(REFUSED))
         backs_off(p, user, user.now_us)
     else:
-        response_arrives(p, key, user, waiting, behaviours, taste, videos, listed, tag_start)
+        response_arrives(p, key, person, videos, listed, tag_start)
         user.request_state = ARRIVING
     return MAY_WANT
 
@@ -196,9 +196,9 @@ def ranking_done(p, key, user, pool):
 
 
 @pasted
-def expires(p, user, screen, pool, waiting, videos, knots):
+def expires(p, person, videos, knots):
     """The TTL of a candidate ends."""
-    expire_slots(p, user, screen, pool, waiting, videos, knots)
+    expire_slots(p, person, videos, knots)
     return REPLANS | MAY_WANT
 
 
@@ -224,8 +224,9 @@ def runs_dry(p, key, user, screen):
 
 
 @pasted
-def phase_ends(p, key, user, screen, pool, taste, w):
+def phase_ends(p, key, person, w):
     """What the person does comes to its end: see `state.PHASES`."""
+    user, screen, pool, taste = person.user, person.screen, person.pool, person.taste
     phase = user.phase
     if phase == SWIPING:
         if live_slots(pool) > 0:
@@ -248,45 +249,46 @@ def phase_ends(p, key, user, screen, pool, taste, w):
     if phase == WAITING:
         return MAY_WANT | LEFT_DRY
     clear_screen(screen)  # CLOSED: the app opens
-    open_session(
-        p, key, user, taste, w.knots, w.trace_first, w.trace_mean_bps, w.link_traces, w.link_levels, w.rtt
-    )
+    open_session(p, key, user, taste, w.knots, w.trace_first, w.trace_mean_bps, w.link_traces, w.link_levels, w.rtt)
     return REPLANS | MAY_WANT
 
 
 @pasted
-def window_ends(p, key, user, screen, history, behaviours, taste, videos, impressions, logged, part):
+def window_ends(p, key, person, videos, impressions, logged, part):
     """The run ends: whoever is in the app is cut off."""
+    user, screen = person.user, person.screen
     if user.phase == CLOSED:
         user.phase = GONE
         return NOTHING
     if screen.video >= 0:
         screen.outcome |= CUT
-        finish_impression(p, key, user, screen, history, behaviours, taste, videos)
+        finish_impression(p, key, person, videos)
         log_impression(screen, impressions, logged, part)
     return CUT_OFF
 
 
 @pasted
-def show_next(p, key, user, screen, pool, waiting, history, taste, videos, knots):
+def show_next(p, key, person, videos, knots):
     """The next video takes the screen, and what that does to page and pool. After a wait, the policy picks it first."""
+    user, pool = person.user, person.pool
     if user.phase == WAITING and is_due(p, user) and may_rank(p, user, pool):
         user.phase, user.phase_end_us = PICKING, NEVER_US
         return DECIDES
-    start_impression(p, key, user, screen, pool, history, taste, videos)
+    start_impression(p, key, person, videos)
     if p.ttl_impressions < NEVER_US:
-        expire_slots(p, user, screen, pool, waiting, videos, knots)
-    use_page_if_due(p, user, screen, pool, waiting, videos, knots)
+        expire_slots(p, person, videos, knots)
+    use_page_if_due(p, person, videos, knots)
     starts = p.decide_at_start != 0 and user.phase == PLAYING
     return REPLANS | MAY_WANT | (DECIDES if starts else NOTHING)
 
 
 @pasted
-def lift_finger(p, key, user, screen, history, behaviours, taste, videos, knots, impressions, logged, part):
+def lift_finger(p, key, person, videos, knots, impressions, logged, part):
     """The impression is over: the person swipes on, or leaves the app."""
+    user, screen = person.user, person.screen
     if user.fetching == SCREEN:
         break_off(user, knots, user.goal - screen.bytes)
-    finish_impression(p, key, user, screen, history, behaviours, taste, videos)
+    finish_impression(p, key, person, videos)
     leaving = leaves(p, user)
     if leaving:
         screen.outcome |= LAST

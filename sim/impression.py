@@ -36,7 +36,7 @@ from .pool import may_rank
 from .records import log_has_room
 from .request import answer, ask_for_page, wants_page
 from .session import end_session
-from .state import GONE
+from .state import GONE, Person
 
 # Why `advance` came back.
 DONE, DECIDE, ASK, PAUSED = range(4)
@@ -52,8 +52,8 @@ def advance(w, i, scores, answered, end_us, comes_back, budget, part):
     budget: pause after so many impressions. part: which part of the logs to write to.
     """
     p, key = w.params[0], w.key[i]
-    user, screen = w.users[i], w.screen[i]
-    pool, waiting, history, behaviours, taste = w.pool[i], w.waiting[i], w.history[i], w.behaviours[i], w.taste[i]
+    user, screen, pool = w.users[i], w.screen[i], w.pool[i]
+    person = Person(user, screen, pool, w.waiting[i], w.history[i], w.behaviours[i], w.taste[i])
     videos, knots, rtt = w.videos, w.knots, w.rtt
     if len(scores) > 0:
         take_scores(p, key, user, screen, pool, scores)
@@ -73,25 +73,21 @@ def advance(w, i, scores, answered, end_us, comes_back, budget, part):
             return ASK
 
         # 1, 2 and 3: whom the link works for, what comes next, and time until then
-        replan = choose_fetch(p, key, user, screen, pool, waiting, videos, knots, rtt, follows & REPLANS != 0)
-        when, event = next_event(p, user, screen, pool, waiting, videos, knots, end_us)
+        replan = choose_fetch(p, key, person, videos, knots, rtt, follows & REPLANS != 0)
+        when, event = next_event(p, person, videos, knots, end_us)
         if w.traced[0] == user.user:
-            note_moment(user, screen, pool, waiting, w.moments, w.traced, when)
-        pass_time(p, user, screen, pool, waiting, videos, knots, when, event)
+            note_moment(person, w.moments, w.traced, when)
+        pass_time(p, person, videos, knots, when, event)
 
         # 4: what happens, and what follows
         follows = REPLANS if replan else NOTHING
-        follows |= happens(p, key, user, screen, pool, waiting, history, behaviours, taste, w, part, event)
+        follows |= happens(p, key, person, w, part, event)
         if follows & SHOWS:
-            follows |= show_next(p, key, user, screen, pool, waiting, history, taste, videos, knots)
+            follows |= show_next(p, key, person, videos, knots)
         if follows & LIFTS:
-            follows |= lift_finger(
-                p, key, user, screen, history, behaviours, taste, videos, knots, w.impressions, w.logged, part
-            )
+            follows |= lift_finger(p, key, person, videos, knots, w.impressions, w.logged, part)
         if follows & ENDS:
-            end_session(
-                p, key, user, pool, waiting, w.activity, w.requests, w.sessions, w.logged, part, follows, comes_back
-            )
+            end_session(p, key, person, w.activity, w.requests, w.sessions, w.logged, part, follows, comes_back)
         if follows & ASKS:
             return ASK
         if follows & DECIDES and is_due(p, user) and may_rank(p, user, pool):

@@ -73,8 +73,9 @@ def preload_size(p, video, bitrate_bps):
 
 
 @inlined
-def plan_preload(p, user, pool, waiting, videos):
+def plan_preload(p, person, videos):
     """Which of the next videos to preload now: a slot, FROM_WAITING + k, or NOBODY."""
+    user, pool, waiting = person.user, person.pool, person.waiting
     user.preload = NOBODY
     if p.preload_videos == 0 or p.preload_us == 0:
         return
@@ -109,11 +110,12 @@ def plan_preload(p, user, pool, waiting, videos):
 
 
 @inlined
-def choose_fetch(p, key, user, screen, pool, waiting, videos, knots, rtt, replan):
+def choose_fetch(p, key, person, videos, knots, rtt, replan):
     """Let the link work for whoever comes first now. A new transfer's first byte takes a round trip.
 
     replan: whether order or bytes have changed since preloads were planned; returned, for they are only when it
     matters."""
+    user, screen, pool, waiting = person.user, person.screen, person.pool, person.waiting
     wanted = NOBODY
     if not offline(user, user.now_us):
         if user.request_state == ARRIVING:
@@ -122,7 +124,7 @@ def choose_fetch(p, key, user, screen, pool, waiting, videos, knots, rtt, replan
             wanted = SCREEN
         elif user.phase != AWAY and user.phase != CLOSED:
             if replan:
-                plan_preload(p, user, pool, waiting, videos)
+                plan_preload(p, person, videos)
                 replan = False
             wanted = user.preload
             if wanted == NOBODY and user.model_left > 0:
@@ -173,8 +175,9 @@ def hungry(p, user, screen, videos):
 
 
 @inlined
-def still_to_fetch(p, user, screen, pool, waiting, videos):
+def still_to_fetch(p, person, videos):
     """Bytes until the present transfer's goal."""
+    user, screen, pool, waiting = person.user, person.screen, person.pool, person.waiting
     if user.fetching == PAYLOAD:
         return user.payload_left
     if user.fetching == MODEL:
@@ -189,8 +192,9 @@ def still_to_fetch(p, user, screen, pool, waiting, videos):
 
 
 @inlined
-def receive(user, screen, pool, waiting, size):
+def receive(person, size):
     """`size` bytes arrived for whoever the link works for."""
+    user, screen, pool, waiting = person.user, person.screen, person.pool, person.waiting
     user.fetched += size
     if user.fetching == PAYLOAD:
         user.payload_left -= size

@@ -90,11 +90,12 @@ def answer(p, key, user, rtt):
 
 
 @kernel
-def response_arrives(p, key, user, waiting, behaviours, taste, videos, listed, tag_start):
+def response_arrives(p, key, person, videos, listed, tag_start):
     """First byte of the response: the page that the cloud made when the request got its worker, from what it saw then.
 
     It is worked out now, which spares pages that never come; until now the cloud has learnt nothing that it could not
     see at the turn (`screen.finish_impression`)."""
+    user, waiting, behaviours, taste = person.user, person.waiting, person.behaviours, person.taste
     turn_us = user.arrived_us + user.queue_us
     learn_outcomes(p, user, behaviours, taste, turn_us - p.feature_lag_us)
     ranks = phone_ranks(p, user)
@@ -105,22 +106,24 @@ def response_arrives(p, key, user, waiting, behaviours, taste, videos, listed, t
 
 
 @kernel
-def page_lands(p, user, screen, pool, waiting, videos, knots):
+def page_lands(p, person, videos, knots):
     """The whole response is here: it waits beside the pool, takes over, or joins. Whether the person waited for it."""
+    user, pool = person.user, person.pool
     user.response_us = user.now_us
     user.served += user.waiting
     user.request_state = READY
     if p.merge or user.refresh:
-        use_page(p, user, screen, pool, waiting, videos, knots)
+        use_page(p, person, videos, knots)
     else:
-        use_page_if_due(p, user, screen, pool, waiting, videos, knots)
+        use_page_if_due(p, person, videos, knots)
     return user.phase == WAITING and live_slots(pool) > 0
 
 
 @kernel
-def use_page(p, user, screen, pool, waiting, videos, knots):
+def use_page(p, person, videos, knots):
     """The waiting page takes over the pool or joins it."""
-    owed, what = in_flight(p, user, screen, pool, waiting, videos)
+    user, pool, waiting = person.user, person.pool, person.waiting
+    owed, what = in_flight(p, person, videos)
     take_over(p, user, pool, waiting)
     user.request_state = IDLE
     if user.fetching >= FROM_WAITING:
@@ -129,31 +132,34 @@ def use_page(p, user, screen, pool, waiting, videos, knots):
 
 
 @kernel
-def use_page_if_due(p, user, screen, pool, waiting, videos, knots):
+def use_page_if_due(p, person, videos, knots):
     """A page that waits takes over once the present one is used up or the pool is dry."""
+    user, pool = person.user, person.pool
     if user.request_state == READY and (user.left == 0 or live_slots(pool) == 0):
-        use_page(p, user, screen, pool, waiting, videos, knots)
+        use_page(p, person, videos, knots)
 
 
 @kernel
-def expire_slots(p, user, screen, pool, waiting, videos, knots):
+def expire_slots(p, person, videos, knots):
     """The TTL fires: what is past it leaves; if that empties the pool, the page is over."""
+    user, pool = person.user, person.pool
     if p.serve_expired and offline(user, user.now_us):
         return
-    owed, what = in_flight(p, user, screen, pool, waiting, videos)
+    owed, what = in_flight(p, person, videos)
     if expire(p, user, pool):
         break_off_if_gone(user, knots, pool, owed, what)
         if live_slots(pool) == 0:
             user.left = 0
-    use_page_if_due(p, user, screen, pool, waiting, videos, knots)
+    use_page_if_due(p, person, videos, knots)
 
 
 @kernel
-def in_flight(p, user, screen, pool, waiting, videos):
+def in_flight(p, person, videos):
     """Before the pool changes: (bytes still to come for the slot the link works for, which candidate that is)."""
+    user, pool = person.user, person.pool
     if user.fetching < 0 or user.fetching >= FROM_WAITING:
         return np.int64(0), np.int64(-1)
-    return np.int64(still_to_fetch(p, user, screen, pool, waiting, videos)), candidate_in(pool[user.fetching])
+    return np.int64(still_to_fetch(p, person, videos)), candidate_in(pool[user.fetching])
 
 
 @inlined

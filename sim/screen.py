@@ -23,8 +23,9 @@ from .watching import draw_watch_us, outcome_of, stay_logit
 
 
 @inlined
-def start_impression(p, key, user, screen, pool, history, taste, videos):
+def start_impression(p, key, person, videos):
     """A video takes the screen: the best live slot in the present order. It starts at once if enough is preloaded."""
+    user, screen, pool, history, taste = person.user, person.screen, person.pool, person.history, person.taste
     stale = user.ranking != 0
     slot, _ = next_slots(user, pool, -1)
     row = pool[slot]
@@ -97,8 +98,10 @@ def stop_watching(p, key, user, screen, videos):
 
 
 @inlined
-def finish_impression(p, key, user, screen, history, behaviours, taste, videos):
+def finish_impression(p, key, person, videos):
     """The finger lifts (or the session ends): bytes, history, what the person feels, what the cloud will hear."""
+    user, screen, history = person.user, person.screen, person.history
+    behaviours, taste = person.behaviours, person.taste
     video = videos[screen.video]
     watched = min(screen.bytes, bytes_for(min(screen.play_us, video.duration_us), screen.bitrate_bps))
     user.watched += watched

@@ -3,9 +3,9 @@
 P (pool slots), H (history rows), L (behaviours the cloud has not seen) and D (tags) are run-time sizes and never part
 of a compiled type: one compiled signature serves any of them. Kernels take rows (`users[i]`, `pool[i]`).
 
-Their arguments come in one order, that of `World`: the parameters p and the key; the person's rows (user, screen, pool,
-waiting, history, behaviours, taste); the world's tables (videos, listed, tag_start, knots, ..., rtt, ...); the logs and
-which part of them; last what else the call is about.
+Their arguments come in one order, that of `World`: the parameters p and the key; the rows of a person, as one `Person`
+where four or more of them are wanted; the world's tables (videos, listed, tag_start, knots, ..., rtt, ...); the logs
+and which part of them; last what else the call is about.
 """
 
 from typing import Any, NamedTuple
@@ -307,6 +307,18 @@ def blank(shape: int | tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """Zeroed rows. Without compilation rows must have attributes too: then they are record arrays."""
     rows = np.zeros(shape, dtype)
     return rows.view(np.recarray) if numba.config.DISABLE_JIT else rows  # type: ignore[attr-defined]
+
+
+class Person(NamedTuple):
+    """The rows of one person, which travel together through the compiled model: one row of each array of `World`."""
+
+    user: Any  # USER
+    screen: Any  # IMPRESSION
+    pool: Any  # (P,) SLOT
+    waiting: Any  # (C,) WAITING_VIDEO
+    history: Any  # (H,) PAST
+    behaviours: Any  # (L,) BEHAVIOUR
+    taste: Any  # (D,) TASTE
 
 
 class World(NamedTuple):
