@@ -81,40 +81,24 @@ def to_unit(high, low):
     return (np.float64(np.int64(bits)) * 2.0 + 1.0) * _TO_UNIT
 
 
-@inlined
-def uniforms(c0, c1, c2, c3, k0, k1):
-    """Two uniforms in (0, 1) from the words of `philox`."""
-    words = philox(c0, c1, c2, c3, k0, k1)
-    return to_unit(words.w0, words.w1), to_unit(words.w2, words.w3)
-
-
-@inlined
-def normals(c0, c1, c2, c3, k0, k1):
-    """Two standard normals from the words of `philox`."""
-    u, v = uniforms(c0, c1, c2, c3, k0, k1)
-    return normal_quantile(u), normal_quantile(v)
-
-
 @pasted
 def uniform2(key, stream, user, a, b):
     """Two independent uniforms in (0, 1). key: uint32 (2,); stream and the three ids: integers in [0, 2**32)."""
-    return uniforms(
-        np.uint64(stream), np.uint64(user), np.uint64(a), np.uint64(b), np.uint64(key[0]), np.uint64(key[1])
-    )
+    words = keyed_words(key, stream, user, a, b)
+    return to_unit(words.w0, words.w1), to_unit(words.w2, words.w3)
 
 
 @pasted
 def uniform(key, stream, user, a, b):
     """A uniform in (0, 1); the first of `uniform2`."""
-    return uniforms(
-        np.uint64(stream), np.uint64(user), np.uint64(a), np.uint64(b), np.uint64(key[0]), np.uint64(key[1])
-    )[0]
+    return uniform2(key, stream, user, a, b)[0]
 
 
 @pasted
 def normal2(key, stream, user, a, b):
     """Two independent standard normals."""
-    return normals(np.uint64(stream), np.uint64(user), np.uint64(a), np.uint64(b), np.uint64(key[0]), np.uint64(key[1]))
+    u, v = uniform2(key, stream, user, a, b)
+    return normal_quantile(u), normal_quantile(v)
 
 
 @kernel
