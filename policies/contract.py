@@ -67,7 +67,7 @@ class _Rule(NamedTuple):
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and bool(value >= 1)
 
 
 _A_FUNCTION = _Rule(lambda value: value is None or callable(value), "None or a function", "define it as a method")

@@ -3,9 +3,12 @@
 Columns, their order and their scales are those of `behaviours.py`. Called by the networks' twins and by EdgeRec's loop.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from nextone.envs.features import PREDICTED, C, H
+from nextone.sim.state import Array
 
 from .behaviours import (
     ACTIONS,
@@ -22,9 +25,19 @@ from .behaviours import (
 )
 from .compiled_layers import HALF, network_kernel, row_of
 
-DONE, WAS, FROM_CLOUD = (tuple(columns_of(names, table)) for names, table in ((ACTIONS, H), (SAID, H), (CLOUD, C)))
-CANDIDATE_RATES, PAST_RATES = tuple(columns_of(RATES, C)), tuple(columns_of(RATES, H))
-CANDIDATE_NUMBERS, PAGE_VIEW = tuple(NUMBERS), tuple(columns_of(ENGAGING, H))
+
+def numbers_of(columns: Sequence[int]) -> Array:
+    """Column numbers for kernels: an array, since a tuple of many is slow to index; without sign, so that nothing
+    counts from the end."""
+    numbers: Array = np.array(columns, np.uintp)
+    return numbers
+
+
+DONE, WAS, FROM_CLOUD = (
+    numbers_of(columns_of(names, table)) for names, table in ((ACTIONS, H), (SAID, H), (CLOUD, C))
+)
+CANDIDATE_RATES, PAST_RATES = numbers_of(columns_of(RATES, C)), numbers_of(columns_of(RATES, H))
+CANDIDATE_NUMBERS, PAGE_VIEW = numbers_of(NUMBERS), numbers_of(columns_of(ENGAGING, H))
 N_RATES, SCALE = len(PREDICTED), np.float32(RATE_SCALE)
 OLDER, SLOT = np.float32(OLDER_PAGE), np.float32(BY_SLOT)
 
@@ -58,8 +71,10 @@ def embed_past(row, of_tag, of_length, out):
 @network_kernel
 def scaled(row, columns, out):
     """`behaviours.scaled` of one row (F,): columns of which the first are the predicted rates, into out (columns,)."""
-    for k in range(len(columns)):
-        out[k] = SCALE * row[columns[k]] if k < N_RATES else row[columns[k]]
+    for k in range(N_RATES):
+        out[k] = SCALE * row[columns[k]]
+    for k in range(N_RATES, len(columns)):
+        out[k] = row[columns[k]]
 
 
 @network_kernel

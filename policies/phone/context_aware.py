@@ -39,8 +39,8 @@ class ListPolicy:
         if self.twin is not None:
             return self.twin(observation), None
         with torch.inference_mode():
-            found = search_lists(self.network, *map(torch.from_numpy, observation), search=self.search)
-            return scores_of(*found).numpy(), None
+            candidates, history, context, mask = map(torch.from_numpy, observation)
+            return scores_of(*search_lists(self.network, candidates, history, context, mask, self.search)).numpy(), None
 
     def parts(self, slots: int, rows: int) -> dict[str, Part]:
         """Attention to what was watched once a decision; to what is placed, and the towers, once a beam and step."""

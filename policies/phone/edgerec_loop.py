@@ -20,6 +20,7 @@ from nextone.policies.networks.compiled_behaviours import (
     WAS,
     cloud_items,
     is_page_view,
+    numbers_of,
     server_order,
     what_it_was,
     what_was_done,
@@ -31,8 +32,8 @@ from nextone.policies.rules import FACTORS
 from nextone.sim.config import FEEDBACK
 from nextone.sim.state import Array
 
-TELLING = (*DONE, *WAS, H.tag, H.tag2)
-REACTION = tuple(columns_of(FEEDBACK, H))
+TELLING = numbers_of([*DONE, *WAS, H.tag, H.tag2])
+REACTION = numbers_of(columns_of(FEEDBACK, H))
 MIX, MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)  # SplitMix64's, as in `rules.mixed`
 
 
@@ -73,7 +74,7 @@ def loop(encode: Callable[..., None], rerank: Callable[..., Array]) -> Callable[
     encode(w, e, actions, items, hidden, key, value): a step of encoder e, see `networks/edgerec/compiled.py`.
     rerank(w, items, keys, values, since, counts) -> logits of the candidates, see there."""
 
-    def decide(w, candidates, history, mask, memory, i, scores, settings):  # type: ignore[no-untyped-def]
+    def decide(w, candidates, history, mask, memory, i, scores, settings):
         """One decision of person i of the memory, which changes: candidates (P, Fc), history (H, Fh), mask (P,) to
         scores (P,), which stay as they are unless a rerank is due. w: the network's weights, of which the loop itself
         reads the embeddings."""

@@ -19,6 +19,7 @@ from nextone.policies.networks.compiled_behaviours import (
     PAST_RATES,
     embed_candidate,
     embed_past,
+    numbers_of,
     scaled,
     what_was_done,
 )
@@ -62,6 +63,7 @@ TOKEN, WATCHED = EMBEDDED + len(CANDIDATE_NUMBERS), EMBEDDED + N_RATES + len(DON
 PLACE = DIFFERENCES - 1  # column of the place among what is crossed
 PER_PLACE, SOFTER = np.float32(1.0 / MOST_PLACES), np.float32(HEAD**-0.5)
 OF_VIEW, OF_LIKE = np.float32(WORTH[0]), np.float32(WORTH[1])
+CROSSED_OF_CANDIDATE, CROSSED_OF_PAST = numbers_of(COMPARED), numbers_of(COMPARED_PAST)
 CROSSING = DIFFERENCES + 2  # and two tags
 TOLD = WIDTH + TOKEN + len(CONTEXT)
 DEAD = np.float32(-np.inf)
@@ -179,7 +181,7 @@ def candidate_token(w, row, context, token, ours):
     scaled(row, CANDIDATE_NUMBERS, token[WIDTH + EMBEDDED :])
     for k in range(len(context)):
         token[WIDTH + TOKEN + k] = context[k]
-    scaled(row, COMPARED, ours)
+    scaled(row, CROSSED_OF_CANDIDATE, ours)
     ours[DIFFERENCES], ours[DIFFERENCES + 1] = row[C.tag], row[C.tag2]
 
 
@@ -191,7 +193,7 @@ def watched_token(w, row, seen, theirs):
     what_was_done(row, seen[EMBEDDED + N_RATES :])
     for k in range(len(TIMES)):
         seen[EMBEDDED + N_RATES + len(DONE) + k] = row[TIMES[k]]
-    scaled(row, COMPARED_PAST, theirs)
+    scaled(row, CROSSED_OF_PAST, theirs)
     theirs[DIFFERENCES], theirs[DIFFERENCES + 1] = row[H.tag], row[H.tag2]
 
 
