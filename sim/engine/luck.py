@@ -78,7 +78,7 @@ class Keys(NamedTuple):
     stream: int
     name: str
     first: int
-    count: int = 1
+    many: int = 1
     step: int = 1
 
 

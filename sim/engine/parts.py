@@ -20,7 +20,7 @@ from numba.core.lowering import Lower
 from numba.core.typed_passes import NativeLowering
 
 # numba writes out the types of a function's arguments at every step of compiling it, records of 80 fields too.
-types.Record.__repr__ = cache(types.Record.__repr__)
+types.Record.__repr__ = cache(types.Record.__repr__)  # type: ignore[method-assign]
 
 
 class Parts(CompilerBase):
