@@ -1,7 +1,7 @@
 """Interests: what a person is drawn to, how that drifts, tires and recovers, and what the cloud believes of it.
 
 The lasting interest in a tag is a keyed draw, never stored; the state holds the departure from it. Step 10 of the
-journey; called by `sim/impression.py`, `sim/cloud.py` and `sim/population.py`.
+journey; called by `sim/screen.py`, `sim/session.py`, `sim/cloud.py` and `sim/population.py`.
 """
 
 import numpy as np

@@ -73,12 +73,12 @@ TAG = 2
 
 
 class Keys(NamedTuple):
-    """The keys of one purpose within a stream: from first on, every `step`th, so many."""
+    """The keys of one purpose within a stream: `size` of them, from `first` on, `step` apart."""
 
     stream: int
     name: str
     first: int
-    many: int = 1
+    size: int = 1
     step: int = 1
 
 

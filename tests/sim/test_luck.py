@@ -40,8 +40,8 @@ def test_streams_have_numbers_of_their_own():
 
 def test_sub_keys_of_a_stream_do_not_overlap():
     taken = defaultdict(dict)
-    for stream, name, first, count, step in luck.SUB_KEYS:
-        for number in range(first, first + count * step, step):
+    for stream, name, first, size, step in luck.SUB_KEYS:
+        for number in range(first, first + size * step, step):
             other = taken[stream].setdefault(number, name)
             assert other == name, f"{name} and {other} share {number}"
 
