@@ -74,7 +74,7 @@ class _Uncollected(event.Listener):
             gc.enable()
 
 
-event.register("numba:compile", _Uncollected())
+event.register("numba:compile", _Uncollected())  # type: ignore[no-untyped-call]
 
 
 def _row(context, builder, kind, rows, i):
