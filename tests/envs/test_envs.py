@@ -408,7 +408,7 @@ def test_same_seed_same_bits_a_hundred_times():
 
 OTHER = """
 import sys
-sys.path.insert(0, "tests")
+sys.path[:0] = ["tests", "tests/envs"]
 from test_envs import single, transcript, IDS
 print(transcript(single(IDS[1], max_steps=30), 1))
 """

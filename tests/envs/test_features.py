@@ -19,9 +19,9 @@ from nextone.envs.features import (
     X,
     empty_observation,
     feature_table_markdown,
-    observe,
     tag_index,
 )
+from nextone.envs.observing import observe
 from nextone.sim import state
 from nextone.sim.config import FEEDBACK, PARAMS_DTYPE, TIERS, Scenario
 from nextone.sim.state import DEAD, IDLE, PLAYING, PXTR, READY, SENT, SWIPING, World

@@ -39,7 +39,7 @@ def answer():
 @pytest.mark.parametrize("name", NAMES)
 def test_each_is_a_question_and_a_table(name):
     asked, question = load(name)
-    module = import_module(f"nextone.experiments.{name}")
+    module = import_module(f"nextone.experiments.questions.{name}")
     assert question.endswith("?") and question == question_of(module.__doc__)
     assert "minute on 2 cores" in (said := " ".join(module.__doc__.split())) or "minutes on 2 cores" in said
     assert len(Path(module.__file__).read_text().splitlines()) <= 60
@@ -56,9 +56,9 @@ def test_each_is_a_question_and_a_table(name):
 
 
 def test_no_file_in_the_folder_is_forgotten():
-    import nextone.experiments
+    import nextone.experiments.questions
 
-    folder = Path(next(iter(nextone.experiments.__path__)))
+    folder = Path(next(iter(nextone.experiments.questions.__path__)))
     tables = {file.stem for file in folder.glob("*.py") if "WHAT_IF = " in file.read_text(encoding="utf-8")}
     assert tables == set(NAMES)
 
@@ -107,4 +107,4 @@ def test_the_gallery_shows_each(request):
     for name in NAMES:
         assert f"(`{name}`)" in page and f"](gallery/{name}.png)" in page
         assert (docs / "gallery" / f"{name}.png").stat().st_size > 20_000
-        assert "Found:" in (import_module(f"nextone.experiments.{name}").__doc__ or ""), name
+        assert "Found:" in (import_module(f"nextone.experiments.questions.{name}").__doc__ or ""), name

@@ -127,6 +127,7 @@ def test_a_resume_gives_the_same_weights_bit_for_bit(trained, tmp_path):
 SCRIPT = """
 import sys
 from pathlib import Path
+sys.path[:0] = ["..", "."]
 from test_train import resume_from, settings, train
 out = Path(sys.argv[1])
 if any(out.iterdir()):
