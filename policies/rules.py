@@ -10,14 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextone.envs.features import LOGIT_SCALE, MOST_BUFFERED_S, C, H, Observation, X, tag_index
+from nextone.sim.state import PXTR
 
 from .contract import Scores
 
 Array = NDArray[Any]
 
-# Assumed: what an outcome is worth in effective views (pevtr, plvtr, pltr, pwtr, pcmtr, pftr, phtr). Kuaishou adds
-# effective views and likes with weights it does not publish (CIKM 2022, section 5).
-WORTH = np.array([1.0, 0.5, 1.0, 2.0, 1.0, 1.0, -2.0], np.float32)
+# Assumed: what an outcome is worth in effective views. Kuaishou adds effective views and likes with weights it does not
+# publish (CIKM 2022, section 5).
+_WORTH = {"pevtr": 1.0, "plvtr": 0.5, "pltr": 1.0, "pwtr": 2.0, "pcmtr": 1.0, "pftr": 1.0, "phtr": -2.0}
+WORTH = np.array([_WORTH[rate] for rate in PXTR], np.float32)
 
 FADE = 0.95  # Assumed: weight of the impression before against the one after
 TYPICAL = 3.0  # Assumed: impressions after which a person's recent luck is believed half

@@ -26,6 +26,20 @@ def world() -> None:
     env.reset(seed=1)
     env.step(np.zeros(2, np.int64))
     env.close()
+    twice = compiled_twice()
+    if twice:  # numba does so for each width of a number and each number in the source: see sim/engine/kernel.py
+        sys.exit(f"compiled more than once: {', '.join(twice)}")
+
+
+def compiled_twice() -> list[str]:
+    """Kernels of the world that this process has for more than one list of types."""
+    found = {
+        f"{value.py_func.__module__}.{name}": len(value.signatures)
+        for module in [module for key, module in sys.modules.items() if key.startswith("nextone.sim.")]
+        for name, value in vars(module).items()
+        if hasattr(value, "py_func")
+    }
+    return sorted(f"{name} ({times} times)" for name, times in found.items() if times > 1)
 
 
 def edge() -> None:

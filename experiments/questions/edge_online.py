@@ -20,7 +20,7 @@ from nextone.experiments.runs.compare import compare
 from nextone.experiments.runs.comparison import Comparison
 from nextone.experiments.runs.names import resolve_policy
 from nextone.experiments.runs.statistics import PairedDifference, paired
-from nextone.sim.config import Scenario
+from nextone.sim.config import MINUTES, Scenario
 from nextone.sim.scenario import with_settings
 
 PRESETS = {
@@ -53,7 +53,7 @@ ROWS = (
 def arms_of(scenario: Scenario, policies: tuple[str, ...] = POLICIES) -> list[Arm]:
     """The arms in a scenario, the baseline first."""
     page = max(scenario.server.page_size // 3, 1)
-    workers = scenario.with_workers(60.0, None).server.workers
+    workers = scenario.with_workers(MINUTES, None).server.workers
     return [
         *(Arm(name.split(":")[0], resolve_policy(name, scenario), scenario) for name in policies),
         parse_arm("fresh=cloud_only server.feature_lag_s=3", scenario),
@@ -128,7 +128,7 @@ def main() -> None:
     parser.add_argument("--rl", metavar="DIR", help="a training of `nextone train rl`, one more arm")
     parser.add_argument("--users", type=int, default=300)
     parser.add_argument("--replications", type=int, default=10)
-    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--minutes", type=float, default=MINUTES)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--engine", choices=("event", "batch"), default="event")
     parser.add_argument("--out", type=Path, default=Path("results/edge"))

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from nextone.sim.config import LINK_CLASSES, NEVER_US, TIERS, Scenario
+from nextone.sim.config import FEEDBACK, LINK_CLASSES, NEVER_US, TIERS, Scenario
 from nextone.sim.records import ORDER, Records
 from nextone.sim.scenario import MAX_LINE, SettingError, scenario_toml
 from nextone.sim.state import (
@@ -61,8 +61,12 @@ OUTCOMES = {
     "cut": CUT,
 }
 """Names of the bits of `outcome`."""
-GIVEN = ("liked", "followed", "commented", "forwarded", "hated", "profile_visited")
-"""Names of the bits of `feedback`, in config.FEEDBACK's order."""
+_DONE = {
+    "like": "liked", "follow": "followed", "comment": "commented", "forward": "forwarded", "hate": "hated",
+    "profile": "profile_visited",
+}  # fmt: skip
+GIVEN = tuple(_DONE[kind] for kind in FEEDBACK)
+"""Names of the bits of `feedback`."""
 
 
 class Recipe(NamedTuple):

@@ -43,8 +43,10 @@ def cores() -> int:
 
 
 def window(minutes: float | None, days: float | None) -> float | None:
-    """Minutes to simulate: 60 where neither minutes nor days are given; None with days."""
-    return 60.0 if minutes is None and days is None else minutes
+    """Minutes to simulate: the default where neither minutes nor days are given; None with days."""
+    from nextone.sim.config import MINUTES
+
+    return MINUTES if minutes is None and days is None else minutes
 
 
 def chosen_scenario(file: Path | None, settings: Sequence[str] | None, users: int | None = None) -> "Scenario":

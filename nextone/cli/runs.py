@@ -49,6 +49,7 @@ def replay(
     rows: Annotated[int, typer.Option(help="Of a sweep's results: so many of its rows.", min=1)] = 10,
 ) -> None:
     """Run again what a file says of itself, and compare every bit; exit code 1 if any differs."""
+    common.say_first_use()
     if file.name == "results.parquet":
         from nextone.experiments.sweeps.replay import replay_rows
 

@@ -99,6 +99,7 @@ def train_asking(
     weights = training_code.parse_reward(reward)
     evaluation = (128, 16)  # thresholds differ by little: 2,048 sessions choose where the search begins
     chosen = training_code.TrainSettings(scenario=world, reward=weights, refresh=True, seed=seed, evaluation=evaluation)
+    common.say_first_use()
     train_asking(chosen, out, sessions=sessions, tries=tries, progress=common.watched(as_json))
     result = training_code.final_result(chosen, out)
     if as_json:
@@ -121,6 +122,7 @@ def train_frontier(
     from nextone.experiments.training.rl.frontier import frontier
     from nextone.experiments.training.rl.train import TrainSettings
 
+    common.say_first_use()
     points = frontier(TrainSettings(scenario=world), runs, base)
     for point in points:
         told = f"{point.name:20} {point.requests.mean:7.2f} requests, {point.watch_s.mean:8.1f} s watched a session"
@@ -142,6 +144,7 @@ def train_robust(
 
     fit = load_fit(None)
     check_sets(fit, sets)
+    common.say_first_use()
     found = held_under(run, fit, sets)
     if as_json:
         common.print_json([u._asdict() for u in found])

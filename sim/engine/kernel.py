@@ -74,7 +74,7 @@ class _Uncollected(event.Listener):
             gc.enable()
 
 
-event.register("numba:compile", _Uncollected())  # type: ignore[no-untyped-call]
+event.register("numba:compile", _Uncollected())
 
 
 def _row(context, builder, kind, rows, i):

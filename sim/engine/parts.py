@@ -67,7 +67,7 @@ class _Lowered(Lower):
         self.library._final_module.link_in(self.library.entry, preserve=True)
 
 
-@register_pass(mutates_CFG=True, analysis_only=False)  # type: ignore[no-untyped-call]
+@register_pass(mutates_CFG=True, analysis_only=False)
 class _LowerPart(NativeLowering):
     _name = "lower_part"
     lowering_class = _Lowered

@@ -240,3 +240,23 @@ def test_the_ban_itself_by_hand():
         assert forbidden(ast.parse(text).body[0].value), text
     for text in ("np.random.Philox(key=1)", "re.compile(p)", "json.load(f)", "rng.random()"):
         assert not forbidden(ast.parse(text).body[0].value), text
+
+
+def written_params(code):
+    """Lines that assign to an entry of `params` or of `world.params`."""
+    targets = [
+        target
+        for node in ast.walk(code)
+        if isinstance(node, (ast.Assign, ast.AugAssign, ast.AnnAssign))
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+    ]
+    return [
+        target.lineno
+        for target in targets
+        if isinstance(target, ast.Subscript) and dotted(target.value).rpartition(".")[2] == "params"
+    ]
+
+
+def test_one_file_writes_the_parameters_of_a_run():
+    assert {str(path) for path in FILES if written_params(tree(path))} == {"sim/world.py"}
+    assert written_params(ast.parse('params["edge"] = 1\nx = world.params["edge"]\nw.params["quiet"] += 2')) == [1, 3]
