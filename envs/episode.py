@@ -63,7 +63,7 @@ assert tuple(COMPONENTS)[3:8] == ("like", "follow", "comment", "forward", "hate"
 def begin(w, row_bytes, episode, i, views):
     """A fresh person is about to open the app in row i."""
     mix_key(episode.seed, episode.number, w.key[i])
-    replace_person(w, row_bytes, i, episode.person, WINDOW_US)
+    replace_person(w, row_bytes, i, episode.person, np.int64(WINDOW_US))
     if episode.link >= 0:
         w.users[i].link = episode.link
     episode.steps = 0

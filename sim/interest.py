@@ -7,7 +7,7 @@ journey; called by `sim/screen.py`, `sim/session.py`, `sim/cloud.py` and `sim/po
 import numpy as np
 
 from nextone.sim.engine.chance import keyed_words, normal2, quick_normal, uniform
-from nextone.sim.engine.kernel import inlined, kernel
+from nextone.sim.engine.kernel import inlined, kernel, pasted
 from nextone.sim.engine.luck import LIFE, MATCH, MOOD, NEW_INTEREST, TASTE
 
 from .state import LONG, SKIP
@@ -29,7 +29,7 @@ def belief(high, low, sd, correlation):
     return sd * correlation * quick_normal(high, low)
 
 
-@inlined
+@pasted
 def lasting_interest(key, user, tag, sd, correlation):
     """(lasting interest of a person in a tag, the cloud's prior of it), logits."""
     return truth_and_belief(key, np.uint64(TASTE), user, np.int64(tag), np.float64(sd), correlation)

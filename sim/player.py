@@ -7,7 +7,7 @@ watched is wasted; what was still in flight when a transfer is broken off is can
 
 import numpy as np
 
-from nextone.sim.engine.kernel import inlined, kernel
+from nextone.sim.engine.kernel import inlined, kernel, pasted
 from nextone.sim.engine.luck import THE_MODEL
 
 from .network import delivered_bytes, offline, rtt_us, sleeps, wind_on
@@ -34,13 +34,13 @@ RATE_MEMORY = 0.7  # weight of the past in the measured throughput (Assumed)
 LEAST_TO_MEASURE = 30_000  # bytes; shorter transfers say nothing about throughput (Assumed)
 
 
-@inlined
+@pasted
 def bytes_for(content_us, bitrate_bps):
     """Bytes of so much content, rounded up."""
     return -(-(content_us * bitrate_bps) // 8_000_000)
 
 
-@inlined
+@pasted
 def content_us(size, bitrate_bps):
     """Content in so many bytes, rounded down."""
     return size * 8_000_000 // bitrate_bps

@@ -157,4 +157,4 @@ def replace_person(w, row_bytes, i, person, window_us):
         rows[i, :] = 0
     w.users[i].user = person
     p, key, user, screen, pool, taste = w.params[0], w.key[i], w.users[i], w.screen[i], w.pool[i], w.taste[i]
-    new_person(p, key, user, screen, pool, taste, w.propensities, w.activity, window_us, False)
+    new_person(p, key, user, screen, pool, taste, w.propensities, w.activity, window_us, np.bool_(False))
