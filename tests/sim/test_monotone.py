@@ -8,8 +8,8 @@ The last tests are about the default world as a whole: distributional, every rep
 
 import numpy as np
 import pytest
+from laws import KEY, P, person
 from numba import njit
-from test_chance import KEY, P, person
 from test_network import many_links
 from test_queue_oracles import queue_waits
 from worlds import replace, run, scenario

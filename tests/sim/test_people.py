@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 import pytest
+from laws import KEY, person
 from numba import njit
-from test_chance import KEY, person
 from worlds import HOUR_US, replace, scenario
 
 from nextone.sim.config import HATE, Scenario
