@@ -1,6 +1,6 @@
 """Training: masks hold, a resume gives the same bits, and what is trained can be compared.
 
-Learning in worlds whose optimum is known is at the end; the rest runs in a small world, in seconds."""
+All of it runs in a small world, in seconds; learning where the optimum is known is test_train_tiny.py's."""
 
 import json
 import os
@@ -10,21 +10,19 @@ import subprocess
 import sys
 import time
 
-import numba
 import numpy as np
 import pytest
 import torch
 from worlds import scenario
 
-from nextone.cli.main import main
-from nextone.envs.reward import COMPONENTS, PRESETS, RewardWeights, reward_weights
+from nextone.envs.reward import COMPONENTS, PRESETS
 from nextone.experiments.output.figures import frontier_figure
 from nextone.experiments.training.rl import train as train_rl
 from nextone.experiments.training.rl.asking import LOOKED_AT, train_asking
 from nextone.experiments.training.rl.dqn import MaskedDQN
 from nextone.experiments.training.rl.evaluate import Played, chooser, play
 from nextone.experiments.training.rl.frontier import above_thresholds, frontier
-from nextone.experiments.training.rl.greedy import RewardGreedy, asks_below
+from nextone.experiments.training.rl.greedy import asks_below
 from nextone.experiments.training.rl.ppo import prepared
 from nextone.experiments.training.rl.train import (
     TrainSettings,
@@ -33,7 +31,6 @@ from nextone.experiments.training.rl.train import (
     make_model,
     parse_reward,
     resume_from,
-    rule_of,
     settings_of,
     train,
 )
@@ -55,6 +52,7 @@ TINY = {
     "dqn": {"buffer_size": 400, "learning_starts": 60, "batch_size": 32, "target_update_interval": 40},
 }
 ALGORITHMS = list(TINY)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def settings(algo="maskable_ppo", **changes):
@@ -68,15 +66,6 @@ def settings(algo="maskable_ppo", **changes):
 def contents(checkpoint):
     """The bytes of a checkpoint's tensors."""
     return [(checkpoint / f"{name}.safetensors").read_bytes() for name in (MODEL, TRAINING)]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Threads that wait for each other are slow while other tests run."""
-    before = torch.get_num_threads(), numba.get_num_threads()
-    torch.set_num_threads(1), numba.set_num_threads(1)
-    yield
-    torch.set_num_threads(before[0]), numba.set_num_threads(before[1])
 
 
 @pytest.fixture(scope="module", params=ALGORITHMS)
@@ -286,15 +275,6 @@ def test_people_are_the_same_under_every_policy_and_in_any_number_of_rows():
     assert (other.components != plays[1].components).any()
 
 
-def test_reward_as_text():
-    assert parse_reward("watch") == PRESETS["watch"]
-    nothing = dict.fromkeys(RewardWeights.__dataclass_fields__, 0.0)
-    assert parse_reward("like=5, hate=-1") == RewardWeights(**nothing | {"like": 5.0, "hate": -1.0})
-    for wrong in ("nonsense", "like=much", "lik=5", "like=inf"):
-        with pytest.raises(SettingError):
-            parse_reward(wrong)
-
-
 def test_thresholds_trade_requests_for_fresh_pages(trained, tmp_path):
     """Who asks at every chance asks more than who never does; a policy trained to ask is a point beside the rules."""
     chosen = settings(refresh=True, steps=256, checkpoints=1)
@@ -359,80 +339,3 @@ def test_when_to_ask_is_searched_for(tmp_path):
         train_asking(chosen, tmp_path / "asks", sessions=16, tries=20)
     with pytest.raises(SettingError, match="says nothing about videos"):
         train_asking(settings(refresh=True, reward=parse_reward("requests=-1")), tmp_path / "none")
-
-
-# -- the command -------------------------------------------------------------------------------------------------------
-
-
-def test_train_then_compare(tmp_path, capsys, monkeypatch):
-    """`nextone train rl`, `--resume` and `compare --policies rl:DIR`, also with two processes."""
-    monkeypatch.setattr(train_rl, "HELD_OUT", (16, 1))
-    out, small = tmp_path / "rl", ["--set", "catalogue.kind=synthetic", "--set", "sessions.leave_per_min=9"]
-    common = ["--envs", "16", "--threads", "1", "--json"]
-    assert main(["train", "rl", "--out", str(out), "--steps", "512", "--reward", "watch", *small, *common]) == 0
-    result = json.loads(capsys.readouterr().out)
-    assert {u["rule"] for u in result["uplifts"]} >= {"cloud_only", "tag_momentum"}
-    assert main(["train", "rl", "--resume", str(out), "--steps", "1024", "--json"]) == 0
-    assert main(["train", "curves", str(out), "--out", str(tmp_path / "curves.png")]) == 0
-    assert (tmp_path / "curves.png").stat().st_size > 10_000
-    assert list((out / "tensorboard").iterdir())
-    capsys.readouterr()
-    arms = ["compare", "--policies", f"cloud_only,rl:{out}", "--users", "8", "--minutes", "3", "--json", *small]
-    tables = []
-    for workers in ("1", "2"):
-        assert main([*arms, "--workers", workers]) == 0
-        tables.append(capsys.readouterr().out)
-    assert tables[0] == tables[1] and f"rl:{out}" in tables[0]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["train", "rl"], "--out is missing"),
-        (["train", "rl", "--out", "x", "--algo", "ppo"], "--algo"),
-        (["train", "rl", "--out", "x", "--reward", "lke=1"], "did you mean"),
-        (["train", "rl", "--resume", "nowhere"], "holds no checkpoint"),
-        (["train", "rl", "--resume", "nowhere", "--seed", "1"], "--seed cannot be changed"),
-        (["compare", "--policies", "cloud_only,rl:nowhere"], "holds no checkpoint"),
-    ],
-)
-def test_bad_input_is_told_in_one_line(arguments, message, capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert main(arguments) == 2
-    told = capsys.readouterr().err
-    assert message in told and told.count("\n") == 1
-
-
-def test_settings_are_checked():
-    for wrong in ({"steps": 0}, {"seed": -1}, {"seed": 1 << 31}, {"algo": "a2c"}, {"envs": 0}):
-        with pytest.raises(SettingError):
-            replace_settings(**wrong)
-
-
-def replace_settings(**changes):
-    return settings(**{"hyperparameters": {}} | changes) if "algo" not in changes else TrainSettings(**changes)
-
-
-def test_a_training_starts_from_the_rule_that_its_reward_suggests():
-    settings = TrainSettings(scenario=scenario(), envs=64, threads=1)
-    model = make_model(settings)
-    rule, network = chooser(RewardGreedy(settings.reward, per_second=True)), chooser(RlPolicy(model.policy.network))
-    seen, alike = model.env.reset(), []
-    for _ in range(20):
-        action = rule(seen)
-        alike.append(network(seen) == action)
-        seen, *_ = model.env.step(action)
-    # Rounding may part two that are as good. Measured: none of 1,280, with seeds 0 to 2, by AVX-512 and by SSE2.
-    assert np.mean(alike) > 0.995
-
-
-@pytest.mark.parametrize(("reward", "expected"), [("watch", (30.0, 0.0)), ("retention", (0.0, 1.0))])
-def test_the_rule_of_a_reward(reward, expected):
-    """Seconds count by how likely they are, events by how likely they are in a time; only the ratio matters."""
-    plain, per_time = rule_of(reward_weights(reward))
-    total = plain[0] + per_time[0]
-    assert (plain[0] / total, per_time[0] / total) == pytest.approx(tuple(np.array(expected) / sum(expected)))
-
-
-def test_a_reward_that_no_choice_foresees_has_no_rule():
-    assert rule_of(reward_weights({"requests": -1.0})) is None

@@ -5,15 +5,15 @@ training stays: its bits depend on the processor and on the libraries' kernels, 
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import pytest
-import torch
 
 from nextone.experiments.training.rl.evaluate import chooser, play
 from nextone.experiments.training.rl.tiny_worlds import simulate, solve, tiny_worlds
 from nextone.experiments.training.rl.train import TrainSettings, make_env, train
 from nextone.policies.rl import load_rl
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 WORLDS = tiny_worlds()
 ENVS = 64
@@ -57,15 +57,6 @@ def shares_of_optimum(k, algo, seed, out, steps=1.0):
     assert learned.mean() <= solution.value + noise, "nothing earns more than the optimum"
     size = abs(solution.value)
     return Shares(1 + (float(learned.mean()) - best) / size, 1 + (solution.greedy - solution.value) / size)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Threads that wait for each other are slow while other tests run."""
-    before = torch.get_num_threads(), numba.get_num_threads()
-    torch.set_num_threads(1), numba.set_num_threads(1)
-    yield
-    torch.set_num_threads(before[0]), numba.set_num_threads(before[1])
 
 
 @pytest.mark.parametrize("algo", ["maskable_ppo", "dqn"])
