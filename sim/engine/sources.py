@@ -77,7 +77,9 @@ def _parsed(package: str, text: bytes) -> Source:
     except (SyntaxError, ValueError):
         return Source(hashlib.sha256(text).hexdigest(), frozenset(), frozenset())
     now, late = frozenset(_imports(tree, package, False)), frozenset(_imports(tree, package, True))
-    return Source(hashlib.sha256("\n".join(_words(tree)).encode("utf-8", "surrogatepass")).hexdigest(), now, late - now)
+    words: list[str] = []
+    _words(tree, words)
+    return Source(hashlib.sha256("\n".join(words).encode("utf-8", "surrogatepass")).hexdigest(), now, late - now)
 
 
 def _imports(tree: ast.AST, package: str, late: bool) -> Iterator[str]:
@@ -100,25 +102,25 @@ def _imports(tree: ast.AST, package: str, late: bool) -> Iterator[str]:
             yield from _imports(node, package, late)
 
 
-def _words(value: object) -> Iterator[str]:
+def _words(value: object, words: list[str]) -> None:
     """A syntax tree as words, the same in every version of Python; what nobody but a reader looks at is left out."""
     if isinstance(value, ast.AST):
-        yield type(value).__name__
+        words.append(type(value).__name__)
         for field in value._fields:
             part = getattr(value, field, None)
             if part is None and isinstance(value, ast.Constant) and field == "value":
-                yield "None"
+                words.append("None")
             elif part is not None and part != [] and field not in ("ctx", "kind", "type_comment"):
-                yield field
-                yield from _words(_without_texts(value) if isinstance(value, ast.Call) and field == "args" else part)
+                words.append(field)
+                _words(_without_texts(value) if isinstance(value, ast.Call) and field == "args" else part, words)
     elif isinstance(value, list):
-        yield "["
+        words.append("[")
         for item in value:
             if not (isinstance(item, ast.Expr) and isinstance(item.value, ast.Constant)):  # docstrings
-                yield from _words(item)
-        yield "]"
+                _words(item, words)
+        words.append("]")
     else:
-        yield repr(value)
+        words.append(repr(value))
 
 
 def _without_texts(call: ast.Call) -> list[ast.expr]:
