@@ -1,7 +1,7 @@
 """The phone's screen, so that one can watch a policy work: the pool, what is preloaded of it, and the last reactions.
 
 Called by `render` of the environments. Shows only what the phone knows, as `envs/features.py` does; not the observation
-itself. The one file besides `experiments/output/present.py` that draws.
+itself. The only file outside `experiments/` that draws.
 """
 
 from typing import Any, NamedTuple

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from nextone.experiments.runs.files import write_whole
 from nextone.experiments.runs.statistics import Interval, PairedDifference
-
-from .present import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -2,7 +2,7 @@
 
 Those of people are in experiments/fitting/people/figures.py.
 
-Tables of the same are in experiments/output/present.py. A figure is written whole or not at all.
+Tables of the same are in `experiments/runs/comparison.py`. A figure is written whole or not at all.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nextone.experiments.runs.comparison import groups, subtitle
+from nextone.experiments.runs.files import write_whole
 from nextone.experiments.runs.number_text import signed
-
-from .present import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from nextone.experiments.runs.files import write_whole
 from nextone.experiments.runs.replication import run_arm
 from nextone.policies.contract import PolicyLike, name_of
 from nextone.sim.config import LINK_CLASSES, TIERS, Scenario
@@ -29,7 +30,6 @@ from .lanes import (
     server_lane,
     session_of,
 )
-from .present import write_whole
 
 
 class Timeline(NamedTuple):

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from nextone.experiments.output.present import write_table
+from nextone.experiments.runs.files import write_table
 from nextone.sim.config import NEVER_US
 from nextone.sim.scenario import SettingError
 

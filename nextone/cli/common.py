@@ -124,7 +124,9 @@ def watched(quiet: bool) -> bool:
 
 
 def say_first_use() -> None:
-    """One line on standard error if the model is about to be compiled: that takes long enough to wonder."""
+    """One line for a person who watches, if the model is about to be compiled: that takes long enough to wonder."""
+    if not sys.stderr.isatty():
+        return
     from nextone.sim.batch_run import model_is_compiled
 
     if not model_is_compiled():

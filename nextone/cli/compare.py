@@ -76,15 +76,16 @@ def compare(
 
         with common.progress_bar(as_json, "parameter sets × replications × arms") as progress:
             verdicts = robustness(result, fit, robust, workers=workers, progress=progress)
-    from nextone.experiments.output import figures, present
+    from nextone.experiments.output import figures
+    from nextone.experiments.runs import comparison_files
     from nextone.experiments.runs.comparison import comparison_table
 
     files: list[Path] = []
     if out is not None:
-        files = present.save_tables(result, out) + [out / "uplift.png"]
+        files = comparison_files.save_tables(result, out) + [out / "uplift.png"]
         figures.uplift_figure(result, files[-1])
     if as_json:
-        answer = present.comparison_json(result)
+        answer = comparison_files.comparison_json(result)
         answer |= {"outside_domain": {label: [each._asdict() for each in found] for label, found in outside.items()}}
         if verdicts is not None:
             answer |= {"parameter_sets": robust, "robust": [v._asdict() for v in verdicts]}

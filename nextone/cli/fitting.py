@@ -67,7 +67,7 @@ def calibrate(
     files: list[Path] = []
     if out is not None:
         from nextone.experiments.fitting.people.fit_file import save_fit
-        from nextone.experiments.output.present import write_whole
+        from nextone.experiments.runs.files import write_whole
 
         if fit is not None:
             files = save_fit(fit, name, out)

@@ -1,8 +1,9 @@
 """Training by reinforcement learning: `nextone train rl`, and what is looked at afterwards."""
 
+import math
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -41,7 +42,6 @@ def train_rl(
     common.prepare_folder(folder)
     from dataclasses import replace
 
-    from nextone.experiments.output import present
     from nextone.experiments.training.rl import train as training_code
 
     checkpoint = None
@@ -58,10 +58,7 @@ def train_rl(
         print(f"\nStopped; nextone train rl --resume {folder} goes on from the last checkpoint.", file=sys.stderr)
         raise
     result = training_code.final_result(chosen, folder)
-    if as_json:
-        common.print_json(result)
-    else:
-        print(present.training_text(result))
+    _print_result(result, as_json)
 
 
 def train_curves(
@@ -92,7 +89,6 @@ def train_asking(
     """Search for when to ask for a page, then compare with rules on people that were not searched with."""
     world = common.chosen_scenario(scenario, settings)
     common.prepare_folder(out)
-    from nextone.experiments.output import present
     from nextone.experiments.training.rl import train as training_code
     from nextone.experiments.training.rl.asking import train_asking
 
@@ -102,10 +98,7 @@ def train_asking(
     common.say_first_use()
     train_asking(chosen, out, sessions=sessions, tries=tries, progress=common.watched(as_json))
     result = training_code.final_result(chosen, out)
-    if as_json:
-        common.print_json(result)
-    else:
-        print(present.training_text(result))
+    _print_result(result, as_json)
 
 
 def train_frontier(
@@ -150,3 +143,21 @@ def train_robust(
         common.print_json([u._asdict() for u in found])
     else:
         print(robust_text(found))
+
+
+def _print_result(result: dict[str, Any], as_json: bool) -> None:
+    """What a training ended with."""
+    if as_json:
+        common.print_json(result)
+        return
+    lines = [
+        f"Best checkpoint {result['checkpoint']}, after {result['steps']:,} decisions. Reward an episode on "
+        f"{result['episodes']:,} held-out episodes, paired, 95 % intervals:"
+    ]
+    for u in result["uplifts"]:
+        percent = 100 / u["rule_mean"] if u["rule_mean"] else math.nan
+        lines.append(
+            f"  over {u['rule']:15} {u['diff']:+8.3f} [{u['low']:+.3f}, {u['high']:+.3f}], "
+            f"{u['diff'] * percent:+.2f} % of {u['rule_mean']:.3f}"
+        )
+    print("\n".join(lines))

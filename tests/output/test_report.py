@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from nextone.cli import main as cli
-from nextone.experiments.output.present import save_tables
 from nextone.experiments.output.report import landscape as report_landscape
 from nextone.experiments.output.report.report import reproduce, write_report
 from nextone.experiments.runs.arms import FRESH, Arm
 from nextone.experiments.runs.compare import compare
+from nextone.experiments.runs.comparison_files import save_tables
 from nextone.experiments.runs.metrics import METRICS
 from nextone.experiments.runs.statistics import mean_interval, paired
 from nextone.experiments.sweeps.ledger import Key, Result, begin

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from nextone.experiments.output import figures, present
+from nextone.experiments.output import figures
+from nextone.experiments.runs import comparison_files, files
 from nextone.experiments.runs import executor as module
 from nextone.experiments.runs.compare import Arm, RunFailed, compare, compare_policies, parse_arm
 from nextone.experiments.runs.comparison import comparison_table
@@ -69,7 +70,7 @@ def test_a_policy_of_ones_own_is_compared(result):
 
 
 def test_json_rows(result):
-    out = present.comparison_json(result)
+    out = comparison_files.comparison_json(result)
     assert list(out) == ["baseline", "replications", "rows"]
     assert (out["baseline"], out["replications"], len(out["rows"])) == ("cloud_only", 10, 3 * len(METRICS))
     keys = ["policy", "metric", "unit", "mean", "low", "high", "diff_pct", "diff_low", "diff_high"]
@@ -87,7 +88,7 @@ def test_json_rows(result):
 
 
 def test_tables_are_saved_whole_with_all_that_repeats_them(result, tmp_path):
-    paths = present.save_tables(result, tmp_path)
+    paths = comparison_files.save_tables(result, tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["comparison.parquet", "replications.parquet"]
     summary, each = (pq.read_table(path, page_checksum_verification=True) for path in paths)
     assert summary.num_rows == 3 * len(METRICS)
@@ -101,7 +102,7 @@ def test_tables_are_saved_whole_with_all_that_repeats_them(result, tmp_path):
 
 
 def test_a_flipped_byte_is_detected(result, tmp_path):
-    path = present.save_tables(result, tmp_path)[1]
+    path = comparison_files.save_tables(result, tmp_path)[1]
     data = bytearray(path.read_bytes())
     data[200] ^= 1
     path.write_bytes(data)
@@ -118,7 +119,7 @@ def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        present.write_whole(path, half)
+        files.write_whole(path, half)
     assert [p.read_text() for p in tmp_path.iterdir()] == ["old"]
 
 

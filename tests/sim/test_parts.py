@@ -1,6 +1,7 @@
 """Kernels without machine code of their own, and what is said and done before the model is compiled."""
 
 import gc
+import sys
 from concurrent.futures import Future
 
 import numba
@@ -57,9 +58,13 @@ def test_a_machine_that_compiled_the_model_before_is_known(tmp_path, monkeypatch
     assert batch_run.model_is_compiled()
 
 
-@pytest.mark.parametrize(("compiled", "said"), [(True, ""), (False, f"{common.FIRST_USE}\n")])
-def test_a_command_says_that_the_model_is_compiled_first(compiled, said, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("compiled", "watched", "said"),
+    [(True, True, ""), (False, True, f"{common.FIRST_USE}\n"), (False, False, "")],
+)
+def test_a_command_says_that_the_model_is_compiled_first(compiled, watched, said, monkeypatch, capsys):
     monkeypatch.setattr(batch_run, "model_is_compiled", lambda: compiled)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: watched)
     with common.progress_bar(quiet=True):
         pass
     assert capsys.readouterr() == ("", said)

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from rich.table import Table
 
-from nextone.experiments.output.present import write_table, write_whole
+from nextone.experiments.runs.files import write_table, write_whole
 from nextone.sim.config import FEEDBACK, LINK_CLASSES
 from nextone.sim.data import open_data
 from nextone.sim.scenario import nearest

@@ -14,7 +14,7 @@ import numpy as np
 
 from nextone.experiments.fitting.logs.user_log import UserLog
 from nextone.experiments.output.figures import network_figure
-from nextone.experiments.output.present import write_whole
+from nextone.experiments.runs.files import write_whole
 from nextone.sim.state import Array
 
 from .facts import LAGS, outcomes

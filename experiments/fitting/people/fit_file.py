@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from rich.table import Table
 
-from nextone.experiments.output.present import write_whole
+from nextone.experiments.runs.files import write_whole
 from nextone.sim.config import Scenario
 from nextone.sim.data import open_data
 from nextone.sim.scenario import SettingError, scenario_toml

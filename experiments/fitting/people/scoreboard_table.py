@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nextone.experiments.fitting.scoreboard import Row
-from nextone.experiments.output.present import write_table, write_whole
+from nextone.experiments.runs.files import write_table, write_whole
 from nextone.experiments.runs.number_text import MISSING
 
 from .validate import MEANS_ONLY, PUBLISHED, Validation

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from nextone.experiments.output.present import write_whole
+from nextone.experiments.runs.files import write_whole
 from nextone.experiments.runs.number_text import difference_text, signed
 from nextone.experiments.runs.statistics import PairedDifference
 from nextone.version import __version__

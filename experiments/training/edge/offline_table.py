@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from nextone.experiments.output.present import write_whole
+from nextone.experiments.runs.files import write_whole
 from nextone.policies.checkpoint import best_checkpoint
 from nextone.policies.networks.loading import load_network
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY
-from nextone.experiments.output.present import write_whole
+from nextone.experiments.runs.files import write_whole
 from nextone.policies.trained import features_hash
 from nextone.sim.inputs.errors import UserError
 from nextone.version import __version__

@@ -1,22 +1,17 @@
-"""A comparison as JSON and Parquet tables; experiments/output/figures.py draws it.
-
-Every presentation carries its intervals, the number of replications and the seed. Files are
-written beside their place and renamed into it, so that none is ever half there.
-"""
+"""A comparison as JSON and Parquet tables, which carry intervals, the number of replications and the seed."""
 
 import json
 import math
-import os
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from nextone.experiments.runs.comparison import Comparison
 from nextone.sim.scenario import scenario_toml
+
+from .comparison import Comparison
+from .files import write_table
 
 
 def comparison_json(result: Comparison) -> dict[str, Any]:
@@ -74,41 +69,6 @@ def save_tables(result: Comparison, out_dir: Path) -> list[Path]:
     return paths
 
 
-def write_table(table: pa.Table, path: Path) -> None:
-    """Parquet with a checksum per page, whole or not at all."""
-    write_whole(path, lambda tmp: pq.write_table(table, tmp, compression="zstd", write_page_checksum=True))
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a new file beside `path`, flush it to disk, and rename it into place; on any error, nothing."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(descriptor)
-    tmp = Path(name)
-    try:
-        write(tmp)
-        with tmp.open("rb") as file:
-            os.fsync(file.fileno())
-        tmp.chmod(0o666 & ~_umask())
-        tmp.replace(path)
-    finally:
-        tmp.unlink(missing_ok=True)
-
-
-def training_text(result: dict[str, Any]) -> str:
-    """What a training ended with, for the terminal."""
-    lines = [
-        f"Best checkpoint {result['checkpoint']}, after {result['steps']:,} decisions. Reward an episode on "
-        f"{result['episodes']:,} held-out episodes, paired, 95 % intervals:"
-    ]
-    for u in result["uplifts"]:
-        percent = 100 / u["rule_mean"] if u["rule_mean"] else math.nan
-        lines.append(
-            f"  over {u['rule']:15} {u['diff']:+8.3f} [{u['low']:+.3f}, {u['high']:+.3f}], "
-            f"{u['diff'] * percent:+.2f} % of {u['rule_mean']:.3f}"
-        )
-    return "\n".join(lines)
-
-
 def _paired_columns(result: Comparison) -> Iterator[dict[str, float | None]]:
     for row in result.differences:
         for d in row:
@@ -139,9 +99,3 @@ def _record(result: Comparison) -> dict[str, object]:
             for arm in result.arms
         ],
     }
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
