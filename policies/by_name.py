@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .names import CLOUD_ONLY, NAMES, SHIPPED, UnknownPolicy, is_trained, split_name, unknown_name
+from .names import CLOUD_ONLY, NAMES, SHIPPED, UnknownPolicy, is_trained, shipped, split_name, unknown_name
 
 if TYPE_CHECKING:
     from nextone.sim.config import Scenario
@@ -21,7 +21,6 @@ def make_policy(name: str, scenario: "Scenario | None" = None) -> "Policy | None
             from .rl import load_rl
 
             return load_rl(Path(name.removeprefix("rl:")), scenario)
-        from .networks.loading import shipped
         from .phone.loading import load_edge
 
         kind, folder, how = split_name(name)

@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from pathlib import Path
 
 from nextone.sim.inputs.errors import UserError
 
@@ -29,6 +30,11 @@ def policy_names() -> tuple[str, ...]:
 def is_trained(name: str) -> bool:
     """Whether it stands for a checkpoint: `edgerec`, `edgerec:DIR`, `rl:DIR`."""
     return name.startswith("rl:") or split_name(name)[0] in KINDS
+
+
+def shipped(kind: str) -> Path:
+    """The folder of the checkpoint that comes with the package."""
+    return Path(__file__).parent / "checkpoints" / kind
 
 
 def split_name(name: str) -> tuple[str, str, str]:

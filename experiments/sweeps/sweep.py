@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from nextone.experiments.runs.arms import FRESH, Progress, Task
 from nextone.experiments.runs.metrics import METRICS
 from nextone.experiments.runs.statistics import MIN_REPLICATIONS, replications_needed
-from nextone.policies.names import is_trained, split_name
+from nextone.policies.names import is_trained, shipped, split_name
 from nextone.sim.config import Scenario
 from nextone.sim.engine.sources import code_digest, imported, package_files
 from nextone.sim.scenario import SettingError
@@ -216,7 +216,7 @@ def code_sha256(policies: Sequence[str] = ()) -> str:
     digest = hashlib.sha256(code_digest(files, imported(files, [RUNS_A_TASK], late=True)).encode())
     for name in filter(is_trained, policies):
         kind, folder, _ = ("rl", name.removeprefix("rl:"), "") if name.startswith("rl:") else split_name(name)
-        weights = Path(folder) if folder else files["nextone.policies"].parent / "checkpoints" / kind
+        weights = Path(folder) if folder else shipped(kind)
         if folder and not weights.is_dir():
             raise SettingError(f"policy {name[:200]!r}: no such folder; give one that holds a checkpoint")
         for file in sorted(file for file in weights.rglob("*") if file.suffix in WEIGHTS):

@@ -3,8 +3,6 @@
 Called by `policies/phone/loading.py`, which makes policies of them, and by the training code.
 """
 
-from pathlib import Path
-
 from torch import nn
 
 from nextone.policies.checkpoint import MODEL, Checkpoint, CheckpointError, load_into
@@ -42,8 +40,3 @@ def make_network(kind: str, ablation: str = "") -> nn.Module:
     if kind == "context_aware":
         return ContextAware()
     return CloudRank({"dnn": DnnRankDense, "dlcm": DlcmDense}[kind]())
-
-
-def shipped(kind: str) -> Path:
-    """The folder of the checkpoint that comes with the package."""
-    return Path(__file__).parent.parent / "checkpoints" / kind

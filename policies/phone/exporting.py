@@ -13,9 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from nextone.policies.checkpoint import CheckpointError, best_checkpoint
-from nextone.policies.names import KINDS, SHIPPED
+from nextone.policies.names import KINDS, SHIPPED, shipped
 from nextone.policies.networks.behaviours import megabytes
-from nextone.policies.networks.loading import shipped
 from nextone.sim.engine.chance import uniform, world_key
 
 from .engines import on_engine

@@ -12,12 +12,13 @@ from numba import get_num_threads
 from torch import nn
 
 from nextone.policies.checkpoint import Checkpoint, CheckpointError, best_checkpoint
+from nextone.policies.names import shipped
 from nextone.policies.networks.cloud_ranks.network import INPUTS, CloudRank
 from nextone.policies.networks.context_aware.network import ContextAware, Search
 from nextone.policies.networks.edgerec.network import EdgeRec
 from nextone.policies.networks.kir.compiled import CompiledKir
 from nextone.policies.networks.kir.network import Kir
-from nextone.policies.networks.loading import load_network, make_network, shipped
+from nextone.policies.networks.loading import load_network, make_network
 from nextone.policies.trained import trained_in
 from nextone.sim.config import Scenario
 

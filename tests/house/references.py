@@ -20,7 +20,9 @@ SUFFIXES = {".md", ".py", ".toml", ".html"}
 OTHER_TEXTS = {"Makefile", ".ci/run"}
 
 UNREACHABLE = re.compile(
-    r"\b(?:goal|issue)s?\s+#?\d+|\bthe issue\b|\bAssumed: architecture\b|\btargets\.json\b|(?<![\w.])/work/\w+", re.I
+    r"\b(?:goal|issue)s?\s+#?\d+|\bthe issue\b|\bAssumed: architecture\b|\btargets\.json\b"
+    r"|(?<![\w.])/(?:work|root|home)/\w+",
+    re.I,
 )
 UNFINISHED = re.compile(r"\b(?:TODO|FIXME|XXX|TBD)\b")
 EMPTY_CELL = re.compile(r"(?<=\|)[ *]*([A-Z]+(?:_[A-Z]+)+)[ *]*(?=\|)")

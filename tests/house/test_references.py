@@ -35,7 +35,7 @@ DEAD = [
     ("sim/x.py", 1, "# as the issue asks", "'the issue'"),
     ("sim/x.py", 1, 'number(3, "videos", "Assumed: architecture")', "'Assumed: architecture'"),
     ("tests/test_x.py", 1, "# targets.json: 3", "'targets.json'"),
-    ("docs/x.md", 1, "in /work/somewhere", "'/work/somewhere'"),
+    ("docs/x.md", 1, "in /home/somewhere", "'/home/somewhere'"),
     ("sim/x.py", 1, "A = 1  # Source: calibration.md, section 3", "calibration.md: no such file"),
     ("tests/test_x.py", 1, '"""As reliability.md asks."""', "reliability.md: no such file"),
     ("README.md", 1, "| speed | 60 s | SPEED_S |\n", "SPEED_S: a cell"),

@@ -9,9 +9,10 @@ from parity import observation
 from test_edge_networks import fresh
 
 from nextone.policies.checkpoint import best_checkpoint
+from nextone.policies.names import shipped
 from nextone.policies.networks.context_aware.beam_search import adaptive_beam_search
 from nextone.policies.networks.context_aware.network import Search, crossed_with_candidates, reward, search_lists
-from nextone.policies.networks.loading import load_network, shipped
+from nextone.policies.networks.loading import load_network
 from nextone.policies.phone.context_aware import ListPolicy
 
 A, B, C, D = range(4)

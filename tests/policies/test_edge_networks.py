@@ -11,7 +11,7 @@ from nextone.envs.features import HISTORY, C, H
 from nextone.policies.by_name import make_policy
 from nextone.policies.checkpoint import MODEL, CheckpointError, best_checkpoint, save_checkpoint
 from nextone.policies.contract import name_of
-from nextone.policies.names import KINDS, SHIPPED, UnknownPolicy
+from nextone.policies.names import KINDS, SHIPPED, UnknownPolicy, shipped
 from nextone.policies.networks.behaviours import (
     behaviour_sequence,
     engaged,
@@ -21,7 +21,7 @@ from nextone.policies.networks.behaviours import (
     what_was_done,
 )
 from nextone.policies.networks.edgerec.network import ABLATIONS, HIDDEN, LAYERS
-from nextone.policies.networks.loading import load_network, make_network, shipped
+from nextone.policies.networks.loading import load_network, make_network
 from nextone.policies.phone.loading import load_edge, policy_of
 from nextone.policies.trained import features_hash
 from nextone.sim.config import Scenario

@@ -11,8 +11,7 @@ import time
 from pathlib import Path
 
 from nextone.policies.checkpoint import MODEL, best_checkpoint, save_checkpoint
-from nextone.policies.names import SHIPPED
-from nextone.policies.networks.loading import shipped
+from nextone.policies.names import SHIPPED, shipped
 
 from .collect import CollectSettings, collect
 from .samples import FILE
