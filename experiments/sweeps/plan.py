@@ -279,9 +279,3 @@ def _value(scenario: Scenario, name: str) -> object:
     if kind is None or field not in type(kind).model_fields:
         with_settings(scenario, {name: 0})  # says what is wrong with the name
     return getattr(kind, field)
-
-
-def settings_table(cells: Sequence[Cell]) -> Mapping[str, list[object]]:
-    """Columns of the swept fields, one entry per cell."""
-    names = list(cells[0].values) if cells else []
-    return {name: [cell.values[name] for cell in cells] for name in names}
