@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 MAX_SLOTS = 250  # of a candidate pool: an order is one byte, whose highest values have other meanings
+DIMS = 8  # of a content vector, at most
 NEVER_US = 2**62  # later than anything; sums with it saturate (two of them still fit in int64)
 
 TIERS = ("android_low", "android_mid", "android_high", "ios")
@@ -74,6 +75,18 @@ class Catalogue(Section):
         0.9395, "log", "Source: KuaiRand-Pure, likes between videos are beta(.67, 35.3): CV 1.2",
         "spread between videos of the odds of feedback", ge=0, le=3)  # fmt: skip
     tags: int = number(43, "tags", "Source: KuaiRand-Pure", "number of tags of a synthetic catalogue", ge=1, le=100)
+    authors: int = number(
+        20_000, "authors", "Assumed: ten videos an author; 6,510 of the 7,583 videos of KuaiRand-Pure have an author of their own",
+        "number of authors; who made a video is drawn by Zipf's law", ge=1, le=10_000_000)  # fmt: skip
+    content_dims: int = number(
+        8, "dimensions", "Assumed: few, or nobody could learn a passing interest before it has passed",
+        "length of a video's content vector", ge=1, le=DIMS)  # fmt: skip
+    tag_share: float = number(
+        0.6, "share", "Assumed: within a measured bound, KuaiRand-Pure, reaction of the cloud within a tag; see docs/design.md",
+        "of the variance of content between videos: what videos of a tag have in common", ge=0, le=1)  # fmt: skip
+    author_share: float = number(
+        0.2, "share", "Assumed: a few authors' next videos say little in KuaiRand-Pure",
+        "the same, what videos of an author have in common; the rest is each video's own", ge=0, le=1)  # fmt: skip
     duration_log_mean: float = number(
         3.3, "log s", "Source: KuaiRand-27K, median 27 s", "log-mean duration, synthetic catalogue",
         ge=0, le=8)  # fmt: skip
@@ -89,14 +102,14 @@ class Population(Section):
         1.356, "logit", "Source: KuaiRand-Pure, ICC of valid play between users .146",
         "spread between people of the readiness to stay with any video", ge=0, le=5)  # fmt: skip
     taste_sd: float = number(
-        0.15, "logit", "Source: KuaiRand-Pure, tag entropy 3.19 bits, spread of long view by tag",
-        "spread of a person's interest over tags", ge=0, le=5)  # fmt: skip
+        0.9, "logit", "Source: KuaiRand-Pure, tag entropy of a person 3.19 bits",
+        "spread of a person's lasting taste over videos of different content", ge=0, le=5)  # fmt: skip
     taste_spread: float = number(
         0.3, "log", "Assumed: some are narrower than others; no public data",
         "log-sd between people of their own taste_sd (its median stays)", ge=0, le=2)  # fmt: skip
     match_sd: float = number(
-        1.821, "logit", "Source: KuaiRand, random against recommended valid play .205 / .498",
-        "spread of the lasting match of a person and a video", ge=0, le=5)  # fmt: skip
+        1.35, "logit", "Source: KuaiRand, random against recommended valid play .205 / .498",
+        "spread of the lasting match of a person and a video that content does not explain", ge=0, le=5)  # fmt: skip
 
 
 class Interests(Section):
@@ -108,22 +121,21 @@ class Interests(Section):
     mood_hours: float = number(
         3.0, "h", "Source: KuaiRand-Pure, the excess correlation fades within one to six hours",
         "time constant of the mood", gt=0, le=1000)  # fmt: skip
-    drift: float = number(
-        0.022, "logit", "Source: KuaiRand-Pure, same-tag residual correlation .03 to .04 above other tags within the hour",
-        "step of the interest in a tag towards what was enjoyed, away from what was skipped", ge=0, le=2)  # fmt: skip
-    drift_hours: float = number(
-        2.0, "h", "Source: KuaiRand-Pure, that excess is about .01 after hours",
-        "time constant of the way back to the lasting interest", gt=0, le=10_000)  # fmt: skip
+    intent_sd: float = number(
+        1.2, "logit", "Assumed: within a measured bound, 0 to 1.6 by KuaiRand-Pure, see docs/design.md",
+        "spread of a passing interest over videos of different content", ge=0, le=5)  # fmt: skip
+    intent_half_life_min: float = number(
+        20.0, "min", "Assumed: within a measured bound, 10 to 40 by KuaiRand-Pure, reaction of the cloud by lag",
+        "after which half of a passing interest has passed", gt=0, le=100_000)  # fmt: skip
+    reinforcement: float = number(
+        0.0, "logit", "Assumed: none; the log has no sign of it, and it makes policies cause interest",
+        "step of the passing interest towards what was stayed with, away from what was not, in proportion to the surprise",
+        ge=0, le=5)  # fmt: skip
     satiation: float = number(
-        0.01, "logit", "Assumed: small; no public sequence of consecutive items", "fatigue with a tag added by a video of it",
-        ge=0, le=2)  # fmt: skip
+        0.05, "logit", "Assumed: small; no public sequence of consecutive items",
+        "fatigue with content just like one video seen a moment ago", ge=0, le=2)  # fmt: skip
     satiation_s: float = number(
         600.0, "s", "Assumed: minutes; no public data", "time constant of the recovery from fatigue", gt=0, le=1e7)  # fmt: skip
-    new_interest: float = number(
-        0.003, "per impression", "Assumed: about one in four sessions (the dress of EdgeRec's Fig. 1); no public data",
-        "chance that an impression wakes a new interest in its tag", ge=0, le=1)  # fmt: skip
-    new_interest_logit: float = number(
-        1.0, "logit", "Assumed: a strong passing interest; no public data", "size of a new interest", ge=0, le=10)  # fmt: skip
 
 
 class Watching(Section):
@@ -341,19 +353,42 @@ class Server(Section):
                              ge=0, le=600_000)  # fmt: skip
     feature_lag_s: float = number(30.0, "s", "Source: KIR, feedback returns in tens of seconds", "age of the newest behaviour the cloud sees",
                                   ge=0, le=3600)  # fmt: skip
-    retrieved_per_impression: int = number(33, "videos", "Assumed: best 6 of about 200", "videos ranked per impression of a page",
-                                           ge=1, le=1000)  # fmt: skip
-    retrieval_focus: float = number(
-        9.2, "per logit", "Source: KuaiRand-Pure, tag entropy of a person 3.19 bits of 4.34",
-        "how strongly retrieval leans to the tags a person is believed to like", ge=0, le=10)  # fmt: skip
-    quality_correlation: float = number(0.7, "", "Source: KuaiRand-Pure, see docs/design.md", "of estimate and truth, video",
+    recall: int = number(
+        1500, "videos", "Assumed: what retrieval brings together for one session; no public data",
+        "videos looked at when a session needs some", ge=1, le=100_000)  # fmt: skip
+    kept: int = number(
+        300, "videos", "Assumed: a first filter keeps a fifth; no public data",
+        "best of them that are stored and ranked anew for every page of the session", ge=1, le=5000)  # fmt: skip
+    arrivals_per_min: float = number(
+        0.0, "per min", "Assumed: off; then a page costs what it delays, and no more",
+        "further videos looked at while the session lasts", ge=0, le=10_000)  # fmt: skip
+    repeat_after_days: float = number(
+        14.0, "days", "Assumed: as long as KuaiRand-Pure's log, where few videos come twice",
+        "what was shown does not come back before, unless nothing else is left", ge=0, le=1000)  # fmt: skip
+    objective: Annotated[tuple[float, float, float, float, float, float, float], _spread(7)] = number(
+        (1.0, 0.5, 1.0, 2.0, 1.0, 1.0, -2.0), "effective views",
+        "Assumed: Kuaishou adds effective views and likes with weights it does not publish (CIKM 2022, section 5)",
+        "worth of a valid play, long view, like, follow, comment, forward, hate: what the cloud ranks by",
+        ge=-1000, le=1000)  # fmt: skip
+    filter_use: float = number(
+        0.75, "share", "Assumed: within a measured bound, .5 to 1 by KuaiRand-Pure, reaction of the cloud by lag",
+        "how much of what it has learnt of passing interests the cloud ranks by", ge=0, le=1)  # fmt: skip
+    assumed_intent_sd: float = number(
+        1.2, "logit", "Assumed: the cloud knows people", "interests.intent_sd as the cloud takes it to be", ge=0, le=5)  # fmt: skip
+    assumed_half_life_min: float = number(
+        20.0, "min", "Assumed: the cloud knows people", "interests.intent_half_life_min as the cloud takes it to be",
+        gt=0, le=100_000)  # fmt: skip
+    quality_correlation: float = number(0.7, "", "Assumed: see docs/design.md", "of estimate and truth, video",
                                         ge=0, le=1)  # fmt: skip
-    taste_correlation: float = number(0.71, "", "Source: KuaiRand-Pure, see docs/design.md", "of prior and truth, tag",
+    person_correlation: float = number(
+        0.7, "", "Assumed: people are known about as well as videos", "of prior and truth, a person's readiness to stay",
+        ge=0, le=1)  # fmt: skip
+    embedding_correlation: float = number(
+        0.9, "", "Assumed: content is well known; no public data", "of a video's embedding and its content", ge=0, le=1)  # fmt: skip
+    taste_correlation: float = number(0.9, "", "Assumed: see docs/design.md", "of estimate and truth, lasting taste",
                                       ge=0, le=1)  # fmt: skip
-    match_correlation: float = number(0.8, "", "Source: KuaiRand-Pure, see docs/design.md", "of estimate and truth, match",
+    match_correlation: float = number(0.81, "", "Assumed: see docs/design.md", "of estimate and truth, match",
                                       ge=0, le=1)  # fmt: skip
-    learning: float = number(0.1, "logit", "Assumed: a running mean of ten", "step of the estimates per observed outcome",
-                             ge=0, le=2)  # fmt: skip
     pxtr_noise: float = number(0.3, "logit", "Assumed: no public data", "lasting error of each predicted rate of feedback, per video (discrimination)",
                                ge=0, le=5)  # fmt: skip
     pxtr_bias: float = number(0.0, "logit", "Assumed: calibrated", "shift of every predicted rate (calibration)", ge=-5, le=5)
@@ -427,6 +462,18 @@ class Scenario(BaseModel):
                 f"player.buffer_s={p.buffer_s} must be >= player.startup_s={p.startup_s} and player.rebuffer_s="
                 f"{p.rebuffer_s}; hold at least what play needs to start"
             )
+        if self.catalogue.tag_share + self.catalogue.author_share > 1:
+            raise ValueError(
+                f"catalogue.tag_share={self.catalogue.tag_share} must be <= 1 - catalogue.author_share="
+                f"{self.catalogue.author_share}; a video's content cannot have more in common than all of it"
+            )
+        if s.kept < s.candidates + c.refill_at:
+            raise ValueError(
+                f"server.kept={s.kept} must be >= server.candidates + client.refill_at={s.candidates + c.refill_at}; "
+                "store at least a page"
+            )
+        if not any(s.objective):
+            raise ValueError(f"server.objective={list(s.objective)} must have a weight that is not 0; rank by something")
         for name, shares in (("network.shares", self.network.shares), ("phone.shares", self.phone.shares)):
             if not 0 < sum(shares) < math.inf:
                 raise ValueError(f"{name}={list(shares)} must have a positive, finite sum; give some class a share")

@@ -95,11 +95,11 @@ def happens(p, key, person, w, part, event):
     if event == TRANSFER_DONE:
         return transfer_done(p, person, videos, knots, w.requests, w.logged, part)
     if event == RESPONSE_HERE:
-        return response_here(p, key, person, videos, w.listed, w.tag_start, w.requests, w.logged, part)
+        return response_here(p, key, person, w.index, w.requests, w.logged, part)
     if event == GIVES_UP:
         return gives_up(p, user, w.requests, w.logged, part)
     if event == RETRIES:
-        return retries(p, key, user, rtt, w.queue_waits)
+        return retries(p, key, person, rtt, w.queue_waits)
     if event == RANKING_DONE:
         return ranking_done(p, key, user, pool)
     if event == EXPIRES:
@@ -111,7 +111,7 @@ def happens(p, key, person, w, part, event):
     if event == PHASE_ENDS:
         return phase_ends(p, key, person, w)
     if event == WINDOW_ENDS:
-        return window_ends(p, key, person, videos, w.impressions, w.logged, part)
+        return window_ends(p, key, person, w, part)
     return NOTHING  # GETS_HUNGRY: the link is given to the video on screen
 
 
@@ -149,14 +149,14 @@ def transfer_done(p, person, videos, knots, requests, logged, part):
 
 
 @pasted
-def response_here(p, key, person, videos, listed, tag_start, requests, logged, part):
+def response_here(p, key, person, index, requests, logged, part):
     """The first byte of the server's answer: a page, or that its queue is full."""
     user = person.user
     if user.queue_us == REFUSED_QUEUE_US:
         log_request(user, requests, logged, part, np.int64(REFUSED))
         backs_off(p, user, user.now_us)
     else:
-        response_arrives(p, key, person, videos, listed, tag_start)
+        response_arrives(p, key, person, index)
         user.request_state = ARRIVING
     return MAY_WANT
 
@@ -170,10 +170,10 @@ def gives_up(p, user, requests, logged, part):
 
 
 @pasted
-def retries(p, key, user, rtt, queue_waits):
+def retries(p, key, person, rtt, queue_waits):
     """A request that failed is sent again."""
-    user.attempt += 1
-    reaches_server = send_request(p, key, user, rtt, queue_waits)
+    person.user.attempt += 1
+    reaches_server = send_request(p, key, person, rtt, queue_waits)
     return MAY_WANT | (ASKS if reaches_server else NOTHING)
 
 
@@ -226,7 +226,7 @@ def runs_dry(p, key, user, screen):
 @pasted
 def phase_ends(p, key, person, w):
     """What the person does comes to its end: see `state.PHASES`."""
-    user, screen, pool, taste = person.user, person.screen, person.pool, person.taste
+    user, screen, pool, mind = person.user, person.screen, person.pool, person.mind
     phase = user.phase
     if phase == SWIPING:
         if live_slots(pool) > 0:
@@ -249,12 +249,12 @@ def phase_ends(p, key, person, w):
     if phase == WAITING:
         return MAY_WANT | LEFT_DRY
     clear_screen(screen)  # CLOSED: the app opens
-    open_session(p, key, user, taste, w.knots, w.trace_first, w.trace_mean_bps, w.link_traces, w.link_levels, w.rtt)
+    open_session(p, key, user, mind, w.knots, w.trace_first, w.trace_mean_bps, w.link_traces, w.link_levels, w.rtt)
     return REPLANS | MAY_WANT
 
 
 @pasted
-def window_ends(p, key, person, videos, impressions, logged, part):
+def window_ends(p, key, person, w, part):
     """The run ends: whoever is in the app is cut off."""
     user, screen = person.user, person.screen
     if user.phase == CLOSED:
@@ -262,19 +262,19 @@ def window_ends(p, key, person, videos, impressions, logged, part):
         return NOTHING
     if screen.video >= 0:
         screen.outcome |= CUT
-        finish_impression(p, key, person, videos)
-        log_impression(screen, impressions, logged, part)
+        finish_impression(p, key, person, w.videos, w.content, w.index)
+        log_impression(screen, w.impressions, w.logged, part)
     return CUT_OFF
 
 
 @pasted
-def show_next(p, key, person, videos, knots):
+def show_next(p, key, person, w):
     """The next video takes the screen, and what that does to page and pool. After a wait, the policy picks it first."""
-    user, pool = person.user, person.pool
+    user, pool, videos, knots = person.user, person.pool, w.videos, w.knots
     if user.phase == WAITING and is_due(p, user) and may_rank(p, user, pool):
         user.phase, user.phase_end_us = PICKING, NEVER_US
         return DECIDES
-    start_impression(p, key, person, videos)
+    start_impression(p, key, person, videos, w.content)
     if p.ttl_impressions < NEVER_US:
         expire_slots(p, person, videos, knots)
     use_page_if_due(p, person, videos, knots)
@@ -283,16 +283,16 @@ def show_next(p, key, person, videos, knots):
 
 
 @pasted
-def lift_finger(p, key, person, videos, knots, impressions, logged, part):
+def lift_finger(p, key, person, w, part):
     """The impression is over: the person swipes on, or leaves the app."""
     user, screen = person.user, person.screen
     if user.fetching == SCREEN:
-        break_off(user, knots, user.goal - screen.bytes)
-    finish_impression(p, key, person, videos)
+        break_off(user, w.knots, user.goal - screen.bytes)
+    finish_impression(p, key, person, w.videos, w.content, w.index)
     leaving = leaves(p, user)
     if leaving:
         screen.outcome |= LAST
-    log_impression(screen, impressions, logged, part)
+    log_impression(screen, w.impressions, w.logged, part)
     if leaving:
         return MAY_WANT | LEFT_APP
     user.phase = SWIPING

@@ -53,7 +53,9 @@ def advance(w, i, scores, answered, end_us, comes_back, budget, part):
     """
     p, key = w.params[0], w.key[i]
     user, screen, pool = w.users[i], w.screen[i], w.pool[i]
-    person = Person(user, screen, pool, w.waiting[i], w.history[i], w.behaviours[i], w.taste[i])
+    person = Person(
+        user, screen, pool, w.waiting[i], w.history[i], w.behaviours[i], w.mind[i], w.belief[i], w.stored[i], w.seen[i]
+    )
     videos, knots, rtt = w.videos, w.knots, w.rtt
     if len(scores) > 0:
         take_scores(p, key, user, screen, pool, scores)
@@ -68,7 +70,7 @@ def advance(w, i, scores, answered, end_us, comes_back, budget, part):
             return PAUSED
         wanted = follows & WANTS != 0
         if (wanted or (follows & MAY_WANT != 0 and wants_page(p, user, pool))) and (
-            ask_for_page(p, key, user, rtt, w.queue_waits, wanted)
+            ask_for_page(p, key, person, rtt, w.queue_waits, wanted)
         ):
             return ASK
 
@@ -83,9 +85,9 @@ def advance(w, i, scores, answered, end_us, comes_back, budget, part):
         follows = REPLANS if replan else NOTHING
         follows |= happens(p, key, person, w, part, event)
         if follows & SHOWS:
-            follows |= show_next(p, key, person, videos, knots)
+            follows |= show_next(p, key, person, w)
         if follows & LIFTS:
-            follows |= lift_finger(p, key, person, videos, knots, w.impressions, w.logged, part)
+            follows |= lift_finger(p, key, person, w, part)
         if follows & ENDS:
             end_session(p, key, person, w.activity, w.requests, w.sessions, w.logged, part, follows, comes_back)
         if follows & ASKS:

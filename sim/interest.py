@@ -1,16 +1,19 @@
-"""Interests: what a person is drawn to, how that drifts, tires and recovers, and what the cloud believes of it.
+"""Interests: what draws a person to a video beyond its quality, for good and for a while. Step 10 of the journey.
 
-The lasting interest in a tag is a keyed draw, never stored; the state holds the departure from it. Step 10 of the
-journey; called by `sim/screen.py`, `sim/session.py`, `sim/cloud.py` and `sim/population.py`.
+A video's content is a vector x. A person has a lasting taste u for content, and an intent w that fades within tens of
+minutes and is renewed all the time, like the mood: by draws of the person and the minute of the session, so that it is
+the same under every policy. Beside them stand a lasting match of this person and this very video, and fatigue with
+content like what was just seen. Called by `sim/screen.py`, `sim/session.py`, `sim/cloud/` and `sim/population.py`.
 """
 
 import numpy as np
 
-from nextone.sim.engine.chance import keyed_words, normal2, quick_normal, uniform
-from nextone.sim.engine.kernel import inlined, kernel, pasted
-from nextone.sim.engine.luck import LIFE, MATCH, MOOD, NEW_INTEREST, TASTE
+from nextone.sim.engine.chance import keyed_words, quick_normal
+from nextone.sim.engine.kernel import inlined, kernel
+from nextone.sim.engine.luck import INTENT, MATCH, MINUTE, MOOD, PASSING, TASTE
 
-from .state import LONG, SKIP
+MINUTE_US = 60_000_000
+LN_2 = np.log(2.0)
 
 
 @inlined
@@ -29,70 +32,97 @@ def belief(high, low, sd, correlation):
     return sd * correlation * quick_normal(high, low)
 
 
-@pasted
-def lasting_interest(key, user, tag, sd, correlation):
-    """(lasting interest of a person in a tag, the cloud's prior of it), logits."""
-    return truth_and_belief(key, np.uint64(TASTE), user, np.int64(tag), np.float64(sd), correlation)
-
-
 @inlined
 def lasting_match(key, user, video, sd, correlation):
     """(match of a person and a video, the cloud's estimate of it), logits."""
     return truth_and_belief(key, np.uint64(MATCH), user, np.int64(video), np.float64(sd), correlation)
 
 
+@kernel
+def draw_taste(p, key, user, taste, known):
+    """A person's lasting taste, and the cloud's estimate of it, (DIMS,) each: as wide as `user.taste_sd` over videos."""
+    sd = np.float64(user.taste_sd) / np.sqrt(p.content_dims)
+    for d in range(p.content_dims):
+        truth, believed = truth_and_belief(key, np.uint64(TASTE), user.user, d, sd, p.taste_correlation)
+        taste[d], known[d] = np.float32(truth), np.float32(believed)
+
+
 @inlined
-def interest_now(p, key, user, taste, tag):
-    """Interest of a person in a tag as it is now: lasting, drifted, less fatigue; logit."""
-    interest, _ = lasting_interest(key, user.user, tag, user.taste_sd, p.taste_correlation)
-    return interest + taste[tag].drift - taste[tag].satiation
+def along(vector, content):
+    """How far a vector reaches along a video's content: their inner product."""
+    total = 0.0
+    for d in range(len(content)):
+        total += np.float64(vector[d]) * np.float64(content[d])
+    return total
+
+
+@inlined
+def fatigue(p, mind, content):
+    """Logit lost to content like what was just seen; unlike content gains nothing."""
+    return p.satiation * max(along(mind.satiety, content), 0.0) / p.content_dims
 
 
 @kernel
-def affinity(p, key, user, taste, video_id, video):
-    """What draws this person to this video now, over and above its quality, logit: interest less fatigue, and match.
-
-    A video with two tags is met with the mean of both."""
-    total = interest_now(p, key, user, taste, video.tag)
-    if video.tag2 != video.tag:
-        total = 0.5 * (total + interest_now(p, key, user, taste, video.tag2))
+def affinity(p, key, user, mind, video_id, content):
+    """What draws this person to this video now, over and above its quality, logit: taste, intent, match, no fatigue."""
     match, _ = lasting_match(key, user.user, video_id, p.match_sd, p.match_correlation)
-    return total + match
+    return along(mind.taste, content) + along(mind.intent, content) + match - fatigue(p, mind, content)
 
 
 @kernel
-def settle(p, user, taste, now_us):
-    """Interests go back towards what lasts, and fatigue wears off, from `user.settled_us` to now."""
-    hours = (now_us - user.settled_us) / 3.6e9
-    keep_drift = np.float32(np.exp(-hours / p.drift_hours))
-    keep_fatigue = np.float32(np.exp(-hours * 3.6e9 / p.satiation_us))
-    for d in range(len(taste)):
-        taste[d].drift *= keep_drift
-        taste[d].satiation *= keep_fatigue
+def settle(p, user, mind, now_us):
+    """Fatigue wears off from `user.settled_us` to now."""
+    keep = np.float32(np.exp((user.settled_us - now_us) / p.satiation_us))
+    for d in range(len(mind.satiety)):
+        mind.satiety[d] *= keep
     user.settled_us = now_us
 
 
 @kernel
-def learn_taste(p, key, user, taste, video, outcome, liked):
-    """After a video: towards its tags if enjoyed, away if skipped at once; a little fatigue; rarely a new interest."""
-    step = 0.0
-    if outcome & LONG or liked:
-        step = p.drift
-    elif outcome & SKIP:
-        step = -p.drift
-    if step > 0.0 and uniform(key, LIFE, user.user, user.impression, NEW_INTEREST) < p.new_interest:
-        step += p.new_interest_logit
-    for k in range(1 if video.tag == video.tag2 else 2):
-        row = taste[video.tag if k == 0 else video.tag2]
-        row.drift += np.float32(step)
-        row.satiation += np.float32(p.satiation)
+def tire(mind, content):
+    """After a video: content like it tires."""
+    for d in range(len(content)):
+        mind.satiety[d] += content[d]
 
 
 @kernel
-def fresh_mood(p, key, user, now_us):
-    """The mood at an open: what is left of the last one and a new part, logit; stationary with `mood_sd`."""
-    z, _ = normal2(key, LIFE, user.user, user.session, MOOD)
-    if user.session == 0:
-        return p.mood_sd * z
-    keep = np.exp(-(now_us - user.closed_us) / 3.6e9 / p.mood_hours)
-    return keep * user.mood + np.sqrt(1.0 - keep * keep) * p.mood_sd * z
+def reinforce(p, mind, content, stayed, chance):
+    """After a video: the intent moves towards its content if the person stayed, away if not, in proportion to the
+    surprise. stayed: 0 or 1; chance: the person's own of it, so that nobody drifts by being who they are."""
+    step = np.float32(p.reinforcement * (stayed - chance) / np.sqrt(p.content_dims))
+    for d in range(len(content)):
+        mind.intent[d] += step * content[d]
+
+
+@kernel
+def pass_time_in(p, key, user, mind, hours, minute):
+    """Mood and intent fade over so many hours, and are renewed by the draws of this minute of this session: both keep
+    their spread."""
+    keep = np.exp(-hours / p.mood_hours)
+    words = keyed_words(key, PASSING, user.user, user.session, MINUTE * minute + MOOD)
+    fresh = np.sqrt(1.0 - keep * keep) * p.mood_sd * quick_normal(words.w0, words.w1)
+    user.mood = np.float32(keep * user.mood + fresh)
+    keep = np.exp(-LN_2 * 60.0 * hours / p.intent_half_life_min)
+    fresh_sd = np.sqrt((1.0 - keep * keep) / p.content_dims) * p.intent_sd
+    for d in range(0, p.content_dims, 2):
+        words = keyed_words(key, PASSING, user.user, user.session, MINUTE * minute + INTENT + d // 2)
+        mind.intent[d] = np.float32(keep * mind.intent[d] + fresh_sd * quick_normal(words.w0, words.w1))
+        if d + 1 < p.content_dims:
+            mind.intent[d + 1] = np.float32(keep * mind.intent[d + 1] + fresh_sd * quick_normal(words.w2, words.w3))
+
+
+@kernel
+def open_mind(p, key, user, mind, now_us):
+    """Mood and intent at an open: what is left of the last session's, and a new part. The first has no last one."""
+    hours = np.inf if user.session == 0 else (now_us - user.closed_us) / 3.6e9
+    user.minute = 0
+    pass_time_in(p, key, user, mind, hours, np.int64(0))
+
+
+@kernel
+def live_on(p, key, user, mind, now_us):
+    """Mood and intent live through the minutes of the session that have passed by now."""
+    minutes = (now_us - user.opened_us) // MINUTE_US
+    while user.minute < minutes:
+        user.minute += 1
+        pass_time_in(p, key, user, mind, 1.0 / 60.0, np.int64(user.minute))

@@ -10,8 +10,9 @@ import numpy as np
 from nextone.sim.engine.kernel import inlined, kernel, pasted
 from nextone.sim.engine.luck import THE_MODEL
 
+from .cloud.recall import shown_meanwhile
 from .network import delivered_bytes, offline, rtt_us, sleeps, wind_on
-from .pool import place
+from .pool import place, slot_of
 from .state import (
     ARRIVING,
     AWAY,
@@ -101,8 +102,13 @@ def plan_preload(p, person, videos):
         user.preload = first if ahead < p.preload_videos else NOBODY
         return
     left = p.preload_videos - ahead
-    for k in range(min(left, user.waiting) if user.request_state == READY else 0):
+    for k in range(user.waiting if user.request_state == READY else 0):
         early = waiting[k]
+        if left == 0:
+            return
+        if slot_of(pool, early.video) >= 0 or shown_meanwhile(person, early):
+            continue
+        left -= 1
         bitrate = early.bitrate if early.bitrate >= 0 else choose_bitrate(p, user)
         if early.buffered < preload_size(p, videos[early.video], p.bitrates_bps[bitrate]):
             user.preload = FROM_WAITING + k

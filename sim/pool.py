@@ -8,8 +8,10 @@ import numpy as np
 
 from nextone.sim.engine.kernel import allocating, inlined, kernel
 
+from .cloud.rates import phone_ranks
+from .cloud.recall import shown_meanwhile
 from .config import NEVER_US
-from .state import DEAD, MISSING, PEVTR, UNRANKED
+from .state import DEAD, MISSING, UNRANKED
 
 LAST_PLACE = 1 << 30  # after every `server_place`
 
@@ -85,8 +87,29 @@ def empty_waiting(user, waiting):
 
 
 @kernel
-def take_over(p, user, pool, waiting):
-    """The waiting page becomes the pool (`replace`), or joins it (`merge`); TTL starts at its arrival."""
+def slot_of(pool, video):
+    """The live slot that holds a video, -1 if none does."""
+    for k in range(len(pool)):
+        if pool[k].rank != DEAD and pool[k].video == video:
+            return k
+    return -1
+
+
+@kernel
+def take_over(p, person):
+    """The waiting page becomes the pool (`replace`), or joins it (`merge`); TTL starts at its arrival.
+
+    What was shown while it was on its way is dropped, and what the pool has no room for. A video that was in the pool
+    already keeps what is fetched of it."""
+    user, pool, waiting = person.user, person.pool, person.waiting
+    for k in range(user.waiting):
+        slot = slot_of(pool, waiting[k].video)
+        if slot >= 0:
+            user.wasted += waiting[k].buffered  # nothing, for what the pool holds is not fetched again
+            waiting[k].buffered, waiting[k].bitrate = pool[slot].buffered, pool[slot].bitrate
+            pool[slot].buffered = 0
+            user.dropped += 1
+            empty_slot(user, pool[slot])
     if not p.merge or user.refresh:
         for k in range(len(pool)):
             if pool[k].rank != DEAD:
@@ -95,8 +118,15 @@ def take_over(p, user, pool, waiting):
         user.left = 0
     if user.model != user.model_sent:  # a new version ranks from the first page with embeddings for it
         user.model, user.model_since = user.model_sent, user.request
+    room = p.candidates if phone_ranks(p, user) else p.page_size
     for k in range(user.waiting):
-        join(user, pool, waiting[k], k)
+        if room == 0 or shown_meanwhile(person, waiting[k]):
+            user.dropped += 1
+            user.wasted += waiting[k].buffered
+            waiting[k].buffered = 0
+        else:
+            join(user, pool, waiting[k], k)
+            room -= 1
     user.waiting = 0
     user.left += p.page_size
     user.refresh = 0
@@ -107,13 +137,13 @@ def take_over(p, user, pool, waiting):
 def join(user, pool, early, rank):
     """One video enters the pool; if there is no room, the one with the lowest server score makes way, of equal ones the
     first slot's."""
-    target, worst = -1, 2**15
+    target = -1
     for k in range(len(pool)):
         if pool[k].rank == DEAD:
             target = k
             break
-        if pool[k].pxtr[PEVTR] < worst:
-            target, worst = k, pool[k].pxtr[PEVTR]
+        if target < 0 or pool[k].score < pool[target].score:
+            target = k
     slot = pool[target]
     if slot.rank != DEAD:
         user.dropped += 1
@@ -123,6 +153,8 @@ def join(user, pool, early, rank):
     slot.request = np.uint16(user.request & 0xFFFF)
     slot.video = early.video
     slot.meeting = early.meeting
+    slot.place = early.place
+    slot.score = early.score
     slot.buffered = early.buffered
     early.buffered = 0
     slot.bitrate = early.bitrate

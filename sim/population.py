@@ -19,8 +19,9 @@ from nextone.sim.engine.luck import (
 )
 from nextone.sim.engine.threads import in_blocks
 
+from .cloud.belief import first_belief
 from .config import FEEDBACK, NEVER_US, Scenario
-from .interest import lasting_interest
+from .interest import draw_taste
 from .session import first_open_us, next_open_us
 from .state import BUILT_IN, CLOSED, CURRENT, DEAD, IDLE, MISSING, NOBODY, PREVIOUS, UNRANKED, Array, World
 
@@ -78,14 +79,14 @@ def draw_model(p, key, user):
 
 
 @kernel
-def draw_person(p, key, user, taste, propensities, activity, window_us, days):
+def draw_person(p, key, user, mind, belief, propensities, activity, window_us, days):
     """One person and phone. days: opens by return gaps from a stationary start, otherwise once within the window."""
     i = user.user
     z_person, z_taste = normal2(key, PERSON, i, PERSON_AND_TASTE, 0)
     z_cloud, z_past = normal2(key, PERSON, i, CLOUD_AND_PAST, 0)
     u_tier, u_link = uniform2(key, PERSON, i, TIER_AND_LINK, 0)
     user.person = np.float32(p.person_sd * z_person)
-    rho = p.quality_correlation  # Assumed: people are known about as well as videos
+    rho = p.person_correlation
     user.cloud_person = np.float32(p.person_sd * rho * (rho * z_person + np.sqrt(1.0 - rho * rho) * z_cloud))
     user.taste_sd = np.float32(p.taste_sd * np.exp(p.taste_spread * z_taste))
     user.tier = share_index(p.phone_shares, u_tier)
@@ -99,9 +100,8 @@ def draw_person(p, key, user, taste, propensities, activity, window_us, days):
         user.propensity[k] = chance
         mean = chance * user.past_impressions  # given before: about Poisson, by a normal with continuity
         user.past[k] = np.int32(max(0.0, np.floor(mean + np.sqrt(mean) * normal_quantile(v) + 0.5)))
-    for tag in range(len(taste)):
-        _, prior = lasting_interest(key, i, tag, user.taste_sd, p.taste_correlation)
-        taste[tag].believed = np.float32(prior)
+    draw_taste(p, key, user, mind.taste, belief.taste)
+    first_belief(p, belief)
     user.phase = CLOSED
     user.impression = -1
     user.impressions_before = -1
@@ -120,14 +120,14 @@ def draw_person(p, key, user, taste, propensities, activity, window_us, days):
 
 
 @kernel
-def new_person(p, key, user, screen, pool, taste, propensities, activity, window_us, days):
+def new_person(p, key, user, screen, pool, mind, belief, propensities, activity, window_us, days):
     """A person who has not opened the app yet, in zeroed rows but for the person's number; keyed."""
     screen.video = -1
     for k in range(len(pool)):
         pool[k].rank = DEAD
         pool[k].order = UNRANKED
         pool[k].next_order = UNRANKED
-    draw_person(p, key, user, taste, propensities, activity, window_us, days)
+    draw_person(p, key, user, mind, belief, propensities, activity, window_us, days)
 
 
 def draw_people(w: World, window_us: int, days: bool) -> None:
@@ -146,8 +146,9 @@ def draw_rows(w, start, stop, window_us, days):
     p = w.params[0]
     for i in range(start, stop):
         new_person(
-            p, w.key[i], w.users[i], w.screen[i], w.pool[i], w.taste[i], w.propensities, w.activity, window_us, days
-        )
+            p, w.key[i], w.users[i], w.screen[i], w.pool[i], w.mind[i], w.belief[i], w.propensities, w.activity,
+            window_us, days,
+        )  # fmt: skip
 
 
 @kernel
@@ -156,5 +157,6 @@ def replace_person(w, row_bytes, i, person, window_us):
     for rows in row_bytes:
         rows[i, :] = 0
     w.users[i].user = person
-    p, key, user, screen, pool, taste = w.params[0], w.key[i], w.users[i], w.screen[i], w.pool[i], w.taste[i]
-    new_person(p, key, user, screen, pool, taste, w.propensities, w.activity, window_us, np.bool_(False))
+    p, key, user, screen, pool = w.params[0], w.key[i], w.users[i], w.screen[i], w.pool[i]
+    mind, belief = w.mind[i], w.belief[i]
+    new_person(p, key, user, screen, pool, mind, belief, w.propensities, w.activity, window_us, np.bool_(False))

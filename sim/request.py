@@ -9,11 +9,14 @@ from nextone.sim.engine.chance import normal_quantile, uniform, uniform2
 from nextone.sim.engine.kernel import inlined, kernel
 from nextone.sim.engine.luck import QUEUE_WAIT, REQUEST, ROUND_TRIP_BACK, ROUND_TRIP_THERE
 
-from .cloud import learn_outcomes, make_page, phone_ranks
+from .cloud.belief import learn_outcomes
+from .cloud.page import make_page
+from .cloud.rates import phone_ranks
+from .cloud.recall import tell_shown
 from .config import NEVER_US
 from .network import offline, rtt_us, sleeps
 from .player import break_off, still_to_fetch
-from .pool import expire, live_slots, take_over
+from .pool import expire, live_slots, slot_of, take_over
 from .state import BACKOFF, CLOSED, DEAD, FROM_WAITING, IDLE, LOST, NOBODY, READY, SENT, TURNED, WAITING
 
 REFUSED_QUEUE_US = -1  # what a driver puts in `queue_us` for a full queue; NEVER_US: no turn before the phone gave up
@@ -28,21 +31,23 @@ def wants_page(p, user, pool):
 
 
 @inlined
-def ask_for_page(p, key, user, rtt, queue_waits, refresh):
+def ask_for_page(p, key, person, rtt, queue_waits, refresh):
     """A new request; refresh: the policy asked for it. Whether it will reach the server and must be answered."""
+    user = person.user
     user.refresh = 1 if refresh else 0
     user.request += 1
     user.attempt = 0
-    return send_request(p, key, user, rtt, queue_waits)
+    return send_request(p, key, person, rtt, queue_waits)
 
 
 @kernel
-def send_request(p, key, user, rtt, queue_waits):
+def send_request(p, key, person, rtt, queue_waits):
     """A request for a page leaves the phone (first attempt or a retry). Draws what it will meet on the way.
 
-    It tells the version of the phone's model: the response's embeddings are of that version.
+    It tells the version of the phone's model, for the response's embeddings are of that version, and what was shown.
 
     Returns whether it will reach the server and must be answered by the driver."""
+    user = person.user
     if offline(user, user.now_us):
         user.request_state = BACKOFF
         user.retry_us = user.outage_end_us
@@ -52,6 +57,7 @@ def send_request(p, key, user, rtt, queue_waits):
         wake = p.radio_wake_us
         user.link_used_us = user.now_us
     user.sent_us = user.now_us
+    tell_shown(user, person.stored)
     user.give_up_us = user.now_us + p.timeout_us
     there_us = rtt_us(p, key, user, rtt, user.sent_us, np.int64(user.request), ROUND_TRIP_THERE + 2 * user.attempt) // 2
     user.arrived_us = user.now_us + wake + there_us
@@ -59,8 +65,7 @@ def send_request(p, key, user, rtt, queue_waits):
     user.response_us = NEVER_US
     user.model_sent = user.model_held
     u_lost, u_service = uniform2(key, REQUEST, user.user, user.request, user.attempt)
-    shipped = p.candidates if phone_ranks(p, user) else p.page_size
-    mean_us = p.service_us + p.service_per_candidate_us * shipped
+    mean_us = p.service_us + p.service_per_candidate_us * videos_shipped(p, user)
     variance = np.log(1.0 + p.service_cv * p.service_cv)
     user.service_us = np.int64(mean_us * np.exp(np.sqrt(variance) * normal_quantile(u_service) - 0.5 * variance))
     if u_lost < p.loss or user.arrived_us >= user.give_up_us:
@@ -89,19 +94,24 @@ def answer(p, key, user, rtt):
     user.response_us = user.arrived_us + user.queue_us + user.service_us + p.chain_us + back_us
 
 
+@inlined
+def videos_shipped(p, user):
+    """Videos of a response: what the phone has room for, and as many as it may show while they are on their way, which
+    it then drops."""
+    return (p.candidates if phone_ranks(p, user) else p.page_size) + p.refill_at
+
+
 @kernel
-def response_arrives(p, key, person, videos, listed, tag_start):
+def response_arrives(p, key, person, index):
     """First byte of the response: the page that the cloud made when the request got its worker, from what it saw then.
 
     It is worked out now, which spares pages that never come; until now the cloud has learnt nothing that it could not
     see at the turn (`screen.finish_impression`)."""
-    user, waiting, behaviours, taste = person.user, person.waiting, person.behaviours, person.taste
+    user = person.user
     turn_us = user.arrived_us + user.queue_us
-    learn_outcomes(p, user, behaviours, taste, turn_us - p.feature_lag_us)
-    ranks = phone_ranks(p, user)
-    shipped = p.candidates if ranks else p.page_size
-    user.waiting = make_page(p, key, user, waiting, taste, videos, listed, tag_start, shipped)
-    per_video = p.item_bytes + (p.embedding_bytes if ranks else 0)
+    learn_outcomes(p, key, person, index, turn_us - p.feature_lag_us)
+    user.waiting = make_page(p, key, person, index, videos_shipped(p, user), turn_us)
+    per_video = p.item_bytes + (p.embedding_bytes if phone_ranks(p, user) else 0)
     user.payload_left = np.int32(min(per_video * user.waiting, 2_000_000_000))
 
 
@@ -122,9 +132,9 @@ def page_lands(p, person, videos, knots):
 @kernel
 def use_page(p, person, videos, knots):
     """The waiting page takes over the pool or joins it."""
-    user, pool, waiting = person.user, person.pool, person.waiting
+    user, pool = person.user, person.pool
     owed, what = in_flight(p, person, videos)
-    take_over(p, user, pool, waiting)
+    take_over(p, person)
     user.request_state = IDLE
     if user.fetching >= FROM_WAITING:
         user.fetching = NOBODY  # its bytes moved to a slot; who comes first is looked up anew
@@ -155,11 +165,11 @@ def expire_slots(p, person, videos, knots):
 
 @kernel
 def in_flight(p, person, videos):
-    """Before the pool changes: (bytes still to come for the slot the link works for, which candidate that is)."""
+    """Before the pool changes: (bytes still to come for the slot the link works for, its video or -1)."""
     user, pool = person.user, person.pool
     if user.fetching < 0 or user.fetching >= FROM_WAITING:
         return np.int64(0), np.int64(-1)
-    return np.int64(still_to_fetch(p, person, videos)), candidate_in(pool[user.fetching])
+    return np.int64(still_to_fetch(p, person, videos)), np.int64(pool[user.fetching].video)
 
 
 @inlined
@@ -172,6 +182,11 @@ def candidate_in(slot):
 
 @kernel
 def break_off_if_gone(user, knots, pool, owed, what):
-    """After the pool changed: a transfer for a candidate that left it is broken off."""
-    if 0 <= user.fetching < FROM_WAITING and candidate_in(pool[user.fetching]) != what:
+    """After the pool changed: a transfer goes on for the slot that holds its video now; without one it is broken off."""
+    if not 0 <= user.fetching < FROM_WAITING:
+        return
+    slot = slot_of(pool, what)
+    if slot >= 0:
+        user.fetching = slot
+    else:
         break_off(user, knots, owed)

@@ -9,23 +9,23 @@ from nextone.sim.engine.chance import uniform
 from nextone.sim.engine.kernel import inlined
 from nextone.sim.engine.luck import LIFE, PERCEPTION
 
-from .cloud import learn_outcomes, report_outcome
-from .config import LIKE
+from .cloud.belief import learn_outcomes, report_outcome
+from .cloud.recall import mark_shown
 from .feedback import draw_feedback
-from .interest import learn_taste, settle
+from .interest import along, live_on, reinforce, settle, tire
 from .network import saturated
 from .next_one import note_quiet
 from .player import bytes_for, choose_bitrate, held_us
 from .pool import live_slots, next_slots, past_ttl
 from .session import feel, stall_patience_us
-from .state import BROWSING, DEAD, PEVTR, PLAYING, SCREEN, STALE, STARTING, TURNED
-from .watching import draw_watch_us, outcome_of, stay_logit
+from .state import BROWSING, DEAD, PLAYING, SCREEN, STALE, STARTING, TURNED
+from .watching import draw_watch_us, outcome_of, sigmoid, stay_logit, stayed
 
 
 @inlined
-def start_impression(p, key, person, videos):
+def start_impression(p, key, person, videos, content):
     """A video takes the screen: the best live slot in the present order. It starts at once if enough is preloaded."""
-    user, screen, pool, history, taste = person.user, person.screen, person.pool, person.history, person.taste
+    user, screen, pool, history, mind = person.user, person.screen, person.pool, person.history, person.mind
     stale = user.ranking != 0
     slot, _ = next_slots(user, pool, -1)
     row = pool[slot]
@@ -46,9 +46,7 @@ def start_impression(p, key, person, videos):
     screen.start_us = user.now_us
     user.shown += 1
     user.overdue += screen.late
-    for k in range(len(pool)):  # meeting a video again is another meeting
-        if k != slot and pool[k].rank != DEAD and pool[k].video == row.video:
-            pool[k].meeting += np.uint16(1)
+    mark_shown(p, person, row.video, row.place)
     if user.fetching == slot:
         user.fetching = SCREEN  # goes on without a new round trip
     past = history[user.impression % len(history)]
@@ -59,7 +57,10 @@ def start_impression(p, key, person, videos):
     row.buffered = 0
     row.rank = DEAD
     user.left = max(user.left - 1, 0)
-    logit = stay_logit(p, key, user, taste, screen.video, video)
+    live_on(p, key, user, mind, user.now_us)
+    settle(p, user, mind, user.now_us)
+    logit = stay_logit(p, key, user, mind, screen.video, video, content[screen.video])
+    screen.mood, screen.intent = user.mood, np.float32(along(mind.intent, content[screen.video]))
     screen.stay_logit = np.float32(logit)
     screen.target_us = draw_watch_us(p, key, user, screen.video, video.duration_us, screen.meeting, logit)
     user.goal = min(screen.total_bytes, bytes_for(p.buffer_us, screen.bitrate_bps))
@@ -87,7 +88,7 @@ def stop_watching(p, key, user, screen, videos):
     browse_us = 0
     if screen.play_us > 0:
         outcome = outcome_of(screen.play_us, video.duration_us)
-        suits = screen.stay_logit - (p.stay + user.person + user.mood + video.quality)
+        suits = screen.stay_logit - (p.stay + user.person + screen.mood + video.quality)
         bits, browse_us = draw_feedback(
             p, key, user, screen.video, video, screen.meeting, suits, screen.play_us, outcome
         )
@@ -98,10 +99,9 @@ def stop_watching(p, key, user, screen, videos):
 
 
 @inlined
-def finish_impression(p, key, person, videos):
+def finish_impression(p, key, person, videos, content, index):
     """The finger lifts (or the session ends): bytes, history, what the person feels, what the cloud will hear."""
-    user, screen, history = person.user, person.screen, person.history
-    behaviours, taste = person.behaviours, person.taste
+    user, screen, history, mind = person.user, person.screen, person.history, person.mind
     video = videos[screen.video]
     watched = min(screen.bytes, bytes_for(min(screen.play_us, video.duration_us), screen.bitrate_bps))
     user.watched += watched
@@ -113,9 +113,13 @@ def finish_impression(p, key, person, videos):
     if p.quiet > 0:
         note_quiet(user, screen)
     turn_us = user.arrived_us + user.queue_us if user.request_state == TURNED else user.now_us
-    learn_outcomes(p, user, behaviours, taste, min(turn_us, user.now_us) - p.feature_lag_us)
-    report_outcome(user, behaviours, video, past.pxtr[PEVTR], screen.outcome, user.now_us)
-    settle(p, user, taste, user.now_us)
-    learn_taste(p, key, user, taste, video, screen.outcome, screen.feedback & (1 << LIKE))
+    learn_outcomes(p, key, person, index, min(turn_us, user.now_us) - p.feature_lag_us)
+    report_outcome(user, person.behaviours, screen.video, screen.outcome, user.now_us)
+    settle(p, user, mind, user.now_us)
+    tire(mind, content[screen.video])
+    if p.reinforcement > 0.0:
+        chance = sigmoid(np.float64(screen.stay_logit))
+        stays = stayed(key, user, screen.video, screen.meeting, np.float64(screen.stay_logit))
+        reinforce(p, mind, content[screen.video], np.float64(stays), chance)
     screen.startup_us += screen.pick_us
     feel(p, user, screen.outcome, screen.feedback, screen.stall_us + screen.startup_us)

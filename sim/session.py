@@ -7,7 +7,7 @@ from nextone.sim.engine.kernel import inlined, kernel
 from nextone.sim.engine.luck import LIFE, OPENING, SESSION, STALL_PATIENCE, TIME_AWAY, WAIT_PATIENCE, WILL_TO_STAY
 
 from .config import HATE, LIKE, NEVER_US
-from .interest import fresh_mood, settle
+from .interest import open_mind, settle
 from .network import join_link, saturated
 from .pool import empty_slot, empty_waiting
 from .records import log_request
@@ -79,15 +79,17 @@ def next_open_us(p, key, user, activity):
 
 
 @kernel
-def open_session(p, key, user, taste, knots, trace_first, trace_mean_bps, link_traces, link_levels, rtt):
+def open_session(p, key, user, mind, knots, trace_first, trace_mean_bps, link_traces, link_levels, rtt):
     """The app comes to the foreground: mood, link, no page yet."""
-    settle(p, user, taste, user.now_us)
-    user.mood = np.float32(fresh_mood(p, key, user, user.now_us))
+    settle(p, user, mind, user.now_us)
+    open_mind(p, key, user, mind, user.now_us)
     user.satisfaction = np.float32(0.0)
     user.will_to_stay = np.float32(-np.log(uniform(key, SESSION, user.user, user.session, WILL_TO_STAY)))
     user.opened_us = user.now_us
     user.checked_us = user.now_us
     user.left = 0
+    user.stored = 0
+    user.arrived = 0
     user.fetching = NOBODY
     user.preload = NOBODY
     user.ttl_at_us = NEVER_US

@@ -1,6 +1,6 @@
 """State: a few structured arrays with the same first axis, one row per person. A snapshot of the world is these arrays.
 
-P (pool slots), H (history rows), L (behaviours the cloud has not seen) and D (tags) are run-time sizes and never part
+P (pool slots), H (history rows), L (behaviours the cloud has not seen) and R (videos stored for a session) are run-time sizes and never part
 of a compiled type: one compiled signature serves any of them. Kernels take rows (`users[i]`, `pool[i]`).
 
 Their arguments come in one order, that of `World`: the parameters p and the key; the rows of a person, as one `Person`
@@ -14,7 +14,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from .config import FEEDBACK
+from .config import DIMS, FEEDBACK
 
 PXTR = ("pevtr", "plvtr", "pltr", "pwtr", "pcmtr", "pftr", "phtr")
 """Rates the server predicts (int16, 0.001 logit), in the order of every array of them, here and in observations."""
@@ -64,6 +64,7 @@ USER = np.dtype(  # each part names the file in sim/ that writes it; some fields
         # person, hidden but for the past counts (population)
         ("person", "f4"),  # logit
         ("taste_sd", "f4"),  # logit
+        ("minute", "i4"),  # interest: minutes of this session that mood and intent have lived through
         ("propensity", "f4", (len(FEEDBACK),)),  # chance per impression, config.FEEDBACK's order
         ("past", "i4", (len(FEEDBACK),)),  # feedback given before the simulation, same order
         ("past_impressions", "i4"),
@@ -100,7 +101,10 @@ USER = np.dtype(  # each part names the file in sim/ that writes it; some fields
         ("rate_bps", "i8"),  # measured throughput, running mean; 0 unknown
         # page and candidates (pool, request)
         ("left", "i4"),  # impressions of the page still to come
-        ("stream", "i4"),  # cloud: videos retrieved so far in this life
+        ("stream", "i4"),  # cloud: videos looked at so far in this life
+        ("recalls", "i4"),  # cloud: sets of them stored so far in this life
+        ("stored", "i4"),  # cloud: videos of the present set, 0 if the session has none yet
+        ("arrived", "i4"),  # cloud: further videos looked at in this session
         ("waiting", "i2"),  # videos of the response that waits beside the pool
         ("quiet", "i2"),  # next_one: impressions since a policy that waits for so many was asked, -1 after feedback
         ("preload", "i4"),  # player: next to preload, or NOBODY
@@ -148,7 +152,8 @@ USER = np.dtype(  # each part names the file in sim/ that writes it; some fields
         ("unseen", "i4"),
         ("inferences", "i4"),
         ("overdue", "i4"),  # shown after expiry: 0 unless client.expired_offline = serve
-        ("cloud_person", "f4"),  # cloud: its estimate of `person`
+        ("cloud_person", "f4"),  # cloud: its lasting estimate of `person`
+        ("generation_us", "i8"),  # cloud: since when the newer memory of what was shown is kept
     ],
     align=True,
 )
@@ -161,6 +166,8 @@ IMPRESSION = np.dtype(
         ("video", "i4"),
         ("request", "i4"),  # number of the request that brought it
         ("stay_logit", "f4"),  # hidden from policies; unitless
+        ("mood", "f4"),  # hidden; logit, part of it
+        ("intent", "f4"),  # hidden; logit, part of it: what passes by itself draws to this video
         ("buffered", "i4"),  # bytes held when it took the screen
         ("bitrate_bps", "i4"),
         ("meeting", "u2"),
@@ -195,6 +202,8 @@ SLOT = np.dtype(
         ("arrived_at", "u2"),  # impression number on arrival, modulo 2**16
         ("request", "u2"),  # request number, modulo 2**16
         ("meeting", "u2"),
+        ("place", "u2"),  # in the cloud's set for the session
+        ("score", "f4"),  # by which the cloud ranked it
         ("pxtr", "i2", (len(PXTR),)),
         ("rank", "u1"),  # DEAD: empty
         ("order", "u1"),  # in the last finished ranking; UNRANKED if none saw it
@@ -205,7 +214,15 @@ SLOT = np.dtype(
 )
 
 WAITING_VIDEO = np.dtype(
-    [("video", "i4"), ("buffered", "i4"), ("meeting", "u2"), ("pxtr", "i2", (len(PXTR),)), ("bitrate", "i1")],
+    [
+        ("video", "i4"),
+        ("buffered", "i4"),
+        ("score", "f4"),
+        ("meeting", "u2"),
+        ("place", "u2"),
+        ("pxtr", "i2", (len(PXTR),)),
+        ("bitrate", "i1"),
+    ],
     align=True,
 )
 """Of the page that was ranked last, best first, from service until it takes over; `pxtr`: as the cloud shipped it."""
@@ -222,28 +239,55 @@ PAST = np.dtype(
     align=True,
 )
 
-BEHAVIOUR = np.dtype([("end_ms", "u4"), ("surprise", "i2"), ("tag", "u1"), ("tag2", "u1")], align=True)
-"""One the cloud has not seen yet; surprise: outcome - prediction, in 1/32767."""
+BEHAVIOUR = np.dtype([("end_us", "i8"), ("video", "i4"), ("valid", "i1")], align=True)
+"""One the cloud has not seen yet, and whether it was a valid play."""
 
-TASTE = np.dtype([("drift", "f4"), ("satiation", "f4"), ("believed", "f4")], align=True)
-"""Of a person and tag: departure from the lasting interest; fatigue; the cloud's estimate (logit)."""
+MIND = np.dtype([("taste", "f4", (DIMS,)), ("intent", "f4", (DIMS,)), ("satiety", "f4", (DIMS,))], align=True)
+"""What draws a person to content, by dimension: for good, for a while; and the content seen of late, fading."""
+
+LEVEL, MOOD, INTENT = range(3)
+"""Rows of a belief: the error of the lasting estimate of the person, the mood, the first dimension of the intent."""
+BELIEFS = INTENT + DIMS
+BELIEF = np.dtype(
+    [
+        ("at_us", "i8"),  # it stands for this moment
+        ("taste", "f4", (DIMS,)),  # lasting estimate
+        ("mean", "f4", (BELIEFS,)),
+        ("cov", "f4", (BELIEFS * (BELIEFS + 1) // 2,)),  # lower triangle, row by row
+    ],
+    align=True,
+)
+"""What the cloud believes of a person: a Gaussian over what it has to learn from behaviour."""
+
+STORED = np.dtype([("video", "i4"), ("base", "i2"), ("rest", "i2")], align=True)
+"""A video of the set that a session is served from. video: its number, and SHOWN and TOLD; base: the cloud's lasting
+estimate of staying, in 1/1000 logit; rest: what its predicted feedback adds to the score, in 1/32767."""
+ID, SHOWN, TOLD = (1 << 24) - 1, 1 << 24, 1 << 25
+"""Of `STORED.video`: the video's number / it was shown / and the cloud has been told."""
 
 VIDEO = np.dtype(
     [
         ("duration_us", "i8"),
-        ("quality", "f4"),  # logit
-        ("cloud_quality", "f4"),  # the server's estimate
+        ("quality", "f4"),  # logit, with length
         ("appeal", "f4"),  # log odds of feedback
-        ("cloud_appeal", "f4"),
         ("popularity", "i4"),  # impressions in the log
+        ("author", "i4"),
         ("tag", "i2"),
         ("tag2", "i2"),  # = tag when there is one only
     ],
     align=True,
 )
 
-LISTED = np.dtype([("video", "i4"), ("cloud_quality", "f4"), ("tag", "i2"), ("tag2", "i2")], align=True)
-"""The catalogue by tag, as retrieval reads it."""
+INDEXED = np.dtype(
+    [
+        ("embedding", "f4", (DIMS,)),
+        ("duration_us", "i8"),
+        ("quality", "f4"),  # logit, with length
+        ("appeal", "f4"),  # log odds of feedback
+    ],
+    align=True,
+)
+"""A video as the cloud knows it, in one stretch of memory: all that retrieval and ranking read."""
 
 KNOT = np.dtype([("t_us", "i8"), ("bytes", "i8")], align=True)
 """A trace is its cumulative byte curve: piecewise linear between integer knots."""
@@ -318,7 +362,10 @@ class Person(NamedTuple):
     waiting: Any  # (C,) WAITING_VIDEO
     history: Any  # (H,) PAST
     behaviours: Any  # (L,) BEHAVIOUR
-    taste: Any  # (D,) TASTE
+    mind: Any  # MIND
+    belief: Any  # BELIEF
+    stored: Any  # (R,) STORED
+    seen: Any  # (2, B) uint8, or (2, 0)
 
 
 class World(NamedTuple):
@@ -332,10 +379,13 @@ class World(NamedTuple):
     waiting: Array  # (N, C) WAITING_VIDEO
     history: Array  # (N, H) PAST, a ring: impression n in row n % H
     behaviours: Array  # (N, L) BEHAVIOUR, a ring
-    taste: Array  # (N, D) TASTE
+    mind: Array  # (N,) MIND
+    belief: Array  # (N,) BELIEF
+    stored: Array  # (N, R) STORED
+    seen: Array  # (N, 2, B) uint8: bit v of what was shown, newer and older; B = 0 if no video can come twice in time
     videos: Array  # (V,) VIDEO
-    listed: Array  # (V,) LISTED
-    tag_start: Array  # (D + 1,) int64: tag d's videos are listed[tag_start[d]:tag_start[d + 1]]
+    content: Array  # (V, DIMS) float32, centred and white over the catalogue
+    index: Array  # (V,) INDEXED
     knots: Array  # (K,) KNOT
     trace_first: Array  # (T + 1,) int64
     trace_mean_bps: Array  # (T,) float64
@@ -353,7 +403,12 @@ class World(NamedTuple):
     traced: Array  # (2,) int64: the person traced (-1: nobody), rows used
 
 
+def person_rows(world: World) -> tuple[Array, ...]:
+    """The arrays of the world that have a row per person, in the order of `Person`."""
+    return tuple(getattr(world, name.replace("user", "users")) for name in Person._fields)
+
+
 def row_bytes(world: World) -> tuple[Array, ...]:
-    """The same memory as bytes: one uint8 array (N, size) for each array of the world that has a row per person."""
-    rows = (world.users, world.screen, world.pool, world.waiting, world.history, world.behaviours, world.taste)
-    return tuple(np.asarray(array).view(np.ndarray).reshape(len(array), -1).view(np.uint8) for array in rows)
+    """Their memory as bytes: one uint8 array (N, size) for each."""
+    rows = person_rows(world)
+    return tuple(np.asarray(array).view(np.ndarray).reshape(len(array), -1).view(np.uint8) for array in rows if array.size)

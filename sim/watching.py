@@ -29,9 +29,16 @@ def sigmoid(x):
 
 
 @inlined
-def stay_logit(p, key, user, taste, video_id, video):
-    """Log-odds that this person stays with this video now: person, mood, quality (with length), interest, match."""
-    return p.stay + user.person + user.mood + video.quality + affinity(p, key, user, taste, video_id, video)
+def stay_logit(p, key, user, mind, video_id, video, content):
+    """Log-odds that this person stays with this video now: person, mood, quality (with length), interests, match."""
+    return p.stay + user.person + user.mood + video.quality + affinity(p, key, user, mind, video_id, content)
+
+
+@kernel
+def stayed(key, user, video_id, meeting, logit):
+    """Whether the person decides to stay with a video, as `draw_watch_us` has it."""
+    words = keyed_words(key, WATCH, user.user, video_id, meeting)
+    return (np.float64(words.w0) + 0.5) / 4294967296.0 < sigmoid(logit)
 
 
 @inlined

@@ -14,16 +14,19 @@ from .catalogue import make_catalogue
 from .config import LINK_CLASSES, PARAMS_DTYPE, Scenario
 from .data import open_data
 from .population import draw_people, propensity_tables
+from .session import SESSION_GAP_US
 from .state import (
     BEHAVIOUR,
+    BELIEF,
     IMPRESSION,
     KNOT,
+    MIND,
     MOMENT,
     PAST,
     REQUEST,
     SESSION,
     SLOT,
-    TASTE,
+    STORED,
     USER,
     WAITING_VIDEO,
     Array,
@@ -109,6 +112,17 @@ def run_params(scenario: Scenario, edge: bool, downloads: bool, instant: bool) -
     return params
 
 
+def may_repeat(scenario: Scenario, days_us: int | None) -> bool:
+    """Whether retrieval may meet a video twice in a run, so that what was shown must be remembered. days_us: length of
+    a run in which people come back, None where each has one session.
+
+    A session looks at `server.recall` videos, again if it uses up what was stored; sessions are half an hour apart."""
+    server = scenario.server
+    sessions = 8 if days_us is None else 8 + days_us // SESSION_GAP_US
+    arrivals = server.arrivals_per_min * (1440.0 if days_us is None else days_us / 6e7)
+    return bool(server.recall * sessions + arrivals > scenario.catalogue.videos)
+
+
 def ask_after(world: World, quiet: int) -> None:
     """From now on the policy is asked only after feedback, or after so many impressions without any (0: always)."""
     if world.params["edge"][0]:  # with nothing to rank nobody is asked
@@ -145,22 +159,25 @@ def build_world(
     videos = make_catalogue(scenario)
     links = make_links(scenario)
     params = run_params(scenario, edge, downloads, instant)
-    tags = len(videos.tag_start) - 1
     shipped = server.candidates if params["edge"][0] else server.page_size
-    slots = scenario.pool_slots - server.candidates + shipped
+    slots, waiting = scenario.pool_slots - server.candidates + shipped, shipped + scenario.client.refill_at
+    remembered = -(-len(videos.videos) // 8) if may_repeat(scenario, window_us if days else None) else 0
     world = World(
         params=params,
         key=np.tile(world_key(seed, replication), (n, 1)),
         users=blank(n, USER),
         screen=blank(n, IMPRESSION),
         pool=blank((n, slots), SLOT),
-        waiting=blank((n, shipped), WAITING_VIDEO),
+        waiting=blank((n, waiting), WAITING_VIDEO),
         history=blank((n, scenario.client.history), PAST),
         behaviours=blank((n, scenario.behaviour_slots), BEHAVIOUR),
-        taste=blank((n, tags), TASTE),
+        mind=blank(n, MIND),
+        belief=blank(n, BELIEF),
+        stored=blank((n, server.kept), STORED),
+        seen=np.zeros((n, 2, remembered), np.uint8),
         videos=videos.videos,
-        listed=videos.listed,
-        tag_start=videos.tag_start,
+        content=videos.content,
+        index=videos.index,
         knots=links.knots,
         trace_first=links.trace_first,
         trace_mean_bps=links.trace_mean_bps,

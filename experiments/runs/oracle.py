@@ -20,7 +20,9 @@ def true_scores(w: World, rows: Array, scores: Array) -> None:
         for j in range(w.pool.shape[1]):
             slot = w.pool[i, j]
             if slot.rank != DEAD:
-                scores[k, j] = stay_logit(p, w.key[i], w.users[i], w.taste[i], slot.video, w.videos[slot.video])
+                scores[k, j] = stay_logit(
+                    p, w.key[i], w.users[i], w.mind[i], slot.video, w.videos[slot.video], w.content[slot.video]
+                )
 
 
 def oracle_greedy(world: World, rows: Array) -> Array:

@@ -9,20 +9,22 @@ from typing import NamedTuple
 
 # Streams.
 PERSON = 1  # (user, SUB-KEY): a person's lasting properties
-TASTE = 2  # (user, tag): base interest, and the cloud's view of it
+TASTE = 2  # (user, dimension of content): lasting taste, and the cloud's view of it
 MATCH = 3  # (user, video): the lasting match, and the cloud's view of it
-WATCH = 4  # (user, video, nth meeting + SUB-KEY): staying, and for how long
-FEEDBACK = 5  # (user, video, nth meeting + SUB-KEY): all kinds
-LIFE = 6  # (user, number of the impression, or of the session for the mood, SUB-KEY)
+WATCH = 4  # (user, video, number of the recall set + SUB-KEY): staying, and for how long
+FEEDBACK = 5  # (user, video, number of the recall set + SUB-KEY): all kinds
+LIFE = 6  # (user, number of the impression, SUB-KEY)
 SESSION = 7  # (user, session number, SUB-KEY)
 NETWORK = 8  # (user, what is fetched or asked for, or when, SUB-KEY)
 OUTAGE = 9  # (user, session number, outage number)
 REQUEST = 10  # (user, request number, attempt + SUB-KEY)
-WALK = 11  # (user, tag): the person's walk through a tag's videos
+WALK = 11  # (user): the order in which retrieval meets the catalogue for this person
 VIDEO = 12  # (video, SUB-KEY): keyed by the catalogue's seed; the errors of its rates by a key of their own
 RESAMPLE = 13  # (video, SUB-KEY): a further video; keyed by the catalogue's seed
 POLICY = 14  # (user, video, impression): a policy's own luck
 EXPOSURE = 15  # (user, impression): a random video tried on a person
+PASSING = 16  # (user, session number, SUB-KEY + MINUTE x minute of the session): what comes anew in mood and intent
+CONTENT = 17  # (tag, author or video, dimension, SUB-KEY): keyed by the catalogue's seed
 
 # Of PERSON, in a.
 PERSON_AND_TASTE = 0
@@ -37,14 +39,17 @@ WATCH_TO_END = 1 << 16
 FEEDBACK_MORE = 1 << 16
 
 # Of LIFE, in b.
-NEW_INTEREST = 1
-MOOD = 2
 TIME_AWAY = 4
 WAIT_PATIENCE = 5
 PERCEPTION = 6
 FIRST_GAP = 9
 STALL_PATIENCE = 100  # + number of the stall within the impression
 INFERENCE = 200  # + phase, keyed by the next impression
+
+# Of PASSING, in b, in every minute.
+INTENT = 0  # + half the dimension
+MOOD = 7
+MINUTE = 8
 
 # Of SESSION, in b.
 OPENING = 1
@@ -70,6 +75,10 @@ RATE_ERRORS = 1
 REAL_ROW = 0
 DURATION = 1
 TAG = 2
+AUTHOR = 3
+
+# Of CONTENT, in b.
+OF_TAG, OF_AUTHOR, OF_VIDEO, OF_EMBEDDING = range(4)
 
 
 class Keys(NamedTuple):
@@ -95,14 +104,14 @@ SUB_KEYS = (
     Keys(WATCH, "WATCH_TO_END", WATCH_TO_END, LARGEST),
     Keys(FEEDBACK, "", 0, LARGEST),
     Keys(FEEDBACK, "FEEDBACK_MORE", FEEDBACK_MORE, LARGEST),
-    Keys(LIFE, "NEW_INTEREST", NEW_INTEREST),
-    Keys(LIFE, "MOOD", MOOD),
     Keys(LIFE, "TIME_AWAY", TIME_AWAY),
     Keys(LIFE, "WAIT_PATIENCE", WAIT_PATIENCE),
     Keys(LIFE, "PERCEPTION", PERCEPTION),
     Keys(LIFE, "FIRST_GAP", FIRST_GAP),
     Keys(LIFE, "STALL_PATIENCE", STALL_PATIENCE, 100),  # nobody bears a hundred stalls of one video
     Keys(LIFE, "INFERENCE", INFERENCE, 11),
+    Keys(PASSING, "INTENT", INTENT, 4),  # and so on, MINUTE further every minute
+    Keys(PASSING, "MOOD", MOOD),
     Keys(SESSION, "OPENING", OPENING),
     Keys(SESSION, "WILL_TO_STAY", WILL_TO_STAY),
     Keys(NETWORK, "", 0, 1 << 20),
@@ -118,5 +127,10 @@ SUB_KEYS = (
     Keys(RESAMPLE, "REAL_ROW", REAL_ROW),
     Keys(RESAMPLE, "DURATION", DURATION),
     Keys(RESAMPLE, "TAG", TAG),
+    Keys(RESAMPLE, "AUTHOR", AUTHOR),
+    Keys(CONTENT, "OF_TAG", OF_TAG),
+    Keys(CONTENT, "OF_AUTHOR", OF_AUTHOR),
+    Keys(CONTENT, "OF_VIDEO", OF_VIDEO),
+    Keys(CONTENT, "OF_EMBEDDING", OF_EMBEDDING),
 )
 """Which sub-keys each purpose takes; a test holds them apart. "": the keys of a stream that no name is added to."""

@@ -1,0 +1,130 @@
+"""What the cloud believes of a person, and how it learns: a Kalman filter over the person's level and intent.
+
+The belief is a Gaussian over the error of the lasting estimate of the person, the mood, and the intent. It fades as the
+model of people says, so it forgets; a behaviour that the cloud gets to see moves it by how surprising it was. Without the
+level, who skips everything would teach it nonsense about content. Everything is derived from the scenario, but for what
+the cloud takes the intents to be: `server.assumed_intent_sd` and `server.assumed_half_life_min`.
+"""
+
+import numpy as np
+
+from nextone.sim.config import DIMS
+from nextone.sim.engine.chance import keyed_words
+from nextone.sim.engine.kernel import allocating, inlined, kernel
+from nextone.sim.engine.luck import MATCH
+from nextone.sim.interest import LN_2, along
+from nextone.sim.interest import belief as lasting_belief
+from nextone.sim.state import BELIEFS, INTENT, LEVEL, MOOD, VALID
+
+from .rates import cell, view_rates, what_is_known
+
+TOUCH = 0.01  # logit to either side, for the slope of a chance
+
+
+@kernel
+def first_belief(p, belief):
+    """Before anything was seen of a person, in a zeroed row: as wide as the population."""
+    belief.cov[cell(LEVEL, LEVEL)] = p.person_sd**2 * (1.0 - p.person_correlation**2)
+    belief.cov[cell(MOOD, MOOD)] = p.mood_sd**2
+    for d in range(p.content_dims):
+        belief.cov[cell(INTENT + d, INTENT + d)] = p.assumed_intent_sd**2 / p.content_dims
+
+
+@kernel
+def fade(p, belief, now_us):
+    """The belief, from the moment it stands for to now: mood and intent pass, and others come."""
+    hours = (now_us - belief.at_us) / 3.6e9
+    if hours <= 0.0:
+        return
+    belief.at_us = now_us
+    keep_mood = np.exp(-hours / p.mood_hours)
+    keep_intent = np.exp(-LN_2 * 60.0 * hours / p.assumed_half_life_min)
+    dims = INTENT + p.content_dims
+    for a in range(MOOD, dims):
+        keep = keep_mood if a == MOOD else keep_intent
+        belief.mean[a] *= keep
+        for b in range(a):
+            belief.cov[cell(a, b)] *= keep * (1.0 if b == LEVEL else keep_mood if b == MOOD else keep_intent)
+        belief.cov[cell(a, a)] *= keep * keep
+    belief.cov[cell(MOOD, MOOD)] += (1.0 - keep_mood * keep_mood) * p.mood_sd**2
+    fresh = (1.0 - keep_intent * keep_intent) * p.assumed_intent_sd**2 / p.content_dims
+    for a in range(INTENT, dims):
+        belief.cov[cell(a, a)] += fresh
+
+
+@inlined
+def level(belief):
+    """What the cloud has learnt of how readily the person stays just now, logit."""
+    return np.float64(belief.mean[LEVEL]) + np.float64(belief.mean[MOOD])
+
+
+@inlined
+def drawn_by_intent(belief, embedding):
+    """What the cloud has learnt of how the passing interests draw to a video, logit."""
+    total = 0.0
+    for d in range(DIMS):
+        total += np.float64(belief.mean[INTENT + d]) * np.float64(embedding[d])
+    return total
+
+
+@inlined
+def lasting_estimate(p, user, belief, row, match):
+    """The cloud's lasting estimate of the log-odds that the person stays with a video. row: of the index; match: the
+    cloud's estimate of it."""
+    return p.stay + user.cloud_person + row.quality + along(belief.taste, row.embedding) + match
+
+
+@allocating
+def learn(p, key, user, belief, row, behaviour):
+    """One behaviour moves the belief: a step of the linear minimum-mean-square estimate, whose noise is the whole
+    variance of a yes or no. row: of the index."""
+    words = keyed_words(key, MATCH, user.user, behaviour.video, 0)
+    estimate = lasting_estimate(p, user, belief, row, lasting_belief(words.w0, words.w1, p.match_sd, p.match_correlation))
+    estimate += level(belief) + drawn_by_intent(belief, row.embedding)
+    known = what_is_known(p, user, belief)
+    chance, _ = view_rates(p, row.duration_us, estimate, known)
+    above, _ = view_rates(p, row.duration_us, estimate + TOUCH, known)
+    below, _ = view_rates(p, row.duration_us, estimate - TOUCH, known)
+    slope = (above - below) / (2.0 * TOUCH)
+    dims = INTENT + p.content_dims
+    along_cov = np.zeros(BELIEFS)  # covariance of each with the log-odds
+    for a in range(dims):
+        of_a = 1.0 if a < INTENT else np.float64(row.embedding[a - INTENT])
+        for b in range(a):
+            of_b = 1.0 if b < INTENT else np.float64(row.embedding[b - INTENT])
+            both = np.float64(belief.cov[cell(a, b)])
+            along_cov[a] += both * of_b
+            along_cov[b] += both * of_a
+        along_cov[a] += np.float64(belief.cov[cell(a, a)]) * of_a
+    noise = chance * (1.0 - chance)
+    surprise = (1.0 if behaviour.valid else 0.0) - chance
+    for a in range(dims):
+        gain = along_cov[a] * slope / noise
+        belief.mean[a] += np.float32(gain * surprise)
+        for b in range(a + 1):
+            belief.cov[cell(a, b)] -= np.float32(gain * slope * along_cov[b])
+
+
+@kernel
+def learn_outcomes(p, key, person, index, seen_us):
+    """The cloud takes in what ended by `seen_us`, oldest first."""
+    user, behaviours, belief = person.user, person.behaviours, person.belief
+    while user.behaviours > 0 and behaviours[user.oldest].end_us <= seen_us:
+        behaviour = behaviours[user.oldest]
+        fade(p, belief, behaviour.end_us)
+        learn(p, key, user, belief, index[behaviour.video], behaviour)
+        user.oldest = (user.oldest + 1) % len(behaviours)
+        user.behaviours -= 1
+
+
+@kernel
+def report_outcome(user, behaviours, video, outcome, end_us):
+    """The phone logs an impression; the cloud will see it when it is old enough.
+
+    The ring holds one every two seconds over feature_lag and a request's timeout; were it full, the oldest is lost."""
+    if user.behaviours == len(behaviours):
+        user.oldest = (user.oldest + 1) % len(behaviours)
+        user.behaviours -= 1
+    row = behaviours[(user.oldest + user.behaviours) % len(behaviours)]
+    row.end_us, row.video, row.valid = end_us, video, outcome & VALID != 0
+    user.behaviours += 1

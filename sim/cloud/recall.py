@@ -1,0 +1,211 @@
+"""Retrieval: the videos that a session is served from. Step 2 of the journey.
+
+When a session needs videos, the cloud looks at the next `server.recall` of the catalogue, in an order of the person's own,
+and stores the best `server.kept` by its lasting estimate. A page is ranked from what is stored, so larger pages and pages
+thrown away bring no better videos. What the person has seen is marked, and comes back neither in this session nor, in
+later ones, within `server.repeat_after_days`.
+"""
+
+import numpy as np
+
+from nextone.sim.config import NEVER_US
+from nextone.sim.engine.chance import keyed_words, many_words
+from nextone.sim.engine.kernel import allocating, fetch_ahead, inlined, kernel
+from nextone.sim.engine.luck import MATCH, WALK
+from nextone.sim.interest import MINUTE_US
+from nextone.sim.interest import belief as lasting_belief
+from nextone.sim.state import ID, KIND_OF_RATE, SHOWN, TOLD
+
+from .belief import lasting_estimate
+from .rates import most_worth, predict_feedback, worth_of_feedback
+
+STRIDES = np.array(
+    [2147483647, 2147483629, 2147483587, 2147483579, 2147483563, 2147483549, 2147483543, 2147483497,
+     2147483489, 2147483477, 2147483423, 2147483399, 2147483353, 2147483323, 2147483269, 2147483249]
+)  # fmt: skip
+"""Primes above any catalogue: modulo its size, each walks through the whole."""
+MOST_LOGIT = 32.0  # of what is stored
+AHEAD = 16  # rows of the index that are on their way while one is looked at
+
+
+@inlined
+def next_videos(key, user, videos, ids):
+    """The next of a person's walk through the catalogue, into ids (n,): each pass meets every video once."""
+    words = keyed_words(key, WALK, user.user, 0, 0)
+    stride = STRIDES[np.int64(words.w1 & np.uint64(15))] % videos
+    at = (np.int64(words.w0) + np.int64(user.stream) % videos * stride) % videos
+    for n in range(len(ids)):
+        ids[n] = at
+        at += stride
+        at = at - videos if at >= videos else at
+    user.stream += len(ids)
+
+
+@kernel
+def was_seen(seen, video):
+    """Whether a person was shown a video lately, as far as it has to be remembered."""
+    if seen.shape[1] == 0:
+        return False
+    bit = np.uint8(1 << (video & 7))
+    return (seen[0, video >> 3] | seen[1, video >> 3]) & bit != 0
+
+
+@kernel
+def note_seen(p, user, seen, video):
+    """A video is shown. There is a newer memory and an older one; when the newer is as old as anything has to be
+    remembered, it becomes the older, so that all is kept for so long, and nothing for twice as long."""
+    if seen.shape[1] == 0:
+        return
+    keep_us = np.int64(min(p.repeat_after_days * 86_400e6, NEVER_US / 2))
+    if user.now_us - user.generation_us >= keep_us:
+        for k in range(seen.shape[1]):
+            seen[1, k] = seen[0, k] if user.now_us - user.generation_us < 2 * keep_us else 0
+            seen[0, k] = 0
+        user.generation_us = user.now_us
+    if keep_us > 0:
+        seen[0, video >> 3] |= np.uint8(1 << (video & 7))
+
+
+@kernel
+def mark_shown(p, person, video, place):
+    """A video takes the screen: it is not served again. place: where it stood in the set it came from."""
+    user, stored = person.user, person.stored
+    note_seen(p, user, person.seen, video)
+    if place < user.stored and stored[place].video & ID == video:
+        stored[place].video |= SHOWN
+        return
+    for k in range(user.stored):  # it came from a set before the present one
+        if stored[k].video & ID == video:
+            stored[k].video |= SHOWN
+
+
+@inlined
+def shown_meanwhile(person, early):
+    """Whether a video of a page was shown while the page was on its way."""
+    return early.place < person.user.stored and person.stored[early.place].video & (ID | SHOWN) == early.video | SHOWN
+
+
+@kernel
+def tell_shown(user, stored):
+    """A request tells what was shown until now."""
+    for k in range(user.stored):
+        if stored[k].video & SHOWN:
+            stored[k].video |= TOLD
+
+
+@kernel
+def left_to_serve(user, stored):
+    """How many videos of the set the cloud may still serve."""
+    count = 0
+    for k in range(user.stored):
+        count += stored[k].video & TOLD == 0
+    return count
+
+
+@allocating
+def recall(p, key, person, index):
+    """A new set for the session: the best of the next `server.recall` videos, what was seen lately left out. Where that
+    leaves too few for a page, the person has seen all there is, and it may come back."""
+    user, seen = person.user, person.seen
+    looked_at = np.int64(min(p.recall, len(index)))
+    ids, estimate = np.empty(looked_at, np.int64), np.empty(looked_at, np.float32)
+    for _ in range(2):
+        next_videos(key, user, np.int64(len(index)), ids)
+        estimate_all(p, key, person, index, ids, estimate)
+        left = 0
+        for n in range(looked_at):
+            if was_seen(seen, ids[n]):
+                estimate[n] = -np.inf
+            left += estimate[n] > -np.inf
+        if left >= min(p.candidates + p.refill_at, looked_at):
+            break
+        seen[:, :] = 0
+    which = np.empty(looked_at, np.int64)
+    user.recalls += 1
+    user.stored = min(keep_best(estimate, len(person.stored), which), left)
+    for k in range(user.stored):
+        store(p, person, index, k, ids[which[k]], estimate[which[k]])
+
+
+@allocating
+def estimate_all(p, key, person, index, ids, estimate):
+    """The cloud's lasting estimates of videos ids (n,) into estimate (n,), logit."""
+    user, belief = person.user, person.belief
+    high, low = np.empty(len(ids), np.uint64), np.empty(len(ids), np.uint64)
+    many_words(key, np.uint64(MATCH), user.user, ids, high, low)
+    for n in range(min(AHEAD, len(ids))):
+        fetch_ahead(index, ids[n])
+    for n in range(len(ids)):
+        if n + AHEAD < len(ids):
+            fetch_ahead(index, ids[n + AHEAD])
+        match = lasting_belief(high[n], low[n], p.match_sd, p.match_correlation)
+        estimate[n] = lasting_estimate(p, user, belief, index[ids[n]], match)
+
+
+@allocating
+def store(p, person, index, k, video, estimate):
+    """Row k of the set: a video, the lasting estimate of it, and what its predicted feedback is worth."""
+    user, row, known = person.user, person.stored[k], index[video]
+    pxtr = np.empty(len(KIND_OF_RATE), np.int16)
+    row.video = video
+    row.base = np.int16(np.rint(1000.0 * min(max(estimate, -MOST_LOGIT), MOST_LOGIT)))
+    predict_feedback(p, user, video, known, row.base / 1000.0, pxtr)
+    row.rest = np.int16(np.rint(32767.0 * worth_of_feedback(p, pxtr) / most_worth(p)))
+
+
+@allocating
+def arrive(p, key, person, index, turn_us):
+    """Videos that came up since the session began: each takes the place of one that was shown, or of the worst."""
+    user, stored = person.user, person.stored
+    wanted = np.int64(p.arrivals_per_min * (turn_us - user.opened_us) / MINUTE_US)
+    count = np.int64(min(wanted - user.arrived, len(index)))
+    user.arrived = wanted
+    if count <= 0:
+        return
+    ids, estimate = np.empty(count, np.int64), np.empty(count, np.float32)
+    next_videos(key, user, np.int64(len(index)), ids)
+    estimate_all(p, key, person, index, ids, estimate)
+    for n in range(count):
+        if was_seen(person.seen, ids[n]):
+            continue
+        worst, least = np.int64(-1), np.int64(1 << 20)
+        for k in range(user.stored):
+            value = np.int64(-(1 << 20)) if stored[k].video & TOLD else np.int64(stored[k].base)
+            if value < least:
+                worst, least = k, value
+        if user.stored < len(stored):
+            worst, least = np.int64(user.stored), np.int64(-(1 << 20))
+            user.stored += 1
+        if least < 1000.0 * estimate[n]:
+            store(p, person, index, worst, ids[n], estimate[n])
+
+
+@inlined
+def keep_best(values, wanted, which):
+    """Indices of the best `wanted` of the values (n,), best first, into `which`, room for n; how many. Of equals the
+    first comes first.
+
+    A threshold that few more pass is found by halving, on vectors; only those are sorted."""
+    low, high = np.float32(np.inf), np.float32(-np.inf)
+    for n in range(len(values)):
+        if values[n] > -np.inf:
+            low, high = min(low, values[n]), max(high, values[n])
+    passed = len(values)
+    for _ in range(16):
+        if passed <= wanted + 4:
+            break
+        middle, above = np.float32(0.5) * (low + high), 0
+        for n in range(len(values)):
+            above += values[n] >= middle
+        low, high, passed = (middle, high, above) if above >= wanted else (low, middle, passed)
+    passed = 0
+    for n in range(len(values)):
+        which[passed] = n
+        passed += values[n] >= low
+    for k in range(1, passed):
+        n, at = which[k], k
+        while at > 0 and values[which[at - 1]] < values[n]:
+            which[at] = which[at - 1]
+            at -= 1
+        which[at] = n
+    return min(passed, wanted)
