@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow.parquet as pq
 
-from nextone.sim.engine.chance import normal2, uniform
+from nextone.sim.engine.chance import keyed_words, normal2, quick_normal, uniform
 from nextone.sim.engine.kernel import entry, kernel
 from nextone.sim.engine.luck import (
     APPEAL,
@@ -24,19 +24,22 @@ from nextone.sim.engine.luck import (
     OF_TAG,
     OF_VIDEO,
     QUALITY,
+    RATE_ERRORS,
     REAL_ROW,
     RESAMPLE,
     TAG,
     VIDEO,
 )
 
+from .cloud.rates import tails
 from .config import DIMS, PARAMS_DTYPE, Catalogue, Scenario
 from .data import open_data
 from .state import INDEXED, Array, blank
 from .state import VIDEO as VIDEO_ROW
-from .watching import length_logit
+from .watching import LONG_US, length_logit
 
 MOST_TAGS = 128  # beyond any number of tags
+ERRORS_KEY = (7, 11)  # of the errors of predicted rates: the same in every catalogue
 REAL_VIDEOS = 7_248  # Source: KuaiRand-Pure, videos with a tag and a duration
 
 
@@ -48,19 +51,41 @@ class Videos(NamedTuple):
     index: Array  # (V,) state.INDEXED
 
 
+KNOWN_BY = (
+    "quality_sd", "appeal_sd", "quality_correlation", "embedding_correlation", "pxtr_noise", "stay_shorter",
+    "stay_longer", "dead_time_us", "skip_log_mean", "skip_log_sd", "watch_log_mean", "watch_log_sd",
+)  # fmt: skip
+"""The scenario's numbers outside `Catalogue` on which videos and what the cloud knows of them depend."""
+
+
 def make_catalogue(scenario: Scenario) -> Videos:
     """The videos of a scenario; the arrays are shared and read-only."""
-    w, server = scenario.watching, scenario.server
-    return _make(
-        scenario.catalogue, server.quality_correlation, server.embedding_correlation, w.stay_shorter, w.stay_longer
-    )
+    params = scenario.params()[0]
+    return _make(scenario.catalogue, tuple(float(params[name]) for name in KNOWN_BY))
 
 
 @lru_cache(maxsize=4)
-def _make(catalogue: Catalogue, known: float, embedded: float, shorter: float, longer: float) -> Videos:
-    """known: correlation of estimate and truth, of quality and appeal; embedded: of embedding and content."""
-    key = np.array([catalogue.catalogue_seed, 0x766964], dtype=np.uint32)
-    videos, index = blank(catalogue.videos, VIDEO_ROW), blank(catalogue.videos, INDEXED)
+def _make(catalogue: Catalogue, numbers: tuple[float, ...]) -> Videos:
+    key, params = _key(catalogue), blank(1, PARAMS_DTYPE)
+    for name, number in zip(KNOWN_BY, numbers, strict=True):
+        params[name] = number
+    plain, content = _plain(catalogue)
+    videos, index = plain.copy(), blank(len(plain), INDEXED)
+    _give_quality(params, key, videos, index)
+    _index(params, key, videos, content[:, : catalogue.content_dims], index)
+    for array in (videos, index):
+        array.setflags(write=False)
+    return Videos(videos, content, index)
+
+
+def _key(catalogue: Catalogue) -> Array:
+    return np.array([catalogue.catalogue_seed, 0x766964], dtype=np.uint32)
+
+
+@lru_cache(maxsize=4)
+def _plain(catalogue: Catalogue) -> tuple[Array, Array]:
+    """(videos without quality and appeal, their content)."""
+    key, videos = _key(catalogue), blank(catalogue.videos, VIDEO_ROW)
     if catalogue.kind == "kuairand":
         with open_data("kuairand/catalogue.parquet") as file:
             real = pq.read_table(file)
@@ -76,24 +101,8 @@ def _make(catalogue: Catalogue, known: float, embedded: float, shorter: float, l
     content = np.zeros((len(videos), DIMS), np.float32)
     _mix_content(key, videos, content[:, : catalogue.content_dims], catalogue.tag_share, catalogue.author_share)
     whiten(content[:, : catalogue.content_dims])
-    _embed(key, content[:, : catalogue.content_dims], index, embedded)
-    _give_quality(key, videos, index, catalogue.quality_sd, catalogue.appeal_sd, known)
-    effect = blank(1, PARAMS_DTYPE)
-    effect["stay_shorter"], effect["stay_longer"] = shorter, longer
-    _add_length(effect, videos, index)
-    for array in (videos, content, index):
-        array.setflags(write=False)
-    return Videos(videos, content, index)
-
-
-@entry
-def _add_length(params, videos, index):
-    """Quality includes what length does to staying, which the cloud knows as well."""
-    for v in range(len(videos)):
-        effect = np.float32(length_logit(params[0], videos[v].duration_us))
-        videos[v].quality += effect
-        index[v].quality += effect
-        index[v].duration_us = videos[v].duration_us
+    content.setflags(write=False)
+    return videos, content
 
 
 @entry
@@ -194,23 +203,39 @@ def whiten(content):
 
 
 @entry
-def _embed(key, content, index, correlation):
-    """The cloud's embedding of a video: what to expect of its content, which correlates with it as stated."""
-    rest, error = np.sqrt(1.0 - correlation * correlation), np.empty(content.shape[1])
-    for v in range(len(content)):
-        draw_content(key, np.int64(v), OF_EMBEDDING, error)
-        for d in range(len(error)):
-            index[v].embedding[d] = np.float32(correlation * (correlation * content[v, d] + rest * error[d]))
+def _give_quality(params, key, videos, index):
+    """True and believed quality and appeal of each video: the belief is a posterior mean of stated correlation. Quality
+    includes what length does to staying, which the cloud knows as well."""
+    p = params[0]
+    known, rest = p.quality_correlation, np.sqrt(1.0 - p.quality_correlation**2)
+    for v in range(len(videos)):
+        length = length_logit(p, videos[v].duration_us)
+        seen, unseen = normal2(key, VIDEO, v, 0, QUALITY)
+        index[v].quality = p.quality_sd * known * seen + length
+        videos[v].quality = p.quality_sd * (known * seen + rest * unseen) + length
+        seen, unseen = normal2(key, VIDEO, v, 0, APPEAL)
+        believed = np.exp(p.appeal_sd * known * seen - 0.5 * (p.appeal_sd * known) ** 2)
+        for k in range(len(index[v].appeal)):
+            index[v].appeal[k] = believed
+        videos[v].appeal = p.appeal_sd * (known * seen + rest * unseen)
 
 
 @entry
-def _give_quality(key, videos, index, quality_sd, appeal_sd, correlation):
-    """True and believed quality and appeal of each video: the belief is a posterior mean of stated correlation."""
-    rest = np.sqrt(1.0 - correlation * correlation)
+def _index(params, key, videos, content, index):
+    """What else the cloud knows of a video: an embedding that correlates with its content as stated, a posterior mean;
+    lasting errors of its rates of feedback; and what its length does to the chance of a long view."""
+    p, error = params[0], np.empty(content.shape[1])
+    known, rest = p.embedding_correlation, np.sqrt(1.0 - p.embedding_correlation**2)
     for v in range(len(videos)):
-        seen, unseen = normal2(key, VIDEO, v, 0, QUALITY)
-        index[v].quality = quality_sd * correlation * seen
-        videos[v].quality = quality_sd * (correlation * seen + rest * unseen)
-        seen, unseen = normal2(key, VIDEO, v, 0, APPEAL)
-        index[v].appeal = appeal_sd * correlation * seen
-        videos[v].appeal = appeal_sd * (correlation * seen + rest * unseen)
+        row = index[v]
+        draw_content(key, np.int64(v), OF_EMBEDDING, error)
+        for d in range(len(error)):
+            row.embedding[d] = np.float32(known * (known * content[v, d] + rest * error[d]))
+        noise = keyed_words(ERRORS_KEY, VIDEO, v, RATE_ERRORS, 0)
+        words = (noise.w0, noise.w1, noise.w2)
+        for k in range(len(row.appeal)):
+            word = words[k // 2]
+            half = (word >> np.uint64(16)) if k % 2 else (word & np.uint64(0xFFFF))
+            wrong = quick_normal((half << np.uint64(16)) | np.uint64(0x8000), np.uint64(0))
+            row.appeal[k] *= np.float32(np.exp(p.pxtr_noise * wrong))
+        row.skip_long, row.watch_long = tails(p, min(np.int64(LONG_US), videos[v].duration_us))

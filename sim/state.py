@@ -281,13 +281,14 @@ VIDEO = np.dtype(
 INDEXED = np.dtype(
     [
         ("embedding", "f4", (DIMS,)),
-        ("duration_us", "i8"),
         ("quality", "f4"),  # logit, with length
-        ("appeal", "f4"),  # log odds of feedback
+        ("skip_long", "f4"),  # chance that who leaves early has played it long
+        ("watch_long", "f4"),  # logit of the same of who stays, at neutral odds of staying
+        ("appeal", "f4", (len(PXTR) - FIRST_OF_FEEDBACK,)),  # factor of each kind of feedback, errors included
     ],
     align=True,
 )
-"""A video as the cloud knows it, in one stretch of memory: all that retrieval and ranking read."""
+"""A video as the cloud knows it, in one line of memory: all that retrieval and ranking read."""
 
 KNOT = np.dtype([("t_us", "i8"), ("bytes", "i8")], align=True)
 """A trace is its cumulative byte curve: piecewise linear between integer knots."""

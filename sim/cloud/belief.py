@@ -18,7 +18,7 @@ from nextone.sim.state import BELIEFS, INTENT, LEVEL, MOOD, VALID
 
 from .rates import cell, view_rates, what_is_known
 
-TOUCH = 0.01  # logit to either side, for the slope of a chance
+TOUCH = 0.05  # logit to either side, for the slope of a chance
 
 
 @kernel
@@ -82,10 +82,10 @@ def learn(p, key, user, belief, row, behaviour):
     estimate = lasting_estimate(p, user, belief, row, lasting_belief(words.w0, words.w1, p.match_sd, p.match_correlation))
     estimate += level(belief) + drawn_by_intent(belief, row.embedding)
     known = what_is_known(p, user, belief)
-    chance, _ = view_rates(p, row.duration_us, estimate, known)
-    above, _ = view_rates(p, row.duration_us, estimate + TOUCH, known)
-    below, _ = view_rates(p, row.duration_us, estimate - TOUCH, known)
-    slope = (above - below) / (2.0 * TOUCH)
+    chance, _ = view_rates(estimate, row.skip_long, row.watch_long, known)
+    above, _ = view_rates(estimate + TOUCH, row.skip_long, row.watch_long, known)
+    below, _ = view_rates(estimate - TOUCH, row.skip_long, row.watch_long, known)
+    slope = (np.float64(above) - np.float64(below)) / (2.0 * TOUCH)
     dims = INTENT + p.content_dims
     along_cov = np.zeros(BELIEFS)  # covariance of each with the log-odds
     for a in range(dims):
@@ -96,7 +96,7 @@ def learn(p, key, user, belief, row, behaviour):
             along_cov[a] += both * of_b
             along_cov[b] += both * of_a
         along_cov[a] += np.float64(belief.cov[cell(a, a)]) * of_a
-    noise = chance * (1.0 - chance)
+    noise = np.float64(chance) * (1.0 - np.float64(chance))
     surprise = (1.0 if behaviour.valid else 0.0) - chance
     for a in range(dims):
         gain = along_cov[a] * slope / noise

@@ -7,19 +7,22 @@ later changes it. `score_held` ranks what a phone holds as the cloud would, had 
 import numpy as np
 
 from nextone.sim.engine.kernel import allocating, fetch_ahead, inlined, kernel
-from nextone.sim.state import DEAD, ID, PEVTR, PLVTR, TOLD
+from nextone.sim.state import DEAD, FIRST_OF_FEEDBACK, ID, PEVTR, PLVTR, TOLD
 
 from .belief import drawn_by_intent, fade, level
 from .rates import (
+    feedback_chances,
     logit_milli,
     most_worth,
+    person_chances,
     phone_ranks,
-    predict_feedback,
+    shifted,
     view_rates,
     what_is_known,
+    what_is_known_for_good,
     worth_of_views,
 )
-from .recall import AHEAD, arrive, keep_best, left_to_serve, recall
+from .recall import AHEAD, FEEDBACK_RATES, arrive, keep_best, left_to_serve, recall
 
 
 @allocating
@@ -33,24 +36,37 @@ def make_page(p, key, person, index, wanted, turn_us):
         arrive(p, key, person, index, turn_us)
     fade(p, person.belief, turn_us)
     score, which = np.empty(user.stored, np.float32), np.empty(user.stored, np.int64)
-    score_stored(p, person, index, score)
-    count = keep_best(score, wanted, which)
-    ranks, known = phone_ranks(p, user), what_is_known(p, user, person.belief)
+    left = score_stored(p, person, index, score)
+    count = min(keep_best(score, wanted, which), left)
     for k in range(count):
-        place = which[k]
-        if score[place] == -np.inf:
-            return k
-        row, early = stored[place], waiting[k]
-        video = row.video & ID
-        early.video, early.place, early.score = video, np.uint16(place), score[place]
+        row, early = stored[which[k]], waiting[k]
+        early.video, early.place, early.score = row.video & ID, np.uint16(which[k]), score[which[k]]
         early.meeting = np.uint16(user.recalls & 0xFFFF)
         early.buffered, early.bitrate = 0, -1
-        valid, long = view_rates(p, index[video].duration_us, estimate_now(p, person.belief, row, index[video]), known)
-        early.pxtr[PEVTR] = logit_milli(valid, p.pxtr_bias)
-        if ranks:  # a phone that does not rank is sent the first alone
-            early.pxtr[PLVTR] = logit_milli(long, p.pxtr_bias)
-            predict_feedback(p, user, video, index[video], row.base / 1000.0, early.pxtr)
+    ship_rates(p, person, index, count)
     return count
+
+
+@allocating
+def ship_rates(p, person, index, count):
+    """The predicted rates of a page's first videos, as they were ranked by, into `waiting`, int16 in 1/1000 logit. A
+    phone that does not rank is sent the first alone."""
+    user, ranks = person.user, phone_ranks(p, person.user)
+    known, for_good = what_is_known(p, user, person.belief), what_is_known_for_good(p, user)
+    chances, feedback = np.empty(FEEDBACK_RATES), np.empty(FEEDBACK_RATES)
+    if ranks:
+        person_chances(p, user, chances)
+    for k in range(count):
+        early = person.waiting[k]
+        row, of_video = person.stored[early.place], index[early.video]
+        estimate = estimate_now(p, person.belief, row, of_video)
+        valid, long = view_rates(estimate, of_video.skip_long, of_video.watch_long, known)
+        early.pxtr[PEVTR] = logit_milli(shifted(valid, p.pxtr_bias))
+        if ranks:
+            early.pxtr[PLVTR] = logit_milli(shifted(long, p.pxtr_bias))
+            feedback_chances(p, of_video, chances, row.base / 1000.0, for_good, feedback)
+            for head in range(len(feedback)):
+                early.pxtr[FIRST_OF_FEEDBACK + head] = logit_milli(feedback[head])
 
 
 @inlined
@@ -61,34 +77,50 @@ def estimate_now(p, belief, row, of_video):
 
 
 @inlined
-def score_now(p, belief, row, of_video, known):
-    """What the objective makes of a stored video now, as a share of the most that any could be worth."""
-    valid, long = view_rates(p, of_video.duration_us, estimate_now(p, belief, row, of_video), known)
-    return np.float32(worth_of_views(p, valid, long) / most_worth(p) + row.rest / 32767.0)
+def score_of(p, estimate, skip_long, watch_long, rest, known):
+    """What the objective makes of a video, as a share of the most that any could be worth. rest: of it, feedback's."""
+    valid, long = view_rates(estimate, skip_long, watch_long, known)
+    if p.pxtr_bias != 0.0:
+        valid, long = np.float32(shifted(valid, p.pxtr_bias)), np.float32(shifted(long, p.pxtr_bias))
+    return np.float32(worth_of_views(p, valid, long) / most_worth(p) + rest / 32767.0)
 
 
 @allocating
 def score_stored(p, person, index, score):
-    """`score_now` of every stored video into score (R,); -inf where the cloud knows that it was shown."""
+    """The score of every stored video now into score (R,), -inf where the cloud knows that it was shown; how many it
+    does not know to be.
+
+    What lies all over the memory is gathered first, so that the rest runs on vectors."""
     user, stored, belief = person.user, person.stored, person.belief
-    known = what_is_known(p, user, belief)
-    for k in range(min(AHEAD, len(score))):
+    known, size = what_is_known(p, user, belief), len(score)
+    estimate, skip, watch = np.empty(size, np.float32), np.empty(size, np.float32), np.empty(size, np.float32)
+    for k in range(min(AHEAD, size)):
         fetch_ahead(index, stored[k].video & ID)
-    for k in range(len(score)):
-        if k + AHEAD < len(score):
+    for k in range(size):
+        if k + AHEAD < size:
             fetch_ahead(index, stored[k + AHEAD].video & ID)
-        row = stored[k]
-        score[k] = -np.inf if row.video & TOLD else score_now(p, belief, row, index[row.video & ID], known)
+        of_video = index[stored[k].video & ID]
+        estimate[k] = estimate_now(p, belief, stored[k], of_video)
+        skip[k], watch[k] = of_video.skip_long, of_video.watch_long
+    for k in range(size):
+        score[k] = score_of(p, estimate[k], skip[k], watch[k], stored[k].rest, known)
+    left = 0
+    for k in range(size):
+        left += stored[k].video & TOLD == 0
+        score[k] = -np.inf if stored[k].video & TOLD else score[k]
+    return left
 
 
 @kernel
 def score_held(p, person, index, scores):
-    """`score_now` of every candidate that a phone holds and that is still stored, into scores (P,)."""
+    """The score now of every candidate that a phone holds and that is still stored, into scores (P,)."""
     user, pool, stored, belief = person.user, person.pool, person.stored, person.belief
     known = what_is_known(p, user, belief)
     for k in range(len(pool)):
         slot = pool[k]
         if slot.rank != DEAD and slot.place < user.stored and stored[slot.place].video & ID == slot.video:
-            scores[k] = score_now(p, belief, stored[slot.place], index[slot.video], known)
+            row, of_video = stored[slot.place], index[slot.video]
+            estimate = np.float32(estimate_now(p, belief, row, of_video))
+            scores[k] = score_of(p, estimate, of_video.skip_long, of_video.watch_long, row.rest, known)
         elif slot.rank != DEAD:
             scores[k] = slot.score

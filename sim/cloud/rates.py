@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nextone.sim.config import DIMS
-from nextone.sim.engine.chance import keyed_words, quick_normal
+from nextone.sim.engine.chance import quick_sigmoid
 from nextone.sim.engine.kernel import inlined, kernel
-from nextone.sim.engine.luck import RATE_ERRORS, VIDEO
 from nextone.sim.feedback import COMPLETE_SHARE, LONG_SHARE, SHORT_SHARE, mean_level
 from nextone.sim.state import FIRST_OF_FEEDBACK, INTENT, KIND_OF_RATE, LEVEL, MISSING, MOOD, PEVTR, PLVTR
-from nextone.sim.watching import LONG_US, VALID_US, sigmoid
+from nextone.sim.watching import VALID_US, sigmoid
 
 CLOCK_LOG = np.log(1e6)  # log seconds to log microseconds
 TAIL_SLOPE = 1.702  # of the logistic nearest to a normal
@@ -24,14 +23,14 @@ SEEN_AS_NOISE = 2.9  # (16 sqrt(3) / (15 pi))**-2: mean of sigmoid(normal), MacK
 
 
 class Known(NamedTuple):
-    """What is the same for all videos of a page: how much flatter chances are for what is unknown; and of both
-    thresholds, P(play >= threshold) of those who leave early, and its logit of those who stay."""
+    """What is the same for all videos of a page, float32: by what chances are flatter for what is unknown; how much
+    longer those stay who like it more; and of the threshold of a valid play, the chance that who leaves early reaches it
+    and the logit of it for those who stay, at neutral odds."""
 
     flatter: Any
+    longer: Any
     skip_valid: Any
     watch_valid: Any
-    skip_long: Any
-    watch_long: Any
 
 
 @inlined
@@ -65,9 +64,10 @@ def known_within(p, user, of_person, of_intent):
     unknown = p.quality_sd**2 * (1.0 - p.quality_correlation**2) + p.match_sd**2 * (1.0 - p.match_correlation**2)
     unknown += np.float64(user.taste_sd) ** 2 * (1.0 - p.taste_correlation**2 * seen)
     unknown += p.assumed_intent_sd**2 * (1.0 - seen) + of_intent * seen + of_person
-    skip_valid, watch_valid = tails(p, np.int64(VALID_US))
-    skip_long, watch_long = tails(p, np.int64(LONG_US))
-    return Known(np.sqrt(1.0 + max(unknown, 0.0) / SEEN_AS_NOISE), skip_valid, watch_valid, skip_long, watch_long)
+    skip, watch = tails(p, np.int64(VALID_US))
+    flatter = 1.0 / np.sqrt(1.0 + max(unknown, 0.0) / SEEN_AS_NOISE)
+    longer = TAIL_SLOPE * p.watch_log_slope / p.watch_log_sd
+    return Known(np.float32(flatter), np.float32(longer), np.float32(skip), np.float32(watch))
 
 
 @inlined
@@ -87,35 +87,36 @@ def tails(p, threshold_us):
 
 
 @inlined
-def view_rates(p, duration_us, estimate, known):
-    """(chance of a valid play, of a long view) of a video, from the cloud's estimate of its log-odds of staying."""
-    stays = sigmoid(estimate / known.flatter)
-    skip_valid, watch_valid = known.skip_valid, known.watch_valid
-    if duration_us < VALID_US:
-        skip_valid, watch_valid = tails(p, duration_us)
-    skip_long, watch_long = known.skip_long, known.watch_long
-    if duration_us < LONG_US:
-        skip_long, watch_long = tails(p, duration_us)
-    longer = TAIL_SLOPE * p.watch_log_slope / p.watch_log_sd * estimate  # who likes it more also stays longer
-    valid = stays * max(sigmoid(watch_valid + longer), skip_valid) + (1.0 - stays) * skip_valid
-    long = stays * max(sigmoid(watch_long + longer), skip_long) + (1.0 - stays) * skip_long
-    return valid, long
+def chance_to_last(stays, longer, skip, watch):
+    """Chance that a play reaches a threshold: of those who stay, who may well stay longer, and of the others."""
+    return skip + stays * max(quick_sigmoid(watch + longer) - skip, np.float32(0.0))
+
+
+@inlined
+def view_rates(estimate, skip_long, watch_long, known):
+    """(chance of a valid play, of a long view) of a video, float32, from the cloud's estimate of its log-odds of staying.
+
+    A video that ends before the threshold of a valid play has both at its end."""
+    estimate = np.float32(estimate)
+    stays, longer = quick_sigmoid(known.flatter * estimate), known.longer * estimate
+    skip, watch = max(known.skip_valid, skip_long), max(known.watch_valid, watch_long)
+    return chance_to_last(stays, longer, skip, watch), chance_to_last(stays, longer, skip_long, watch_long)
 
 
 @inlined
 def shifted(chance, shift):
     """A chance whose logit is moved."""
     if shift == 0.0:
-        return chance
-    odds = chance / (1.0 - chance) * np.exp(shift)
+        return np.float64(chance)
+    odds = np.float64(chance) / (1.0 - chance) * np.exp(shift)
     return odds / (1.0 + odds)
 
 
 @inlined
-def logit_milli(chance, shift):
-    """logit(chance) + shift in 1/1000, an int16."""
-    chance = min(max(chance, 1e-6), 1.0 - 1e-6)
-    return np.int16(np.rint(1000.0 * min(max(np.log(chance / (1.0 - chance)) + shift, -30.0), 30.0)))
+def logit_milli(chance):
+    """logit(chance) in 1/1000, an int16."""
+    chance = min(max(np.float64(chance), 1e-6), 1.0 - 1e-6)
+    return np.int16(np.rint(1000.0 * np.log(chance / (1.0 - chance))))
 
 
 @kernel
@@ -132,38 +133,38 @@ def person_chance(p, user, kind):
     return rate / mean_level(p, kind, SHORT_SHARE, LONG_SHARE, COMPLETE_SHARE)
 
 
-@inlined
-def predict_feedback(p, user, video_id, row, estimate, pxtr):
-    """The predicted rates of feedback into `pxtr` (7,), int16 in 1/1000 logit. row: of the index; estimate: the lasting
-    one of staying, so that these rates hold for a session.
+@kernel
+def person_chances(p, user, out):
+    """`person_chance` of each predicted rate of feedback, into out (5,)."""
+    for k in range(len(out)):
+        out[k] = person_chance(p, user, KIND_OF_RATE[FIRST_OF_FEEDBACK + k])
 
-    Each carries a lasting error per video and rate; all share a bias."""
-    valid, long = view_rates(p, row.duration_us, estimate, what_is_known_for_good(p, user))
-    noise = keyed_words((7, 11), VIDEO, video_id, RATE_ERRORS, 0)
-    words = (noise.w0, noise.w1, noise.w2, noise.w3)
-    factor = np.exp(row.appeal - 0.5 * (p.appeal_sd * p.quality_correlation) ** 2)
+
+@inlined
+def feedback_chances(p, row, chances, estimate, known, out):
+    """The predicted chances of feedback into out (5,): the person's own, the video's appeal, and how long it is likely
+    to be watched. row: of the index; chances: (5,) `person_chance`; estimate: the lasting one of staying and known:
+    `what_is_known_for_good`, so that these hold for a session. All share a bias."""
+    valid, long = view_rates(estimate, row.skip_long, row.watch_long, known)
     short = (1.0 - max(valid, long)) * SHORT_SHARE / (1.0 - VALID_SHARE)
-    for head in range(FIRST_OF_FEEDBACK, len(KIND_OF_RATE)):
-        word = words[head // 2]
-        half = (word >> np.uint64(16)) if head % 2 else (word & np.uint64(0xFFFF))
-        error = p.pxtr_noise * quick_normal((half << np.uint64(16)) | np.uint64(0x8000), np.uint64(0))
-        kind = KIND_OF_RATE[head]
-        chance = person_chance(p, user, kind) * mean_level(p, kind, short, long, long * COMPLETE_SHARE / LONG_SHARE)
-        pxtr[head] = logit_milli(min(chance * factor, MOST), error + p.pxtr_bias)
+    for k in range(len(out)):
+        kind = KIND_OF_RATE[FIRST_OF_FEEDBACK + k]
+        chance = chances[k] * mean_level(p, kind, short, long, long * COMPLETE_SHARE / LONG_SHARE)
+        out[k] = shifted(min(chance * row.appeal[k], MOST), p.pxtr_bias)
 
 
 @inlined
 def worth_of_views(p, valid, long):
-    """What the objective makes of the chances of views, as the cloud ships them."""
-    return p.objective[PEVTR] * shifted(valid, p.pxtr_bias) + p.objective[PLVTR] * shifted(long, p.pxtr_bias)
+    """What the objective makes of the chances of views."""
+    return p.objective[PEVTR] * np.float64(valid) + p.objective[PLVTR] * np.float64(long)
 
 
 @inlined
-def worth_of_feedback(p, pxtr):
-    """What the objective makes of predicted rates of feedback (7,), int16 in 1/1000 logit."""
+def worth_of_feedback(p, chances):
+    """What the objective makes of predicted chances of feedback (5,)."""
     worth = 0.0
-    for head in range(FIRST_OF_FEEDBACK, len(pxtr)):
-        worth += p.objective[head] * sigmoid(pxtr[head] / 1000.0)
+    for k in range(len(chances)):
+        worth += p.objective[FIRST_OF_FEEDBACK + k] * chances[k]
     return worth
 
 

@@ -14,16 +14,18 @@ from nextone.sim.engine.kernel import allocating, fetch_ahead, inlined, kernel
 from nextone.sim.engine.luck import MATCH, WALK
 from nextone.sim.interest import MINUTE_US
 from nextone.sim.interest import belief as lasting_belief
-from nextone.sim.state import ID, KIND_OF_RATE, SHOWN, TOLD
+from nextone.sim.state import FIRST_OF_FEEDBACK, ID, PREDICTED, SHOWN, TOLD
 
 from .belief import lasting_estimate
-from .rates import most_worth, predict_feedback, worth_of_feedback
+from .rates import feedback_chances, most_worth, person_chances, what_is_known_for_good, worth_of_feedback
 
 STRIDES = np.array(
     [2147483647, 2147483629, 2147483587, 2147483579, 2147483563, 2147483549, 2147483543, 2147483497,
      2147483489, 2147483477, 2147483423, 2147483399, 2147483353, 2147483323, 2147483269, 2147483249]
 )  # fmt: skip
 """Primes above any catalogue: modulo its size, each walks through the whole."""
+HALVINGS = 24  # beyond float32's precision
+FEEDBACK_RATES = len(PREDICTED) - FIRST_OF_FEEDBACK
 MOST_LOGIT = 32.0  # of what is stored
 AHEAD = 16  # rows of the index that are on their way while one is looked at
 
@@ -122,9 +124,11 @@ def recall(p, key, person, index):
         seen[:, :] = 0
     which = np.empty(looked_at, np.int64)
     user.recalls += 1
-    user.stored = min(keep_best(estimate, len(person.stored), which), left)
+    user.stored = choose_best(estimate, min(len(person.stored), left), which)
+    known, chances = what_is_known_for_good(p, user), np.empty(FEEDBACK_RATES)
+    person_chances(p, user, chances)
     for k in range(user.stored):
-        store(p, person, index, k, ids[which[k]], estimate[which[k]])
+        store(p, person.stored[k], ids[which[k]], estimate[which[k]], index[ids[which[k]]], chances, known)
 
 
 @allocating
@@ -143,14 +147,13 @@ def estimate_all(p, key, person, index, ids, estimate):
 
 
 @allocating
-def store(p, person, index, k, video, estimate):
-    """Row k of the set: a video, the lasting estimate of it, and what its predicted feedback is worth."""
-    user, row, known = person.user, person.stored[k], index[video]
-    pxtr = np.empty(len(KIND_OF_RATE), np.int16)
+def store(p, row, video, estimate, of_video, chances, known):
+    """A row of the set: a video, the lasting estimate of it, and what its predicted feedback is worth."""
+    feedback = np.empty(FEEDBACK_RATES)
     row.video = video
     row.base = np.int16(np.rint(1000.0 * min(max(estimate, -MOST_LOGIT), MOST_LOGIT)))
-    predict_feedback(p, user, video, known, row.base / 1000.0, pxtr)
-    row.rest = np.int16(np.rint(32767.0 * worth_of_feedback(p, pxtr) / most_worth(p)))
+    feedback_chances(p, of_video, chances, row.base / 1000.0, known, feedback)
+    row.rest = np.int16(np.rint(32767.0 * worth_of_feedback(p, feedback) / most_worth(p)))
 
 
 @allocating
@@ -165,6 +168,8 @@ def arrive(p, key, person, index, turn_us):
     ids, estimate = np.empty(count, np.int64), np.empty(count, np.float32)
     next_videos(key, user, np.int64(len(index)), ids)
     estimate_all(p, key, person, index, ids, estimate)
+    known, chances = what_is_known_for_good(p, user), np.empty(FEEDBACK_RATES)
+    person_chances(p, user, chances)
     for n in range(count):
         if was_seen(person.seen, ids[n]):
             continue
@@ -177,35 +182,54 @@ def arrive(p, key, person, index, turn_us):
             worst, least = np.int64(user.stored), np.int64(-(1 << 20))
             user.stored += 1
         if least < 1000.0 * estimate[n]:
-            store(p, person, index, worst, ids[n], estimate[n])
+            store(p, stored[worst], ids[n], estimate[n], index[ids[n]], chances, known)
 
 
 @inlined
-def keep_best(values, wanted, which):
-    """Indices of the best `wanted` of the values (n,), best first, into `which`, room for n; how many. Of equals the
-    first comes first.
-
-    A threshold that few more pass is found by halving, on vectors; only those are sorted."""
+def threshold_of(values, wanted):
+    """(a threshold that at least `wanted` of the values pass, and few more; how many do), by halving, on vectors."""
     low, high = np.float32(np.inf), np.float32(-np.inf)
     for n in range(len(values)):
         if values[n] > -np.inf:
             low, high = min(low, values[n]), max(high, values[n])
     passed = len(values)
-    for _ in range(16):
+    for _ in range(HALVINGS):
         if passed <= wanted + 4:
             break
         middle, above = np.float32(0.5) * (low + high), 0
         for n in range(len(values)):
             above += values[n] >= middle
         low, high, passed = (middle, high, above) if above >= wanted else (low, middle, passed)
+    return low, passed
+
+
+@inlined
+def choose_best(values, wanted, which):
+    """Indices of the best `wanted` of the values (n,) into `which`, room for n, in their order; how many. Of equals the
+    first comes first."""
+    low, _ = threshold_of(values, wanted)
     passed = 0
     for n in range(len(values)):
         which[passed] = n
         passed += values[n] >= low
+    while passed > wanted:
+        worst = 0
+        for k in range(passed):
+            worst = k if values[which[k]] <= values[which[worst]] else worst
+        for k in range(worst, passed - 1):
+            which[k] = which[k + 1]
+        passed -= 1
+    return passed
+
+
+@inlined
+def keep_best(values, wanted, which):
+    """The same, best first."""
+    passed = choose_best(values, wanted, which)
     for k in range(1, passed):
         n, at = which[k], k
         while at > 0 and values[which[at - 1]] < values[n]:
             which[at] = which[at - 1]
             at -= 1
         which[at] = n
-    return min(passed, wanted)
+    return passed
