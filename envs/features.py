@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nextone.sim.config import FEEDBACK, TIERS
+from nextone.sim.config import DIMS, FEEDBACK, TIERS
 from nextone.sim.state import PREDICTED as OUTCOMES
 from nextone.sim.state import PXTR
 
@@ -44,6 +44,7 @@ TAG_SCALE = 128.0  # a power of two above every number of tags: float32 holds ta
 MOST_PAGES = 8.0
 MOST_BUFFERED_S = 20.0
 MOST_RATIO = 2.0
+MOST_EMBEDDING = 4.0  # of a coordinate, which has a variance of about one
 COUNTS = 250  # slots, ranks, positions
 NEVER = 1 << 30  # of a tag: not among the past impressions
 
@@ -79,6 +80,11 @@ KIND_OF_VIDEO = (
     Feature("tag2", VIDEO, "index", TAG, "its second tag, or the first again"),
 )
 
+EMBEDDING = tuple(
+    Feature(f"embedding_{d}", VIDEO, "", f"/ {MOST_EMBEDDING:.0f}, clipped to [-1, 1]", "the server's embedding", -1.0)
+    for d in range(DIMS)
+)
+
 # -- the table --------------------------------------------------------------------------------------------------------
 
 CANDIDATE = (
@@ -86,6 +92,8 @@ CANDIDATE = (
     *KIND_OF_VIDEO,
     Feature("popularity", VIDEO, "impressions", _log(MOST_POPULARITY), "how often it was shown in the log"),
     Feature("rank", PREDICTIONS, "rank", COUNT, "the server's rank in its page"),
+    Feature("score", PREDICTIONS, "share", "of the most a video could be worth", "what the server ranked by", -1.0),
+    *EMBEDDING,
     Feature("page_age", PREDICTIONS, "requests", f"/ {MOST_PAGES:.0f}, at most 1", "requests sent since its own"),
     Feature("age", VIDEO, "s", _log(MOST_S), "since it entered the pool"),
     Feature("impressions_since", VIDEO, "impressions", COUNT, "shown since it entered the pool"),
@@ -117,6 +125,7 @@ HISTORY = (
     Feature("position", REAL_TIME, "impressions", COUNT, "its position in the page"),
     *KIND_OF_VIDEO,
     *PREDICTED,
+    *EMBEDDING,
 )  # fmt: skip
 """Columns of a past impression; rows run from the newest. What is on screen now is not among them."""
 

@@ -22,6 +22,7 @@ from .features import (
     LN_2,
     LOG_COUNT,
     MOST_BUFFERED_S,
+    MOST_EMBEDDING,
     MOST_LOGIT,
     MOST_PAGES,
     MOST_RATIO,
@@ -66,15 +67,17 @@ def observe_again(w, i, slots, slots_as, past, past_to, newest_of, candidates, h
     who is observed at every decision: slots, slots_as, past and past_to keep what did not change, see `observe_pool`
     and `observe_history`. newest_of: `no_tags`."""
     p, user = w.params[0], w.users[i]
-    observe_pool(p, user, w.pool[i], w.videos, slots, slots_as, candidates, mask)
+    observe_pool(p, user, w.pool[i], w.videos, w.indexed, slots, slots_as, candidates, mask)
     observe_context(p, user, w.pool[i], context)
-    newest, count = observe_history(user, w.screen[i].video >= 0, w.history[i], w.videos, past, past_to, history)
+    newest, count = observe_history(
+        user, w.screen[i].video >= 0, w.history[i], w.videos, w.indexed, past, past_to, history
+    )
     observe_crossings(history, count, newest_of, candidates, mask)
     return newest
 
 
 @inlined
-def observe_pool(p, user, pool, videos, known, known_as, candidates, mask):
+def observe_pool(p, user, pool, videos, index, known, known_as, candidates, mask):
     """One person's candidates (P, Fc) and mask (P,), but for what they have to do with the past.
 
     What does not change while a video is in the pool is kept in known (P, LASTING); known_as (P,): of which candidate,
@@ -92,6 +95,8 @@ def observe_pool(p, user, pool, videos, known, known_as, candidates, mask):
             observe_kind(videos[slot.video], slot.pxtr, lasting, C.pevtr, C.duration)
             lasting[C.popularity] = log_scaled(videos[slot.video].popularity, PER_POPULARITY)
             lasting[C.rank] = LOG_COUNT[min(slot.rank, COUNTS)]
+            lasting[C.score] = slot.score
+            observe_embedding(index[slot.video], lasting, C.embedding_0)
         copy_rows(row, 0, lasting, 0, LASTING)
         for column in range(LASTING, len(CANDIDATE)):
             row[column] = 0.0
@@ -109,7 +114,7 @@ def observe_pool(p, user, pool, videos, known, known_as, candidates, mask):
 
 
 @inlined
-def observe_history(user, on_screen, ring, videos, known, known_to, history):
+def observe_history(user, on_screen, ring, videos, index, known, known_to, history):
     """One person's past impressions (H, Fh), newest first: (the newest one's number, how many there are). What is on
     screen, if anything, is not over: left out.
 
@@ -123,6 +128,7 @@ def observe_history(user, on_screen, ring, videos, known, known_to, history):
     for n in range(max(known_to, newest - count) + 1, newest + 1):
         past = ring[n % len(ring)]
         observe_past(past, videos[past.video], known[last - n % len(ring)])
+        observe_embedding(index[past.video], known[last - n % len(ring)], H.embedding_0)
     at = last - newest % len(ring)
     before_end = min(count, len(ring) - at)
     copy_rows(history, 0, known, at, before_end)
@@ -224,6 +230,14 @@ def observe_kind(video, pxtr, row, predicted, kind):
     row[kind] = log_seconds(video.duration_us)
     row[kind + 1] = PER_TAG * video.tag
     row[kind + 2] = PER_TAG * video.tag2
+
+
+@inlined
+def observe_embedding(row, out, first):
+    """The server's embedding of a video, from column `first` on. row: of the index."""
+    for d in range(len(row.embedding)):
+        scaled = row.embedding[d] * np.float32(1.0 / MOST_EMBEDDING)
+        out[first + d] = min(max(scaled, np.float32(-1.0)), np.float32(1.0))
 
 
 @inlined

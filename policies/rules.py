@@ -47,8 +47,13 @@ def worth(outcomes: Array) -> Array:
 
 
 def server_score(observation: Observation) -> Scores:
-    """Greedy on a fixed blend of the server's predictions."""
-    return np.asarray(worth(rates(observation.candidates, C.pevtr)), np.float32)
+    """The server's own score, by which it ranked (`server.objective`): nothing of the phone's own."""
+    return np.asarray(observation.candidates[..., C.score], np.float32)
+
+
+def blend(observation: Observation) -> Array:
+    """A fixed blend of the server's predicted rates, in effective views."""
+    return worth(rates(observation.candidates, C.pevtr))
 
 
 def tag_momentum(observation: Observation) -> Scores:
@@ -74,7 +79,7 @@ def tag_momentum(observation: Observation) -> Scores:
     correction = total / (seen + BELIEF)
     tag, tag2 = tag_index(candidates[..., C.tag]), tag_index(candidates[..., C.tag2])
     shift = 0.5 * (correction[person + tag] + correction[person + tag2])
-    return np.asarray(server_score(observation) + shift, np.float32)
+    return np.asarray(blend(observation) + shift, np.float32)
 
 
 def buffered_first(observation: Observation) -> Scores:
@@ -86,7 +91,7 @@ def buffered_first(observation: Observation) -> Scores:
     candidates = observation.candidates
     held = (candidates[..., C.preloaded] >= 1) | (candidates[..., C.buffered_s] * MOST_BUFFERED_S >= STARTS_S)
     cost = np.where(observation.context[:, X.offline] > 0, NOT_OFFLINE, NEAR)[:, None]
-    return np.asarray(server_score(observation) - cost * ~held, np.float32)
+    return np.asarray(blend(observation) - cost * ~held, np.float32)
 
 
 def longest_first(observation: Observation) -> Scores:

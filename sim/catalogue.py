@@ -2,8 +2,8 @@
 
 The first 7,248 are the real ones of KuaiRand-Pure; further ones resample the durations and tags of real rows jointly.
 Authors, content, quality and appeal are keyed by the catalogue's own seed, so that people and luck can change while
-videos stay. The content of a video is a vector: a part that it shares with its tags, one with its author, and one of its
-own. It is centred and made white over the catalogue, so that no seed decides how much there is to like.
+videos stay. The content of a video is a vector: a part that it shares with its tags, one with its author, and one of
+its own. It is centred and made white over the catalogue, so that no seed decides how much there is to like.
 """
 
 from functools import lru_cache
@@ -48,7 +48,7 @@ class Videos(NamedTuple):
 
     videos: Array  # (V,) state.VIDEO
     content: Array  # (V, DIMS) float32
-    index: Array  # (V,) state.INDEXED
+    indexed: Array  # (V,) state.INDEXED
 
 
 KNOWN_BY = (

@@ -95,7 +95,7 @@ def happens(p, key, person, w, part, event):
     if event == TRANSFER_DONE:
         return transfer_done(p, person, videos, knots, w.requests, w.logged, part)
     if event == RESPONSE_HERE:
-        return response_here(p, key, person, w.index, w.requests, w.logged, part)
+        return response_here(p, key, person, w.indexed, w.requests, w.logged, part)
     if event == GIVES_UP:
         return gives_up(p, user, w.requests, w.logged, part)
     if event == RETRIES:
@@ -262,7 +262,7 @@ def window_ends(p, key, person, w, part):
         return NOTHING
     if screen.video >= 0:
         screen.outcome |= CUT
-        finish_impression(p, key, person, w.videos, w.content, w.index)
+        finish_impression(p, key, person, w.videos, w.content, w.indexed)
         log_impression(screen, w.impressions, w.logged, part)
     return CUT_OFF
 
@@ -288,7 +288,7 @@ def lift_finger(p, key, person, w, part):
     user, screen = person.user, person.screen
     if user.fetching == SCREEN:
         break_off(user, w.knots, user.goal - screen.bytes)
-    finish_impression(p, key, person, w.videos, w.content, w.index)
+    finish_impression(p, key, person, w.videos, w.content, w.indexed)
     leaving = leaves(p, user)
     if leaving:
         screen.outcome |= LAST

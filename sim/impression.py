@@ -36,7 +36,7 @@ from .pool import may_rank
 from .records import log_has_room
 from .request import answer, ask_for_page, wants_page
 from .session import end_session
-from .state import GONE, Person
+from .state import GONE, person_of
 
 # Why `advance` came back.
 DONE, DECIDE, ASK, PAUSED = range(4)
@@ -52,10 +52,8 @@ def advance(w, i, scores, answered, end_us, comes_back, budget, part):
     budget: pause after so many impressions. part: which part of the logs to write to.
     """
     p, key = w.params[0], w.key[i]
-    user, screen, pool = w.users[i], w.screen[i], w.pool[i]
-    person = Person(
-        user, screen, pool, w.waiting[i], w.history[i], w.behaviours[i], w.mind[i], w.belief[i], w.stored[i], w.seen[i]
-    )
+    person = person_of(w, i)
+    user, screen, pool = person.user, person.screen, person.pool
     videos, knots, rtt = w.videos, w.knots, w.rtt
     if len(scores) > 0:
         take_scores(p, key, user, screen, pool, scores)

@@ -40,7 +40,7 @@ def lasting_match(key, user, video, sd, correlation):
 
 @kernel
 def draw_taste(p, key, user, taste, known):
-    """A person's lasting taste, and the cloud's estimate of it, (DIMS,) each: as wide as `user.taste_sd` over videos."""
+    """A person's lasting taste, and the cloud's estimate of it, (DIMS,): as wide as `user.taste_sd` over videos."""
     sd = np.float64(user.taste_sd) / np.sqrt(p.content_dims)
     for d in range(p.content_dims):
         truth, believed = truth_and_belief(key, np.uint64(TASTE), user.user, d, sd, p.taste_correlation)

@@ -182,7 +182,7 @@ def candidate_in(slot):
 
 @kernel
 def break_off_if_gone(user, knots, pool, owed, what):
-    """After the pool changed: a transfer goes on for the slot that holds its video now; without one it is broken off."""
+    """After the pool changed: a transfer goes on for the slot that holds its video; without one it is broken off."""
     if not 0 <= user.fetching < FROM_WAITING:
         return
     slot = slot_of(pool, what)

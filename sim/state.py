@@ -1,7 +1,8 @@
 """State: a few structured arrays with the same first axis, one row per person. A snapshot of the world is these arrays.
 
-P (pool slots), H (history rows), L (behaviours the cloud has not seen) and R (videos stored for a session) are run-time sizes and never part
-of a compiled type: one compiled signature serves any of them. Kernels take rows (`users[i]`, `pool[i]`).
+P (pool slots), H (history rows), L (behaviours the cloud has not seen) and R (videos stored for a session) are run-time
+sizes and never part of a compiled type: one compiled signature serves any of them. Kernels take rows
+(`users[i]`, `pool[i]`).
 
 Their arguments come in one order, that of `World`: the parameters p and the key; the rows of a person, as one `Person`
 where four or more of them are wanted; the world's tables (videos, listed, tag_start, knots, ..., rtt, ...); the logs
@@ -13,6 +14,8 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from nextone.sim.engine.kernel import pasted
 
 from .config import DIMS, FEEDBACK
 
@@ -386,7 +389,7 @@ class World(NamedTuple):
     seen: Array  # (N, 2, B) uint8: bit v of what was shown, newer and older; B = 0 if no video can come twice in time
     videos: Array  # (V,) VIDEO
     content: Array  # (V, DIMS) float32, centred and white over the catalogue
-    index: Array  # (V,) INDEXED
+    indexed: Array  # (V,) INDEXED
     knots: Array  # (K,) KNOT
     trace_first: Array  # (T + 1,) int64
     trace_mean_bps: Array  # (T,) float64
@@ -404,6 +407,15 @@ class World(NamedTuple):
     traced: Array  # (2,) int64: the person traced (-1: nobody), rows used
 
 
+@pasted
+def person_of(w, i):
+    """Person i's rows."""
+    return Person(
+        w.users[i], w.screen[i], w.pool[i], w.waiting[i], w.history[i], w.behaviours[i], w.mind[i], w.belief[i],
+        w.stored[i], w.seen[i],
+    )  # fmt: skip
+
+
 def person_rows(world: World) -> tuple[Array, ...]:
     """The arrays of the world that have a row per person, in the order of `Person`."""
     return tuple(getattr(world, name.replace("user", "users")) for name in Person._fields)
@@ -411,5 +423,5 @@ def person_rows(world: World) -> tuple[Array, ...]:
 
 def row_bytes(world: World) -> tuple[Array, ...]:
     """Their memory as bytes: one uint8 array (N, size) for each."""
-    rows = person_rows(world)
-    return tuple(np.asarray(array).view(np.ndarray).reshape(len(array), -1).view(np.uint8) for array in rows if array.size)
+    rows = (np.asarray(array).view(np.ndarray) for array in person_rows(world) if array.size)
+    return tuple(array.reshape(len(array), -1).view(np.uint8) for array in rows)

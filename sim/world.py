@@ -177,7 +177,7 @@ def build_world(
         seen=np.zeros((n, 2, remembered), np.uint8),
         videos=videos.videos,
         content=videos.content,
-        index=videos.index,
+        indexed=videos.indexed,
         knots=links.knots,
         trace_first=links.trace_first,
         trace_mean_bps=links.trace_mean_bps,

@@ -72,7 +72,7 @@ def _tags_of_sessions(run: Run) -> Array:
     """Impressions by session and first tag, (S, D)."""
     shown = run.records.impressions
     session = np.unique(np.stack([shown["user"], shown["session"]]), axis=1, return_inverse=True)[1].ravel()
-    counts = np.zeros((session.max(initial=-1) + 1, len(run.world.tag_start) - 1))
+    counts = np.zeros((session.max(initial=-1) + 1, int(run.world.videos["tag"].max()) + 1))
     np.add.at(counts, (session, run.world.videos["tag"][shown["video"]]), 1)
     return counts
 

@@ -10,12 +10,14 @@ if TYPE_CHECKING:
     from nextone.policies.contract import PolicyLike
     from nextone.sim.config import Scenario
 
-ORACLE = "oracle_greedy"
+ORACLE, CLOUD_FILTER = "oracle_greedy", "cloud_filter"
+REFERENCES = (ORACLE, CLOUD_FILTER)
+"""They know what no phone knows; see `oracle.py`."""
 
 
 def decider_names() -> tuple[str, ...]:
-    """The policies that need no training, and the oracle as a reference."""
-    return (*policy_names(), ORACLE)
+    """The policies that need no training, and the references."""
+    return (*policy_names(), *REFERENCES)
 
 
 def is_decider(name: str) -> bool:

@@ -21,7 +21,7 @@ import numpy as np
 
 from nextone.sim import event_run
 from nextone.sim.batch_run import run_batch
-from nextone.sim.state import World
+from nextone.sim.state import World, person_rows
 from nextone.sim.world import build_world
 from nextone.version import __version__
 
@@ -250,7 +250,7 @@ def _bytes_per_user() -> float:
     """All arrays that have a row per person, for a policy on the phone; a policy's own memory apart."""
     people = 100
     world = build_world(of_people(people), edge=True, seed=0, window_us=MINUTE_US)
-    rows = (world.users, world.screen, world.pool, world.waiting, world.history, world.behaviours, world.taste)
+    rows = person_rows(world)
     assert world.pool.shape[1] == 20 and world.history.shape[1] == 20 and all(len(a) == people for a in rows)
     return sum(array.nbytes for array in rows) / people
 

@@ -3,33 +3,39 @@
 A file of its own: the code of every file that holds a compiled function decides whether kernels are compiled again.
 """
 
-import numpy as np
-
-from nextone.sim.cloud import predict_rates, rank_page, what_is_known
+from nextone.sim.cloud.belief import learn_outcomes, report_outcome
+from nextone.sim.cloud.page import make_page
 from nextone.sim.engine.chance import uniform
 from nextone.sim.engine.kernel import entry
-from nextone.sim.interest import settle
-from nextone.sim.state import Array, World
+from nextone.sim.interest import MINUTE_US, live_on, settle
+from nextone.sim.state import Array, World, person_of
 from nextone.sim.watching import draw_watch_us, stay_logit
 
 
 @entry
 def rank_pages(w: World, n: int) -> None:
-    """Retrieve and rank n pages."""
-    estimates = np.empty(w.waiting.shape[1], np.float32)
+    """Rank n pages from what is stored for a session, and predict their rates."""
     for k in range(n):
         i = k % len(w.users)
-        rank_page(w.params[0], w.key[i], w.users[i], w.waiting[i], w.taste[i], w.listed, w.tag_start, estimates)
+        make_page(w.params[0], w.key[i], person_of(w, i), w.indexed, w.waiting.shape[1], w.users[i].now_us)
 
 
 @entry
-def predict_all_rates(w: World, n: int) -> None:
-    """Predict the rates of n candidates."""
-    known = what_is_known(w.params[0], w.users[0])
+def recall_sets(w: World, n: int) -> None:
+    """Look at a session's videos and store the best, n times; and rank a page of them."""
+    for k in range(n):
+        i = k % len(w.users)
+        w.users[i].stored = 0
+        make_page(w.params[0], w.key[i], person_of(w, i), w.indexed, w.waiting.shape[1], w.users[i].now_us)
+
+
+@entry
+def learn_all(w: World, n: int) -> None:
+    """Let the cloud learn from n behaviours."""
     for k in range(n):
         i, video = k % len(w.users), k * 7919 % len(w.videos)
-        slot = w.pool[i, k % w.pool.shape[1]]
-        predict_rates(w.params[0], w.users[i], video, w.videos[video], np.float32(0.1), known, slot.pxtr)
+        report_outcome(w.users[i], w.behaviours[i], video, k & 1, w.belief[i].at_us)
+        learn_outcomes(w.params[0], w.key[i], person_of(w, i), w.indexed, w.belief[i].at_us)
 
 
 @entry
@@ -38,17 +44,21 @@ def watch(w: World, n: int) -> int:
     total = 0
     for k in range(n):
         i, video = k % len(w.users), k * 7919 % len(w.videos)
-        logit = stay_logit(w.params[0], w.key[i], w.users[i], w.taste[i], video, w.videos[video])
+        logit = stay_logit(
+            w.params[0], w.key[i], w.users[i], w.mind[i], video, w.videos[video], w.content[video]
+        )
         total += draw_watch_us(w.params[0], w.key[i], w.users[i], video, w.videos[video].duration_us, 0, logit)
     return total
 
 
 @entry
 def settle_all(w: World, n: int) -> None:
-    """Let n people's interests settle for 20 s."""
+    """Let n people's mood, intents and fatigue live through a minute."""
     for k in range(n):
         i = k % len(w.users)
-        settle(w.params[0], w.users[i], w.taste[i], w.users[i].settled_us + 20_000_000)
+        user = w.users[i]
+        live_on(w.params[0], w.key[i], user, w.mind[i], user.opened_us + (user.minute + 1) * MINUTE_US)
+        settle(w.params[0], user, w.mind[i], user.settled_us + MINUTE_US)
 
 
 @entry

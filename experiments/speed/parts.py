@@ -14,7 +14,7 @@ from nextone.sim.scenario import with_settings
 from nextone.sim.state import DEAD, World
 from nextone.sim.world import build_world
 
-from .part_kernels import draws, predict_all_rates, rank_pages, settle_all, watch
+from .part_kernels import draws, learn_all, rank_pages, recall_sets, settle_all, watch
 
 MINUTE_US = 60_000_000
 
@@ -31,12 +31,14 @@ def parts_ns(
 
     world: as a batch run of so many impressions left it; total: ns an impression took."""
     pages = float(world.users["request"].sum()) / impressions  # nearly all are served
-    shipped = world.waiting.shape[1]
+    sets = float(world.users["recalls"].sum()) / impressions
+    minutes = float(world.users["wall_us"].sum()) / MINUTE_US / impressions
     timed: tuple[tuple[str, float, int, Callable[[int], object]], ...] = (
-        ("retrieve and rank a page", pages, calls_of_one // 20, lambda n: rank_pages(world, n)),
-        ("predict a candidate's rates", pages * shipped, calls_of_one, lambda n: predict_all_rates(world, n)),
+        ("look at a session's videos", sets, calls_of_one // 500, lambda n: recall_sets(world, n)),
+        ("rank a page", pages, calls_of_one // 50, lambda n: rank_pages(world, n)),
+        ("learn from a behaviour", 1.0, calls_of_one, lambda n: learn_all(world, n)),
         ("draw the watch time", 1.0, calls_of_one, lambda n: watch(world, n)),
-        ("let interests settle", 1.0, calls_of_one, lambda n: settle_all(world, n)),
+        ("live through a minute", minutes, calls_of_one, lambda n: settle_all(world, n)),
     )
     parts = {name: _part(_call_ns(count, repeats, run), calls, total) for name, calls, count, run in timed}
     rest, events = total - sum(part["per_impression"] or 0.0 for part in parts.values()), _events_an_impression()

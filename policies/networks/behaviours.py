@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from nextone.envs.features import CANDIDATE, MOST_S, PREDICTED, TAG_SCALE, C, H
+from nextone.envs.features import CANDIDATE, EMBEDDING, MOST_S, PREDICTED, TAG_SCALE, C, H
 from nextone.sim.config import FEEDBACK
 
 TAGS = int(TAG_SCALE)
@@ -32,7 +32,9 @@ SAID = (*(feature.name for feature in PREDICTED), "duration")
 CLOUD = (*SAID, "popularity", "rank")
 """Candidate columns that the cloud knows too."""
 RATES = tuple(feature.name for feature in PREDICTED)
-NUMBERS = [k for k, feature in enumerate(CANDIDATE) if feature.name not in ("tag", "tag2")]
+UNREAD = ("tag", "tag2", "score", *(feature.name for feature in EMBEDDING))
+"""Tags are embedded; the others the networks that are shipped were not trained with."""
+NUMBERS = [k for k, feature in enumerate(CANDIDATE) if feature.name not in UNREAD]
 """Candidate columns that are no ids, the predicted rates first."""
 
 

@@ -1,9 +1,9 @@
 """What the cloud believes of a person, and how it learns: a Kalman filter over the person's level and intent.
 
-The belief is a Gaussian over the error of the lasting estimate of the person, the mood, and the intent. It fades as the
-model of people says, so it forgets; a behaviour that the cloud gets to see moves it by how surprising it was. Without the
-level, who skips everything would teach it nonsense about content. Everything is derived from the scenario, but for what
-the cloud takes the intents to be: `server.assumed_intent_sd` and `server.assumed_half_life_min`.
+The belief is a Gaussian over the error of the lasting estimate of the person, the mood, and the intent. It fades as
+the model of people says, so it forgets; a behaviour that the cloud gets to see moves it by how surprising it was.
+Without the level, who skips everything would teach it nonsense about content. Everything is derived from the scenario,
+but for what the cloud takes the intents to be: `server.assumed_intent_sd` and `server.assumed_half_life_min`.
 """
 
 import numpy as np
@@ -79,7 +79,8 @@ def learn(p, key, user, belief, row, behaviour):
     """One behaviour moves the belief: a step of the linear minimum-mean-square estimate, whose noise is the whole
     variance of a yes or no. row: of the index."""
     words = keyed_words(key, MATCH, user.user, behaviour.video, 0)
-    estimate = lasting_estimate(p, user, belief, row, lasting_belief(words.w0, words.w1, p.match_sd, p.match_correlation))
+    match = lasting_belief(words.w0, words.w1, p.match_sd, p.match_correlation)
+    estimate = lasting_estimate(p, user, belief, row, match)
     estimate += level(belief) + drawn_by_intent(belief, row.embedding)
     known = what_is_known(p, user, belief)
     chance, _ = view_rates(estimate, row.skip_long, row.watch_long, known)

@@ -1,7 +1,7 @@
 """A page: what is stored for the session, ranked anew by what the cloud knows now. Steps 2 to 4 of the journey.
 
-The cloud never reads true interests or mood. All that a page says is worked out here, once; nothing that the cloud learns
-later changes it. `score_held` ranks what a phone holds as the cloud would, had it seen what the phone has seen.
+The cloud never reads true interests or mood. All that a page says is worked out here, once; nothing that the cloud
+learns later changes it. `score_held` ranks what a phone holds as the cloud would, had it seen what the phone has seen.
 """
 
 import numpy as np

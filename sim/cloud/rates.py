@@ -24,8 +24,8 @@ SEEN_AS_NOISE = 2.9  # (16 sqrt(3) / (15 pi))**-2: mean of sigmoid(normal), MacK
 
 class Known(NamedTuple):
     """What is the same for all videos of a page, float32: by what chances are flatter for what is unknown; how much
-    longer those stay who like it more; and of the threshold of a valid play, the chance that who leaves early reaches it
-    and the logit of it for those who stay, at neutral odds."""
+    longer those stay who like it more; and of the threshold of a valid play, the chance that who leaves early reaches
+    it and the logit of it for those who stay, at neutral odds."""
 
     flatter: Any
     longer: Any
@@ -94,7 +94,7 @@ def chance_to_last(stays, longer, skip, watch):
 
 @inlined
 def view_rates(estimate, skip_long, watch_long, known):
-    """(chance of a valid play, of a long view) of a video, float32, from the cloud's estimate of its log-odds of staying.
+    """(chance of a valid play, of a long view) of a video, float32, from the cloud's estimate of the odds of staying.
 
     A video that ends before the threshold of a valid play has both at its end."""
     estimate = np.float32(estimate)

@@ -1,9 +1,9 @@
 """Retrieval: the videos that a session is served from. Step 2 of the journey.
 
-When a session needs videos, the cloud looks at the next `server.recall` of the catalogue, in an order of the person's own,
-and stores the best `server.kept` by its lasting estimate. A page is ranked from what is stored, so larger pages and pages
-thrown away bring no better videos. What the person has seen is marked, and comes back neither in this session nor, in
-later ones, within `server.repeat_after_days`.
+When a session needs videos, the cloud looks at the next `server.recall` of the catalogue, in an order of the person's
+own, and stores the best `server.kept` by its lasting estimate. A page is ranked from what is stored, so larger pages
+and pages thrown away bring no better videos. What the person has seen is marked, and comes back neither in this session
+nor, in later ones, within `server.repeat_after_days`.
 """
 
 import numpy as np
@@ -173,13 +173,13 @@ def arrive(p, key, person, index, turn_us):
     for n in range(count):
         if was_seen(person.seen, ids[n]):
             continue
-        worst, least = np.int64(-1), np.int64(1 << 20)
+        worst, least = -1, 1 << 20
         for k in range(user.stored):
-            value = np.int64(-(1 << 20)) if stored[k].video & TOLD else np.int64(stored[k].base)
+            value = -(1 << 20) if stored[k].video & TOLD else np.int64(stored[k].base)
             if value < least:
                 worst, least = k, value
         if user.stored < len(stored):
-            worst, least = np.int64(user.stored), np.int64(-(1 << 20))
+            worst, least = user.stored, -(1 << 20)
             user.stored += 1
         if least < 1000.0 * estimate[n]:
             store(p, stored[worst], ids[n], estimate[n], index[ids[n]], chances, known)

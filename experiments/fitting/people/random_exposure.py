@@ -47,7 +47,7 @@ def random_exposure(scenario: Scenario, seed: int, people: int, days: float = DA
     found = np.zeros(3)
 
     def decide(w: World, rows: Array) -> Array:
-        try_random(w.params, w.key, w.users, w.taste, w.videos, rows, min(REAL_VIDEOS, len(w.videos)), found)
+        try_random(w, rows, min(REAL_VIDEOS, len(w.videos)), found)
         return -w.pool["rank"][rows].astype(np.float32)
 
     shown = run_batch(world, decide, end_us=window_us, days=True).impressions
@@ -58,14 +58,14 @@ def random_exposure(scenario: Scenario, seed: int, people: int, days: float = DA
 
 
 @entry
-def try_random(params, key, users, taste, videos, rows, pool, found):
+def try_random(w, rows, pool, found):
     """Add to `found`: tries, valid plays and long views of a random one of the first `pool` videos by each person."""
-    p = params[0]
+    p, key = w.params[0], w.key
     for i in rows:
-        user = users[i]
+        user = w.users[i]
         video_id = np.int64(uniform(key[i], EXPOSURE, user.user, user.impression, 0) * pool)
-        video = videos[video_id]
-        logit = stay_logit(p, key[i], user, taste[i], video_id, video)
+        video = w.videos[video_id]
+        logit = stay_logit(p, key[i], user, w.mind[i], video_id, video, w.content[video_id])
         outcome = outcome_of(draw_watch_us(p, key[i], user, video_id, video.duration_us, 0, logit), video.duration_us)
         found[0] += 1
         found[1] += outcome & VALID != 0

@@ -163,7 +163,7 @@ class Recorder:
         seen = empty_observation(n, slots, w.history.shape[1])
         observe(w, rows, *seen)
         outcome, feedback = np.zeros((n, slots), np.uint8), np.zeros((n, slots), np.uint8)
-        try_candidates(w.params, w.key, w.users, w.pool, w.taste, w.videos, rows, outcome, feedback)
+        try_candidates(w, rows, outcome, feedback)
         outcome, feedback = (np.take_along_axis(bits, order, 1) for bits in (outcome, feedback))
         users, pool = w.users[rows], w.pool[rows]
         chance = self.explore / live.sum(1) + (1 - self.explore) * (picked == best)[kept]

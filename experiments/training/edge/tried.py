@@ -17,18 +17,18 @@ NO_VIDEO = 0xFFFFFFFF  # in keys: a draw that is about no video
 
 
 @entry
-def try_candidates(params, key, users, pool, taste, videos, rows, outcome, feedback):
+def try_candidates(w, rows, outcome, feedback):
     """Outcome and feedback bits, uint8 (n, P), of every live candidate of the people in `rows` (n,)."""
-    p = params[0]
+    p, key = w.params[0], w.key
     for k in range(len(rows)):
         i = rows[k]
-        user = users[i]
-        for j in range(pool.shape[1]):
-            slot = pool[i, j]
+        user = w.users[i]
+        for j in range(w.pool.shape[1]):
+            slot = w.pool[i, j]
             if not rankable(user, slot):
                 continue
-            video = videos[slot.video]
-            logit = stay_logit(p, key[i], user, taste[i], slot.video, video)
+            video = w.videos[slot.video]
+            logit = stay_logit(p, key[i], user, w.mind[i], slot.video, video, w.content[slot.video])
             play_us = draw_watch_us(p, key[i], user, slot.video, video.duration_us, slot.meeting, logit)
             bits = outcome_of(play_us, video.duration_us)
             suits = logit - (p.stay + user.person + user.mood + video.quality)
