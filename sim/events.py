@@ -21,6 +21,7 @@ from .clock import (
     TRANSFER_DONE,
     WINDOW_ENDS,
 )
+from .cloud.recall import tell_shown
 from .config import NEVER_US
 from .network import draw_outage, saturated
 from .next_one import is_due
@@ -172,8 +173,10 @@ def gives_up(p, user, requests, logged, part):
 @pasted
 def retries(p, key, person, rtt, queue_waits):
     """A request that failed is sent again."""
-    person.user.attempt += 1
-    reaches_server = send_request(p, key, person, rtt, queue_waits)
+    user = person.user
+    user.attempt += 1
+    tell_shown(user, person.stored)
+    reaches_server = send_request(p, key, user, rtt, queue_waits)
     return MAY_WANT | (ASKS if reaches_server else NOTHING)
 
 

@@ -34,20 +34,20 @@ def wants_page(p, user, pool):
 def ask_for_page(p, key, person, rtt, queue_waits, refresh):
     """A new request; refresh: the policy asked for it. Whether it will reach the server and must be answered."""
     user = person.user
+    tell_shown(user, person.stored)
     user.refresh = 1 if refresh else 0
     user.request += 1
     user.attempt = 0
-    return send_request(p, key, person, rtt, queue_waits)
+    return send_request(p, key, user, rtt, queue_waits)
 
 
 @kernel
-def send_request(p, key, person, rtt, queue_waits):
+def send_request(p, key, user, rtt, queue_waits):
     """A request for a page leaves the phone (first attempt or a retry). Draws what it will meet on the way.
 
-    It tells the version of the phone's model, for the response's embeddings are of that version, and what was shown.
+    It tells the version of the phone's model: the response's embeddings are of that version.
 
     Returns whether it will reach the server and must be answered by the driver."""
-    user = person.user
     if offline(user, user.now_us):
         user.request_state = BACKOFF
         user.retry_us = user.outage_end_us
@@ -57,7 +57,6 @@ def send_request(p, key, person, rtt, queue_waits):
         wake = p.radio_wake_us
         user.link_used_us = user.now_us
     user.sent_us = user.now_us
-    tell_shown(user, person.stored)
     user.give_up_us = user.now_us + p.timeout_us
     there_us = rtt_us(p, key, user, rtt, user.sent_us, np.int64(user.request), ROUND_TRIP_THERE + 2 * user.attempt) // 2
     user.arrived_us = user.now_us + wake + there_us

@@ -206,7 +206,7 @@ def threshold_of(values, wanted):
 @inlined
 def choose_best(values, wanted, which):
     """Indices of the best `wanted` of the values (n,) into `which`, room for n, in their order; how many. Of equals the
-    first comes first."""
+    first comes first; -inf is never chosen."""
     low, _ = threshold_of(values, wanted)
     passed = 0
     for n in range(len(values)):

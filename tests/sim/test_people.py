@@ -10,7 +10,7 @@ from worlds import HOUR_US, replace, scenario
 
 from nextone.sim.config import HATE, Scenario
 from nextone.sim.feedback import TYPICAL, draw_feedback, feedback_chance
-from nextone.sim.interest import fresh_mood, learn_taste, settle
+from nextone.sim.interest import draw_taste, fatigue, live_on, open_mind, reinforce, settle, tire
 from nextone.sim.session import (
     SESSION_GAP_US,
     activity_at,
@@ -21,8 +21,8 @@ from nextone.sim.session import (
     leaves,
     next_open_us,
 )
-from nextone.sim.state import BACKOFF, COMPLETE, LONG, SKIP, TASTE, VALID, VIDEO
-from nextone.sim.watching import LONG_US, SKIP_US, VALID_US, length_logit, outcome_of, watch_time_us
+from nextone.sim.state import BACKOFF, COMPLETE, LONG, MIND, SKIP, USER, VALID, VIDEO
+from nextone.sim.watching import LONG_US, SKIP_US, VALID_US, length_logit, outcome_of, stayed, watch_time_us
 from nextone.sim.world import activity_shape
 
 S, MINUTE = 1_000_000, 60_000_000
@@ -39,8 +39,7 @@ PEOPLE = Scenario(
     },
     sessions={"leave_per_min": 0.036, "leave_satisfaction": 0.8, "satisfaction_memory": 0.9, "stall_pain": 0.5},
     interests={
-        "mood_sd": 0.75, "mood_hours": 3.0, "drift": 0.05, "drift_hours": 2.0, "satiation": 0.08, "satiation_s": 600.0,
-        "new_interest_logit": 1.5,
+        "mood_sd": 0.75, "mood_hours": 3.0, "satiation": 0.08, "satiation_s": 600.0,
     },
 )  # fmt: skip
 """Numbers to calculate with by hand, whatever the defaults are."""
@@ -168,62 +167,136 @@ def test_backoff_doubles_five_times():
 
 # -- interests ---------------------------------------------------------------------------------------------------------
 
-
-def test_interests_and_fatigue_wear_off_with_their_time_constants():
-    taste, user = np.zeros(3, TASTE), person(settled_us=5)
-    taste["drift"], taste["satiation"] = [1.0, -2.0, 0.0], [1.0, 0.5, 0.0]
-    settle(p, user[0], taste, 5 + 600 * S)
-    assert taste["satiation"] == pytest.approx([math.exp(-1), 0.5 * math.exp(-1), 0])
-    assert taste["drift"] == pytest.approx([math.exp(-1 / 12), -2 * math.exp(-1 / 12), 0])
-    assert user["settled_us"] == 5 + 600 * S
-    whole, halves = taste.copy(), taste.copy()
-    settle(p, person(settled_us=0)[0], whole, 100 * S)
-    user = person(settled_us=0)
-    settle(p, user[0], halves, 30 * S)
-    settle(p, user[0], halves, 100 * S)
-    assert halves["drift"] == pytest.approx(whole["drift"], rel=1e-6)  # any split gives the same, but for rounding
+STEADY_STATE = 40_000  # people: their spread is within 1 %
 
 
-@pytest.mark.parametrize(("outcome", "liked", "step"), [
-    (LONG | VALID, 0, 0.05), (VALID, 0, 0.0), (SKIP, 0, -0.05), (VALID, 1, 0.05), (0, 0, 0.0),
-])  # fmt: skip
-def test_a_video_moves_its_tags(outcome, liked, step):
-    quiet = replace(PEOPLE, interests__new_interest=0.0).params()[0]
-    for tags in ((2, 2), (2, 4)):
-        taste, row = np.zeros(6, TASTE), np.zeros(1, VIDEO)
-        row["tag"], row["tag2"] = tags
-        learn_taste(quiet, KEY, person()[0], taste, row[0], outcome, liked)
-        expected = [step if tag in tags else 0.0 for tag in range(6)]
-        assert taste["drift"] == pytest.approx(expected)
-        assert taste["satiation"] == pytest.approx([0.08 if tag in tags else 0.0 for tag in range(6)])
+def minds(count):
+    """Rows of count people who never opened the app, and their minds."""
+    users = np.zeros(count, USER)
+    users["user"] = np.arange(count)
+    return users, np.zeros(count, MIND)
 
 
-def test_a_new_interest_wakes_only_after_something_enjoyed():
-    sure = replace(PEOPLE, interests__new_interest=1.0).params()[0]
-    row = np.zeros(1, VIDEO)
-    for outcome, drift in ((LONG, 1.55), (SKIP, -0.05), (0, 0.0)):
-        taste = np.zeros(1, TASTE)
-        learn_taste(sure, KEY, person()[0], taste, row[0], outcome, 0)
-        assert taste["drift"][0] == pytest.approx(drift)
+@njit
+def open_all(p, key, users, minds, now_us):
+    for k in range(len(users)):
+        open_mind(p, key, users[k], minds[k], now_us)
 
 
-def test_moods_fade_and_stay_as_wide_as_stated():
-    """Stationary: sd .75 at the first open and after any gap; correlated exp(-gap / 3 h)."""
+@njit
+def live_all(p, key, users, minds, now_us):
+    for k in range(len(users)):
+        live_on(p, key, users[k], minds[k], now_us)
+
+
+def correlation(a, b):
+    return float(np.corrcoef(a.ravel(), b.ravel())[0, 1])
+
+
+def test_mood_and_intent_fade_and_stay_as_wide_as_stated():
+    """Within a session, minute by minute, and over the gap between sessions: stationary, with the stated memory."""
+    q = replace(PEOPLE, interests__intent_sd=1.2, interests__intent_half_life_min=20.0).params()[0]
+    users, mind = minds(STEADY_STATE)
+    seen = []
+    open_all(q, KEY, users, mind, 0)
+    seen.append((users["mood"].copy(), mind["intent"].copy()))
+    live_all(q, KEY, users, mind, 10 * 60 * S)
+    seen.append((users["mood"].copy(), mind["intent"].copy()))
+    users["session"], users["closed_us"] = 1, 10 * 60 * S
+    users["opened_us"] = 40 * 60 * S
+    open_all(q, KEY, users, mind, 40 * 60 * S)
+    seen.append((users["mood"].copy(), mind["intent"].copy()))
+    for mood, intent in seen:
+        assert abs(mood.std() / 0.75 - 1) < 0.02
+        assert abs(intent.std() * math.sqrt(8) / 1.2 - 1) < 0.01
+        assert abs(correlation(intent[:, 0], intent[:, 1])) < 0.02
+    for first, second, minutes in ((0, 1, 10), (1, 2, 30), (0, 2, 40)):
+        assert abs(correlation(seen[first][0], seen[second][0]) - math.exp(-minutes / 180)) < 0.02
+        assert abs(correlation(seen[first][1], seen[second][1]) - 2 ** (-minutes / 20)) < 0.02
+
+
+def test_what_passes_by_itself_depends_on_person_and_minute_alone():
+    """Looked at once an hour or every second minute, the same; a second session brings other luck."""
+    q = PEOPLE.params()[0]
+    users, mind = minds(3)
+    again, other = minds(3)
+    open_all(q, KEY, users, mind, 0)
+    open_all(q, KEY, again, other, 0)
+    live_all(q, KEY, users, mind, 3600 * S)
+    for now in range(0, 3600 * S + 1, 120 * S):
+        live_all(q, KEY, again, other, now)
+    assert users["mood"].tolist() == again["mood"].tolist() and mind["intent"].tolist() == other["intent"].tolist()
+    users["session"] = 1
+    open_all(q, KEY, users, mind, 3600 * S)
+    assert not np.isclose(mind["intent"], other["intent"]).any()
+
+
+def test_reinforcement_moves_nobody_by_who_they_are():
+    """Over many outcomes drawn at the person's own chance the intent stays where it was, in the mean; a surprise moves
+    it along the content, further the rarer it is."""
+    q = replace(PEOPLE, interests__reinforcement=0.5).params()[0]
+    content = np.array([1, -1, 2, 0, 0, 0, 0, 1], np.float32)
+
     @njit
-    def moods(users, p, key, gap_us, out):
-        for k in range(out.shape[1]):
-            user = users[0]
-            user.user, user.session, user.closed_us = k, 0, 0
-            user.mood = fresh_mood(p, key, user, 0)
-            out[0, k] = user.mood
-            user.session = 1
-            out[1, k] = fresh_mood(p, key, user, gap_us)
+    def one(p, mind, content, stayed, chance):
+        reinforce(p, mind[0], content, stayed, chance)
 
-    for hours in (0.5, 3.0, 30.0):
-        out = np.zeros((2, 100_000))
-        moods(person(), p, KEY, round(hours * HOUR_US), out)
-        assert np.abs(out.std(axis=1) / 0.75 - 1).max() < 0.01
-        assert abs(np.corrcoef(out)[0, 1] - math.exp(-hours / 3)) < 0.02
+    for chance in (0.1, 0.5, 0.9):
+        _, up = minds(1)
+        _, down = minds(1)
+        one(q, up, content, 1.0, chance)
+        one(q, down, content, 0.0, chance)
+        assert up["intent"][0] == pytest.approx(0.5 * (1 - chance) / math.sqrt(8) * content, rel=1e-5)
+        mean = chance * up["intent"][0] + (1 - chance) * down["intent"][0]
+        assert mean == pytest.approx(np.zeros(8), abs=1e-7)
+
+
+def test_staying_is_decided_by_the_draw_that_the_watch_time_has():
+    """`stayed` happens as often as the logit says."""
+    @njit
+    def count(key, user, logit, n):
+        total = 0
+        for video in range(n):
+            total += stayed(key, user, video, 3, logit)
+        return total
+
+    for logit in (-2.0, 0.0, 1.0):
+        share = count(KEY, person()[0], logit, 40_000) / 40_000
+        assert abs(share - 1 / (1 + math.exp(-logit))) < 0.01
+
+
+def test_fatigue_with_content_wears_off_and_unlike_content_gains_nothing():
+    q = replace(PEOPLE, interests__satiation=0.8, interests__satiation_s=600.0).params()[0]
+    content = np.full(8, 1.0, np.float32)
+
+    @njit
+    def after(p, user, mind, content, now_us):
+        tire(mind[0], content)
+        settle(p, user, mind[0], now_us)
+        return fatigue(p, mind[0], content), fatigue(p, mind[0], -content)
+
+    user, (_, mind) = person(settled_us=0), minds(1)
+    like, unlike = after(q, user[0], mind, content, 600 * S)
+    assert like == pytest.approx(0.8 * math.exp(-1), rel=1e-5) and unlike == 0.0
+    assert user["settled_us"] == 600 * S
+
+
+def test_tastes_are_as_wide_over_videos_as_stated_and_known_as_stated():
+    q = replace(PEOPLE, server__taste_correlation=0.6).params()[0]
+
+    @njit
+    def draw(p, key, users, taste, known):
+        for k in range(len(users)):
+            draw_taste(p, key, users[k], taste[k], known[k])
+
+    users, _ = minds(STEADY_STATE)
+    users["taste_sd"] = 0.9
+    taste, known = np.zeros((2, len(users), 8), np.float32)
+    draw(q, KEY, users, taste, known)
+    content = np.random.default_rng(1).standard_normal((len(users), 8))
+    assert abs((taste * content).sum(axis=1).std() / 0.9 - 1) < 0.02
+    assert abs(correlation(taste, known) - 0.6) < 0.01
+    assert abs(np.cov(taste.ravel(), known.ravel())[0, 1] / known.var() - 1) < 0.02
 
 
 # -- feedback ----------------------------------------------------------------------------------------------------------
