@@ -110,6 +110,9 @@ class Population(Section):
     match_sd: float = number(
         1.35, "logit", "Source: KuaiRand, random against recommended valid play .205 / .498",
         "spread of the lasting match of a person and a video that content does not explain", ge=0, le=5)  # fmt: skip
+    past_impressions: int = number(
+        11_800, "impressions", "Source: KuaiRand-27K, 150 sessions a person and month of 78.7 impressions",
+        "what the average person has seen before the simulation", ge=0, le=10_000_000)  # fmt: skip
 
 
 class Interests(Section):
@@ -222,6 +225,10 @@ class Sessions(Section):
     leave_per_min: float = number(
         0.03592, "per min", "Source: KuaiRand-27K, 78.7 impressions a session; about 25 min",
         "hazard of leaving the app at neutral satisfaction", ge=0, le=60)  # fmt: skip
+    leave_pace: float = number(
+        1.0, "", "Source: KuaiRand-Pure, correlation of rows and valid play over people -.065",
+        "how much faster, by the clock, people leave who are quick with every video: power of their expected pace",
+        ge=0, le=3)  # fmt: skip
     leave_satisfaction: float = number(
         0.8, "log per unit", "Assumed: satisfied people stay; no public data",
         "fall of that hazard per unit of satisfaction", ge=0, le=5)  # fmt: skip
@@ -239,8 +246,11 @@ class Sessions(Section):
         ge=0, le=1)  # fmt: skip
     away_s: float = number(45.0, "s", "Assumed: exponential; no public data", "mean time in the background", ge=0, le=1e6)
     gap_hours: float = number(
-        3.006, "h", "Source: KuaiRand-27K, 4.8 sessions a day", "median time to the next open, at even activity",
-        gt=0.5, le=1000)  # fmt: skip
+        3.006, "h", "Source: KuaiRand-27K, 4.8 sessions a day",
+        "median time to the next open, at even activity, of a person of average activity", gt=0.5, le=1000)  # fmt: skip
+    activity_log_sd: float = number(
+        0.75, "log", "Source: TODO",
+        "lasting spread between people of how often they open the app", ge=0, le=2)  # fmt: skip
     gap_log_sd: float = number(0.9, "log", "Source: KuaiRand-27K, log-sd of daily impressions .96", "log-sd of it",
                                ge=0, le=3)  # fmt: skip
     gap_satisfaction: float = number(

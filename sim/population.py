@@ -1,11 +1,14 @@
 """The population: people and phones as they are for good. Step 1 of the journey; made once per replication."""
 
+import math
+from functools import lru_cache
+
 import numpy as np
 from numba import get_num_threads
 from scipy.special import betaincinv
 
 from nextone.sim.engine.chance import even_quantile, normal2, normal_quantile, uniform, uniform2
-from nextone.sim.engine.kernel import compiled, kernel
+from nextone.sim.engine.kernel import compiled, entry, inlined, kernel
 from nextone.sim.engine.luck import (
     CLOUD_AND_PAST,
     DECODER,
@@ -19,14 +22,17 @@ from nextone.sim.engine.luck import (
 )
 from nextone.sim.engine.threads import in_blocks
 
+from .catalogue import REAL_VIDEOS
 from .cloud.belief import first_belief
-from .config import FEEDBACK, NEVER_US, Scenario
+from .config import FEEDBACK, NEVER_US, Scenario, Watching
 from .interest import draw_taste
 from .session import first_open_us, next_open_us
 from .state import BUILT_IN, CLOSED, CURRENT, DEAD, IDLE, MISSING, NOBODY, PREVIOUS, UNRANKED, Array, World
+from .watching import length_logit, sigmoid, watch_time_us
 
-PAST_LOG_MEAN, PAST_LOG_SD = 8.5, 0.96  # Source: KuaiRand-27K, 277 impressions a day (log-sd .96); a month of them
 QUANTILES = 2049
+NODES, EDGE = 33, 4.0  # of the table over people: evenly spaced, up to so many standard deviations from the average
+MEETINGS = 2048  # of a random video that each node's seconds are the mean of: within 4 % of the true mean
 FEWEST = 1024  # people worth a thread: one takes 1 to 2 us, to hand over and wait some 100 us
 
 
@@ -48,6 +54,71 @@ def propensity_table(rate: float, icc: float) -> Array:
     probability = np.linspace(0.0, 1.0, QUANTILES)
     table = betaincinv(rate * weight, (1.0 - rate) * weight, probability)
     return np.asarray(table * (rate / np.trapezoid(table, probability)))  # the mean is exact, however few give it
+
+
+def pace_table(scenario: Scenario, durations_us: Array) -> Array:
+    """Each person's lasting rate of leaving per minute as a multiple of the average person's, (NODES,), over people
+    from -EDGE to EDGE standard deviations of `user.person`. Nothing is drawn.
+
+    Assumed: who is quick with every video leaves sooner by the clock, so that how many impressions people have hardly
+    depends on how they watch, as in KuaiRand-Pure. At `sessions.leave_pace` 1 a session is as many random videos for everybody.
+    """
+    return (1.0 / relative_seconds(scenario, durations_us)) ** scenario.sessions.leave_pace
+
+
+def relative_seconds(scenario: Scenario, durations_us: Array) -> Array:
+    """What an impression of a random video takes a person, as a multiple of the mean over people, (NODES,)."""
+    s = scenario
+    spread = math.hypot(
+        s.interests.mood_sd, s.interests.intent_sd, s.population.match_sd, s.population.taste_sd, s.catalogue.quality_sd
+    )
+    browsing_s = s.feedback.browse * math.exp(s.feedback.browse_log_mean + 0.5 * s.feedback.browse_log_sd**2)
+    lengths = np.sort(durations_us[:REAL_VIDEOS])  # of the pool that the facts are about
+    lengths = lengths[np.linspace(0, len(lengths) - 1, QUANTILES // 4).astype(np.int64)]
+    numbers = s.watching, s.population.person_sd, spread, s.player.swipe_ms / 1e3 + browsing_s
+    return _relative_seconds(*numbers, tuple(lengths.tolist()))
+
+
+@lru_cache(maxsize=8)
+def _relative_seconds(watching: Watching, person_sd: float, spread: float, other_s: float, lengths: tuple[int, ...]) -> Array:
+    params = Scenario(watching=watching).params()
+    z = np.linspace(-EDGE, EDGE, NODES)
+    seconds = seconds_watched(params, person_sd * z, spread, np.array(lengths)) + other_s
+    seconds /= np.average(seconds, weights=np.exp(-0.5 * z * z))
+    seconds.setflags(write=False)
+    return seconds
+
+
+@entry
+def seconds_watched(params, people, spread, lengths):
+    """How long people (n,), by their lasting logit, watch a random video on average, s. spread: sd of all else, logit.
+
+    Over an even sequence in five dimensions (powers of the root of x^6 = x + 1), the same for everybody: the mean rises
+    with the person as each watch time does. Source: Roberts, "The unreasonable effectiveness of quasirandom sequences"."""
+    p, stays, leaves_early = params[0], np.float64(0.0), np.float64(1.0)
+    steps = 1.1347241384015194 ** -np.arange(1.0, 6.0)
+    seconds = np.zeros(len(people))
+    for n in range(MEETINGS):
+        u = (0.5 + n * steps) % 1.0
+        length_us = lengths[np.int64(u[0] * len(lengths))]
+        other = p.stay + spread * normal_quantile(u[1]) + length_logit(p, length_us)
+        z_time, z_dead, z_end = normal_quantile(u[2]), np.float64(0.0), normal_quantile(u[4])
+        for k in range(len(people)):
+            who, logit = people[k], people[k] + other
+            long_us = watch_time_us(p, logit, who, length_us, stays, z_time, z_dead, u[3], z_end)
+            short_us = watch_time_us(p, logit, who, length_us, leaves_early, z_time, z_dead, u[3], z_end)
+            seconds[k] += (short_us + sigmoid(logit) * (long_us - short_us)) / 1e6 / MEETINGS
+    return seconds
+
+
+@inlined
+def frequency_of(p, z, days):
+    """How often a person opens the app, as a multiple of the average person's: lognormal with mean one.
+
+    In a window everybody opens once, so its people are drawn in proportion to their opens: who opens twice as often is
+    twice as likely to be among them. That moves a lognormal's log-mean by its variance."""
+    half_variance = 0.5 * p.activity_log_sd * p.activity_log_sd
+    return np.exp(p.activity_log_sd * z + (-half_variance if days else half_variance))
 
 
 @kernel
@@ -79,7 +150,7 @@ def draw_model(p, key, user):
 
 
 @kernel
-def draw_person(p, key, user, mind, belief, propensities, activity, window_us, days):
+def draw_person(p, key, user, mind, belief, propensities, pace, activity, window_us, days):
     """One person and phone. days: opens by return gaps from a stationary start, otherwise once within the window."""
     i = user.user
     z_person, z_taste = normal2(key, PERSON, i, PERSON_AND_TASTE, 0)
@@ -93,7 +164,9 @@ def draw_person(p, key, user, mind, belief, propensities, activity, window_us, d
     user.link = share_index(p.network_shares, u_link)
     user.software_decoder = uniform(key, PERSON, i, DECODER, 0) < p.software_decoder
     draw_model(p, key, user)
-    user.past_impressions = np.int32(min(np.exp(PAST_LOG_MEAN + PAST_LOG_SD * z_past), 1e8))
+    user.frequency = np.float32(frequency_of(p, z_past, days))
+    user.pace = np.float32(even_quantile(pace, min(max(z_person / EDGE, -1.0), 1.0) * 0.5 + 0.5))
+    user.past_impressions = np.int32(min(p.past_impressions * user.frequency, 1e8))
     for k in range(len(user.propensity)):
         u, v = uniform2(key, PERSON, i, PROPENSITY + k, 0)
         chance = even_quantile(propensities[k], u)
@@ -112,7 +185,7 @@ def draw_person(p, key, user, mind, belief, propensities, activity, window_us, d
     user.outage_start_us = NEVER_US
     user.outage_end_us = NEVER_US
     if days:  # the day starts in the midst of everybody's gaps: one gap from a random time before
-        user.now_us = -np.int64(uniform(key, LIFE, i, 0, FIRST_GAP) * p.gap_hours * 3.6e9)
+        user.now_us = -np.int64(uniform(key, LIFE, i, 0, FIRST_GAP) * p.gap_hours / user.frequency * 3.6e9)
         user.phase_end_us = max(next_open_us(p, key, user, activity), 0)
         user.now_us = 0
     else:
@@ -120,14 +193,14 @@ def draw_person(p, key, user, mind, belief, propensities, activity, window_us, d
 
 
 @kernel
-def new_person(p, key, user, screen, pool, mind, belief, propensities, activity, window_us, days):
+def new_person(p, key, user, screen, pool, mind, belief, propensities, pace, activity, window_us, days):
     """A person who has not opened the app yet, in zeroed rows but for the person's number; keyed."""
     screen.video = -1
     for k in range(len(pool)):
         pool[k].rank = DEAD
         pool[k].order = UNRANKED
         pool[k].next_order = UNRANKED
-    draw_person(p, key, user, mind, belief, propensities, activity, window_us, days)
+    draw_person(p, key, user, mind, belief, propensities, pace, activity, window_us, days)
 
 
 def draw_people(w: World, window_us: int, days: bool) -> None:
@@ -146,7 +219,7 @@ def draw_rows(w, start, stop, window_us, days):
     p = w.params[0]
     for i in range(start, stop):
         new_person(
-            p, w.key[i], w.users[i], w.screen[i], w.pool[i], w.mind[i], w.belief[i], w.propensities, w.activity,
+            p, w.key[i], w.users[i], w.screen[i], w.pool[i], w.mind[i], w.belief[i], w.propensities, w.pace, w.activity,
             window_us, days,
         )  # fmt: skip
 
@@ -159,4 +232,4 @@ def replace_person(w, row_bytes, i, person, window_us):
     w.users[i].user = person
     p, key, user, screen, pool = w.params[0], w.key[i], w.users[i], w.screen[i], w.pool[i]
     mind, belief = w.mind[i], w.belief[i]
-    new_person(p, key, user, screen, pool, mind, belief, w.propensities, w.activity, window_us, np.bool_(False))
+    new_person(p, key, user, screen, pool, mind, belief, w.propensities, w.pace, w.activity, window_us, np.bool_(False))

@@ -71,7 +71,7 @@ def first_open_us(p, key, user, activity, window_us):
 def next_open_us(p, key, user, activity):
     """When a person comes back after the session that just closed: a gap in active hours, so that nights are long."""
     z, _ = normal2(key, SESSION, user.user, user.session + 1, OPENING)
-    hours = p.gap_hours * np.exp(p.gap_log_sd * z - p.gap_satisfaction * user.satisfaction)
+    hours = p.gap_hours / user.frequency * np.exp(p.gap_log_sd * z - p.gap_satisfaction * user.satisfaction)
     now = p.start_hour + user.now_us / HOUR_US
     share = activity_at(p, activity, now) + hours / 24.0
     opens = np.int64((hours_at(p, activity, share) - p.start_hour) * HOUR_US)
@@ -129,10 +129,11 @@ def feel(p, user, outcome, feedback, stalled_us):
 def leaves(p, user):
     """Whether the person leaves now: a hazard in time spent since last considered, lower when satisfied.
 
-    It uses up what the session was given at its open (exponential, mean one), so that arms share a session's luck."""
+    Higher for who is quick with every video (`population.pace_table`), so that skipping much is not seeing much. It uses up what the session was given at its open (exponential, mean one), so that arms share a session's luck."""
     minutes = (user.now_us - user.checked_us) / 6e7
     user.checked_us = user.now_us
-    user.will_to_stay -= np.float32(p.leave_per_min * np.exp(-p.leave_satisfaction * user.satisfaction) * minutes)
+    rate = p.leave_per_min * user.pace * np.exp(-p.leave_satisfaction * user.satisfaction)
+    user.will_to_stay -= np.float32(rate * minutes)
     return user.will_to_stay <= 0.0
 
 

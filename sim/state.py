@@ -71,6 +71,8 @@ USER = np.dtype(  # each part names the file in sim/ that writes it; some fields
         ("propensity", "f4", (len(FEEDBACK),)),  # chance per impression, config.FEEDBACK's order
         ("past", "i4", (len(FEEDBACK),)),  # feedback given before the simulation, same order
         ("past_impressions", "i4"),
+        ("frequency", "f4"),  # how often the app is opened, as a multiple of the average person's
+        ("pace", "f4"),  # rate of leaving per minute, as a multiple of the average person's
         # session, and the person's clock (session, screen, clock)
         ("session", "i4"),  # number in this life, from 0
         ("impression", "i4"),  # number in this life, from 0; of the one on screen or the last one
@@ -397,6 +399,7 @@ class World(NamedTuple):
     link_levels: Array  # (8, Q) float64, bit/s by rising probability; 0: the trace as it is
     rtt: Array  # (2, 2, R) float64: level us and jitter ratio, for chance.tailed_quantile
     propensities: Array  # (6, Q) float64: quantiles of the chance of each feedback
+    pace: Array  # (K,) float64: `population.pace_table`
     activity: Array  # (25,) float64: share of a day's opens before each hour
     queue_waits: Array  # (W,) int64 us by rising probability; (0,) if the driver answers requests
     impressions: Array  # (T, M) IMPRESSION log, one part per thread

@@ -13,7 +13,7 @@ from nextone.sim.inputs.traces import Traces, bandwidth_tests, constant_trace, s
 from .catalogue import make_catalogue
 from .config import LINK_CLASSES, PARAMS_DTYPE, Scenario
 from .data import open_data
-from .population import draw_people, propensity_tables
+from .population import draw_people, pace_table, propensity_tables
 from .session import SESSION_GAP_US
 from .state import (
     BEHAVIOUR,
@@ -185,6 +185,7 @@ def build_world(
         link_levels=links.link_levels,
         rtt=links.rtt,
         propensities=propensity_tables(scenario),
+        pace=pace_table(scenario, videos.videos["duration_us"]),
         activity=activity_shape(),
         queue_waits=np.zeros(0, np.int64) if queue_waits is None else queue_waits,
         impressions=blank((parts, log_rows), IMPRESSION),

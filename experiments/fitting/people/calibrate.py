@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
+from scipy.optimize import brentq
 from scipy.stats import ks_2samp
 
 from nextone.experiments.fitting.logs.user_log import UserLog, UserLogError
 from nextone.sim.catalogue import REAL_VIDEOS, make_catalogue
 from nextone.sim.config import FEEDBACK, HATE, Scenario
 from nextone.sim.feedback import COMPLETE_SHARE, LONG_SHARE, SHORT_SHARE, SHORT_US, TYPICAL
-from nextone.sim.population import propensity_table
+from nextone.sim.population import EDGE, propensity_table, relative_seconds
 from nextone.sim.scenario import with_settings
 from nextone.sim.state import Array
 
@@ -34,7 +35,20 @@ from .play_fit import (
     limits,
     spread_before,
 )
-from .thinning import BLOCK, DAYS, Fortnight, pool_of, session_facts, simulate_fortnight, thin
+from .thinning import (
+    ACTIVITY,
+    BLOCK,
+    DAYS,
+    ROWS,
+    Fortnight,
+    activity,
+    activity_facts,
+    pool_of,
+    session_facts,
+    simulate_fortnight,
+    thin,
+    thinned_correlation,
+)
 
 PEOPLE, ROUNDS, DRAWS = 1_000, 2, 200
 MIN_USERS, MIN_IMPRESSIONS = 50, 2_000  # fewer cannot tell people from luck
@@ -92,7 +106,7 @@ def calibrate(
             f"give at least {MIN_IMPRESSIONS:,} of {2 * MIN_USERS}, of more days or people"
         )
     scenario, known = with_settings(scenario or Scenario(), catalogue_settings(log)), published or {}
-    known = random | session_facts(log) | known
+    known = random | session_facts(log) | activity_facts(log) | known
     sums = sum_up(log)
     rng = np.random.Generator(np.random.Philox(key=[seed, 0x626F6F74]))
     told = facts(sums) | known | {"impressions": float(len(log.user))}
@@ -278,11 +292,14 @@ def person_settings(told: dict[str, float]) -> dict[str, float]:
 
 
 def session_settings(known: dict[str, float], lived: Fortnight, scenario: Scenario) -> dict[str, float]:
-    """Leaving and coming back, so that sessions have the stated means."""
+    """Leaving and coming back, so that sessions have the stated means and who sees much watches as the log says."""
     found, s = {}, scenario.sessions
+    more = np.ones(len(lived.propensity))
+    if ACTIVITY in known and scenario.population.person_sd > 0:
+        found["sessions.leave_pace"], more = leave_pace(known, lived, scenario)
     if "impressions a session" in known:
-        ratio = lived.session_impressions.mean() / known["impressions a session"]
-        found["sessions.leave_per_min"] = s.leave_per_min * ratio
+        ratio = float(np.mean(lived.session_impressions * more[lived.person_of_session]))
+        found["sessions.leave_per_min"] = s.leave_per_min * ratio / known["impressions a session"]
     if "sessions a day" in known:
         people, days = int(lived.person_of_session.max()) + 1, float(lived.open_day.max()) + 1
         cycle_h = 24 / (len(lived.open_day) / people / days)
@@ -290,6 +307,28 @@ def session_settings(known: dict[str, float], lived: Fortnight, scenario: Scenar
         wanted_h = max(24 / known["sessions a day"] - open_h, 0.5)
         found["sessions.gap_hours"] = max(s.gap_hours * wanted_h / max(cycle_h - open_h, 0.5), 0.51)
     return found
+
+
+def leave_pace(known: dict[str, float], lived: Fortnight, scenario: Scenario) -> tuple[float, Array]:
+    """(the power of people's pace under which rows and valid play would go together over people as in the log, how many
+    more impressions a session of each person then holds than it does, (people,)).
+
+    Who leaves twice as fast sees half as much: so the counts of people under another power follow from those lived."""
+    seconds = relative_seconds(scenario, make_catalogue(scenario).videos["duration_us"])
+    people = len(lived.propensity)
+    logit = np.zeros(people)
+    logit[lived.person] = lived.latent[:, 0]
+    z = logit / scenario.population.person_sd
+    slower = np.interp(z, np.linspace(-EDGE, EDGE, len(seconds)), np.log(seconds))
+    rows, valid = activity(lived)
+
+    def beyond(power: float) -> float:
+        change = np.exp((power - scenario.sessions.leave_pace) * slower)
+        return thinned_correlation(rows * change, valid, known[ROWS]) - known[ACTIVITY]
+
+    low, high = 0.0, 3.0
+    power = low if beyond(low) > 0 else high if beyond(high) < 0 else float(brentq(beyond, low, high, xtol=1e-3))
+    return power, np.exp((power - scenario.sessions.leave_pace) * slower)
 
 
 def precision(model: PlayModel, fit: Fit, moments: Moments) -> Array:

@@ -10,6 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from scipy.optimize import brentq
+from scipy.stats import poisson
+
 from nextone.experiments.fitting.logs.user_log import UserLog
 from nextone.sim.batch_run import log_parts, run_batch
 from nextone.sim.catalogue import REAL_VIDEOS
@@ -17,12 +20,16 @@ from nextone.sim.config import FEEDBACK, Scenario
 from nextone.sim.records import Records
 from nextone.sim.scenario import with_settings
 from nextone.sim.state import CUT, SERVED, Array
+from nextone.sim.watching import VALID_US
 from nextone.sim.world import build_world
+
+from .facts import outcomes
 
 DAYS = 14.0  # Source: KuaiRand-Pure, 25 April to 8 May 2022
 BLOCK = 250  # people simulated at once: bounds memory
 MOST_POOL = 20_000  # of a synthetic catalogue; more only cost memory
 LONGEST = 101  # rows of a person; Source: KuaiRand-Pure
+ACTIVITY, ROWS = "activity: rows and valid play", "activity: rows a person"
 
 
 class Fortnight(NamedTuple):
@@ -44,6 +51,7 @@ class Fortnight(NamedTuple):
     open_day: Array  # (S,) day of the open
     person_of_session: Array
     propensity: Array  # (people, 6): chance to give each kind of feedback
+    frequency: Array  # (people,): how often each opens the app, as a multiple of the average
 
 
 def simulate_fortnight(
@@ -80,6 +88,53 @@ def session_facts(log: UserLog) -> dict[str, float]:
     }
 
 
+def activity_facts(log: UserLog) -> dict[str, float]:
+    """How many rows people have who have any, and the correlation of its logarithm with their share of valid plays."""
+    rows = np.bincount(log.user, minlength=log.users)
+    valid = np.bincount(log.user, outcomes(log)["valid play"], minlength=log.users)[rows > 0] / rows[rows > 0]
+    rows = rows[rows > 0]
+    if len(rows) < 3 or rows.min() == rows.max():
+        return {}
+    return {ROWS: float(rows.mean()), ACTIVITY: float(np.corrcoef(np.log(rows), valid)[0, 1])}
+
+
+def activity(fortnight: Fortnight) -> tuple[Array, Array]:
+    """(rows of each person in the fortnight, their share of valid plays: 0 of who has none), (people,).
+
+    How often people open the app is drawn apart from how they watch; what both have in common among these people by
+    chance is taken out of the rows."""
+    people = len(fortnight.frequency)
+    valid_ms = np.minimum(VALID_US // 1000, fortnight.duration_ms)
+    rows = np.bincount(fortnight.person, minlength=people).astype(float)
+    share = np.bincount(fortnight.person, fortnight.play_ms >= valid_ms, minlength=people) / np.maximum(rows, 1)
+    some = rows > 0
+    often, apart = np.log(fortnight.frequency[some]), share[some] - share[some].mean()
+    rows[some] *= np.exp(-apart * (apart @ often) / max(apart @ apart, 1e-9))
+    return rows, share
+
+
+def thinned_correlation(rows: Array, share: Array, mean: float) -> float:
+    """Correlation over people of the logarithm of their rows with their share of valid plays, when of everybody's rows
+    the same part is kept: so much that who has any left has `mean` on average. An expectation: nothing is drawn.
+
+    rows, share: of each person before. So few rows blur both: a log must be compared with a simulation thinned alike."""
+    def excess(log_part: float) -> float:
+        kept = rows * np.exp(log_part)
+        return float(kept.sum() / -np.expm1(-kept).sum()) - mean
+
+    rows, share = rows[rows > 0], share[rows > 0]
+    kept = rows * np.exp(brentq(excess, -30.0, 30.0))
+    count = np.arange(1, int(kept.max() + 8 * np.sqrt(kept.max())) + 9)
+    chance = poisson.pmf(count, kept[:, None])
+    chance /= chance.sum()
+    of_count, log_count = chance.sum(axis=0), np.log(count)
+    mean_log, mean_share = of_count @ log_count, chance.sum(axis=1) @ share
+    drawn = np.maximum(rows[:, None] - count, 0) / np.maximum(rows[:, None] - 1, 1) / count  # without replacement
+    variance = np.sum(chance * ((share - mean_share) ** 2)[:, None]) + np.sum(chance * drawn * (share * (1 - share))[:, None])
+    common = (share - mean_share) @ chance @ (log_count - mean_log)
+    return float(common / np.sqrt(variance * (of_count @ (log_count - mean_log) ** 2)))
+
+
 def _one_block(scenario: Scenario, first: int, seed: int, replication: int, days: float, pool: int) -> Fortnight:
     window_us = round(days * 86_400e6)
     world = build_world(
@@ -102,7 +157,7 @@ def _one_block(scenario: Scenario, first: int, seed: int, replication: int, days
         np.stack([person, mood, quality, rest], axis=1), kept["session"], ended["impressions"],
         _requests_of(records)[records.sessions["cut"] == 0], (ended["close_us"] - ended["open_us"]) / 1e6,
         ended["open_us"] // 86_400_000_000, ended["user"] + first,
-        world.users["propensity"],
+        world.users["propensity"], world.users["frequency"],
     )  # fmt: skip
 
 
