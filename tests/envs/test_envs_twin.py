@@ -246,7 +246,8 @@ def test_the_future_comes_from_the_draws():
         (a, *_), (b, *_) = one.step(a["mask"].argmax(1)), other.step(b["mask"].argmax(1))
 
 
-LASTING = ("person", "taste_sd", "propensity", "past", "past_impressions", "tier", "link", "software_decoder", "mood",
+LASTING = ("person", "taste_sd", "propensity", "past", "past_impressions", "frequency", "pace", "tier", "link",
+           "software_decoder", "mood",
            "opened_us", "first_knot", "scale", "rtt_level_us", "cloud_person")  # fmt: skip
 
 

@@ -54,7 +54,8 @@ def bare_world(users=USERS, slots=SLOTS, past=PAST, videos=VIDEOS):
     }
     integers = {"tag_start": TAGS + 1, "trace_first": 2, "link_traces": (8, 2)}
     integers |= {"queue_waits": 0, "logged": (1, 3), "traced": 2}
-    floats = {"trace_mean_bps": 1, "link_levels": (8, 2), "rtt": (3, 2), "propensities": (6, 2), "activity": 25}
+    floats = {"trace_mean_bps": 1, "link_levels": (8, 2), "rtt": (3, 2), "propensities": (6, 2), "pace": 2}
+    floats |= {"activity": 25}
     zeros |= {name: np.zeros(shape, np.int64) for name, shape in integers.items()}
     zeros |= {name: np.zeros(shape) for name, shape in floats.items()}
     world = World(**zeros)

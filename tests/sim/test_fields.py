@@ -181,6 +181,18 @@ def sessions_each(run: Run) -> float:
     return len(run.records.sessions) / len(run.world.users)
 
 
+def spread_of_sessions(run: Run) -> float:
+    """Standard deviation between people of how many sessions they have."""
+    return float(np.bincount(run.records.sessions["user"], minlength=len(run.world.users)).std())
+
+
+def minutes_of_the_quick(run: Run) -> float:
+    """How long the sessions of the half of people who stay least with videos are, min."""
+    rows, person = run.records.sessions, run.world.users["person"]
+    quick = person[rows["user"]] < np.median(person)
+    return float((rows["close_us"] - rows["open_us"])[quick].mean() / 6e7)
+
+
 class Row(NamedTuple):
     """A field at two settings; what moves, and which way when the field goes from low to high."""
 
@@ -212,6 +224,7 @@ FIELDS: dict[str, Row] = {
     "population.taste_sd": Row("0", "3", "tag_entropy", "down"),
     "population.taste_spread": Row("0", "2", spread_of_favourites, "up"),
     "population.match_sd": Row("0", "3", "valid_play", "up"),
+    "population.past_impressions": Row("100", "100000", lambda r: r.world.users["past_impressions"].mean(), "up"),
     # interests
     "interests.mood_sd": Row("0", "3", spread_of_valid_play, "up"),
     "interests.mood_hours": Row("0.1", "1000", alike_in_a_row, "up",
@@ -256,6 +269,7 @@ FIELDS: dict[str, Row] = {
     # sessions
     "sessions.start_hour": Row("0", "18", lambda r: r.records.sessions["open_us"].mean(), "down", minutes=720.0),
     "sessions.leave_per_min": Row("0.05", "1", "session_min", "down"),
+    "sessions.leave_pace": Row("0", "2", minutes_of_the_quick, "down", ["sessions.leave_per_min=0.3"]),
     "sessions.leave_satisfaction": Row("0", "5", "watch_s", "up", [HAPPY, "sessions.leave_per_min=0.3"]),
     "sessions.satisfaction_memory": Row("0", "0.99", "session_min", "down",
                                         [HAPPY, "sessions.leave_per_min=1", "sessions.leave_satisfaction=3"]),
@@ -265,6 +279,8 @@ FIELDS: dict[str, Row] = {
     "sessions.away": Row("0", "0.5", mean_of("away_us"), "up"),
     "sessions.away_s": Row("1", "300", mean_of("away_us"), "up", ["sessions.away=0.2"]),
     "sessions.gap_hours": Row("0.6", "6", sessions_each, "down", ["population.users=20"], minutes=None, days=1.0),
+    "sessions.activity_log_sd": Row("0", "1.5", spread_of_sessions, "up", ["population.users=40"], minutes=None,
+                                    days=2.0),
     "sessions.gap_log_sd": Row("0", "2", lambda r: hours_between_sessions(r).std(), "up", ["population.users=20"],
                                minutes=None, days=2.0),
     "sessions.gap_satisfaction": Row("0", "5", sessions_each, "up",

@@ -11,6 +11,7 @@ from worlds import HOUR_US, replace, scenario
 from nextone.sim.config import HATE, Scenario
 from nextone.sim.feedback import TYPICAL, draw_feedback, feedback_chance
 from nextone.sim.interest import draw_taste, fatigue, live_on, open_mind, reinforce, settle, tire
+from nextone.sim.population import pace_table, relative_seconds
 from nextone.sim.session import (
     SESSION_GAP_US,
     activity_at,
@@ -23,7 +24,7 @@ from nextone.sim.session import (
 )
 from nextone.sim.state import BACKOFF, COMPLETE, LONG, MIND, SKIP, USER, VALID, VIDEO
 from nextone.sim.watching import LONG_US, SKIP_US, VALID_US, length_logit, outcome_of, stayed, watch_time_us
-from nextone.sim.world import activity_shape
+from nextone.sim.world import activity_shape, build_world
 
 S, MINUTE = 1_000_000, 60_000_000
 PEOPLE = Scenario(
@@ -120,11 +121,11 @@ def test_nights_are_long():
     activity, gaps = activity_shape(), []
     for hour in (1, 19):
         params = scenario(sessions__start_hour=float(hour), sessions__gap_log_sd=0.0, sessions__gap_hours=2.0).params()
-        user = person(now_us=0)
+        user = person(now_us=0, frequency=1.0)
         gaps.append(next_open_us(params[0], KEY, user[0], activity))
     assert gaps[0] > 1.5 * gaps[1] > 1.5 * SESSION_GAP_US
     tiny = scenario(sessions__gap_hours=0.51, sessions__gap_log_sd=3.0).params()
-    times = [next_open_us(tiny[0], KEY, person(user=k)[0], activity) for k in range(200)]
+    times = [next_open_us(tiny[0], KEY, person(user=k, frequency=1.0)[0], activity) for k in range(200)]
     assert min(times) == SESSION_GAP_US
 
 
@@ -147,12 +148,56 @@ def test_satisfaction_is_a_running_mean_of_what_impressions_were_worth():
 
 def test_leaving_uses_up_the_will_to_stay():
     """.036 a minute at neutral satisfaction: a will of .36 lasts ten minutes; less long when dissatisfied."""
-    user = person(will_to_stay=0.3601, now_us=10 * MINUTE)
+    user = person(will_to_stay=0.3601, now_us=10 * MINUTE, pace=1.0)
     assert not leaves(p, user[0])
     user["now_us"] += MINUTE
     assert leaves(p, user[0]) and user["checked_us"] == 11 * MINUTE
-    unhappy = person(will_to_stay=0.3601, now_us=10 * MINUTE, satisfaction=-0.5)
+    unhappy = person(will_to_stay=0.3601, now_us=10 * MINUTE, pace=1.0, satisfaction=-0.5)
     assert leaves(p, unhappy[0])
+    quick = person(will_to_stay=0.3601, now_us=5 * MINUTE, pace=2.01)
+    assert leaves(p, quick[0])
+    slow = person(will_to_stay=0.3601, now_us=19 * MINUTE, pace=0.5)
+    assert not leaves(p, slow[0])
+
+
+LENGTHS_US = np.linspace(5, 300, 1_000).astype(np.int64) * S
+
+
+def test_who_is_quick_with_every_video_leaves_sooner_by_the_clock():
+    """To the power of the setting: 0 is one rate for all, to the bit."""
+    base = replace(PEOPLE, sessions__leave_pace=1.0)
+    pace = pace_table(base, LENGTHS_US)
+    assert (np.diff(pace) < 0).all() and pace[0] > 1.5 and pace[-1] < 0.7
+    assert (pace_table(replace(base, sessions__leave_pace=0.0), LENGTHS_US) == 1.0).all()
+    np.testing.assert_allclose(pace_table(replace(base, sessions__leave_pace=2.0), LENGTHS_US), pace**2)
+    alike = replace(base, population__person_sd=0.0)
+    np.testing.assert_allclose(pace_table(alike, LENGTHS_US), 1.0, rtol=1e-12)
+
+
+def test_pace_is_what_a_random_video_takes():
+    """The table's seconds against a plain average over random videos and luck, one standard deviation to either side."""
+    sds = dict(population__person_sd=1.2, population__match_sd=1.0, population__taste_sd=0.0, catalogue__quality_sd=0.8)
+    world = replace(PEOPLE, **sds, interests__mood_sd=0.0, feedback__browse=0.0, player__swipe_ms=0.0)
+    rng = np.random.default_rng(4)
+    low, high = (
+        np.mean([
+            watched(p["stay"] + z * 1.2 + other + length_logit(p, length_us), z * 1.2, length_us, *luck)
+            for other, length_us, *luck in zip(
+                rng.normal(0, math.hypot(1.0, 0.8), 20_000), rng.choice(LENGTHS_US, 20_000), rng.random(20_000),
+                rng.normal(size=20_000), np.zeros(20_000), rng.random(20_000), rng.normal(size=20_000), strict=True,
+            )
+        ])
+        for z in (-1.0, 1.0)
+    )  # fmt: skip
+    seconds = relative_seconds(world, LENGTHS_US)
+    quarter = (len(seconds) - 1) // 8  # the table reaches from -4 to 4 standard deviations
+    assert seconds[5 * quarter] / seconds[3 * quarter] == pytest.approx(high / low, rel=0.06)
+
+
+def test_people_have_the_table_s_pace():
+    world = build_world(scenario(population__users=400), edge=False, seed=1, window_us=HOUR_US, log_rows=0)
+    z = world.users["person"] / world.params["person_sd"]
+    np.testing.assert_allclose(world.users["pace"], np.interp(z, np.linspace(-4, 4, len(world.pace)), world.pace), rtol=1e-5)
 
 
 def test_backoff_doubles_five_times():

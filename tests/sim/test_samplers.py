@@ -21,7 +21,7 @@ from nextone.sim.request import send_request
 from nextone.sim.session import away_time_us, first_open_us, next_open_us, stall_patience_us, start_waiting
 from nextone.sim.state import CLOSED, COMPLETE, LONG, VIDEO
 from nextone.sim.watching import draw_watch_us
-from nextone.sim.world import activity_shape, make_links
+from nextone.sim.world import activity_shape, build_world, make_links
 
 NOBODYS_WAITS = np.zeros(1, np.int64)
 
@@ -226,14 +226,17 @@ def test_return_gaps_are_lognormal_in_active_hours():
     def gap(user, p, key, activity):
         return next_open_us(p[0], key, user, activity) - user.now_us
 
-    draws = many(gap, P, KEY, even, now_us=5 * HOUR_US, satisfaction=0.0) / HOUR_US
+    draws = many(gap, P, KEY, even, now_us=5 * HOUR_US, satisfaction=0.0, frequency=1.0) / HOUR_US
     law = stats.lognorm(s=P["gap_log_sd"][0], scale=P["gap_hours"][0])
     assert draws.min() == 0.5
     counts_follow(np.array([(draws == 0.5).sum(), (draws > 0.5).sum()]), [law.cdf(0.5), law.sf(0.5)])
     follows(draws[draws > 0.5], beyond(law, 0.5))
-    happy = many(gap, P, KEY, even, now_us=5 * HOUR_US, satisfaction=1.0) / HOUR_US
+    happy = many(gap, P, KEY, even, now_us=5 * HOUR_US, satisfaction=1.0, frequency=1.0) / HOUR_US
     both = (happy > 0.5) & (draws > 0.5)
     np.testing.assert_allclose(happy[both] / draws[both], math.exp(-P["gap_satisfaction"][0]), rtol=1e-5)
+    twice = many(gap, P, KEY, even, now_us=5 * HOUR_US, satisfaction=0.0, frequency=2.0) / HOUR_US
+    both = twice > 0.5
+    np.testing.assert_allclose(twice[both] / draws[both], 0.5, rtol=1e-5)
 
 
 @njit
@@ -308,6 +311,18 @@ def test_feedback_has_the_stated_chances_and_browsing_is_lognormal():
     seconds = many(browse, P, KEY, video, 0, 0) / 1e6
     law = stats.lognorm(s=P["browse_log_sd"][0], scale=math.exp(P["browse_log_mean"][0]))
     follows(seconds, law.cdf)
+
+
+@pytest.mark.parametrize(("days", "log_mean"), [(30.0, -0.125), (None, 0.125)])
+def test_a_window_holds_people_in_proportion_to_their_opens(days, log_mean):
+    """How often people open the app is lognormal with mean one; in a window, where everybody opens once, with the
+    weights of how often they do: a log-mean higher by the variance, .5 squared. What they saw before goes along."""
+    people = scenario(population__users=20_000, sessions__activity_log_sd=0.5, population__past_impressions=10_000_000)
+    world = build_world(people, edge=False, seed=3, window_us=HOUR_US, days=days is not None, log_rows=0)
+    often = world.users["frequency"].astype(float)
+    follows(np.log(often), stats.norm(log_mean, 0.5).cdf)
+    past = np.minimum(often * 1e7, 1e8)
+    np.testing.assert_allclose(world.users["past_impressions"], past, rtol=1e-6, atol=1)
 
 
 def test_opens_of_days_start_in_the_midst_of_gaps():
