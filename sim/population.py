@@ -33,6 +33,7 @@ from .watching import length_logit, sigmoid, watch_time_us
 QUANTILES = 2049
 NODES, EDGE = 33, 4.0  # of the table over people: evenly spaced, up to so many standard deviations from the average
 MEETINGS = 2048  # of a random video that each node's seconds are the mean of: within 4 % of the true mean
+LENGTHS = 512  # that stand for those of all videos
 FEWEST = 1024  # people worth a thread: one takes 1 to 2 us, to hand over and wait some 100 us
 
 
@@ -61,9 +62,10 @@ def pace_table(scenario: Scenario, durations_us: Array) -> Array:
     from -EDGE to EDGE standard deviations of `user.person`. Nothing is drawn.
 
     Assumed: who is quick with every video leaves sooner by the clock, so that how many impressions people have hardly
-    depends on how they watch, as in KuaiRand-Pure. At `sessions.leave_pace` 1 a session is as many random videos for everybody.
+    depends on how they watch, as in KuaiRand-Pure. At `sessions.leave_pace` 1 a session of random videos would be about
+    as many of them for everybody. It is lasting, so within a person time still ends sessions, and no policy moves it.
     """
-    return (1.0 / relative_seconds(scenario, durations_us)) ** scenario.sessions.leave_pace
+    return np.asarray((1.0 / relative_seconds(scenario, durations_us)) ** scenario.sessions.leave_pace)
 
 
 def relative_seconds(scenario: Scenario, durations_us: Array) -> Array:
@@ -74,16 +76,18 @@ def relative_seconds(scenario: Scenario, durations_us: Array) -> Array:
     )
     browsing_s = s.feedback.browse * math.exp(s.feedback.browse_log_mean + 0.5 * s.feedback.browse_log_sd**2)
     lengths = np.sort(durations_us[:REAL_VIDEOS])  # of the pool that the facts are about
-    lengths = lengths[np.linspace(0, len(lengths) - 1, QUANTILES // 4).astype(np.int64)]
+    lengths = lengths[np.linspace(0, len(lengths) - 1, LENGTHS).astype(np.int64)]
     numbers = s.watching, s.population.person_sd, spread, s.player.swipe_ms / 1e3 + browsing_s
     return _relative_seconds(*numbers, tuple(lengths.tolist()))
 
 
 @lru_cache(maxsize=8)
-def _relative_seconds(watching: Watching, person_sd: float, spread: float, other_s: float, lengths: tuple[int, ...]) -> Array:
+def _relative_seconds(
+    watching: Watching, person_sd: float, spread: float, other_s: float, lengths: tuple[int, ...]
+) -> Array:
     params = Scenario(watching=watching).params()
     z = np.linspace(-EDGE, EDGE, NODES)
-    seconds = seconds_watched(params, person_sd * z, spread, np.array(lengths)) + other_s
+    seconds: Array = seconds_watched(params, person_sd * z, spread, np.array(lengths)) + other_s
     seconds /= np.average(seconds, weights=np.exp(-0.5 * z * z))
     seconds.setflags(write=False)
     return seconds
@@ -93,8 +97,9 @@ def _relative_seconds(watching: Watching, person_sd: float, spread: float, other
 def seconds_watched(params, people, spread, lengths):
     """How long people (n,), by their lasting logit, watch a random video on average, s. spread: sd of all else, logit.
 
-    Over an even sequence in five dimensions (powers of the root of x^6 = x + 1), the same for everybody: the mean rises
-    with the person as each watch time does. Source: Roberts, "The unreasonable effectiveness of quasirandom sequences"."""
+    Over an even sequence in five dimensions (powers of the root of x^6 = x + 1), the same for everybody: so the mean
+    rises with the person as each watch time does.
+    Source: Roberts, "The unreasonable effectiveness of quasirandom sequences" (2018)."""
     p, stays, leaves_early = params[0], np.float64(0.0), np.float64(1.0)
     steps = 1.1347241384015194 ** -np.arange(1.0, 6.0)
     seconds = np.zeros(len(people))

@@ -127,9 +127,10 @@ def feel(p, user, outcome, feedback, stalled_us):
 
 @inlined
 def leaves(p, user):
-    """Whether the person leaves now: a hazard in time spent since last considered, lower when satisfied.
+    """Whether the person leaves now: a hazard in time spent since last considered, lower when satisfied, higher for who
+    is quick with every video (`population.pace_table`).
 
-    Higher for who is quick with every video (`population.pace_table`), so that skipping much is not seeing much. It uses up what the session was given at its open (exponential, mean one), so that arms share a session's luck."""
+    It uses up what the session was given at its open (exponential, mean one), so that arms share a session's luck."""
     minutes = (user.now_us - user.checked_us) / 6e7
     user.checked_us = user.now_us
     rate = p.leave_per_min * user.pace * np.exp(-p.leave_satisfaction * user.satisfaction)

@@ -16,6 +16,7 @@ from nextone.experiments.fitting.people.calibrate import (
     KUAIRAND,
     calibrate,
     feedback_settings,
+    leave_pace,
     session_settings,
     split_randomised,
 )
@@ -23,10 +24,16 @@ from nextone.experiments.fitting.people.coverage import covered, one_round, run,
 from nextone.experiments.fitting.people.fit_file import check_sets, fit_path, load_fit, save_fit
 from nextone.experiments.fitting.people.play_fit import PLAY, get
 from nextone.experiments.fitting.people.robust import ROBUST, varied, verdicts
-from nextone.experiments.fitting.people.thinning import simulate_fortnight
+from nextone.experiments.fitting.people.thinning import (
+    ACTIVITY,
+    ROWS,
+    activity,
+    simulate_fortnight,
+    thinned_correlation,
+)
 from nextone.experiments.runs.compare import Arm, compare
 from nextone.sim.config import FEEDBACK, Scenario
-from nextone.sim.scenario import SettingError, load_scenario
+from nextone.sim.scenario import SettingError, load_scenario, with_settings
 
 FEW = dict(people=80, rounds=1, days=4.0)  # enough for what is asked of a fit here, in seconds
 FEWER = dict(people=50, rounds=1, days=1.0)
@@ -156,6 +163,39 @@ def test_sessions_by_hand():
     assert same["sessions.leave_per_min"] == pytest.approx(Scenario().sessions.leave_per_min)
     twice = session_settings({"impressions a session": 2 * own["impressions a session"]}, lived, Scenario())
     assert twice["sessions.leave_per_min"] == pytest.approx(same["sessions.leave_per_min"] / 2)
+
+
+def test_rows_and_valid_play_by_hand():
+    """Thinning blurs: against many drawn thinnings, and unchanged by more rows of everybody."""
+    rng = np.random.default_rng(2)
+    share = rng.beta(3, 3, 400)
+    rows = np.ceil(300 * np.exp(0.8 * rng.normal(size=400) - 1.5 * share))
+    told = thinned_correlation(rows, share, 7.0)
+    assert told == pytest.approx(thinned_correlation(rows * 10, share, 7.0), abs=0.02)
+    drawn = []
+    for _ in range(200):
+        kept = rng.binomial(rows.astype(int), 7.0 / rows.mean())
+        some = kept > 0
+        valid = rng.hypergeometric((rows * share).astype(int), (rows - (rows * share).astype(int)).astype(int), kept)
+        drawn.append(np.corrcoef(np.log(kept[some]), valid[some] / kept[some])[0, 1])
+    assert told == pytest.approx(np.mean(drawn), abs=0.02) and told < -0.1
+
+
+def test_pace_is_fitted_to_who_sees_much():
+    """A small fortnight lived by the clock alone: the power it tells gives about the wanted correlation when lived."""
+    world = with_settings(scenario(), ["sessions.leave_pace=0.2", "population.users=300"])
+    lived = simulate_fortnight(world, 300, 0, days=4)
+    facts = {ROWS: 7.0, ACTIVITY: -0.05}
+    power, more = leave_pace(facts, lived, world)
+    assert 0.2 < power < 1.5
+    assert leave_pace(facts | {ACTIVITY: 0.05}, lived, world)[0] > power
+    moved = with_settings(world, [f"sessions.leave_pace={power}"])
+    again = simulate_fortnight(moved, 300, 0, days=4)
+    before, after = (thinned_correlation(*activity(f), 7.0) for f in (lived, again))
+    assert abs(after - facts[ACTIVITY]) < 0.05 < abs(before - facts[ACTIVITY])
+    sessions = [f.session_impressions.mean() for f in (lived, again)]
+    expected = np.mean(lived.session_impressions * more[lived.person_of_session])
+    assert sessions[1] == pytest.approx(expected, rel=0.1)
 
 
 # -- files and other fits ----------------------------------------------------------------------------------------------

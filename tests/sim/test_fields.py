@@ -182,15 +182,14 @@ def sessions_each(run: Run) -> float:
 
 
 def spread_of_sessions(run: Run) -> float:
-    """Standard deviation between people of how many sessions they have."""
     return float(np.bincount(run.records.sessions["user"], minlength=len(run.world.users)).std())
 
 
 def minutes_of_the_quick(run: Run) -> float:
     """How long the sessions of the half of people who stay least with videos are, min."""
     rows, person = run.records.sessions, run.world.users["person"]
-    quick = person[rows["user"]] < np.median(person)
-    return float((rows["close_us"] - rows["open_us"])[quick].mean() / 6e7)
+    quick = rows[person[rows["user"]] < np.median(person)]
+    return float((quick["close_us"] - quick["open_us"]).mean() / 6e7)
 
 
 class Row(NamedTuple):
@@ -279,8 +278,7 @@ FIELDS: dict[str, Row] = {
     "sessions.away": Row("0", "0.5", mean_of("away_us"), "up"),
     "sessions.away_s": Row("1", "300", mean_of("away_us"), "up", ["sessions.away=0.2"]),
     "sessions.gap_hours": Row("0.6", "6", sessions_each, "down", ["population.users=20"], minutes=None, days=1.0),
-    "sessions.activity_log_sd": Row("0", "1.5", spread_of_sessions, "up", ["population.users=40"], minutes=None,
-                                    days=2.0),
+    "sessions.activity_log_sd": Row("0", "1.5", spread_of_sessions, "up", minutes=None, days=0.5),
     "sessions.gap_log_sd": Row("0", "2", lambda r: hours_between_sessions(r).std(), "up", ["population.users=20"],
                                minutes=None, days=2.0),
     "sessions.gap_satisfaction": Row("0", "5", sessions_each, "up",

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-
 from scipy.optimize import brentq
 from scipy.stats import poisson
 
@@ -29,6 +28,7 @@ DAYS = 14.0  # Source: KuaiRand-Pure, 25 April to 8 May 2022
 BLOCK = 250  # people simulated at once: bounds memory
 MOST_POOL = 20_000  # of a synthetic catalogue; more only cost memory
 LONGEST = 101  # rows of a person; Source: KuaiRand-Pure
+MANY = 100  # rows of a person, in which luck blurs little
 ACTIVITY, ROWS = "activity: rows and valid play", "activity: rows a person"
 
 
@@ -117,12 +117,16 @@ def thinned_correlation(rows: Array, share: Array, mean: float) -> float:
     """Correlation over people of the logarithm of their rows with their share of valid plays, when of everybody's rows
     the same part is kept: so much that who has any left has `mean` on average. An expectation: nothing is drawn.
 
-    rows, share: of each person before. So few rows blur both: a log must be compared with a simulation thinned alike."""
+    rows, share: of each person before. So few rows blur both: a log must be compared with a simulation thinned alike.
+    """
+
     def excess(log_part: float) -> float:
         kept = rows * np.exp(log_part)
         return float(kept.sum() / -np.expm1(-kept).sum()) - mean
 
     rows, share = rows[rows > 0], share[rows > 0]
+    if mean > MANY:
+        return float(np.corrcoef(np.log(rows), share)[0, 1])
     kept = rows * np.exp(brentq(excess, -30.0, 30.0))
     count = np.arange(1, int(kept.max() + 8 * np.sqrt(kept.max())) + 9)
     chance = poisson.pmf(count, kept[:, None])
@@ -130,7 +134,7 @@ def thinned_correlation(rows: Array, share: Array, mean: float) -> float:
     of_count, log_count = chance.sum(axis=0), np.log(count)
     mean_log, mean_share = of_count @ log_count, chance.sum(axis=1) @ share
     drawn = np.maximum(rows[:, None] - count, 0) / np.maximum(rows[:, None] - 1, 1) / count  # without replacement
-    variance = np.sum(chance * ((share - mean_share) ** 2)[:, None]) + np.sum(chance * drawn * (share * (1 - share))[:, None])
+    variance = np.sum(chance * ((share - mean_share) ** 2 + (share * (1 - share)) * drawn.T).T)
     common = (share - mean_share) @ chance @ (log_count - mean_log)
     return float(common / np.sqrt(variance * (of_count @ (log_count - mean_log) ** 2)))
 
