@@ -24,10 +24,10 @@ from nextone.sim.engine.threads import in_blocks
 
 from .catalogue import REAL_VIDEOS
 from .cloud.belief import first_belief
-from .config import FEEDBACK, NEVER_US, Scenario, Watching
+from .config import FEEDBACK, NEVER_US, PARAMS_DTYPE, Scenario, Watching
 from .interest import draw_taste
 from .session import first_open_us, next_open_us
-from .state import BUILT_IN, CLOSED, CURRENT, DEAD, IDLE, MISSING, NOBODY, PREVIOUS, UNRANKED, Array, World
+from .state import BUILT_IN, CLOSED, CURRENT, DEAD, IDLE, MISSING, NOBODY, PREVIOUS, UNRANKED, Array, World, blank
 from .watching import length_logit, sigmoid, watch_time_us
 
 QUANTILES = 2049
@@ -85,7 +85,8 @@ def relative_seconds(scenario: Scenario, durations_us: Array) -> Array:
 def _relative_seconds(
     watching: Watching, person_sd: float, spread: float, other_s: float, lengths: tuple[int, ...]
 ) -> Array:
-    params = Scenario(watching=watching).params()
+    params = blank(1, PARAMS_DTYPE)
+    params[:] = Scenario(watching=watching).params()
     z = np.linspace(-EDGE, EDGE, NODES)
     seconds: Array = seconds_watched(params, person_sd * z, spread, np.array(lengths)) + other_s
     seconds /= np.average(seconds, weights=np.exp(-0.5 * z * z))
