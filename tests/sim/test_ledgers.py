@@ -201,7 +201,8 @@ def test_ledgers_balance_over_days(world_of, policy, seed, engine):
 
 HASTY = scenario(
     population__users=3_000, sessions__leave_per_min=6.0, sessions__gap_hours=0.51, sessions__gap_log_sd=0.2,
-    sessions__activity_log_sd=0.0, network__outages_per_hour=20.0, network__loss=0.02, client__ttl_s=20.0, catalogue__videos=2_000,
+    sessions__activity_log_sd=0.0, network__outages_per_hour=20.0, network__loss=0.02,
+    client__ttl_s=20.0, catalogue__videos=2_000,
 )  # fmt: skip
 """Many short lives at once: 37 sessions a person and day, of 1.5 impressions each."""
 
