@@ -79,7 +79,7 @@ for figure in landscape(result).figures[:2]:
 # ## What it costs the servers
 
 # %%
-load = ["requests", "utilisation", "queue_p95_ms", "timeouts"]
+load = ["requests", "utilisation", "queue_p95_ms", "timeout_rate"]
 means = [{name: result.of(arm, name).mean() for name in load} for arm in result.arms]
 rows = [arm.cell.values | {"policy": arm.policy} | own for arm, own in zip(result.arms, means, strict=True)]
 pd.DataFrame(rows).round(3)

@@ -50,7 +50,7 @@ def advance_parallel(
 
 
 def run_batch(world: World, decide: Decide | None, *, end_us: int, days: bool = False) -> Records:
-    """Run everybody to the end of the window. `world.queue_waits` must be given (zeros: ample servers)."""
+    """Run everybody until they are gone, or to `end_us`. `world.queue_waits` must be given (zeros: ample servers)."""
     assert len(world.queue_waits) > 0, "the batch driver has no server: give build_world queue_waits"
     logs = Logs(world)
     rows = np.arange(len(world.users))

@@ -222,6 +222,10 @@ class Sessions(Section):
 
     start_hour: float = number(
         20.0, "h", "Assumed: the evening", "hour of day (UTC+8 shape) at which the window starts", ge=0, lt=24)  # fmt: skip
+    warm_up_min: float = number(
+        30.0, "min", "Assumed: about a mean session; the number of people in the app grows little after it",
+        "start of the window in which the servers' load is not measured; at most half of the window",
+        ge=0, le=1440)  # fmt: skip
     leave_per_min: float = number(
         0.0313, "per min", "Source: KuaiRand-27K, 78.7 impressions a session; about 30 min",
         "hazard of leaving the app at neutral satisfaction", ge=0, le=60)  # fmt: skip

@@ -104,7 +104,8 @@ class Servers:
 def run_events(
     world: World, decide: Decide | None, *, workers: int, queue_limit: int, end_us: int, days: bool = False
 ) -> tuple[Records, ServerLedger]:
-    """Run everybody to the end of the window against `workers` servers with room for `queue_limit` waiting requests.
+    """Run everybody until they are gone, or to `end_us`, against `workers` servers with room for `queue_limit` waiting
+    requests.
 
     The world must have been built without `queue_waits`."""
     assert len(world.queue_waits) == 0 and len(world.logged) == 1, "the event driver answers requests itself"

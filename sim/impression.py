@@ -48,7 +48,7 @@ def advance(w, i, scores, answered, end_us, comes_back, budget, part):
     """Move person i until the world must intervene; the reason (DONE, DECIDE, ASK, PAUSED).
 
     scores: (P,) or (P + 1,) for the decision last asked for, (0,) otherwise. answered: whether `users[i].queue_us` was
-    set for the request last asked for. end_us: end of the window. comes_back: whether people open the app again.
+    set for the request last asked for. end_us: end of the run. comes_back: whether people open the app again.
     budget: pause after so many impressions. part: which part of the logs to write to.
     """
     p, key = w.params[0], w.key[i]

@@ -12,7 +12,7 @@ class LedgerError(AssertionError):
 
 
 def still_buffered(world: World) -> Array:
-    """Bytes held for candidates at the window's end, (N,)."""
+    """Bytes held for candidates at the run's end, (N,)."""
     held = np.where(world.pool["rank"] != DEAD, world.pool["buffered"], 0).sum(axis=1, dtype=np.int64)
     total: Array = held + world.waiting["buffered"].sum(axis=1, dtype=np.int64)
     return total

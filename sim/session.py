@@ -147,9 +147,9 @@ def away_time_us(p, key, user):
 
 @kernel
 def end_session(p, key, person, activity, requests, sessions, logged, part, how, comes_back):
-    """The app closes: what was not seen is thrown away (at the window's end it counts as still buffered).
+    """The app closes: what was not seen is thrown away (at the run's end it counts as still buffered).
 
-    how: holds LEFT_APP, LEFT_DRY (no page came) or CUT_OFF (by the window)."""
+    how: holds LEFT_APP, LEFT_DRY (no page came) or CUT_OFF (by the run's end)."""
     user, pool, waiting = person.user, person.pool, person.waiting
     cut = how & CUT_OFF != 0
     if user.request_state in (LOST, TURNED, ARRIVING, SENT):

@@ -128,7 +128,7 @@ USER = np.dtype(  # each part names the file in sim/ that writes it; some fields
         # decision (next_one, events)
         ("ranking", "i1"),  # one is being computed; 2: and another one is asked for
         ("page_wanted", "i1"),  # and it asks for a page
-        ("cut", "i1"),  # session: the window's end came during a session
+        ("cut", "i1"),  # session: the run's end came during a session
         # request (request)
         ("sent_us", "i8"),
         ("arrived_us", "i8"),  # at the server
@@ -322,7 +322,7 @@ SESSION = np.dtype(
         ("user", "i4"),
         ("session", "i4"),
         ("impressions", "i4"),
-        ("cut", "i1"),  # ended by the window, not by the person
+        ("cut", "i1"),  # ended by the run, not by the person
         ("dry", "i1"),  # ended while waiting for a page
         ("satisfaction", "f4"),
         ("mood", "f4"),  # hidden from policies; logit

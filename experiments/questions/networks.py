@@ -25,5 +25,5 @@ WHAT_IF = WhatIf(
     | {"commute": COMMUTE, "commute, serve": f"{COMMUTE} client.expired_offline=serve"},
     series={"cloud_only": "cloud_only", "tag_momentum": "tag_momentum"},
     usual="4g",
-    show=(("change", "watch_s"), ("gain", "watch_s"), ("level", "wait_s"), ("level", "stall_ratio")),
+    show=(("change", "watch_s"), ("gain", "watch_s"), ("level", "wait_ratio"), ("level", "stall_ratio")),
 )

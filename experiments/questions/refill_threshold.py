@@ -20,5 +20,5 @@ WHAT_IF = WhatIf(
         "merge": "tag_momentum client.on_refill=merge",
     },
     usual="1",
-    show=(("level", "waits"), ("level", "requests"), ("change", "watch_s"), ("level", "unseen")),
+    show=(("level", "waits_per_min"), ("level", "requests"), ("change", "watch_s"), ("level", "unseen")),
 )

@@ -20,7 +20,7 @@ WHAT_IF = WhatIf(
         "2 workers": "cloud_only server.workers=2",
     },
     usual="6",
-    show=(("level", "utilisation"), ("level", "queue_p95_ms"), ("level", "timeouts"), ("change", "watch_s")),
+    show=(("level", "utilisation"), ("level", "queue_p95_ms"), ("level", "timeout_rate"), ("change", "watch_s")),
     log_axis=True,
     servers=True,
 )

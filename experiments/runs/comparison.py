@@ -14,7 +14,7 @@ from rich.text import Text
 from nextone.version import __version__
 
 from .arms import Arm, Engine
-from .metrics import Metric, shares
+from .metrics import PRIMARY, Metric, shares
 from .number_text import difference_cell, interval_text, name_and_unit
 from .statistics import Interval, PairedDifference, mean_interval, paired
 
@@ -87,7 +87,9 @@ def comparison_table(result: Comparison) -> Table:
                 else interval_text(own[m])
                 for row, own in zip(result.differences[1:], result.intervals[1:], strict=True)
             ]
-            table.add_row(Text(f"  {name_and_unit(result.metrics[m])}"), interval_text(result.intervals[0][m]), *cells)
+            metric = result.metrics[m]
+            name = Text(f"  {name_and_unit(metric)}", style="bold" if metric.name == PRIMARY else "")
+            table.add_row(name, interval_text(result.intervals[0][m]), *cells)
     return table
 
 
@@ -101,7 +103,8 @@ def subtitle(result: Comparison) -> str:
     people = result.baseline.scenario.population.users
     return (
         f"{people:,} people, {result.window()}, {result.replications} replications with shared luck, seed "
-        f"{result.seed}, {result.engine} engine. Paired 95 % intervals. ↑ more is better, ↓ fewer is better."
+        f"{result.seed}, {result.engine} engine. Primary metric: {PRIMARY}. Paired 95 % intervals. ↑ more is better, ↓ "
+        "fewer is better."
     )
 
 

@@ -12,6 +12,7 @@ from nextone.sim.scenario import scenario_toml
 
 from .comparison import Comparison
 from .files import write_table
+from .metrics import PRIMARY
 
 
 def comparison_json(result: Comparison) -> dict[str, Any]:
@@ -35,7 +36,12 @@ def comparison_json(result: Comparison) -> dict[str, Any]:
                     "diff_high": difference and difference.diff_pct_high,
                 }
             )
-    return {"baseline": result.baseline.label, "replications": result.replications, "rows": rows}
+    return {
+        "baseline": result.baseline.label,
+        "replications": result.replications,
+        "primary": PRIMARY,
+        "rows": rows,
+    }
 
 
 def save_tables(result: Comparison, out_dir: Path) -> list[Path]:

@@ -1,7 +1,12 @@
 """Metrics: what is reported of a run, each defined once with its unit. All are functions of a run's records.
 
-Impressions cut off by the window's end count for time, bytes and requests, but not for rates of what people did with a
-video; sessions cut by it are left out of session length and counted. Called by `experiments/runs/replication.py`.
+One is primary, the time that people spend in the app; guard rails are what it must not be bought with. A share of
+impressions says how good a shown video was, a rate per minute how much of it people got for their time: a better ranker
+shows longer videos, which lowers rates per minute, and who skips much has high ones. So neither more nor less of a
+rate per minute is better by itself.
+
+Impressions cut off by the run's end count for time, bytes and requests, but not for rates of what people did with a
+video; sessions cut by it are left out of session length. Called by `experiments/runs/replication.py`.
 """
 
 from __future__ import annotations  # types of the compiled model are named without loading it
@@ -11,12 +16,30 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from nextone.sim.config import FEEDBACK, Scenario
-from nextone.sim.state import ASKED, COMPLETE, CUT, LONG, REFUSED, SKIP, STALE, TIMED_OUT, VALID, Array, World
+from nextone.sim.config import FEEDBACK, NEVER_US, Scenario
+from nextone.sim.state import (
+    ASKED,
+    COMPLETE,
+    CUT,
+    LONG,
+    REFUSED,
+    SKIP,
+    STALE,
+    TIMED_OUT,
+    VALID,
+    WAITING,
+    Array,
+    World,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from nextone.sim.event_run import ServerLedger
     from nextone.sim.records import Records
+
+PRIMARY = "app_min"
+"""The metric that comparisons and sweeps are about, unless one asks for another."""
+GUARD_RAILS = "guard rails"
+"""The group of metrics that a gain of the primary one must not be bought with."""
 
 
 class Run(NamedTuple):
@@ -25,10 +48,10 @@ class Run(NamedTuple):
     scenario: Scenario
     world: World
     records: Records
-    whole: Array  # impressions not cut by the window's end
+    whole: Array  # impressions not cut by the run's end
     server: ServerLedger | None  # None: the batch driver has no server
     workers: int
-    window_us: int
+    window_us: int  # in which people open the app; of a window of minutes they are followed beyond its end
 
 
 class Metric(NamedTuple):
@@ -42,13 +65,29 @@ class Metric(NamedTuple):
     of: Callable[[Run], float]
 
 
+def _app_minutes(run: Run) -> float:
+    return float(run.world.users["wall_us"].sum() / 6e7)
+
+
+def _did(run: Run, bit: int) -> Array:
+    return (run.whole["outcome"] & bit) != 0
+
+
+def _gave(run: Run, kind: str) -> Array:
+    return (run.whole["feedback"] & (1 << FEEDBACK.index(kind))) != 0
+
+
 def _share(bit: int) -> Callable[[Run], float]:
-    return lambda run: _mean((run.whole["outcome"] & bit) != 0)
+    return lambda run: _mean(_did(run, bit))
 
 
 def _feedback(kind: str) -> Callable[[Run], float]:
-    bit = 1 << FEEDBACK.index(kind)
-    return lambda run: _mean((run.whole["feedback"] & bit) != 0)
+    return lambda run: _mean(_gave(run, kind))
+
+
+def _per_minute(marked: Array, run: Run) -> float:
+    minutes = _app_minutes(run)
+    return np.count_nonzero(marked) / minutes if minutes else float("nan")
 
 
 def _mean(x: Array) -> float:
@@ -89,18 +128,44 @@ def _stall_ratio(run: Run) -> float:
     return float(stall / (play + stall)) if play + stall else float("nan")
 
 
+def _wait_ratio(run: Run) -> float:
+    minutes = _app_minutes(run)
+    return float(run.world.users["ledger_us"][:, WAITING].sum() / 6e7 / minutes) if minutes else float("nan")
+
+
+def _loaded(run: Run) -> tuple[int, int]:
+    """The span in which load is measured, us: from the end of the warm-up to that of the window. Before, the app fills
+    with people; later nobody opens it any more."""
+    warm_up_us = round(run.scenario.sessions.warm_up_min * 60e6)
+    return min(warm_up_us, run.window_us // 2), run.window_us
+
+
+def _got_worker(requests: Array) -> Array:
+    return requests[(requests["queue_us"] >= 0) & (requests["queue_us"] < NEVER_US)]
+
+
+def _within(requests: Array, field: str, run: Run) -> Array:
+    start, end = _loaded(run)
+    return requests[(requests[field] >= start) & (requests[field] < end)]
+
+
 def _utilisation(run: Run) -> float:
-    return float("nan") if run.server is None else run.server.busy_us / (run.workers * run.window_us)
+    if run.server is None:
+        return float("nan")
+    start, end = _loaded(run)
+    served = _got_worker(run.records.requests)
+    begins = served["arrived_us"] + served["queue_us"]
+    held = np.minimum(begins + served["service_us"], end) - np.maximum(begins, start)
+    return float(np.maximum(held, 0).sum()) / (run.workers * (end - start))
 
 
 def _queue_p95(run: Run) -> float:
-    asked = run.records.requests
-    turned = asked["queue_us"][(asked["queue_us"] >= 0) & (asked["queue_us"] < 2**61)]
-    return float("nan") if run.server is None else _quantile(turned, 0.95) / 1e3
+    served = _within(_got_worker(run.records.requests), "arrived_us", run)
+    return float("nan") if run.server is None else _quantile(served["queue_us"], 0.95) / 1e3
 
 
 def _ended(outcome: int) -> Callable[[Run], float]:
-    return lambda run: _per_person(int(np.count_nonzero(run.records.requests["outcome"] == outcome)), run)
+    return lambda run: _mean(_within(run.records.requests, "sent_us", run)["outcome"] == outcome)
 
 
 def _decisions_per_page(run: Run) -> float:
@@ -115,33 +180,42 @@ def _stale(run: Run) -> float:
 
 
 METRICS: tuple[Metric, ...] = (
+    Metric(PRIMARY, "min/person", "watching", "more", "minutes in the app, from opening to leaving", lambda r:
+           _per_person(_app_minutes(r), r)),
+    Metric("valid_play", "share", "watching", "more", "played 7 s or to the end", _share(VALID)),
+    Metric("long_view", "share", "watching", "more", "played 18 s or to the end", _share(LONG)),
+    Metric("valid_play_per_min", "/min", "watching", "neither", "valid plays per minute in the app", lambda r:
+           _per_minute(_did(r, VALID), r)),
+    Metric("long_view_per_min", "/min", "watching", "neither", "long views per minute in the app", lambda r:
+           _per_minute(_did(r, LONG), r)),
+    Metric("completion", "share", "watching", "more", "played .95 of the video or more", _share(COMPLETE)),
     Metric("watch_s", "s/person", "watching", "more", "seconds of play", lambda r: _per_person(
         r.records.impressions["play_us"].sum() / 1e6, r)),
     Metric("session_min", "min", "watching", "more", "session length, sessions that ended by themselves",
            _session_minutes),
-    Metric("impressions", "/person", "watching", "more", "videos that took the screen", lambda r: _per_person(
-        len(r.records.impressions), r)),
-    Metric("valid_play", "share", "watching", "more", "played 7 s or to the end", _share(VALID)),
-    Metric("long_view", "share", "watching", "more", "played 18 s or to the end", _share(LONG)),
-    Metric("completion", "share", "watching", "more", "played .95 of the video or more", _share(COMPLETE)),
-    Metric("skip_2s", "share", "watching", "fewer", "left within 2 s", _share(SKIP)),
+    Metric("impressions", "/person", "watching", "neither", "videos that took the screen; who skips sees more",
+           lambda r: _per_person(len(r.records.impressions), r)),
     Metric("like", "share", "feedback", "more", "liked", _feedback("like")),
+    Metric("like_per_min", "/min", "feedback", "neither", "likes per minute in the app", lambda r: _per_minute(
+        _gave(r, "like"), r)),
     Metric("follow", "share", "feedback", "more", "author followed", _feedback("follow")),
     Metric("comment", "share", "feedback", "more", "comment written", _feedback("comment")),
     Metric("forward", "share", "feedback", "more", "forwarded", _feedback("forward")),
-    Metric("hate", "share", "feedback", "fewer", "marked 'not interested'", _feedback("hate")),
-    Metric("tags", "/session", "diversity", "neither", "distinct tags shown in a session", lambda r: _mean(
+    Metric("skip_2s", "share", GUARD_RAILS, "fewer", "left within 2 s", _share(SKIP)),
+    Metric("hate", "share", GUARD_RAILS, "fewer", "marked 'not interested'", _feedback("hate")),
+    Metric("tags", "/session", GUARD_RAILS, "neither", "distinct tags shown in a session", lambda r: _mean(
         (_tags_of_sessions(r) > 0).sum(axis=1))),
-    Metric("tag_entropy", "bits/session", "diversity", "neither", "entropy of its tags", _tag_entropy),
+    Metric("tag_entropy", "bits/session", GUARD_RAILS, "neither",
+           "entropy of its tags: a large fall is a feed that narrows, a rise may be mere chance", _tag_entropy),
+    Metric("startup_p95_ms", "ms", GUARD_RAILS, "fewer", "wait for the first frame, 95th percentile", lambda r:
+           _quantile(r.records.impressions["startup_us"], 0.95) / 1e3),
+    Metric("stall_ratio", "share", GUARD_RAILS, "fewer", "stalled time / (play + stalled time)", _stall_ratio),
+    Metric("wait_ratio", "share", GUARD_RAILS, "fewer", "time without a page to show, of the time in the app",
+           _wait_ratio),
+    Metric("waits_per_min", "/min", GUARD_RAILS, "fewer", "waits for a page, the first included, per minute in the app",
+           lambda r: _per_minute(r.records.impressions["wait_us"] > 0, r)),
     Metric("startup_p50_ms", "ms", "phone", "fewer", "wait for the first frame, median", lambda r: _quantile(
         r.records.impressions["startup_us"], 0.5) / 1e3),
-    Metric("startup_p95_ms", "ms", "phone", "fewer", "wait for the first frame, 95th percentile", lambda r: _quantile(
-        r.records.impressions["startup_us"], 0.95) / 1e3),
-    Metric("stall_ratio", "share", "phone", "fewer", "stalled time / (play + stalled time)", _stall_ratio),
-    Metric("wait_s", "s/person", "phone", "fewer", "seconds without a page to show", lambda r: _per_person(
-        r.world.users["ledger_us"][:, 4].sum() / 1e6, r)),
-    Metric("waits", "share", "phone", "fewer", "impressions that had to wait for a page", lambda r: _mean(
-        r.records.impressions["wait_us"] > 0)),
     Metric("inferences", "/person", "phone", "neither", "decisions computed on the phone", lambda r: _per_person(
         r.world.users["inferences"].sum(), r)),
     Metric("decisions_per_page", "/page", "phone", "neither",
@@ -149,10 +223,13 @@ METRICS: tuple[Metric, ...] = (
     Metric("stale_picks", "share", "phone", "fewer", "picks whose ranking was not ready, of those asked for", _stale),
     Metric("requests", "/person", "server", "fewer", "requests sent, retries included", lambda r: _per_person(
         len(r.records.requests), r)),
-    Metric("utilisation", "share", "server", "neither", "worker time used, of the window", _utilisation),
-    Metric("queue_p95_ms", "ms", "server", "fewer", "wait for a worker, 95th percentile", _queue_p95),
-    Metric("timeouts", "/person", "server", "fewer", "requests given up by the phone", _ended(TIMED_OUT)),
-    Metric("refused", "/person", "server", "fewer", "requests refused, the queue being full", _ended(REFUSED)),
+    Metric("utilisation", "share", "server", "neither", "worker time used, after the warm-up and in the window",
+           _utilisation),
+    Metric("queue_p95_ms", "ms", "server", "fewer", "wait for a worker in the same span, 95th percentile", _queue_p95),
+    Metric("timeout_rate", "share", "server", "fewer", "requests given up by the phone, of those sent in the same span",
+           _ended(TIMED_OUT)),
+    Metric("refusal_rate", "share", "server", "fewer", "requests that found the queue full, of the same",
+           _ended(REFUSED)),
     Metric("data_mb", "MB/person", "link", "neither", "pages with their embeddings, and models", lambda r: _per_person(
         r.world.users["data_bytes"].sum() / 1e6, r)),
     Metric("delivered_mb", "MB/person", "link", "neither", "video bytes delivered", lambda r: _per_person(
@@ -177,7 +254,7 @@ def measure(run: Run) -> dict[str, float]:
 
 
 def by_position(run: Run) -> Array:
-    """(P, 2) int64 by position in the page: impressions not cut by the window's end, and valid plays among them.
+    """(P, 2) int64 by position in the page: impressions not cut by the run's end, and valid plays among them.
 
     The last position holds those that were shown beyond the page, while the next one was still on its way, as well."""
     pages = run.scenario.server.page_size
@@ -195,6 +272,6 @@ def shares(positions: Array) -> Array:
 
 
 def whole_impressions(records: Records) -> Array:
-    """Impressions that were not cut off by the window's end."""
+    """Impressions that were not cut off by the run's end."""
     whole: Array = records.impressions[(records.impressions["outcome"] & CUT) == 0]
     return whole

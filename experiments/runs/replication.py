@@ -21,6 +21,8 @@ from .deciding import is_downloaded, is_edge, make_decider
 from .metrics import Run, by_position, measure, whole_impressions
 
 HOUR_US = 3_600_000_000
+FOLLOWED_US = 24 * HOUR_US
+"""After a window of minutes, people who opened the app in it are followed for so long at most; then they are cut."""
 
 
 class Replication(NamedTuple):
@@ -39,6 +41,12 @@ def window_of(minutes: float | None, days: float | None) -> int:
     return round((MINUTES if minutes is None else minutes) * 60e6)
 
 
+def end_of(window_us: int, days: bool) -> int:
+    """When a run ends, us. Over whole days people come and go until the window's end. In a window of minutes they open
+    once and are followed until they leave, so that no session is cut because it began late."""
+    return window_us if days else window_us + FOLLOWED_US
+
+
 def run_arm(
     scenario: Scenario,
     policy: str | PolicyLike,
@@ -52,6 +60,7 @@ def run_arm(
 ) -> Run:
     """Run one arm once. engine: "event" (SimPy, with its server) or "batch" (ample servers, in parallel)."""
     window_us = window_of(minutes, days)
+    end_us = end_of(window_us, days is not None)
     scenario = scenario.with_workers(minutes, days)
     batch = engine == "batch"
     world = build_world(
@@ -69,14 +78,14 @@ def run_arm(
     decide = make_decider(policy, world)
     server = None
     if batch:
-        records = run_batch(world, decide, end_us=window_us, days=days is not None)
+        records = run_batch(world, decide, end_us=end_us, days=days is not None)
     else:
         records, server = run_events(
             world,
             decide,
             workers=scenario.server.workers,
             queue_limit=scenario.server.queue_limit,
-            end_us=window_us,
+            end_us=end_us,
             days=days is not None,
         )
     check_ledgers(world, records)

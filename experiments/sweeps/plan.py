@@ -12,7 +12,7 @@ from itertools import islice, product
 from typing import Any, Literal, NamedTuple, get_args
 
 from nextone.experiments.runs.arms import BASELINE_POLICY, Arm, Engine, Task, check_run, words
-from nextone.experiments.runs.metrics import METRICS, Metric
+from nextone.experiments.runs.metrics import METRICS, PRIMARY, Metric
 from nextone.experiments.runs.names import check_name
 from nextone.experiments.runs.statistics import MIN_REPLICATIONS
 from nextone.sim.config import MINUTES, Scenario
@@ -77,7 +77,7 @@ class Plan:
     base: Scenario
     cells: tuple[Cell, ...]
     policies: tuple[str, ...]
-    metric: str = "watch_s"
+    metric: str = PRIMARY
     half_width: HalfWidth = DEFAULT_HALF_WIDTH
     max_replications: int = 30
     seed: int = 0
@@ -156,7 +156,7 @@ def plan_of(asked: Question, base: Scenario) -> Plan:
     if len(set(names)) < len(names):
         raise SettingError(f"policy {next(n for n in names if names.count(n) > 1)!r} is given twice; give it once")
     policies = tuple(map(check_name, names))
-    metric = asked.metric or "watch_s"
+    metric = asked.metric or PRIMARY
     known = tuple(m.name for m in METRICS)
     if metric not in known:
         raise SettingError(f"unknown metric {metric[:60]!r}{nearest(metric, known)}")

@@ -16,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from nextone.experiments.runs.arms import FRESH
-from nextone.experiments.runs.metrics import METRICS, Metric, shares
+from nextone.experiments.runs.metrics import METRICS, PRIMARY, Metric, shares
 from nextone.experiments.runs.parquet import read_record, write_record
 from nextone.experiments.runs.statistics import (
     CONFIDENCE,
@@ -34,7 +34,7 @@ from .ledger import Key, Result
 from .plan import Cell, Plan
 
 RESULTS, POSITIONS = "results.parquet", "positions.parquet"
-OBJECTIVES = (("watch_s", "more"), ("requests", "fewer"), ("wasted_mb", "fewer"))
+OBJECTIVES = ((PRIMARY, "more"), ("requests", "fewer"), ("wasted_mb", "fewer"))
 """What is weighed against each other: people's time, the servers' cost, wasted bytes."""
 METHOD = (
     "Student t over independent replications; differences paired under keyed common random numbers; replications "
@@ -143,7 +143,7 @@ class SweepResult:
 
     @cached_property
     def pareto(self) -> tuple[SweepArm, ...]:
-        """Arms that no other beats in watch time, requests and wasted bytes at once (by their means), in order."""
+        """Arms that no other beats in time in the app, requests and wasted bytes at once (by their means), in order."""
         arms = self.arms
         if not arms:
             return ()

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from nextone.experiments.runs.number_text import MISSING, difference_cell, mean_and_half
 
-from .result import SweepArm, SweepResult
+from .result import OBJECTIVES, SweepArm, SweepResult
 from .sweep import Effort
 
 
@@ -44,7 +44,7 @@ def sweep_table(result: SweepResult) -> Iterator[object]:
     )
     yield table
     yield best_text(result)
-    yield "Pareto front of watch_s, requests, wasted_mb: " + "; ".join(map(arm_text, result.pareto))
+    yield f"Pareto front of {', '.join(name for name, _ in OBJECTIVES)}: " + "; ".join(map(arm_text, result.pareto))
     for number, reason in result.failed.items():
         yield f"failed: {plan.cells[number].label}: {reason}"
 

@@ -29,7 +29,7 @@ def sweep(
     ] = None,
     samples: Annotated[int | None, typer.Option(help="Sobol points, a power of two.  [default: 16]")] = None,
     policies: Annotated[str | None, typer.Option(help="Comma-separated.  [default: cloud_only]")] = None,
-    metric: Annotated[str | None, typer.Option(help="What is to be sharp, and best.  [default: watch_s]")] = None,
+    metric: Annotated[str | None, typer.Option(help="What is to be sharp, and best.  [default: app_min]")] = None,
     half_width: Annotated[
         str | None, typer.Option(help="Of 95 % intervals: % of the mean, or in units.  [default: 0.5%]")
     ] = None,

@@ -71,7 +71,7 @@ def test_a_policy_of_ones_own_is_compared(result):
 
 def test_json_rows(result):
     out = comparison_files.comparison_json(result)
-    assert list(out) == ["baseline", "replications", "rows"]
+    assert list(out) == ["baseline", "replications", "primary", "rows"]
     assert (out["baseline"], out["replications"], len(out["rows"])) == ("cloud_only", 10, 3 * len(METRICS))
     keys = ["policy", "metric", "unit", "mean", "low", "high", "diff_pct", "diff_low", "diff_high"]
     assert all(list(row) == keys for row in out["rows"])
@@ -148,6 +148,7 @@ def test_table_keeps_every_number_whole(result, width):
     assert "−50" in text
     assert "10 replications" in text
     assert "seed 3" in text
+    assert "Primary metric: app_min" in text
     for metric in METRICS:
         assert metric.name in text
 

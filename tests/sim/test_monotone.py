@@ -344,7 +344,7 @@ def test_half_the_workers_queue_longer_and_show_less():
     workers = full.server.workers
     half = replace(full, server__workers=max(1, workers // 2))
     assert half.server.workers < workers
-    for name, sign in (("queue_p95_ms", 1), ("impressions", -1), ("wait_s", 1)):
+    for name, sign in (("queue_p95_ms", 1), ("impressions", -1), ("wait_ratio", 1)):
         difference = metric_of(name, half, minutes=20.0) - metric_of(name, full, minutes=20.0)
         assert (sign * difference > 0).all(), name
 

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from nextone.experiments.output.figures import uplift_figure
 from nextone.experiments.runs.arms import Arm
 from nextone.experiments.runs.comparison import Comparison, groups
-from nextone.experiments.runs.metrics import METRICS, Metric
+from nextone.experiments.runs.metrics import METRICS, PRIMARY, Metric
 from nextone.experiments.runs.number_text import interval_text, name_and_unit
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, scenario_toml
@@ -26,7 +26,7 @@ from nextone.sim.scenario import SettingError, scenario_toml
 from .page import Cell, Figure, Page, Section, Table, difference_cell, percent_interval
 from .words import changed
 
-ANSWERED = {"watch_s": "watch time", "like": "likes", "wasted_mb": "wasted bytes"}
+ANSWERED = {PRIMARY: "time in the app", "watch_s": "watch time", "like": "likes", "wasted_mb": "wasted bytes"}
 
 
 def comparison_page(folder: Path) -> Page:
@@ -40,6 +40,7 @@ def comparison_page(folder: Path) -> Page:
         facts=(
             ("Arms", ", ".join(arm.label for arm in result.arms)),
             ("Baseline", result.baseline.label),
+            ("Primary metric", PRIMARY),
             ("People, window", f"{base.population.users:,}, {result.window()}"),
             ("Replications", str(result.replications)),
             ("Seed", str(result.seed)),

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from nextone.experiments.output.drawing import curve_of
-from nextone.experiments.runs.metrics import Metric, metric_named
+from nextone.experiments.runs.metrics import PRIMARY, Metric, metric_named
 from nextone.experiments.runs.statistics import Interval, PairedDifference
 from nextone.experiments.sweeps.plan import Cell
 from nextone.experiments.sweeps.result import SweepArm, SweepResult
@@ -14,7 +14,7 @@ from . import figures as draw
 from .page import Figure, Section
 from .words import cell_words, field_name, value_text
 
-SHOWN = ("watch_s", "valid_play", "like", "requests", "queue_p95_ms", "wasted_mb")
+SHOWN = (PRIMARY, "valid_play", "like", "requests", "queue_p95_ms", "wasted_mb")
 Find = Callable[[SweepArm], PairedDifference | None]
 MOST = 12  # rows or columns beyond which a map cannot be read
 

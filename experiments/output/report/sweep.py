@@ -18,7 +18,7 @@ from .landscape import landscape
 from .page import Cell, Figure, Section, Table, difference_cell
 from .words import cell_words, field_name, value_text
 
-LOAD = ("requests", "utilisation", "queue_p95_ms", "timeouts")
+LOAD = ("requests", "utilisation", "queue_p95_ms", "timeout_rate")
 PAGE = "server.page_size"
 CURVES = 8  # in one panel, at most
 

@@ -16,7 +16,7 @@ import numpy as np
 from nextone.envs.features import empty_observation
 from nextone.envs.observing import observe
 from nextone.experiments.runs.deciding import make_decider
-from nextone.experiments.runs.replication import window_of
+from nextone.experiments.runs.replication import end_of, window_of
 from nextone.policies.names import CLOUD_ONLY
 from nextone.policies.networks.behaviours import engaged as is_page_view
 from nextone.sim.batch_run import Decide, log_parts, run_batch
@@ -107,7 +107,7 @@ def _one_world(settings: CollectSettings, first: int, people: int) -> tuple[dict
     )  # fmt: skip
     part_of = split_people(settings.seed, np.arange(first, first + people))
     recorder = Recorder(settings, world, part_of, round(CUT_AT * window_us))
-    records = run_batch(world, recorder, end_us=window_us, days=days)
+    records = run_batch(world, recorder, end_us=end_of(window_us, days), days=days)
     check_ledgers(world, records)
     columns, lost = recorder.columns(records.impressions, records.sessions)
     columns["person"] = columns["person"] + first
