@@ -223,7 +223,7 @@ class Sessions(Section):
     start_hour: float = number(
         20.0, "h", "Assumed: the evening", "hour of day (UTC+8 shape) at which the window starts", ge=0, lt=24)  # fmt: skip
     warm_up_min: float = number(
-        30.0, "min", "Assumed: about a mean session; the number of people in the app grows little after it",
+        30.0, "min", "Assumed: about a mean session; most of the load is there by then",
         "start of the window in which the servers' load is not measured; at most half of the window",
         ge=0, le=1440)  # fmt: skip
     leave_per_min: float = number(
