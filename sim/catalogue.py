@@ -9,11 +9,12 @@ its own. It is centred and made white over the catalogue, so that no seed decide
 from functools import lru_cache
 from typing import NamedTuple
 
+import numba
 import numpy as np
 import pyarrow.parquet as pq
 
 from nextone.sim.engine.chance import keyed_words, normal2, quick_normal, uniform
-from nextone.sim.engine.kernel import entry, kernel
+from nextone.sim.engine.kernel import LINE, entry, kernel
 from nextone.sim.engine.luck import (
     APPEAL,
     AUTHOR,
@@ -70,12 +71,21 @@ def _make(catalogue: Catalogue, numbers: tuple[float, ...]) -> Videos:
     for name, number in zip(KNOWN_BY, numbers, strict=True):
         params[name] = number
     plain, content = _plain(catalogue)
-    videos, index = plain.copy(), blank(len(plain), INDEXED)
+    videos, index = plain.copy(), in_lines(len(plain))
     _give_quality(params, key, videos, index)
     _index(params, key, videos, content[:, : catalogue.content_dims], index)
     for array in (videos, index):
         array.setflags(write=False)
     return Videos(videos, content, index)
+
+
+def in_lines(size: int) -> Array:
+    """Zeroed rows of the index, each in one line of memory."""
+    assert INDEXED.itemsize == LINE
+    spare = np.zeros(size * LINE + LINE, np.uint8)
+    first = -spare.ctypes.data % LINE
+    rows: Array = spare[first : first + size * LINE].view(INDEXED)
+    return rows.view(np.recarray) if numba.config.DISABLE_JIT else rows  # type: ignore[attr-defined]
 
 
 def _key(catalogue: Catalogue) -> Array:

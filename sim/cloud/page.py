@@ -13,14 +13,12 @@ from .belief import drawn_by_intent, fade, level
 from .rates import (
     feedback_chances,
     logit_milli,
-    most_worth,
     person_chances,
     phone_ranks,
     shifted,
     view_rates,
     what_is_known,
     what_is_known_for_good,
-    worth_of_views,
 )
 from .recall import AHEAD, FEEDBACK_RATES, arrive, keep_best, left_to_serve, recall
 
@@ -53,7 +51,7 @@ def ship_rates(p, person, index, count):
     phone that does not rank is sent the first alone."""
     user, ranks = person.user, phone_ranks(p, person.user)
     known, for_good = what_is_known(p, user, person.belief), what_is_known_for_good(p, user)
-    chances, feedback = np.empty(FEEDBACK_RATES), np.empty(FEEDBACK_RATES)
+    chances, feedback = np.empty((FEEDBACK_RATES, 3)), np.empty(FEEDBACK_RATES)
     if ranks:
         person_chances(p, user, chances)
     for k in range(count):
@@ -77,12 +75,22 @@ def estimate_now(p, belief, row, of_video):
 
 
 @inlined
-def score_of(p, estimate, skip_long, watch_long, rest, known):
+def score_of(p, estimate, of_video, rest, known):
     """What the objective makes of a video, as a share of the most that any could be worth. rest: of it, feedback's."""
-    valid, long = view_rates(estimate, skip_long, watch_long, known)
-    if p.pxtr_bias != 0.0:
-        valid, long = np.float32(shifted(valid, p.pxtr_bias)), np.float32(shifted(long, p.pxtr_bias))
-    return np.float32(worth_of_views(p, valid, long) / most_worth(p) + rest / 32767.0)
+    valid, long = view_rates(estimate, of_video.skip_long, of_video.watch_long, known)
+    return worth_of(biased(p, valid), biased(p, long), rest, known)
+
+
+@inlined
+def biased(p, chance):
+    """A chance as the cloud predicts it, float32."""
+    return np.float32(shifted(chance, p.pxtr_bias))
+
+
+@inlined
+def worth_of(valid, long, rest, known):
+    """The score, from the chances of views and what is stored of feedback's worth."""
+    return known.worth_valid * valid + known.worth_long * long + np.float32(rest) * np.float32(1.0 / 32767.0)
 
 
 @allocating
@@ -92,8 +100,9 @@ def score_stored(p, person, index, score):
 
     What lies all over the memory is gathered first, so that the rest runs on vectors."""
     user, stored, belief = person.user, person.stored, person.belief
-    known, size = what_is_known(p, user, belief), len(score)
-    estimate, skip, watch = np.empty(size, np.float32), np.empty(size, np.float32), np.empty(size, np.float32)
+    known, size, left = what_is_known(p, user, belief), len(score), 0
+    estimate, rest = np.empty(size, np.float32), np.empty(size, np.float32)
+    skip, watch = np.empty(size, np.float32), np.empty(size, np.float32)
     for k in range(min(AHEAD, size)):
         fetch_ahead(index, stored[k].video & ID)
     for k in range(size):
@@ -101,10 +110,14 @@ def score_stored(p, person, index, score):
             fetch_ahead(index, stored[k + AHEAD].video & ID)
         of_video = index[stored[k].video & ID]
         estimate[k] = estimate_now(p, belief, stored[k], of_video)
-        skip[k], watch[k] = of_video.skip_long, of_video.watch_long
-    for k in range(size):
-        score[k] = score_of(p, estimate[k], skip[k], watch[k], stored[k].rest, known)
-    left = 0
+        skip[k], watch[k], rest[k] = of_video.skip_long, of_video.watch_long, stored[k].rest
+    if p.pxtr_bias == 0.0:
+        for k in range(size):
+            valid, long = view_rates(estimate[k], skip[k], watch[k], known)
+            score[k] = worth_of(valid, long, rest[k], known)
+    else:
+        for k in range(size):
+            score[k] = score_of(p, estimate[k], index[stored[k].video & ID], rest[k], known)
     for k in range(size):
         left += stored[k].video & TOLD == 0
         score[k] = -np.inf if stored[k].video & TOLD else score[k]
@@ -121,6 +134,6 @@ def score_held(p, person, index, scores):
         if slot.rank != DEAD and slot.place < user.stored and stored[slot.place].video & ID == slot.video:
             row, of_video = stored[slot.place], index[slot.video]
             estimate = np.float32(estimate_now(p, belief, row, of_video))
-            scores[k] = score_of(p, estimate, of_video.skip_long, of_video.watch_long, row.rest, known)
+            scores[k] = score_of(p, estimate, of_video, row.rest, known)
         elif slot.rank != DEAD:
             scores[k] = slot.score

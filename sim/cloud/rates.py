@@ -25,12 +25,15 @@ SEEN_AS_NOISE = 2.9  # (16 sqrt(3) / (15 pi))**-2: mean of sigmoid(normal), MacK
 class Known(NamedTuple):
     """What is the same for all videos of a page, float32: by what chances are flatter for what is unknown; how much
     longer those stay who like it more; and of the threshold of a valid play, the chance that who leaves early reaches
-    it and the logit of it for those who stay, at neutral odds."""
+    it and the logit of it for those who stay, at neutral odds; last what the objective makes of a valid play and of a
+    long view, as a share of the most that a video could be worth."""
 
     flatter: Any
     longer: Any
     skip_valid: Any
     watch_valid: Any
+    worth_valid: Any
+    worth_long: Any
 
 
 @inlined
@@ -67,7 +70,9 @@ def known_within(p, user, of_person, of_intent):
     skip, watch = tails(p, np.int64(VALID_US))
     flatter = 1.0 / np.sqrt(1.0 + max(unknown, 0.0) / SEEN_AS_NOISE)
     longer = TAIL_SLOPE * p.watch_log_slope / p.watch_log_sd
-    return Known(np.float32(flatter), np.float32(longer), np.float32(skip), np.float32(watch))
+    valid, long = p.objective[PEVTR] / most_worth(p), p.objective[PLVTR] / most_worth(p)
+    of_views = np.float32(flatter), np.float32(longer), np.float32(skip), np.float32(watch)
+    return Known(of_views[0], of_views[1], of_views[2], of_views[3], np.float32(valid), np.float32(long))
 
 
 @inlined
@@ -126,37 +131,32 @@ def population_rate(p, kind):
 
 
 @kernel
-def person_chance(p, user, kind):
-    """The person's chance of a kind of feedback at a middling play: past counts, shrunk to the population's rate."""
-    weight = 1.0 / p.user_icc - 1.0  # beta-binomial: prior worth so many impressions
-    rate = (user.past[kind] + weight * population_rate(p, kind)) / (user.past_impressions + weight)
-    return rate / mean_level(p, kind, SHORT_SHARE, LONG_SHARE, COMPLETE_SHARE)
-
-
-@kernel
 def person_chances(p, user, out):
-    """`person_chance` of each predicted rate of feedback, into out (5,)."""
+    """The person's chance of each predicted rate of feedback, into out (5, 3): at a middling play; and by how much more
+    for every chance of a short play, and of a long view.
+
+    From past counts, shrunk to the population's rate."""
+    weight = 1.0 / p.user_icc - 1.0  # beta-binomial: prior worth so many impressions
+    completed = COMPLETE_SHARE / LONG_SHARE
     for k in range(len(out)):
-        out[k] = person_chance(p, user, KIND_OF_RATE[FIRST_OF_FEEDBACK + k])
+        kind = KIND_OF_RATE[FIRST_OF_FEEDBACK + k]
+        chance = (user.past[kind] + weight * population_rate(p, kind)) / (user.past_impressions + weight)
+        chance /= mean_level(p, kind, SHORT_SHARE, LONG_SHARE, COMPLETE_SHARE)
+        out[k, 0] = chance
+        out[k, 1] = chance * (p.skip_ratio[kind] - 1.0)
+        out[k, 2] = chance * (p.long_ratio[kind] * (1.0 + completed * (p.complete_ratio[kind] - 1.0)) - 1.0)
 
 
 @inlined
 def feedback_chances(p, row, chances, estimate, known, out):
     """The predicted chances of feedback into out (5,): the person's own, the video's appeal, and how long it is likely
-    to be watched. row: of the index; chances: (5,) `person_chance`; estimate: the lasting one of staying and known:
+    to be watched. row: of the index; chances: `person_chances`; estimate: the lasting one of staying and known:
     `what_is_known_for_good`, so that these hold for a session. All share a bias."""
     valid, long = view_rates(estimate, row.skip_long, row.watch_long, known)
-    short = (1.0 - max(valid, long)) * SHORT_SHARE / (1.0 - VALID_SHARE)
+    short = (1.0 - np.float64(max(valid, long))) * SHORT_SHARE / (1.0 - VALID_SHARE)
     for k in range(len(out)):
-        kind = KIND_OF_RATE[FIRST_OF_FEEDBACK + k]
-        chance = chances[k] * mean_level(p, kind, short, long, long * COMPLETE_SHARE / LONG_SHARE)
+        chance = max(chances[k, 0] + chances[k, 1] * short + chances[k, 2] * np.float64(long), 0.0)
         out[k] = shifted(min(chance * row.appeal[k], MOST), p.pxtr_bias)
-
-
-@inlined
-def worth_of_views(p, valid, long):
-    """What the objective makes of the chances of views."""
-    return p.objective[PEVTR] * np.float64(valid) + p.objective[PLVTR] * np.float64(long)
 
 
 @inlined

@@ -125,10 +125,12 @@ def recall(p, key, person, index):
     which = np.empty(looked_at, np.int64)
     user.recalls += 1
     user.stored = choose_best(estimate, min(len(person.stored), left), which)
-    known, chances = what_is_known_for_good(p, user), np.empty(FEEDBACK_RATES)
+    known, chances = what_is_known_for_good(p, user), np.empty((FEEDBACK_RATES, 3))
     person_chances(p, user, chances)
+    feedback, most = np.empty(FEEDBACK_RATES), most_worth(p)
     for k in range(user.stored):
-        store(p, person.stored[k], ids[which[k]], estimate[which[k]], index[ids[which[k]]], chances, known)
+        n = which[k]
+        store(p, person.stored[k], ids[n], estimate[n], index[ids[n]], chances, known, most, feedback)
 
 
 @allocating
@@ -146,14 +148,14 @@ def estimate_all(p, key, person, index, ids, estimate):
         estimate[n] = lasting_estimate(p, user, belief, index[ids[n]], match)
 
 
-@allocating
-def store(p, row, video, estimate, of_video, chances, known):
-    """A row of the set: a video, the lasting estimate of it, and what its predicted feedback is worth."""
-    feedback = np.empty(FEEDBACK_RATES)
+@inlined
+def store(p, row, video, estimate, of_video, chances, known, most, feedback):
+    """A row of the set: a video, the lasting estimate of it, and what its predicted feedback is worth. feedback: (5,)
+    scratch."""
     row.video = video
     row.base = np.int16(np.rint(1000.0 * min(max(estimate, -MOST_LOGIT), MOST_LOGIT)))
     feedback_chances(p, of_video, chances, row.base / 1000.0, known, feedback)
-    row.rest = np.int16(np.rint(32767.0 * worth_of_feedback(p, feedback) / most_worth(p)))
+    row.rest = np.int16(np.rint(32767.0 * worth_of_feedback(p, feedback) / most))
 
 
 @allocating
@@ -168,8 +170,9 @@ def arrive(p, key, person, index, turn_us):
     ids, estimate = np.empty(count, np.int64), np.empty(count, np.float32)
     next_videos(key, user, np.int64(len(index)), ids)
     estimate_all(p, key, person, index, ids, estimate)
-    known, chances = what_is_known_for_good(p, user), np.empty(FEEDBACK_RATES)
+    known, chances = what_is_known_for_good(p, user), np.empty((FEEDBACK_RATES, 3))
     person_chances(p, user, chances)
+    feedback, most = np.empty(FEEDBACK_RATES), most_worth(p)
     for n in range(count):
         if was_seen(person.seen, ids[n]):
             continue
@@ -182,7 +185,7 @@ def arrive(p, key, person, index, turn_us):
             worst, least = user.stored, -(1 << 20)
             user.stored += 1
         if least < 1000.0 * estimate[n]:
-            store(p, stored[worst], ids[n], estimate[n], index[ids[n]], chances, known)
+            store(p, stored[worst], ids[n], estimate[n], index[ids[n]], chances, known, most, feedback)
 
 
 @inlined
