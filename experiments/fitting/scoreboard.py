@@ -1,7 +1,9 @@
 """A row of the scoreboard: a quantity in the data, in the simulation, and whether the two agree."""
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+Kind = Literal["judged", "self-check", "shown"]
 
 
 class Row(NamedTuple):
@@ -14,6 +16,11 @@ class Row(NamedTuple):
     simulated: float
     tolerance: float
     ok: bool
+    floors: float = math.nan
+    """How far the simulation is from the data, in multiples of what two such logs differ by; NaN where not known."""
+    kind: Kind = "judged"
+    """self-check: the simulation was given this very number or table, so that it tells whether a wire came off, not
+    whether people or links are like that. shown: told, with nothing asked of it. Neither is counted."""
 
 
 def row(quantity: str, target: float, low: float, high: float, simulated: float, tolerance: float) -> Row:

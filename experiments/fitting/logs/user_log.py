@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
@@ -35,6 +34,7 @@ from .checks import (
     check_whole,
 )
 from .table import LogFile, UserLogError, codes, fail, ids, iso_times, numbers, read_file, short
+from .video_table import VIDEO_FILES, look_up
 
 if TYPE_CHECKING:
     from nextone.sim.state import Array, World
@@ -51,8 +51,8 @@ GENERIC = {
     "duration_ms": "duration_ms", "duration_s": "duration_ms", "play_ms": "play_ms", "play_s": "play_ms",
     **{kind: kind for kind in FEEDBACK}, "randomised": "randomised",
     "stall_ms": "stall_ms", "stall_s": "stall_ms", "comment_open_ms": "comment_open_ms",
-    "comment_open_s": "comment_open_ms", "tag": "tag", "session": "session", "request": "request", "page": "request",
-    "network": "network",
+    "comment_open_s": "comment_open_ms", "tag": "tag", "author": "author", "session": "session", "request": "request",
+    "page": "request", "network": "network",
 }  # fmt: skip
 KUAIRAND = {
     "user_id": "user", "video_id": "video", "time_ms": "time_ms", "duration_ms": "duration_ms",
@@ -63,15 +63,16 @@ KUAIRAND = {
 SPELLINGS = {"kuairand": KUAIRAND, "generic": GENERIC}
 NEEDED = ("user", "video", "time_ms", "duration_ms", "play_ms")
 TIMES = ("time_ms", "duration_ms", "play_ms", "stall_ms", "comment_open_ms")
-IDS = ("user", "video", "tag", "session", "request", "network")
+IDS = ("user", "video", "tag", "author", "session", "request", "network")
 LABELS = ("valid play", "long view")
 FLAGS = (*FEEDBACK, "randomised", *LABELS)
 COLUMNS = (
-    "user", "video", "time_ms", "duration_ms", "play_ms", "comment_open_ms", "randomised", "tag", "session", "request",
-    "stall_ms", "network",
+    "user", "video", "time_ms", "duration_ms", "play_ms", "comment_open_ms", "randomised", "tag", "author", "session",
+    "request", "stall_ms", "network",
 )  # fmt: skip
 MAIN_FEED_TAB = 1
-VIDEO_FILES = ("videos.parquet", "video_features_basic_*.csv*")  # what KuaiRand's log has beside it
+UTC_OFFSETS_H = (-12, 14)  # of all inhabited places
+KUAIRAND_UTC_OFFSET_H = 8.0  # Source: KuaiRand, of an app whose users live in China
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +94,7 @@ class UserLog:
     comment_open_ms: IntArray | None = None
     randomised: BoolArray | None = None  # shown at random, not recommended
     tag: Int16Array | None = None  # the video's first tag, from 0; -1 unknown
+    author: Int32Array | None = None  # the video's author, from 0; -1 unknown
     session: Int32Array | None = None  # from 0, each of one user; -1 unknown
     request: Int32Array | None = None  # from 0, each of one user and session; -1 unknown
     stall_ms: IntArray | None = None
@@ -100,6 +102,13 @@ class UserLog:
     networks: tuple[str, ...] = ()
     labels: dict[str, BoolArray] = field(default_factory=dict)
     """What the log itself says a play counts as, of LABELS; for the rest, thresholds of the play time."""
+    utc_offset_h: float = KUAIRAND_UTC_OFFSET_H
+    """Hours by which the users' clocks are ahead of `time_ms`: the hour of the day is that of the users."""
+
+    @property
+    def hour(self) -> FloatArray:
+        """Of the users' day, [0, 24), at which each row was delivered."""
+        return np.asarray((self.time_ms / 3.6e6 + self.utc_offset_h) % 24)
 
     def report(self) -> Table:
         """What was read, found and done, for people."""
@@ -130,15 +139,18 @@ class UserLog:
     @property
     def absent(self) -> list[str]:
         """Optional columns that the log does not have, by their generic names."""
-        optional = ("randomised", "comment_open_ms", "tag", "session", "request", "stall_ms", "network")
+        optional = ("randomised", "comment_open_ms", "tag", "author", "session", "request", "stall_ms", "network")
         return [k for k in FEEDBACK if k not in self.feedback] + [k for k in optional if getattr(self, k) is None]
 
 
-def read_user_log(path: Path, format: Format | None = None, videos: Path | None = None) -> UserLog:
+def read_user_log(
+    path: Path, format: Format | None = None, videos: Path | None = None, utc_offset_h: float | None = None
+) -> UserLog:
     """Read and check a log: delimited text or Parquet, gzipped or not, told apart by content.
 
-    format: by the column names if None. videos: for `kuairand`, a table of video_id, tag (comma-separated, the first
-    one counts) and video_duration (ms, used where the log has none); if None, looked for beside the log.
+    format: by the column names if None. videos: a table of videos (`video_table.OF_VIDEOS`) with tag (comma-separated,
+    the first one counts), author, and duration in ms, used where the log has none; if None, for `kuairand`, looked for
+    beside the log. utc_offset_h: hours by which the users' clocks are ahead of the log's times; None: 8, as in China.
     Of a KuaiRand log with a `tab` column only tab 1, the main single-column feed, is used, and of that the rows whose
     duration is known: a `duration_ms` of 0 means unknown. Of the 155,291 rows of KuaiRand-Pure that the shipped log
     comes from (70 % of the users) 121,148 are of tab 1; 1,852 of these have duration 0 and none in the video table
@@ -147,6 +159,12 @@ def read_user_log(path: Path, format: Format | None = None, videos: Path | None 
     """
     if format not in (None, *get_args(Format)):
         raise UserLogError(f"format={short(format)!r} must be kuairand or generic; leave it out to go by the columns")
+    offset_h = KUAIRAND_UTC_OFFSET_H if utc_offset_h is None else utc_offset_h
+    if not UTC_OFFSETS_H[0] <= offset_h <= UTC_OFFSETS_H[1]:
+        raise UserLogError(
+            f"utc-offset={offset_h:g} must be >= {UTC_OFFSETS_H[0]} and <= {UTC_OFFSETS_H[1]}, the hours by which the "
+            "users' clocks are ahead of the log's times; 8 in China"
+        )
     path = Path(path)
     file = read_file(path, {*GENERIC, *KUAIRAND})
     if format is None:
@@ -166,17 +184,15 @@ def read_user_log(path: Path, format: Format | None = None, videos: Path | None 
     flags = {name: numbers(file, spelled[name]) for name in FLAGS if name in spelled}
     if format == "kuairand":
         videos = videos or next((found for glob in VIDEO_FILES for found in sorted(path.parent.glob(glob))), None)
-        if videos is not None:
-            named["tag"] = _look_up(videos, named["video"], values["duration_ms"], audit)
-    elif videos is not None:
-        fail(path, f"is generic, and {short(videos)} is for KuaiRand's; put duration and tag into the log")
+    if videos is not None:
+        named = look_up(videos, named["video"], values["duration_ms"], audit) | named
     for name in ("user", "video"):
         audit.drop(np.asarray(named[name].is_null()), spelled[name], "is missing", "give each row user and video")
     check_present(values | flags, spelled, audit)
     check_units(values, spelled, audit)
     check_values(values, spelled, audit)
     check_flags(flags, spelled, audit, labels=LABELS)
-    return _assembled(named, values, flags, spelled, audit, early)
+    return replace(_assembled(named, values, flags, spelled, audit, early), utc_offset_h=offset_h)
 
 
 def _spelled(file: LogFile, spellings: dict[str, str], audit: Audit) -> dict[str, str]:
@@ -217,24 +233,6 @@ def _milliseconds(file: LogFile, name: str) -> FloatArray:
     return numbers(file, name) * (1_000.0 if name.endswith("_s") else 1.0)
 
 
-def _look_up(path: Path, video: pa.DictionaryArray, duration_ms: FloatArray, audit: Audit) -> pa.DictionaryArray:
-    """Each row's tag from a table of videos; durations that are unknown are filled in from there."""
-    file = read_file(path, {"video_id", "tag", "video_duration"})
-    for name in ("video_id", "tag"):
-        if name not in file.names:
-            fail(path, f"has no column {name}{nearest(name, file.names).replace('; known:', '; the file has')}", 1)
-    at = pc.index_in(video.dictionary, value_set=ids(file, "video_id").cast(pa.string())).take(video.indices)
-    if "video_duration" in file.names:
-        there = numbers(file, "video_duration")[at.fill_null(0).to_numpy(zero_copy_only=False)]
-        fill = ~(duration_ms > 0) & (there > 0) & np.asarray(at.is_valid())
-        duration_ms[fill] = there[fill]
-        if fill.any():
-            audit.findings.append(Finding("duration_ms", f"unknown, taken from {path.name}", int(fill.sum()), "kept"))
-    tag = ids(file, "tag", lists=True).cast(pa.string()).take(at).dictionary_encode()
-    audit.findings.append(Finding("tag", f"taken from {path.name}", len(tag) - tag.null_count, "kept"))
-    return tag
-
-
 def _assembled(
     named: dict[str, pa.DictionaryArray],
     values: dict[str, FloatArray],
@@ -272,6 +270,7 @@ def _assembled(
         comment_open_ms=kept.get("comment_open_ms"),
         randomised=flags["randomised"][rows] == 1 if "randomised" in flags else None,
         tag=numbered["tag"].astype(np.int16) if "tag" in coded else None,
+        author=numbered["author"].astype(np.int32) if "author" in coded else None,
         session=session,
         request=_within(parents, numbered["request"]) if "request" in coded else None,
         stall_ms=kept.get("stall_ms"),
@@ -323,9 +322,10 @@ def _within(parents: Sequence[NDArray[Any]], code: IntArray) -> NDArray[np.int32
 
 def shipped_log() -> UserLog:
     """The main feed of KuaiRand-Pure, 119,296 impressions, as `read_user_log` would read it."""
-    with open_data("kuairand/log.parquet") as file:
-        table = pq.read_table(file)
+    with open_data("kuairand/log.parquet") as file, open_data("kuairand/authors.parquet") as of_videos:
+        table, authors = pq.read_table(file), pq.read_table(of_videos)
     column = {name: table[name].to_numpy() for name in table.column_names}
+    at = np.searchsorted(authors["video_id"].to_numpy(), column["video_id"])
     video = np.unique(column["video_id"], return_inverse=True)[1]
     flags = {name: column["flags"] & (1 << k) != 0 for k, name in enumerate((*FEEDBACK, *LABELS))}
     return UserLog(
@@ -338,6 +338,7 @@ def shipped_log() -> UserLog:
         video=video.astype(np.int32),
         feedback={kind: flags[kind] for kind in FEEDBACK},
         tag=column["tag"].astype(np.int16),
+        author=authors["author"].to_numpy()[at].astype(np.int32),
         labels={name: flags[name] for name in LABELS},
         **{name: column[name].astype(np.int64) for name in ("time_ms", "duration_ms", "play_ms", "comment_open_ms")},
     )
@@ -379,7 +380,7 @@ def write_generic(path: Path, log: UserLog) -> None:
     if log.randomised is not None:
         columns["randomised"] = log.randomised.astype(np.int8)
     columns |= {name: getattr(log, name) for name in ("stall_ms", "comment_open_ms") if getattr(log, name) is not None}
-    for name in ("tag", "session", "request"):
+    for name in ("tag", "author", "session", "request"):
         if getattr(log, name) is not None:
             columns[name] = pa.array(getattr(log, name), mask=getattr(log, name) < 0)
     if log.network is not None:

@@ -2,6 +2,7 @@
 
 The same functions are applied to a measured log and to a simulated one (`thinning.py`), shrinkage and
 minimum counts included. All are built from sums per person, so that a bootstrap over people is a product of matrices.
+Facts of two rows of a person, by the time between them, are in `lags.py`; of activity and authors in `groups.py`.
 Called by `experiments/fitting/people/calibrate.py` and `experiments/fitting/people/validate.py`.
 """
 
@@ -12,7 +13,6 @@ import numpy as np
 from scipy import sparse
 
 from nextone.experiments.fitting.logs.user_log import UserLog
-from nextone.sim.engine.kernel import entry
 from nextone.sim.feedback import SHORT_US
 from nextone.sim.state import Array
 from nextone.sim.watching import COMPLETE_RATIO, LONG_US, SKIP_US, VALID_US
@@ -25,8 +25,8 @@ LENGTHS_S = (7, 12, 18, 30, 60, 90, 120, 180, 300, np.inf)
 CLASSES = tuple(f"{a:g} to {b:g} s" if b < np.inf else f"over {a:g} s" for a, b in pairwise(LENGTHS_S))
 CLASS_PLAY_S = (0.5, 1, 1.5, 2, 3, 4, 5, 7, 10, 15, 20, 30, 45, 60, 90, 120, 200, 300)
 CLASS_RATIO = (0.5, 0.95, 1.05, 1.5, 2.0)
-LAGS_MIN = (0, 15, 60, 360, 1440, 4320, 10080, 20160)
-LAGS = ("< 15 min", "15 to 60 min", "1 to 6 h", "6 to 24 h", "1 to 3 d", "3 to 7 d", "7 to 14 d")
+LEVELS = ("valid play", "long view", "complete", "skip < 2 s")
+MEAN_PLAY = "mean play time, s"
 SPREADS = ("long view", "skip < 2 s", "valid play", "like")
 MIN_ROWS = 5  # of a person or a video, to count in a spread
 MIN_TAG_ROWS = 100  # of a tag, to count in the spread between tags
@@ -41,8 +41,6 @@ class LogSums(NamedTuple):
     over: Array  # (U, K) numerators of the ratios
     under: Array  # (U, K) denominators
     spread: Array  # (U, len(SPREADS), 5): of persons with MIN_ROWS: n, k, k^2 / n, n^2, 1
-    lag: Array  # (U, 7, 2, 2): sum and number of products of residuals; same tag, other
-    square: Array  # (U, 2): sum and number of squared residuals
     tag: Array  # (U, T, 2): long views and rows
     by_video: tuple[Any, ...]  # sparse (U, V) each: rows, long views, likes
 
@@ -65,7 +63,8 @@ def ratios(log: UserLog) -> dict[str, tuple[Array, Array]]:
     for t in HAZARD_S:
         at_risk = long_video & (play_s >= t)
         rows[f"hazard in second {t}"] = (at_risk & (play_s < t + 1), at_risk)
-    rows |= {name: (bits[name], every) for name in ("valid play", "long view", "complete")}
+    rows |= {name: (bits[name], every) for name in LEVELS}
+    rows[MEAN_PLAY] = play_s, every
     short = log.play_ms * 1000 < SHORT_US
     given = {"long view": bits["long view"], "completion": bits["complete"], "skip < 5 s": short}
     for kind, flag in log.feedback.items():
@@ -95,6 +94,12 @@ def outcomes(log: UserLog) -> dict[str, Array]:
     return bits | log.labels
 
 
+def level_facts(log: UserLog) -> dict[str, float]:
+    """Shares of plays and the mean play time, every impression counting once."""
+    bits = outcomes(log)
+    return {name: float(bits[name].mean()) for name in LEVELS} | {MEAN_PLAY: float(log.play_ms.mean() / 1e3)}
+
+
 def sum_up(log: UserLog, by_person: bool = True) -> LogSums:
     """The sums of a log; by_person=False: of all people together, ten times as fast."""
     users, user = log.users, log.user
@@ -109,16 +114,8 @@ def sum_up(log: UserLog, by_person: bool = True) -> LogSums:
         spread[:, k] = np.stack([rows, count, count**2 / np.maximum(rows, 1), rows**2, np.ones(users)], axis=1)
     spread[~enough] = 0
     long = bits["long view"].astype(float)
-    views, kept = np.bincount(log.video, minlength=log.videos), np.bincount(log.video, long, log.videos)
-    shrunk = (kept + VIDEO_WEIGHT * long.mean()) / (views + VIDEO_WEIGHT)
-    residual = long - shrunk[log.video]
-    residual -= residual.mean()
-    tag = log.tag if log.tag is not None else np.full(len(user), -1, np.int16)
-    lag = np.zeros((users, len(LAGS), 2, 2))
+    tag = tags_of(log)
     known = tag >= 0
-    start = np.searchsorted(user[known], np.arange(users + 1))
-    add_lags(start, log.time_ms[known], tag[known], residual[known], np.array(LAGS_MIN) * 60_000, lag)
-    square = np.stack([np.bincount(user, residual**2, users), rows], axis=1)
     tags = max(int(tag.max(initial=-1)) + 1, 1)
     cell = user[known].astype(np.int64) * tags + tag[known]
     by_tag = np.stack([np.bincount(cell, w, users * tags) for w in (long[known], None)], axis=1)
@@ -130,33 +127,30 @@ def sum_up(log: UserLog, by_person: bool = True) -> LogSums:
             for w in (np.ones(len(user)), long, bits["like"])
         )
     else:
-        spread, lag, square, by_tag = (x.sum(axis=0, keepdims=True) for x in (spread, lag, square, by_tag))
+        spread, by_tag = (x.sum(axis=0, keepdims=True) for x in (spread, by_tag))
         by_video = tuple(np.bincount(log.video, w, log.videos)[None] for w in (None, long, bits["like"]))
-    return LogSums(tuple(table), over, under, spread, lag, square, by_tag, by_video)
+    return LogSums(tuple(table), over, under, spread, by_tag, by_video)
 
 
 def _sums(columns: list[Array], user: Array, users: int, by_person: bool) -> Array:
     """(U, K), or (1, K) if not by person."""
     if by_person:
         return np.stack([np.bincount(user, column, users) for column in columns], axis=1)
-    return np.array([[np.count_nonzero(column) for column in columns]], float)
+    return np.array([[column.sum() for column in columns]], float)
 
 
-@entry
-def add_lags(start, time_ms, tag, residual, edges_ms, out):
-    """Products of the residuals of every two rows of a person, by time between them and by same or other tag."""
-    for u in range(len(start) - 1):
-        for i in range(start[u], start[u + 1]):
-            k = 0  # gaps grow with j
-            for j in range(i + 1, start[u + 1]):
-                gap = time_ms[j] - time_ms[i]
-                if gap >= edges_ms[-1]:
-                    break
-                while gap >= edges_ms[k + 1]:
-                    k += 1
-                other = 0 if tag[i] == tag[j] else 1
-                out[u, k, other, 0] += residual[i] * residual[j]
-                out[u, k, other, 1] += 1
+def tags_of(log: UserLog) -> Array:
+    """First tags, (n,); -1 where unknown, also where the log has none."""
+    return np.full(len(log.user), -1, np.int16) if log.tag is None else log.tag
+
+
+def long_residual(log: UserLog) -> Array:
+    """What is left of each row's long view (0 or 1) when its video's own rate, shrunk, is taken off; mean 0, (n,)."""
+    long = outcomes(log)["long view"].astype(float)
+    views, kept = np.bincount(log.video, minlength=log.videos), np.bincount(log.video, long, log.videos)
+    shrunk = (kept + VIDEO_WEIGHT * long.mean()) / (views + VIDEO_WEIGHT)
+    residual = long - shrunk[log.video]
+    return np.asarray(residual - residual.mean())
 
 
 def sequences(user: Array, tag: Array, users: int) -> Sequences:
@@ -180,12 +174,6 @@ def facts(sums: LogSums, weight: Array | None = None) -> dict[str, float]:
         for k, name in enumerate(SPREADS):
             found[f"spread between users: {name}"] = intra_class(*(w @ sums.spread[:, k]))
         found |= video_facts(*(w @ counts for counts in sums.by_video))
-        total = np.tensordot(w, sums.lag, 1)
-        square = w @ sums.square
-        for k, lag in enumerate(LAGS):
-            for other, which in enumerate(("same tag", "other tag")):
-                mean = total[k, other, 0] / total[k, other, 1]
-                found[f"residual correlation, {lag}, {which}"] = mean / (square[0] / square[1])
         long_by_tag, by_tag = np.tensordot(w, sums.tag, 1).T
         shown = by_tag >= MIN_TAG_ROWS
         rates = long_by_tag[shown] / by_tag[shown]

@@ -16,7 +16,6 @@ from .facts import CLASSES, LENGTHS_S
 
 SEGMENT_KS, SEGMENT_W1 = 0.10, 0.10  # Assumed: twice what is asked of all plays; to be met in 90 % of the segments
 MIN_SEGMENT = 500  # rows of the measured log, to be judged
-UTC_PLUS_8 = 8.0
 
 
 class Part(NamedTuple):
@@ -32,10 +31,10 @@ class Part(NamedTuple):
 def parts(measured: UserLog, simulated: UserLog, start_hour: float) -> dict[str, list[Part]]:
     """All rows, the classes of length, and these by hour of delivery and by how many rows the person has.
 
-    start_hour: of the day in UTC+8 at the simulated log's time 0; a measured log's time is unix."""
+    start_hour: of the simulated people's day at their log's time 0."""
     both = (measured, simulated)
     classes = _split([np.searchsorted(LENGTHS_S, log.duration_ms / 1e3) - 1 for log in both], len(CLASSES))
-    hours = ((log.time_ms / 3.6e6 + start) % 24 for log, start in zip(both, (UTC_PLUS_8, start_hour), strict=True))
+    hours = (measured.hour, (simulated.time_ms / 3.6e6 + start_hour) % 24)
     rows = [np.bincount(log.user)[log.user] for log in both]
     limits = np.quantile(rows[0], [1 / 3, 2 / 3])
     thirds = {

@@ -57,7 +57,7 @@ def rows_of(log: UserLog) -> Rows:
     play, length = log.play_ms * 1000, log.duration_ms * 1000
     level = sum((play >= np.minimum(us, length)).astype(int) for us in (SKIP_US, VALID_US, LONG_US))
     tag = np.full(len(play), -1) if log.tag is None else log.tag.astype(int)
-    return Rows(log.user, log.video, length / 1e6, np.asarray(level), log.time_ms / 3.6e6 % 24, tag)
+    return Rows(log.user, log.video, length / 1e6, np.asarray(level), log.hour, tag)
 
 
 class Model:

@@ -18,20 +18,20 @@ from nextone.experiments.fitting.scoreboard import Row
 from nextone.experiments.runs.files import write_table, write_whole
 from nextone.experiments.runs.number_text import MISSING
 
-from .validate import MEANS_ONLY, PUBLISHED, Validation
+from .validate import Validation
 
-HEADINGS = ("quantity", "log", "95 % of the log", "simulated", "tolerance")
+HEADINGS = ("quantity", "log", "95 % of the log", "simulated", "tolerance", "noise floors")
+MARKS = {"self-check": "=", "shown": "-"}  # else a tick or a cross
 
 
 def verdict(of: Validation) -> str:
-    rows = of.rows
-    return f"{sum(row.ok for row in rows)} of {len(rows)} rows within tolerance"
+    judged, checks = of.judged, sum(row.kind == "self-check" for row in of.rows)
+    return f"{sum(row.ok for row in judged)} of {len(judged)} rows within tolerance; {checks} self-checks not counted"
 
 
-def notes(of: Validation) -> list[str]:
-    """What a reader of the rows should know."""
-    said = [f"not in the log: {', '.join(of.unknown)}"] if of.unknown else []
-    return [*said, PUBLISHED, MEANS_ONLY]
+def mark(row: Row) -> str:
+    """Before a row: ticks and crosses are counted, other marks are not."""
+    return MARKS.get(row.kind, "✓" if row.ok else "✗")
 
 
 def scoreboard_table(of: Validation) -> Table:
@@ -41,7 +41,7 @@ def scoreboard_table(of: Validation) -> Table:
         f"{about['log']}, {about['impressions']:,} impressions, against {about['users']:,} simulated people over "
         f"{about['days']} days; seed {about['seed']}, scenario {about['scenario']}, nextone {about['version']}"
     )
-    table = Table(title=Text(title), caption=Text("\n".join(notes(of))), title_justify="left", caption_justify="left")
+    table = Table(title=Text(title), caption=Text("\n".join(of.notes())), title_justify="left", caption_justify="left")
     table.add_column("", width=1)
     for heading in HEADINGS:
         table.add_column(heading, justify="left" if heading == "quantity" else "right", no_wrap=True)
@@ -49,24 +49,24 @@ def scoreboard_table(of: Validation) -> Table:
         table.add_section()
         table.add_row("", Text(section, style="bold"))
         for row in rows:
-            mark = Text("✓", style="green") if row.ok else Text("✗", style="bold red")
-            table.add_row(mark, *(Text(cell) for cell in cells(row)))
+            style = "dim" if row.kind in MARKS else "green" if row.ok else "bold red"
+            table.add_row(Text(mark(row), style=style), *(Text(cell) for cell in cells(row)))
     return table
 
 
 def scoreboard_markdown(of: Validation) -> str:
     """The same as a Markdown table."""
-    lines = ["| " + " | ".join(("", *HEADINGS)) + " |", "|---|---|--:|--:|--:|--:|"]
+    lines = ["| " + " | ".join(("", *HEADINGS)) + " |", "|---|---|--:|--:|--:|--:|--:|"]
     for section, rows in of.sections.items():
-        lines.append(f"| | **{section}** | | | | |")
-        lines += [f"| {'✓' if row.ok else '✗'} | " + " | ".join(cells(row)) + " |" for row in rows]
+        lines.append(f"| | **{section}** | | | | | |")
+        lines += [f"| {mark(row)} | " + " | ".join(cells(row)) + " |" for row in rows]
     return "\n".join(lines)
 
 
 def scoreboard_json(of: Validation) -> dict[str, Any]:
     """`{"rows": [...]}` and what was compared; None where undefined, never NaN."""
     rows = [{name: _finite(value) for name, value in row._asdict().items()} for row in of.rows]
-    return {"rows": rows, **of.about(), "within_tolerance": sum(row.ok for row in of.rows), "notes": notes(of)}
+    return {"rows": rows, **of.about(), "within_tolerance": sum(row.ok for row in of.judged), "notes": of.notes()}
 
 
 def save_scoreboard(of: Validation, out: Path) -> list[Path]:
@@ -86,13 +86,17 @@ def save_scoreboard(of: Validation, out: Path) -> list[Path]:
 
 
 def cells(row: Row) -> Iterator[str]:
-    """Quantity, target, interval, simulated and tolerance, with as many digits as the tolerance asks for."""
-    digits = max(0, 1 - math.floor(math.log10(row.tolerance))) if row.tolerance > 0 else 4
+    """Quantity, target, interval, simulated and tolerance, with as many digits as the tolerance asks for, and the
+    distance in noise floors."""
+    digits = 3 if math.isinf(row.tolerance) else 4
+    if 0 < row.tolerance < math.inf:
+        digits = max(0, 1 - math.floor(math.log10(row.tolerance)))
     yield row.quantity
     yield _number(row.target, digits)
     yield MISSING if math.isnan(row.low) else f"{_number(row.low, digits)} to {_number(row.high, digits)}"
     yield _number(row.simulated, digits)
-    yield f"± {_number(row.tolerance, digits)}"
+    yield MISSING if math.isinf(row.tolerance) else f"± {_number(row.tolerance, digits)}"
+    yield _number(row.floors, 1)
 
 
 def _write_text(path: Path, text: str) -> None:

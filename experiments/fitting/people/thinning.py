@@ -1,8 +1,9 @@
 """A fortnight of simulated people as a measured log would show it: few of their impressions, stamped as delivered.
 
 KuaiRand keeps what people saw of 7,583 videos, about 9 of a person's 3,900 impressions in two weeks. So everybody lives
-14 days under cloud_only, impressions of the catalogue's first videos (the real ones) are kept, and of these each
-person gets as many as a person of the log has. Called by `calibrate.py` and `validate.py`.
+14 days under cloud_only, impressions of the catalogue's first videos (the real ones) are kept, and of these the same
+share of everybody's: who sees twice as much has twice the rows, as in a log. Called by `calibrate.py`, `dense.py` and
+`validate.py`.
 """
 
 from collections.abc import Callable
@@ -27,9 +28,9 @@ from .facts import outcomes
 DAYS = 14.0  # Source: KuaiRand-Pure, 25 April to 8 May 2022
 BLOCK = 250  # people simulated at once: bounds memory
 MOST_POOL = 20_000  # of a synthetic catalogue; more only cost memory
-LONGEST = 101  # rows of a person; Source: KuaiRand-Pure
 MANY = 100  # rows of a person, in which luck blurs little
 ACTIVITY, ROWS = "activity: rows and valid play", "activity: rows a person"
+FEWEST = 0.1  # rows of a person, on average over everybody: a log of one row each would leave nobody
 
 
 class Fortnight(NamedTuple):
@@ -39,6 +40,7 @@ class Fortnight(NamedTuple):
     video: Array
     duration_ms: Array
     tag: Array
+    author: Array  # -1: the catalogue has no authors
     appeal: Array
     delivered_ms: Array
     play_ms: Array
@@ -82,10 +84,12 @@ def session_facts(log: UserLog) -> dict[str, float]:
         return {}
     sessions = len(np.unique(log.session[log.session >= 0]))
     days = max(float(log.time_ms.max() - log.time_ms.min()) / 86_400e3, 1.0)
-    return {
-        "impressions a session": float((log.session >= 0).sum()) / sessions,
-        "sessions a day": sessions / log.users / days,
-    }
+    impressions = float((log.session >= 0).sum())
+    found = {"impressions a session": impressions / sessions, "sessions a day": sessions / log.users / days}
+    if log.request is not None and (log.request >= 0).any():
+        requests = len(np.unique(log.request[(log.request >= 0) & (log.session >= 0)]))
+        found |= {"requests a session": requests / sessions, "impressions a request": impressions / requests}
+    return found
 
 
 def activity_facts(log: UserLog) -> dict[str, float]:
@@ -156,7 +160,8 @@ def _one_block(scenario: Scenario, first: int, seed: int, replication: int, days
     ended = records.sessions[records.sessions["cut"] == 0]
     of_video = world.videos[kept["video"]]
     return Fortnight(
-        kept["user"] + first, kept["video"], of_video["duration_us"] // 1000, of_video["tag"], of_video["appeal"],
+        kept["user"] + first, kept["video"], of_video["duration_us"] // 1000, of_video["tag"], _authors(of_video),
+        of_video["appeal"],
         delivered // 1000, kept["play_us"] // 1000, kept["feedback"],
         np.stack([person, mood, quality, rest], axis=1), kept["session"], ended["impressions"],
         _requests_of(records)[records.sessions["cut"] == 0], (ended["close_us"] - ended["open_us"]) / 1e6,
@@ -179,34 +184,34 @@ def _requests_of(records: Records) -> Array:
     return np.bincount(_row_of(records.sessions, ("user", "session"), landed), minlength=len(records.sessions))
 
 
+def _authors(videos: Array) -> Array:
+    """The author of each video, (n,); -1 where videos have none."""
+    names = videos.dtype.names or ()
+    return videos["author"].astype(np.int32) if "author" in names else np.full(len(videos), -1, np.int32)
+
+
 def thin(
-    fortnight: Fortnight, rows_of_users: Array, seed: int, times: int = 1, whole: bool = True
+    fortnight: Fortnight, mean_rows: float, seed: int, times: int = 1, most: int | None = None
 ) -> tuple[UserLog, Array]:
-    """(the log, the rows of the fortnight in it): each simulated person stands for up to `times` people of the log, as
-    long as impressions last, each with a number of rows drawn from `rows_of_users` and rows of their own drawn at
-    random. Who has too few is left out, or, if not whole, gives what they have: who watches long sees few, and would
-    be missed. Raises ValueError if nobody has an impression."""
+    """(the log, the rows of the fortnight in it): of everybody the same share of impressions, each kept or not by a
+    draw of its own, such that those who keep any have `mean_rows` on average; who keeps none is not in the log.
+
+    times: each person stands for up to so many people of the log, with impressions of their own each. most: only the
+    last so many rows of each, as in a list of the last videos shown. Where people have too few impressions all are
+    kept. Raises ValueError if nobody has an impression."""
     rng = np.random.Generator(np.random.Philox(key=[seed, 0x7468696E]))
-    n = len(fortnight.person)
-    if n == 0:
+    if len(fortnight.person) == 0:
         raise ValueError("nobody saw a video of the log's pool; simulate more people or days")
-    people = int(fortnight.person.max()) + 1
-    start = np.searchsorted(fortnight.person, np.arange(people + 1))
-    wanted = rng.choice(np.minimum(rows_of_users, LONGEST), size=(people, times))
-    shuffled = np.lexsort([rng.random(n), fortnight.person])  # within each person
-    stop = np.minimum(np.cumsum(wanted, axis=1), (start[1:] - start[:-1])[:, None])
-    if whole:
-        stop = np.where(np.diff(stop, axis=1, prepend=0) == wanted, stop, 0)
-    else:
-        wanted = np.diff(stop, axis=1, prepend=0)
-    user, rows = [], []
-    for k in range(times):
-        for i in np.flatnonzero(stop[:, k]):
-            rows.append(shuffled[start[i] + stop[i, k] - wanted[i, k] : start[i] + stop[i, k]])
-            user.append(np.full(wanted[i, k], i * times + k))
-    row, code = np.concatenate(rows), np.unique(np.concatenate(user), return_inverse=True)[1]
+    share = share_kept(np.bincount(fortnight.person), mean_rows, most)
+    copy = np.floor(rng.random(len(fortnight.person)) / share)  # which of the people one stands for keeps it
+    row = np.flatnonzero(copy < min(times, int(1 / share)))
+    one = fortnight.person[row].astype(np.int64) * times + copy[row].astype(np.int64)
+    code = np.unique(one, return_inverse=True)[1]
     order = np.lexsort([row, fortnight.delivered_ms[row], code])
     row, code = row[order], code[order]
+    if most is not None:
+        to_come = np.searchsorted(code, code, side="right") - np.arange(len(code))  # this row among them
+        row, code = row[to_come <= most], code[to_come <= most]
     shown, video = np.unique(fortnight.video[row], return_inverse=True)
     feedback = fortnight.feedback[row]
     log = UserLog(
@@ -215,5 +220,20 @@ def thin(
         duration_ms=fortnight.duration_ms[row], play_ms=fortnight.play_ms[row],
         feedback={kind: feedback & (1 << k) != 0 for k, kind in enumerate(FEEDBACK)},
         tag=fortnight.tag[row].astype(np.int16),
+        author=fortnight.author[row] if (fortnight.author >= 0).any() else None,
     )  # fmt: skip
     return log, row
+
+
+def share_kept(impressions: Array, mean_rows: float, most: int | None = None) -> float:
+    """The share of everybody's impressions (people,) that leaves `mean_rows`, at most `most`, of those with any."""
+    seen = impressions[impressions > 0].astype(float)
+
+    def surplus(share: float) -> float:
+        kept = share * seen if most is None else np.minimum(share * seen, most)
+        return float(kept.sum() / -np.expm1(seen * np.log1p(-share)).sum() - mean_rows)
+
+    low, high = FEWEST / seen.mean(), 1 - 1e-9
+    if low >= high or surplus(high) <= 0:
+        return high
+    return low if surplus(low) >= 0 else float(brentq(surplus, low, high))

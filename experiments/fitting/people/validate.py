@@ -1,11 +1,12 @@
 """How well simulated people match a log, and links traces, number by number: the scoreboard of `nextone validate`.
 
 The log keeps few of a person's impressions, so the simulation is thinned alike (`thinning.py`), and the
-same functions (`facts.py`) run on both. Beside each number of the log stands its own sampling interval: a
-bootstrap over people. Called by the command line.
+same functions (`facts.py`, `lags.py`, `groups.py`, `spectrum.py`) run on both. Beside each number of the log stands its
+own sampling interval (`sampling.py`). Called by the command line.
 """
 
 import hashlib
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -23,34 +24,61 @@ from nextone.sim.scenario import SettingError
 from nextone.sim.state import Array
 from nextone.version import __version__
 
+from .calibrate import split_randomised
+from .dense import dense_facts
 from .facts import (
     CLASSES,
     HAZARD_S,
-    LAGS,
+    LEVELS,
+    MEAN_PLAY,
     PLAY_S,
     SPREADS,
     Sequences,
     facts,
+    level_facts,
     sequence_facts,
     sequences,
     sum_up,
     video_facts,
 )
+from .groups import (
+    ACTIVITY,
+    ACTIVITY_CORRELATION,
+    LIKE_AUTHORS,
+    NEXT_AUTHOR,
+    activity_facts,
+    author_facts,
+    author_likeness,
+    author_likeness_sums,
+    author_sums,
+    people_sums,
+)
+from .lags import LASTING, OTHER_LESS_LASTING, REACTION, SAME_LESS_OTHER, SHOWN, lag_facts, sum_lags
+from .missing import AUTHORS, NO_AUTHORS, NO_RANDOM, NO_REQUEST, NO_SESSION, Missing, add, lines, what_is_needed
 from .play_distances import Distances
 from .random_exposure import at_level, random_exposure
+from .sampling import Measured, bootstrap, distance_floors, noise_floors, with_floors
+from .spectrum import LARGEST, largest_factor
 from .thinning import DAYS, Fortnight, pool_of, session_facts, simulate_fortnight, thin
 
 PEOPLE = 5_000  # simulated by default: see docs/validation.md for what sampling error that leaves
 TIMES = 8  # people of the log that each of them stands for, at most
 MIN_IMPRESSIONS = 500  # simulated ones of the log's pool
-BOOTSTRAPS = 200
 TRIED = 400  # people on whom random videos are tried, at most
 PROBE_SEED = 1  # added to the seed: people tried with random videos are not those of the fortnight
+SKIP_S = 2  # P(play < 2 s) is a row of its own: `skip < 2 s`
 SESSION_REQUESTS = 13.6  # Source: KuaiRand-27K, pages a session
 # Source: tallies of the full KuaiRand-Pure log (Aylayan/KuaiRand_Pure): odds ratios .26 and .20, at the feed's level
 RANDOM_VALID, RANDOM_LONG = 0.205, 0.098
+PUBLISHED_SESSIONS = {
+    "impressions a session": SESSION_IMPRESSIONS, "requests a session": SESSION_REQUESTS,
+    "impressions a request": SESSION_IMPRESSIONS / SESSION_REQUESTS, "sessions a day": SESSIONS_PER_DAY,
+}  # fmt: skip
+HISTORY = 50  # videos of a list of the last ones shown, at most; Source: KuaiRand-Pure
+AS_IT_IS = ", not adjusted to the level"
 MEANS_ONLY = "sessions: published means of KuaiRand-27K; means only, no distribution is public"
 PUBLISHED = "random videos: published tallies of the full KuaiRand-Pure log, as odds ratios at the main feed's level"
+COUNTED = "rows marked = replay what the simulation was given, rows marked - are shown only; neither is counted"
 
 
 class Within(NamedTuple):
@@ -63,15 +91,16 @@ class Within(NamedTuple):
 INTERVAL = Within()  # the log's own 95 % interval
 RELATIVE_2, RELATIVE_15 = Within(relative=0.02), Within(relative=0.15)
 WANTED: dict[str, dict[str, Within]] = {
+    "level, impression for impression": dict.fromkeys((*LEVELS, MEAN_PLAY), RELATIVE_2),
     "play time": {
         "play time: KS distance": Within(0.03),
         "play time: Wasserstein-1 / mean": Within(0.05),
         **{f"{name}: KS distance": Within(0.05) for name in CLASSES},
-        **{f"P(play < {t} s)": Within(0.015) for t in PLAY_S},
+        **{f"P(play < {t} s)": Within(0.015) for t in PLAY_S if t != SKIP_S},
         **{f"hazard in second {t}": Within(0.012) for t in HAZARD_S},
-        **dict.fromkeys(("valid play", "long view", "complete"), RELATIVE_2),
         **{f"segments by length and {by} that fit": Within(0.1) for by in ("hour", "activity")},
     },
+    "activity": {**dict.fromkeys(ACTIVITY, RELATIVE_2), ACTIVITY_CORRELATION: Within(0.02)},
     "feedback": {
         **dict.fromkeys(FEEDBACK, INTERVAL),
         **{f"like given {what}": RELATIVE_15 for what in ("long view", "completion", "skip < 5 s")},
@@ -80,31 +109,32 @@ WANTED: dict[str, dict[str, Within]] = {
     "spread": {
         **{f"spread between users: {name}": Within(0.04 if name == "like" else 0.02) for name in SPREADS},
         **{f"spread between videos: {name}": Within(0.02) for name in ("long view", "like")},
+        LIKE_AUTHORS: Within(0.02),
+        LARGEST: Within(0.005),
     },
-    "interests and drift": {
+    "interests and mood": {
         "tag entropy per user": Within(0.15),
         "next item same tag": Within(0.015),
+        NEXT_AUTHOR: INTERVAL,
         "spread of long view by tag": Within(0.015),
-        **{f"residual correlation, {lag}, {tag}": Within(0.03) for lag in LAGS for tag in ("same tag", "other tag")},
+        **dict.fromkeys((*SAME_LESS_OTHER, *OTHER_LESS_LASTING), Within(0.01)),
+        LASTING: Within(0.03),
+        **dict.fromkeys(SHOWN, Within(math.inf)),
     },
+    "the cloud's reaction": dict.fromkeys(REACTION, Within(0.01)),
 }
 """Section -> name of a fact -> tolerance. Assumed: the tolerances were chosen before the people were fitted."""
-
-
-class Measured(NamedTuple):
-    """A number of the log, its 95 % interval and its standard error."""
-
-    value: float
-    low: float
-    high: float
-    error: float
+PLAY_SECTIONS = ("level, impression for impression", "play time")
+SELF_CHECKS = ("impressions per request",)  # server.page_size is this very figure
+FLOORS = 2.0  # noise floors within which rows of play time should lie
 
 
 class Validation(NamedTuple):
     """The scoreboard, and what it was made of."""
 
     sections: dict[str, list[Row]]
-    unknown: list[str]  # quantities about which the log says nothing
+    missing: Missing  # rows that could not be made, by what they need
+    published: list[str]  # what the rows that are not the log's own are compared with
     measured: UserLog
     simulated: UserLog
     links: list[Compared]
@@ -115,6 +145,18 @@ class Validation(NamedTuple):
     @property
     def rows(self) -> list[Row]:
         return [each for rows in self.sections.values() for each in rows]
+
+    @property
+    def judged(self) -> list[Row]:
+        """The rows that count."""
+        return [each for each in self.rows if each.kind == "judged"]
+
+    def notes(self) -> list[str]:
+        """What a reader of the rows should know."""
+        play = [each for title in PLAY_SECTIONS for each in self.sections[title] if math.isfinite(each.floors)]
+        near = sum(each.floors <= FLOORS for each in play)
+        floors = f"{near} of {len(play)} rows of play time within {FLOORS:g} noise floors of two halves of the log"
+        return [*lines(self.missing), *self.published, COUNTED, floors]
 
     def about(self) -> dict[str, str | int]:
         """What was compared with what."""
@@ -142,7 +184,7 @@ def validate(
     progress(done, total) is told the people done. Raises SettingError if there is too little to compare."""
     if log is None and scenario.catalogue.kind != "kuairand":
         raise SettingError(f"catalogue.kind={scenario.catalogue.kind} has no video of KuaiRand's pool; use kuairand")
-    measured = shipped_log() if log is None else log
+    shown_at_random, measured = split_randomised(shipped_log() if log is None else log)
     pool = pool_of(scenario, measured)
     done = 0
 
@@ -156,54 +198,82 @@ def validate(
     if len(fortnight.person) < MIN_IMPRESSIONS:
         seen = f"{people} people saw {len(fortnight.person)} videos of the log's pool in {DAYS:g} days"
         raise SettingError(f"{seen}, must be >= {MIN_IMPRESSIONS} to compare; give more --users")
-    simulated, row_of = thin(fortnight, np.bincount(measured.user), seed, TIMES)
+    simulated, row_of = thin(fortnight, len(measured.user) / measured.users, seed, TIMES)
     tags = histories() if log is None else of_log(measured)
     distances = Distances(measured, simulated, scenario.sessions.start_hour)
-    sums, sequence = sum_up(measured), sequences(*tags)
-    known = bootstrap(lambda w: facts(sums, w), measured.users)
-    rows, long, like = (counts.sum(axis=0) for counts in sums.by_video)
-    known |= bootstrap(lambda w: video_facts(rows, long, like, w), measured.videos)
-    known |= bootstrap(lambda w: sequence_facts(sequence, w), tags[2])
-    known |= bootstrap(distances.resampled, measured.users)
-    found = facts(sum_up(simulated)) | distances.simulated()
-    found |= sequence_facts(simulated_sequences(fortnight, tags, seed))
+    known = measured_facts(measured, tags, distances)
+    found = facts(sum_up(simulated)) | distances.simulated() | activity_facts(people_sums(simulated))
+    found |= level_facts(thin(fortnight, math.inf, seed)[0]) | dense_facts(fortnight, seed)
+    found |= author_facts(author_sums(simulated)) | author_likeness(author_likeness_sums(simulated))
+    found |= sequence_facts(simulated_sequences(fortnight, tags, seed, HISTORY if log is None else None))
+    found[LARGEST] = largest_factor(as_many(simulated, measured.users), seed).ratio
     found = for_people_drawn(found, fortnight, row_of, scenario)
-    unknown = [name for of in WANTED.values() for name in of if name not in known or np.isnan(known[name].value)]
-    sections = {
-        title: [compare(name, known[name], found[name], within) for name, within in of.items() if name not in unknown]
-        for title, of in WANTED.items()
-    }
-    sections["random against recommended"] = random_rows(scenario, min(people, TRIED), seed, known)
-    sections["sessions"] = session_rows(fortnight, people, session_facts(measured))
+    missing: Missing = {}
+    sections: dict[str, list[Row]] = {}
+    for title, wanted in WANTED.items():
+        sections[title] = []
+        for name, within in wanted.items():
+            if name not in known or math.isnan(known[name].value):
+                add(missing, what_is_needed(name, measured), [name])
+            elif name in AUTHORS and simulated.author is None:
+                add(missing, NO_AUTHORS, [name])
+            else:
+                sections[title].append(compare(name, known[name], found[name], within))
+    published = [] if log is not None else [PUBLISHED, MEANS_ONLY]
+    at_random = {"random: valid play": RANDOM_VALID, "random: long view": RANDOM_LONG} if log is None else {}
+    sections["random against recommended"] = random_rows(
+        scenario, min(people, TRIED), seed, known, at_random | shown_at_random, missing
+    )
+    means = {} if log is not None else PUBLISHED_SESSIONS
+    sections["sessions"] = session_rows(fortnight, people, means | session_facts(measured), missing)
     links = compare_network(scenario)
-    sections["links"] = [each for compared in links for each in link_rows(compared)]
-    return Validation(sections, unknown, measured, simulated, links, scenario, people, seed)
+    sections["links"] = [each._replace(kind="self-check") for compared in links for each in link_rows(compared)]
+    return Validation(sections, missing, published, measured, simulated, links, scenario, people, seed)
+
+
+def measured_facts(log: UserLog, tags: tuple[Array, Array, int], distances: Distances) -> dict[str, Measured]:
+    """All facts of the log, with intervals and noise floors. tags: (user, tag, users) of the sequences."""
+    sums, sequence, lags, people = sum_up(log), sequences(*tags), sum_lags(log), people_sums(log)
+    authors, likeness = author_sums(log), author_likeness_sums(log)
+
+    def of_people(w: Array) -> dict[str, float]:
+        return facts(sums, w) | lag_facts(lags, w) | activity_facts(people, w) | author_facts(authors, w)
+
+    known = with_floors(bootstrap(of_people, log.users), noise_floors(of_people, log.users))
+    floor_of_videos = {name: of.floor for name, of in known.items()}
+    rows, long, like = (counts.sum(axis=0) for counts in sums.by_video)
+    of_videos = bootstrap(lambda w: video_facts(rows, long, like, w), log.videos)
+    known |= with_floors(of_videos, floor_of_videos)
+    if len(likeness.videos):
+        known |= bootstrap(lambda w: author_likeness(likeness, w), len(likeness.videos))
+
+    def of_sequences(w: Array) -> dict[str, float]:
+        return sequence_facts(sequence, w)
+
+    known |= with_floors(bootstrap(of_sequences, tags[2]), noise_floors(of_sequences, tags[2]))
+    floors = distance_floors(distances.resampled, log.users)
+    floors = {name: floor for name, floor in floors.items() if "segments" not in name}  # a share that fits, no distance
+    known |= with_floors(bootstrap(distances.resampled, log.users), floors)
+    factor = largest_factor(log)
+    return known | {LARGEST: Measured(factor.ratio, factor.low, factor.high, factor.spread)}
+
+
+def as_many(log: UserLog, users: int) -> UserLog:
+    """Every so-manieth person, about `users` of them: a test finds the more, the larger the log."""
+    step = max(log.users // users, 1)
+    return log.select(log.user % step == 0)
 
 
 def compare(name: str, known: Measured, simulated: float, within: Within) -> Row:
-    """One line of the scoreboard."""
+    """One line of the scoreboard. An infinite tolerance asks for nothing."""
     tolerance = within.absolute + within.relative * abs(known.value)
     if within == INTERVAL:
         tolerance = known.high - known.value if simulated > known.value else known.value - known.low
     else:
         tolerance = max(tolerance, 2 * known.error)
-    return row(name, known.value, known.low, known.high, simulated, tolerance)
-
-
-def bootstrap(fact: Callable[[Array], dict[str, float]], n: int) -> dict[str, Measured]:
-    """Each fact of all n people (or videos), and over samples of n drawn with replacement; always the same draws."""
-    rng = np.random.Generator(np.random.Philox(key=n))
-    drawn = (np.bincount(rng.integers(n, size=n), minlength=n).astype(float) for _ in range(BOOTSTRAPS))
-    again = [fact(weight) for weight in drawn]
-    found = {}
-    for name, value in fact(np.ones(n)).items():
-        each = np.array([sample[name] for sample in again])
-        each = each[~np.isnan(each)]
-        if np.isnan(value) or len(each) == 0:
-            found[name] = Measured(value, np.nan, np.nan, 0.0)
-        else:
-            found[name] = Measured(value, *(float(x) for x in (*np.quantile(each, [0.025, 0.975]), each.std())))
-    return found
+    floors = abs(simulated - known.value) / known.floor if known.floor > 0 else math.nan
+    found = row(name, known.value, known.low, known.high, simulated, tolerance)
+    return found._replace(floors=floors, kind="judged" if math.isfinite(tolerance) else "shown")
 
 
 def histories() -> tuple[Array, Array, int]:
@@ -219,9 +289,11 @@ def of_log(log: UserLog) -> tuple[Array, Array, int]:
     return log.user, tag, log.users
 
 
-def simulated_sequences(fortnight: Fortnight, tags: tuple[Array, Array, int], seed: int) -> Sequences:
-    """Sequences of as many items as people have in `tags`, one of each simulated person."""
-    thinned, _ = thin(fortnight, np.bincount(tags[0]), seed + PROBE_SEED)
+def simulated_sequences(
+    fortnight: Fortnight, tags: tuple[Array, Array, int], seed: int, most: int | None
+) -> Sequences:
+    """Sequences of as many items, on average, as people have in `tags`, the last `most` of each."""
+    thinned, _ = thin(fortnight, len(tags[0]) / tags[2], seed + PROBE_SEED, most=most)
     return sequences(*of_log(thinned))
 
 
@@ -242,27 +314,40 @@ def expected_propensity(scenario: Scenario) -> Array:
     return np.asarray(np.trapezoid(tables, axis=1) / (tables.shape[1] - 1))
 
 
-def random_rows(scenario: Scenario, people: int, seed: int, known: dict[str, Measured]) -> list[Row]:
-    """Random videos against recommended ones, at the log's level of these."""
+def random_rows(
+    scenario: Scenario, people: int, seed: int, known: dict[str, Measured], at_random: dict[str, float], missing: Missing
+) -> list[Row]:
+    """Random videos against recommended ones: as they are, and at the log's level of the recommended ones."""
+    names = ("valid play", "long view")
+    if not at_random:
+        add(missing, NO_RANDOM, [f"random video: {name}{how}" for how in ("", AS_IT_IS) for name in names])
+        return []
     found = random_exposure(scenario, seed + PROBE_SEED, people)
-    valid = at_level(found.random_valid, found.valid, known["valid play"].value)
-    long = at_level(found.random_long, found.long, known["long view"].value)
-    return [
-        row("random video: valid play", RANDOM_VALID, np.nan, np.nan, valid, 0.02),
-        row("random video: long view", RANDOM_LONG, np.nan, np.nan, long, 0.02),
-    ]
+    shares = dict(zip(names, ((found.random_valid, found.valid), (found.random_long, found.long)), strict=True))
+    rows = []
+    for name, (random, recommended) in shares.items():
+        target = at_random[f"random: {name}"]
+        level = at_level(random, recommended, known[name].value)
+        rows.append(row(f"random video: {name}", target, np.nan, np.nan, level, 0.02))
+        rows.append(row(f"random video: {name}{AS_IT_IS}", target, np.nan, np.nan, random, 0.02))
+    return rows
 
 
-def session_rows(fortnight: Fortnight, people: int, own: dict[str, float]) -> list[Row]:
-    """Means of sessions, of the log's own where it has them, else published; no distribution is public, no interval."""
+def session_rows(fortnight: Fortnight, people: int, means: dict[str, float], missing: Missing) -> list[Row]:
+    """Means of sessions, the log's own or published ones; no distribution is public, no interval."""
     impressions, requests = fortnight.session_impressions.mean(), fortnight.session_requests.mean()
-    means = {
-        "impressions per session": (own.get("impressions a session", SESSION_IMPRESSIONS), impressions),
-        "requests per session": (SESSION_REQUESTS, requests),
-        "impressions per request": (SESSION_IMPRESSIONS / SESSION_REQUESTS, impressions / requests),
-        "sessions per user and day": (
-            own.get("sessions a day", SESSIONS_PER_DAY),
-            len(fortnight.session_impressions) / people / DAYS,
-        ),
+    simulated = {
+        "impressions per session": impressions,
+        "requests per session": requests,
+        "impressions per request": impressions / requests,
+        "sessions per user and day": len(fortnight.session_impressions) / people / DAYS,
     }
-    return [row(name, target, np.nan, np.nan, float(x), 0.1 * target) for name, (target, x) in means.items()]
+    rows = []
+    for name, x in simulated.items():
+        if name.replace(" per ", " a ").replace("user and ", "") not in means:
+            add(missing, NO_REQUEST if "request" in name else NO_SESSION, [name])
+            continue
+        target = means[name.replace(" per ", " a ").replace("user and ", "")]
+        found = row(name, target, np.nan, np.nan, float(x), 0.1 * target)
+        rows.append(found._replace(kind="self-check") if name in SELF_CHECKS else found)
+    return rows
