@@ -20,7 +20,6 @@
 # %%
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 
 from nextone import Scenario, with_settings
@@ -41,7 +40,7 @@ people, rows_each, simulated, rounds = 1000, 40, 500, 2
 # %%
 truth = {"watching.dead_time_s": 1.0, "watching.stay": -3.4}
 world = with_settings(Scenario(), truth)
-log, _ = thin(simulate_fortnight(world, people, seed=1), np.array([rows_each]), seed=1)
+log, _ = thin(simulate_fortnight(world, people, seed=1), rows_each, seed=1)
 out.mkdir(parents=True, exist_ok=True)
 write_generic(out / "log.csv", log)
 print((out / "log.csv").read_text().splitlines()[0])

@@ -1,24 +1,36 @@
 """Fitting people to a log and checking the fit: `nextone calibrate`, `validate`, `held-out`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from . import common
+
+if TYPE_CHECKING:
+    from nextone.experiments.fitting.logs.user_log import UserLog
 
 LogFile = Annotated[
     Path | None,
     typer.Argument(metavar="[LOG]", help="Impressions, CSV or Parquet.  [default: the shipped KuaiRand-Pure]"),
 ]
 
+Videos = Annotated[
+    Path | None,
+    typer.Option(
+        "--videos", metavar="FILE", help="Table of the log's videos: tags, authors, durations.  [default: beside it]"
+    ),
+]
+UtcOffset = Annotated[
+    float | None,
+    typer.Option("--utc-offset", metavar="HOURS", help="Users' clocks ahead of the log's times by.  [default: 8]"),
+]
+
 
 def calibrate(
     log: LogFile = None,
     format: Annotated[str | None, typer.Option(help="kuairand or generic.  [default: by the columns]")] = None,
-    videos: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="KuaiRand's video table: tags.  [default: beside the log]")
-    ] = None,
+    videos: Videos = None,
     traces: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Throughput traces and RTT logs, instead of or beside a log.")
     ] = None,
@@ -90,6 +102,8 @@ def validate(
         Path | None,
         typer.Option(metavar="LOG", help="Your own log, CSV or Parquet.  [default: the shipped KuaiRand-Pure]"),
     ] = None,
+    videos: Videos = None,
+    utc_offset: UtcOffset = None,
     users: Annotated[int | None, typer.Option(help="People simulated.  [default: 5000]", min=10)] = None,
     seed: common.Seed = 0,
     settings: common.Settings = None,
@@ -104,12 +118,11 @@ def validate(
     check_run(seed=seed)
     if out is not None:
         common.prepare_folder(out)
-    from nextone.experiments.fitting.logs.user_log import read_user_log
     from nextone.experiments.fitting.people import scoreboard_table as report
     from nextone.experiments.fitting.people.validate import PEOPLE
     from nextone.experiments.fitting.people.validate import validate as run
 
-    measured = None if log is None else read_user_log(log)
+    measured = own_log(log, videos, utc_offset)
     with common.progress_bar(as_json, "people") as progress:
         result = run(world, measured, people=users or PEOPLE, seed=seed, progress=progress)
     files: list[Path] = []
@@ -129,14 +142,28 @@ def validate(
         console.print(report.verdict(result))
 
 
+def own_log(log: Path | None, videos: Path | None, utc_offset: float | None) -> "UserLog | None":
+    """The log that was named, if any. Raises SettingError for options that are about one that was not."""
+    from nextone.experiments.fitting.logs.user_log import read_user_log
+    from nextone.sim.scenario import SettingError
+
+    if log is None:
+        if videos is not None or utc_offset is not None:
+            raise SettingError("--videos and --utc-offset are about a LOG of yours; give one")
+        return None
+    return read_user_log(log, videos=videos, utc_offset_h=utc_offset)
+
+
 def held_out(
     log: LogFile = None,
+    videos: Videos = None,
+    utc_offset: UtcOffset = None,
     users: Annotated[int, typer.Option(help="People simulated.", min=10)] = 2_000,
     seed: Annotated[int, typer.Option(help="Fixes who is held out, people and luck.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Fit people to one half of a log's users and compare them with the other half; takes some minutes."""
-    from nextone.experiments.fitting.logs.user_log import read_user_log, shipped_log
+    from nextone.experiments.fitting.logs.user_log import shipped_log
     from nextone.experiments.fitting.people import scoreboard_table as report
     from nextone.experiments.fitting.people.calibrate import KUAIRAND
     from nextone.experiments.fitting.people.held_out import held_out as run
@@ -145,7 +172,7 @@ def held_out(
     from nextone.sim.config import Scenario
 
     check_run(seed=seed)
-    measured = shipped_log() if log is None else read_user_log(log)
+    measured = own_log(log, videos, utc_offset) or shipped_log()
     with common.progress_bar(as_json, "fitting, then people") as progress:
         found = run(
             measured, Scenario(), published=KUAIRAND if log is None else None, people=users, seed=seed,

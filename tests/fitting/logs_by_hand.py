@@ -1,4 +1,4 @@
-"""Logs of a user, made by hand: 80 plausible impressions, and the same with something changed. Not a test module."""
+"""Logs made by hand: 80 plausible impressions, the same with something changed, any rows at all. Not a test module."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -88,3 +88,18 @@ def found(log: UserLog) -> list[tuple[str, int, str]]:
         for f in log.findings
         if "fewer than" not in f.problem and "only 8" not in f.problem
     ]
+
+
+def log_of(user, play_s, length_s, *, time_s=None, video=None, tag=None, author=None, **feedback):
+    """A log by hand; rows sorted by user. Play times, lengths and times in seconds."""
+    n = len(user)
+    video = np.arange(n) if video is None else np.array(video)
+    return UserLog(
+        source="by hand", rows_read=n, findings=(), users=max(user) + 1, videos=int(video.max()) + 1,
+        user=np.array(user, np.int32), video=video.astype(np.int32),
+        time_ms=np.array(range(n) if time_s is None else time_s, np.int64) * 1000,
+        duration_ms=np.array(length_s, np.int64) * 1000, play_ms=np.round(np.array(play_s) * 1000).astype(np.int64),
+        feedback={kind: np.array(flag, bool) for kind, flag in feedback.items()},
+        tag=None if tag is None else np.array(tag, np.int16),
+        author=None if author is None else np.array(author, np.int32),
+    )  # fmt: skip

@@ -16,6 +16,7 @@ SHIPPED = Path(__file__).parents[2] / "sim" / "data"
 DIGESTS = {  # of the values whose facts are checked below
     "kuairand/catalogue.parquet": "e6f4a41147d0d127",
     "kuairand/tags.parquet": "f41d20837910d06b",
+    "kuairand/authors.parquet": "3e847f565722e2f4",
     "kuairand/hours.parquet": "baf3fda05074057f",
     "kuairand/log.parquet": "be2838102c7ffeea",
     "kuairand/histories.parquet": "c98aeb52553ed7b4",
@@ -91,6 +92,13 @@ def test_catalogue() -> None:
     share = (tags.videos / len(videos)).set_axis(tags.tag_id)
     assert share.loc[39] == pytest.approx(0.1919, abs=0.01)
     assert share.loc[3] == pytest.approx(0.0978, abs=0.01)
+
+
+def test_authors() -> None:
+    authors = shipped("kuairand/authors.parquet")
+    assert len(authors) == 7_583 and authors.video_id.is_monotonic_increasing and authors.video_id.is_unique
+    assert authors.author.nunique() == authors.author.max() + 1 == 6_510  # counted from the source
+    assert shipped("kuairand/log.parquet").video_id.isin(authors.video_id).all()
 
 
 def test_hours() -> None:
@@ -212,6 +220,7 @@ def derived(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "video_id": [3, 1, 2, 4, 5],
             "video_duration": [30_000.0, 10_000, 20_000, 40_000, np.nan],
             "tag": ["39", "2,39", "39,9,2", None, "7"],
+            "author_id": [70, 50, 70, 60, 50],
         }
     ).to_parquet(kuairand / "videos.parquet")
     # 1651334400000 is midnight in UTC+8 (30 April 2022, 16:00 UTC). Tab 0 and a length of 0 are left out.
@@ -269,6 +278,8 @@ BY_HAND = {
         "popularity": [3, 1, 1],
     },
     "kuairand/tags.parquet": {"tag": [0, 1, 2], "tag_id": [2, 7, 39], "videos": [1, 0, 2]},
+    # authors 50, 60, 70 are 0, 1, 2
+    "kuairand/authors.parquet": {"video_id": [1, 2, 3, 4, 5], "author": [0, 2, 2, 1, 0]},
     # four impressions count: two at 0 h, one at 1 h, one at 23 h
     "kuairand/hours.parquet": {"hour": [*range(24)], "share": [0.5, 0.25, *[0.0] * 21, 0.25]},
     # user 4 is 0, user 9 is 1; like is 1, forward 8, long view 128

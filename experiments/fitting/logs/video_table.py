@@ -23,8 +23,8 @@ def look_up(
 ) -> dict[str, pa.DictionaryArray]:
     """Each row's tag and author, as far as a table of videos has them; unknown durations are filled in from there."""
     file = read_file(path, {name for names in OF_VIDEOS.values() for name in names})
-    called = {what: next((x for x in names if x in file.names), None) for what, names in OF_VIDEOS.items()}
-    if called["video"] is None:
+    called = {what: next((x for x in names if x in file.names), "") for what, names in OF_VIDEOS.items()}
+    if not called["video"]:
         fail(path, f"has no column video_id{_nearest('video_id', file.names)}", 1)
     if not any(called[what] for what in ("tag", "author", "duration_ms")):
         fail(path, f"has no column tag, author_id or video_duration{_nearest('tag', file.names)}", 1)

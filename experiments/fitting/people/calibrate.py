@@ -21,7 +21,9 @@ from nextone.sim.population import EDGE, propensity_table, relative_seconds
 from nextone.sim.scenario import with_settings
 from nextone.sim.state import Array
 
+from .dense import dense_rows
 from .facts import facts, outcomes, sum_up
+from .lags import lag_facts, sum_lags
 from .play_fit import (
     MATCH,
     PLAY,
@@ -52,7 +54,6 @@ from .thinning import (
 
 PEOPLE, ROUNDS, DRAWS = 1_000, 2, 200
 MIN_USERS, MIN_IMPRESSIONS = 50, 2_000  # fewer cannot tell people from luck
-DENSE_ROWS = 40  # of each simulated person: all facts of plays are fitted on many rows of few people
 SAME_LENGTHS = 0.08  # Assumed: KS distance of video lengths within which they are taken for KuaiRand's
 LEVELS = ("skip < 5 s", "a middling play", "a long view, not completed", "completion")
 WIDENED = 1.35  # Source: coverage.py, seeds 100 to 120 and 200 to 210: planted parameters lay 1.3 times as
@@ -107,10 +108,10 @@ def calibrate(
         )
     scenario, known = with_settings(scenario or Scenario(), catalogue_settings(log)), published or {}
     known = random | session_facts(log) | activity_facts(log) | known
-    sums = sum_up(log)
+    of_people = facts_of_people(log)
     rng = np.random.Generator(np.random.Philox(key=[seed, 0x626F6F74]))
-    told = facts(sums) | known | {"impressions": float(len(log.user))}
-    resampled = [told | facts(sums, weight) | known for weight in resamples(rng, log.users, DRAWS)]
+    told = of_people(np.ones(log.users)) | known | {"impressions": float(len(log.user))}
+    resampled = [told | of_people(weight) | known for weight in resamples(rng, log.users, DRAWS)]
     for name, error in PUBLISHED_ERROR.items():
         if name in known:
             for one, z in zip(resampled, rng.standard_normal(DRAWS), strict=True):
@@ -131,7 +132,7 @@ def calibrate(
 
     for _ in range(rounds):
         lived = simulate_fortnight(scenario, people, seed, days, pool, progress=step)
-        dense, row = thin(lived, np.full(1, DENSE_ROWS), seed, whole=False)
+        dense, row = dense_rows(lived, seed)  # all facts of plays are fitted on many rows of few people
         model = PlayModel(scenario, dense, lived.latent[row], parameters, seed)
         before = model.start() if before is None else before
         moments = also_simulated(moments, model)
@@ -142,8 +143,8 @@ def calibrate(
     needed, rest = needed_rates(told, lived, scenario), session_settings(known, lived, scenario)
     settings = model.settings(fit.x) | person_settings(told) | feedback_settings(told, needed) | rest
     scenario = with_settings(scenario, settings_of(scenario, settings))
-    again = sum_up(model.again(fit.x))
-    simulated = [facts(again, weight) for weight in resamples(rng, dense.users, DRAWS)]
+    again = facts_of_people(model.again(fit.x))
+    simulated = [again(weight) for weight in resamples(rng, dense.users, DRAWS)]
     draws = spread_of_fit(model, fit, moments, resampled, simulated, needed, settings, rng)
     step()
     ends = {name: np.quantile([d[name] for d in draws], (0.025, 0.975)) for name in settings}
@@ -154,6 +155,12 @@ def calibrate(
     cost = 0.5 * float(np.sum(((fit.simulated - moments.value) / moments.error) ** 2))
     missed = (*missing, *weakly_told(model, fit, moments), *unidentified(log, known))
     return Calibration(scenario, estimates, draws, missed, cost)
+
+
+def facts_of_people(log: UserLog) -> Callable[[Array], dict[str, float]]:
+    """The facts of a log as a function of how often each person counts, (U,)."""
+    sums, lags = sum_up(log), sum_lags(log)
+    return lambda weight: facts(sums, weight) | lag_facts(lags, weight)
 
 
 def resamples(rng: np.random.Generator, users: int, draws: int) -> Iterator[Array]:
@@ -202,16 +209,21 @@ def catalogue_settings(log: UserLog) -> list[str]:
     ]  # fmt: skip
 
 
-def moments_of(told: dict[str, float], resampled: list[dict[str, float]]) -> tuple[Moments, list[str]]:
-    """What to fit to, of what the log tells; and what it does not tell, in words."""
+def moments_of(
+    told: dict[str, float], resampled: list[dict[str, float]], chosen: dict[str, float] | None = None
+) -> tuple[Moments, list[str]]:
+    """What to fit to, of what the log tells; and what it does not tell, in words. chosen: facts and how closely each is
+    to be met; None: those of play times. A fit of other settings, by lives simulated anew, takes
+    `dense.SECOND_STAGE`."""
+    chosen = fitted_facts() if chosen is None else chosen
     names, value, error = [], [], []
-    for name, tolerance in fitted_facts().items():
+    for name, tolerance in chosen.items():
         spread = float(np.std([one.get(name, np.nan) for one in resampled]))
         if np.isfinite(told.get(name, np.nan)) and np.isfinite(spread):
             names.append(name)
             value.append(told[name])
             error.append(math.hypot(spread, tolerance / 3))
-    wanted, found = ({name.split(":")[0].split(",")[0] for name in some} for some in (fitted_facts(), names))
+    wanted, found = ({name.split(":")[0].split(",")[0] for name in some} for some in (chosen, names))
     missing = [f"the log does not tell: {x}" for x in sorted(wanted - found)]
     return Moments(tuple(names), np.array(value), np.array(error)), missing
 
@@ -255,7 +267,7 @@ def needed_rates(told: dict[str, float], lived: Fortnight, scenario: Scenario) -
     """What to ask for, as a multiple of a rate by kind and level, (6, 4), so that it comes out under these plays.
 
     Videos that are shown suit and appeal more or less than average, and nobody gives feedback more than always."""
-    every, row = thin(lived, np.full(1, DENSE_ROWS), 0, whole=False)
+    every, row = dense_rows(lived, 0)
     bits = outcomes(every)
     level = np.where(every.play_ms * 1000 < SHORT_US, 0, 1)
     level[bits["long view"] | bits["complete"]] = 2

@@ -47,7 +47,7 @@ def one_round(seed: int) -> Array:
     base = with_settings(Scenario(), WORLD)
     planted = {p.name: _planted(base, p, float(rng.standard_normal())) for p in PLAY}
     world = with_settings(base, settings_of(base, planted))
-    log, _ = thin(simulate_fortnight(world, PEOPLE, 1_000 + seed, DAYS), np.array([ROWS]), seed, whole=False)
+    log, _ = thin(simulate_fortnight(world, PEOPLE, 1_000 + seed, DAYS), ROWS, seed)
     found = calibrate(log, base, people=PEOPLE, days=DAYS, seed=2_000_000 + seed, vague=VAGUE)
     sets = np.array([[draw[name] for name in NAMES] for draw in found.draws])
     truth = np.array([get(world, name) for name in NAMES])

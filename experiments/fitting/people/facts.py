@@ -58,7 +58,7 @@ def ratios(log: UserLog) -> dict[str, tuple[Array, Array]]:
     play_s, length_s = log.play_ms / 1e3, log.duration_ms / 1e3
     bits = outcomes(log)
     every = np.ones(len(play_s), bool)
-    rows = {f"P(play < {t} s)": (play_s < t, every) for t in PLAY_S}
+    rows: dict[str, tuple[Array, Array]] = {f"P(play < {t} s)": (play_s < t, every) for t in PLAY_S}
     long_video = length_s >= HAZARD_FROM_S
     for t in HAZARD_S:
         at_risk = long_video & (play_s >= t)

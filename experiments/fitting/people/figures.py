@@ -17,7 +17,8 @@ from nextone.experiments.output.figures import network_figure
 from nextone.experiments.runs.files import write_whole
 from nextone.sim.state import Array
 
-from .facts import LAGS, outcomes
+from .facts import outcomes
+from .lags import LAGS, OTHER_LESS_LASTING, SAME_LESS_OTHER
 from .validate import Validation
 
 if TYPE_CHECKING:
@@ -137,12 +138,12 @@ def people(figure: "Figure", of: Validation) -> None:
 
 
 def drift(figure: "Figure", of: Validation) -> None:
-    """Correlation of what is left of two long views of a person, by time between them."""
+    """Correlation of what is left of two long views of a person by the time between them: what passes with time, and
+    what two videos of one tag add."""
     rows = {row.quantity: row for row in of.rows}
-    panels = figure.subplots(1, 2, sharey=True)
-    for axes, which, colour in zip(panels, ("same tag", "other tag"), _colours(2), strict=True):
-        found = [rows.get(f"residual correlation, {lag}, {which}") for lag in LAGS]
-        there = [(k, row) for k, row in enumerate(found) if row is not None]
+    panels = figure.subplots(1, 2)
+    for axes, names, colour in zip(panels, (OTHER_LESS_LASTING, SAME_LESS_OTHER), _colours(2), strict=True):
+        there = [(k, rows[name]) for k, name in enumerate(names) if name in rows]
         at = np.array([k for k, _ in there])
         if len(there):
             low, high, value, simulated = np.array([(r.low, r.high, r.target, r.simulated) for _, r in there]).T
@@ -150,10 +151,11 @@ def drift(figure: "Figure", of: Validation) -> None:
             axes.plot(at, value, "x--", color=GREY, linewidth=1.2, label=of.measured.source)
             axes.plot(at, simulated, "o-", color=colour, label="simulation")
             axes.legend(frameon=False)
+        axes.axhline(0, color=GREY, linewidth=0.8)
         axes.set_xticks(range(len(LAGS)), ["\n".join(lag.replace(" to ", "–").rsplit(" ", 1)) for lag in LAGS])
-        axes.set(xlabel="time between two plays of a person", ylim=(0, None))
-    panels[0].set_ylabel("correlation of long views,\nvideo's own rate taken off")
-    _titles(*panels, names=("Two videos of one tag", "Two videos of different tags"))
+        axes.set(xlabel="time between two plays of a person")
+    panels[0].set_ylabel("difference of correlations of long views,\nvideo's own rate taken off")
+    _titles(*panels, names=("Different tags, less beyond a day", "One tag, less different tags"))
 
 
 def _both(

@@ -13,7 +13,7 @@ from nextone.sim.state import Array
 from .facts import MIN_ROWS, outcomes
 from .lags import next_row
 
-FIFTHS = ("fewest rows", "few rows", "middling", "many rows", "most rows")
+FIFTHS = ("fewest rows", "few rows", "a middling number", "many rows", "most rows")
 ACTIVITY = tuple(f"valid play, fifth of the people with {name}" for name in FIFTHS)
 ACTIVITY_CORRELATION = "correlation over people of log rows with valid play"
 NEXT_AUTHOR = "next row of the same author"
@@ -86,8 +86,8 @@ def author_likeness_sums(log: UserLog) -> AuthorSums:
     code = np.unique(author[enough], return_inverse=True)[1]
     departure = kept[enough] / rows[enough]
     departure -= departure.mean() if len(departure) else 0.0
-    sums = (np.bincount(code, x) for x in (departure, departure**2, None))
-    return AuthorSums(*sums, variance=float(long.mean() * (1 - long.mean())))
+    total, square, videos = (np.bincount(code, x) for x in (departure, departure**2, None))
+    return AuthorSums(total, square, videos, float(long.mean() * (1 - long.mean())))
 
 
 def author_likeness(sums: AuthorSums, weight: Array | None = None) -> dict[str, float]:

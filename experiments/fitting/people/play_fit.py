@@ -21,7 +21,8 @@ from nextone.sim.engine.kernel import entry
 from nextone.sim.state import Array
 from nextone.sim.watching import LONG_US, VALID_US, length_logit, watch_time_us
 
-from .facts import CLASS_PLAY_S, CLASS_RATIO, CLASSES, HAZARD_S, LAGS, PLAY_S, facts, sum_up
+from .facts import CLASS_PLAY_S, CLASS_RATIO, CLASSES, HAZARD_S, PLAY_S, facts, sum_up
+from .lags import OTHER_LESS_LASTING, lag_facts, sum_lags
 
 
 class Parameter(NamedTuple):
@@ -78,7 +79,12 @@ def fitted_facts() -> dict[str, float]:
     chosen |= {f"spread between users: {name}": 0.006 for name in ("long view", "skip < 2 s", "valid play")}
     chosen |= {"spread between videos: long view": 0.02}
     chosen |= dict.fromkeys(RANDOM, 0.015)
-    return chosen | {f"residual correlation, {lag}, other tag": 0.03 for lag in LAGS}
+    return chosen | dict.fromkeys(OTHER_LESS_LASTING, 0.01)
+
+
+def of_plays(log: UserLog) -> dict[str, float]:
+    """All facts of a log that may be fitted to."""
+    return facts(sum_up(log, by_person=False)) | lag_facts(sum_lags(log))
 
 
 @entry
@@ -131,7 +137,7 @@ class PlayModel:
         draws[:, [1, 2, 4]] = ndtri(draws[:, [1, 2, 4]])
         self._draws = draws
         self._random_latent, self._random_us = self._random_videos(rng)
-        lived, again = (facts(sum_up(each, by_person=False)) for each in (self._log, self.again(self.start())))
+        lived, again = (of_plays(each) for each in (self._log, self.again(self.start())))
         self._impatience = {name: lived[name] - again[name] for name in lived}
 
     def _random_videos(self, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -155,7 +161,7 @@ class PlayModel:
 
     def facts(self, x: Array) -> dict[str, float]:
         """The facts under other parameters."""
-        found = facts(sum_up(self.again(x), by_person=False))
+        found = of_plays(self.again(x))
         found = {name: value + self._impatience[name] for name, value in found.items()}
         if MATCH.name in [p.name for p in self.parameters]:
             random_ms = self._plays_ms(x, self._random_latent, self._random_us)

@@ -3,7 +3,7 @@
     python -m nextone.experiments.fitting.people.red_lines 1500 [SECTION.FIELD=VALUE ...]
 
 simulates so many people for a fortnight and prints, of the log and of them, what the likeness of one person's plays is
-made of, and the correlations by lag on more rows than the scoreboard's, whose sampling error is then a third.
+made of, and all facts by lag.
 """
 
 import sys
@@ -15,11 +15,13 @@ from nextone.sim.config import Scenario
 from nextone.sim.scenario import with_settings
 from nextone.sim.state import Array
 
-from .facts import LAGS, MIN_ROWS, VIDEO_WEIGHT, facts, outcomes, sum_up
+from .dense import dense_facts
+from .facts import MIN_ROWS, VIDEO_WEIGHT, outcomes
+from .lags import lag_facts, sum_lags
 from .thinning import Fortnight, simulate_fortnight, thin
 
 PARTS = ("of people alone", "of people met with videos", "of videos alone", "together")
-ROWS, TIMES = 40, 8  # of each simulated person, and how often
+TIMES = 8  # people of the log that each simulated person stands for, at most
 
 
 def likeness(log: UserLog) -> dict[str, float]:
@@ -41,23 +43,16 @@ def likeness(log: UserLog) -> dict[str, float]:
     return dict(zip(PARTS, (own, met, alone, own + met + alone), strict=True))
 
 
-def by_lag(fortnight: Fortnight, seed: int = 0) -> dict[str, float]:
-    """Residual correlations of a simulated fortnight, on ROWS of each person, TIMES over."""
-    dense, _ = thin(fortnight, np.full(1, ROWS), seed, TIMES)
-    return facts(sum_up(dense, by_person=False))
-
-
 def text(fortnight: Fortnight) -> str:
     """For people: the log beside the simulation."""
     log = shipped_log()
-    simulated, _ = thin(fortnight, np.bincount(log.user), 0, TIMES)
+    simulated, _ = thin(fortnight, len(log.user) / log.users, 0, TIMES)
     ours, theirs = likeness(simulated), likeness(log)
     lines = [f"{'likeness of two long views of a person':48} {'log':>8} {'simulated':>10}"]
     lines += [f"  {name:46} {theirs[name]:8.3f} {ours[name]:10.3f}" for name in PARTS]
-    measured, dense = facts(sum_up(log, by_person=False)), by_lag(fortnight)
-    lines.append("residual correlation")
-    for name in (f"residual correlation, {lag}, {tag}" for lag in LAGS for tag in ("same tag", "other tag")):
-        lines.append(f"  {name.removeprefix('residual correlation, '):46} {measured[name]:8.3f} {dense[name]:10.3f}")
+    measured, dense = lag_facts(sum_lags(log)), dense_facts(fortnight, 0)
+    lines.append("by lag")
+    lines += [f"  {name:70} {measured[name]:8.3f} {dense[name]:10.3f}" for name in measured]
     return "\n".join(lines)
 
 

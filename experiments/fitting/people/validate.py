@@ -315,8 +315,9 @@ def expected_propensity(scenario: Scenario) -> Array:
 
 
 def random_rows(
-    scenario: Scenario, people: int, seed: int, known: dict[str, Measured], at_random: dict[str, float], missing: Missing
-) -> list[Row]:
+    scenario: Scenario, people: int, seed: int, known: dict[str, Measured], at_random: dict[str, float],
+    missing: Missing,
+) -> list[Row]:  # fmt: skip
     """Random videos against recommended ones: as they are, and at the log's level of the recommended ones."""
     names = ("valid play", "long view")
     if not at_random:
