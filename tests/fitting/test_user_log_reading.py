@@ -56,7 +56,7 @@ def test_arrays_by_hand(tmp_path: Path) -> None:
     assert list(log.feedback) == ["like"]
     assert np.flatnonzero(log.feedback["like"]).tolist() == list(range(0, N, 9))
     assert log.absent == ["follow", "comment", "forward", "hate", "profile", "randomised", "comment_open_ms", "tag",
-                          "session", "request", "stall_ms", "network"]  # fmt: skip
+                          "author", "session", "request", "stall_ms", "network"]  # fmt: skip
     with pytest.raises(AttributeError):
         log.users = 3  # type: ignore[misc]
 
@@ -163,7 +163,7 @@ def test_optional_columns_by_hand(tmp_path: Path) -> None:
     assert log.comment_open_ms is not None and log.comment_open_ms[:2].tolist() == [0, 6_200]
     assert log.randomised is not None and log.randomised[:2].tolist() == [False, True]
     assert found(log) == [("tag", N // 2, "warned")]
-    assert log.absent == ["follow", "comment", "forward", "hate", "profile"]
+    assert log.absent == ["follow", "comment", "forward", "hate", "profile", "author"]
 
 
 # ---- KuaiRand
@@ -195,6 +195,27 @@ def test_only_the_main_feed_is_used_and_videos_are_looked_up(tmp_path: Path) -> 
     assert read_user_log(tmp_path / "log.csv").tag is None
 
 
+def test_a_table_of_videos_gives_tags_and_authors_to_a_generic_log(tmp_path: Path) -> None:
+    """What the log has itself it keeps."""
+    (tmp_path / "videos.csv").write_text("video,tag,author\n0,x,me\n1,y,you\n2,,me\n")
+    (tmp_path / "log.csv").write_text(csv_text(columns()))
+    log = read_user_log(tmp_path / "log.csv", videos=tmp_path / "videos.csv")
+    assert log.tag is not None and log.author is not None
+    assert log.tag[:4].tolist() == [0, 1, -1, -1] and log.author[:4].tolist() == [0, 1, 0, -1]
+    assert ("author", 15, "kept") in found(log)
+    own = changed() | {"tag": ["mine"] * N}
+    (tmp_path / "log.csv").write_text(csv_text(own))
+    log = read_user_log(tmp_path / "log.csv", videos=tmp_path / "videos.csv")
+    assert log.tag is not None and not log.tag.any() and log.author is not None
+
+
+def test_the_hour_is_that_of_the_users(tmp_path: Path) -> None:
+    """T0 is 05:20 in UTC."""
+    (tmp_path / "log.csv").write_text(csv_text(columns()))
+    assert read_user_log(tmp_path / "log.csv").hour[0] == pytest.approx(13 + 1 / 3)
+    assert read_user_log(tmp_path / "log.csv", utc_offset_h=-6.5).hour[0] == pytest.approx(22 + 5 / 6)
+
+
 def test_the_main_feed_of_kuairand_pure(tmp_path: Path) -> None:
     """The shipped rows under KuaiRand's column names, among rows that its log has besides: other tabs, no length."""
     with open_data("kuairand/log.parquet") as file:
@@ -216,7 +237,7 @@ def test_the_main_feed_of_kuairand_pure(tmp_path: Path) -> None:
     assert time.process_time() - start < 5  # CPU seconds; a tenth of it, unless rows go one by one
     dropped = [(f.column, f.rows) for f in log.findings if f.action == "dropped"]
     assert (log.rows_read, dropped) == (155_291, [("tab", other_tabs), ("duration_ms", no_length)])
-    assert_same(log, shipped_log(), but=("tag",))  # tags are in another table
+    assert_same(log, shipped_log(), but=("tag", "author"))  # these are in another table
     # Counted from KuaiRand-Pure: P(play < 2 s) .238, mean 24.84 s, likes .01875.
     assert len(log.user) == 119_296
     assert (log.play_ms < 2_000).mean() == pytest.approx(0.2380, abs=5e-5)
@@ -240,12 +261,13 @@ def simulated() -> UserLog:
 @pytest.mark.parametrize("name", ["log.csv", "log.parquet"])
 def test_what_is_written_is_read(tmp_path: Path, simulated: UserLog, name: str) -> None:
     assert len(simulated.user) > 200
-    assert simulated.absent == ["randomised", "comment_open_ms"]
+    assert simulated.absent == ["randomised", "comment_open_ms", "author"]
     full = replace(
         simulated,
         comment_open_ms=simulated.play_ms // 2,
         randomised=simulated.play_ms % 2 == 0,
         tag=np.where(simulated.video % 7 == 0, -1, simulated.tag).astype(np.int16),
+        author=np.unique(simulated.video % 5, return_inverse=True)[1].astype(np.int32),
     )
     for log in (simulated, full):
         write_generic(tmp_path / name, log)

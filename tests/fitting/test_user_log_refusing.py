@@ -255,11 +255,17 @@ def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
         read_user_log(path, format="tsv")  # type: ignore[arg-type]
     with pytest.raises(UserLogError, match="has no column user_id"):
         read_user_log(path, format="kuairand")
-    with pytest.raises(UserLogError, match=r"is generic, and .* is for KuaiRand's"):
-        read_user_log(path, videos=tmp_path / "videos.csv")
+    with pytest.raises(UserLogError, match=r"utc-offset=15 must be >= -12 and <= 14"):
+        read_user_log(path, utc_offset_h=15.0)
     path.write_text(csv_text(kuairand([1] * N)))
     with pytest.raises(UserLogError, match=r"videos.csv: cannot be opened"):
         read_user_log(path, videos=tmp_path / "videos.csv")
     (tmp_path / "videos.csv").write_text("video_id,tags\n1,2\n")
-    with pytest.raises(UserLogError, match=r"has no column tag; did you mean tags\?"):
+    with pytest.raises(UserLogError, match=r"has no column tag, author_id or video_duration; did you mean tags\?"):
+        read_user_log(path, videos=tmp_path / "videos.csv")
+    (tmp_path / "videos.csv").write_text("tag\n2\n")
+    with pytest.raises(UserLogError, match="has no column video_id"):
+        read_user_log(path, videos=tmp_path / "videos.csv")
+    (tmp_path / "videos.csv").write_text("video_id,tag\nnone,2\n")
+    with pytest.raises(UserLogError, match=r"videos.csv: knows no video of the log; give the table that belongs to it"):
         read_user_log(path, videos=tmp_path / "videos.csv")
