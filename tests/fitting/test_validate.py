@@ -344,6 +344,8 @@ def test_videos_shown_at_random_and_sessions_of_one_s_own_have_rows(quick, fortn
     assert target["valid play"] == pytest.approx(np.mean(outcomes(log)["valid play"][~flag]))
     rest = session[~flag]
     assert target["impressions per session"] == pytest.approx(len(rest) / len(np.unique(rest)))
+    of_kuairand = validate(Scenario(), log, people=PEOPLE, kuairand=True)  # a half of the shipped log, say
+    assert {each.quantity: each.target for each in of_kuairand.rows}["random video: valid play"] == module.RANDOM_VALID
 
 
 def test_links_and_page_sizes_are_not_counted(quick, monkeypatch):

@@ -34,6 +34,8 @@ def held_out(
     taught, held = log.select(mine), log.select(~mine)
     effort = min(people, PEOPLE)
     fit = calibrate(taught, scenario, published=published, people=effort, seed=seed, progress=progress)
-    shown = validate(fit.scenario, held, people=people, seed=seed, progress=progress)
+    shown = validate(
+        fit.scenario, held, people=people, seed=seed, kuairand=published is not None, progress=progress
+    )  # fmt: skip
     told = response(fit.scenario, taught, held, (log.video[mine], log.video[~mine]))
     return HeldOut(fit, shown, told)

@@ -177,13 +177,17 @@ def validate(
     *,
     people: int = PEOPLE,
     seed: int = 0,
+    kuairand: bool | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Validation:
     """Simulate a fortnight of `people` and compare it with the log (None: the shipped one).
 
+    kuairand: the log's people are KuaiRand's, so that what is published about these holds for them (None: if shipped).
+
     progress(done, total) is told the people done. Raises SettingError if there is too little to compare."""
     if log is None and scenario.catalogue.kind != "kuairand":
         raise SettingError(f"catalogue.kind={scenario.catalogue.kind} has no video of KuaiRand's pool; use kuairand")
+    kuairand = log is None if kuairand is None else kuairand
     shown_at_random, measured = split_randomised(shipped_log() if log is None else log)
     pool = pool_of(scenario, measured)
     done = 0
@@ -219,12 +223,12 @@ def validate(
                 add(missing, NO_AUTHORS, [name])
             else:
                 sections[title].append(compare(name, known[name], found[name], within))
-    published = [] if log is not None else [PUBLISHED, MEANS_ONLY]
-    at_random = {"random: valid play": RANDOM_VALID, "random: long view": RANDOM_LONG} if log is None else {}
+    published = [PUBLISHED, MEANS_ONLY] if kuairand else []
+    at_random = {"random: valid play": RANDOM_VALID, "random: long view": RANDOM_LONG} if kuairand else {}
     sections["random against recommended"] = random_rows(
         scenario, min(people, TRIED), seed, known, at_random | shown_at_random, missing
     )
-    means = {} if log is not None else PUBLISHED_SESSIONS
+    means = PUBLISHED_SESSIONS if kuairand else {}
     sections["sessions"] = session_rows(fortnight, people, means | session_facts(measured), missing)
     links = compare_network(scenario)
     sections["links"] = [each._replace(kind="self-check") for compared in links for each in link_rows(compared)]
