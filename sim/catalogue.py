@@ -105,9 +105,12 @@ def _plain(catalogue: Catalogue) -> tuple[Array, Array]:
         videos["duration_us"] = real["duration_ms"].to_numpy()[row].astype(np.int64) * 1000
         for name in ("tag", "tag2", "popularity"):
             videos[name] = real[name].to_numpy()[row]
+        authors = _real_authors(real["video_id"].to_numpy())
+        videos["author"] = authors[row]
+        videos["author"][copies] = authors.max() + 1 + _authors(key, np.flatnonzero(copies), catalogue)
     else:
+        videos["author"] = _authors(key, np.arange(catalogue.videos), catalogue)
         _synthesize(key, videos, catalogue.tags, catalogue.duration_log_mean, catalogue.duration_log_sd)
-    _give_authors(key, videos, catalogue.authors)
     content = np.zeros((len(videos), DIMS), np.float32)
     _mix_content(key, videos, content[:, : catalogue.content_dims], catalogue.tag_share, catalogue.author_share)
     whiten(content[:, : catalogue.content_dims])
@@ -137,12 +140,27 @@ def _synthesize(key, videos, tags, log_mean, log_sd):
         videos[v].popularity = np.int32(1000.0 / (v + 1.0))
 
 
+def _real_authors(video_id: Array) -> Array:
+    """Who made the real videos, by number."""
+    with open_data("kuairand/authors.parquet") as file:
+        known = pq.read_table(file)
+    author = np.zeros(int(known["video_id"].to_numpy().max()) + 1, np.int32)
+    author[known["video_id"].to_numpy()] = known["author"].to_numpy()
+    return np.asarray(author[video_id])
+
+
+def _authors(key: Array, which: Array, catalogue: Catalogue) -> Array:
+    """Who made each of some videos: an author of rank r makes so many as r to the power of -author_zipf."""
+    return _draw_authors(key, which, catalogue.authors, 1.0 / (1.0 - catalogue.author_zipf))
+
+
 @entry
-def _give_authors(key, videos, authors):
-    """Who made a video: Zipf's law, by inverting the integral of 1 / rank."""
-    for v in range(len(videos)):
-        u = uniform(key, RESAMPLE, v, AUTHOR, 0)
-        videos[v].author = min(np.int64(np.exp(u * np.log(authors + 1.0))), authors) - 1
+def _draw_authors(key, which, authors, power):
+    """By inverting the integral of the shares."""
+    drawn = np.empty(len(which), np.int32)
+    for k in range(len(which)):
+        drawn[k] = min(np.int64(authors * uniform(key, RESAMPLE, which[k], AUTHOR, 0) ** power), authors - 1)
+    return drawn
 
 
 @kernel

@@ -76,8 +76,11 @@ class Catalogue(Section):
         "spread between videos of the odds of feedback", ge=0, le=3)  # fmt: skip
     tags: int = number(43, "tags", "Source: KuaiRand-Pure", "number of tags of a synthetic catalogue", ge=1, le=100)
     authors: int = number(
-        20_000, "authors", "Assumed: ten videos an author; 6,510 of the 7,583 videos of KuaiRand-Pure have an author of their own",
-        "number of authors; who made a video is drawn by Zipf's law", ge=1, le=10_000_000)  # fmt: skip
+        20_000, "authors", "Assumed: ten videos an author; no public data beyond the pool, whose authors are known",
+        "who made the videos beyond the real ones", ge=1, le=10_000_000)  # fmt: skip
+    author_zipf: float = number(
+        0.5, "", "Assumed: some make many; in KuaiRand-Pure two rows in a row have the same author once in 800",
+        "exponent of the law by which an author's share of these videos falls with the author's rank", ge=0, le=0.95)  # fmt: skip
     content_dims: int = number(
         8, "dimensions", "Assumed: few, or nobody could learn a passing interest before it has passed",
         "length of a video's content vector", ge=1, le=DIMS)  # fmt: skip

@@ -70,11 +70,11 @@ def _app_minutes(run: Run) -> float:
 
 
 def _did(run: Run, bit: int) -> Array:
-    return (run.whole["outcome"] & bit) != 0
+    return np.asarray((run.whole["outcome"] & bit) != 0)
 
 
 def _gave(run: Run, kind: str) -> Array:
-    return (run.whole["feedback"] & (1 << FEEDBACK.index(kind))) != 0
+    return np.asarray((run.whole["feedback"] & (1 << FEEDBACK.index(kind))) != 0)
 
 
 def _share(bit: int) -> Callable[[Run], float]:

@@ -48,7 +48,6 @@ from .thinning import (
     pool_of,
     session_facts,
     simulate_fortnight,
-    thin,
     thinned_correlation,
 )
 
@@ -272,7 +271,7 @@ def needed_rates(told: dict[str, float], lived: Fortnight, scenario: Scenario) -
     level = np.where(every.play_ms * 1000 < SHORT_US, 0, 1)
     level[bits["long view"] | bits["complete"]] = 2
     level[bits["complete"]] = 3
-    slope = scenario.feedback.match_slope * (lived.latent[row, 3] - TYPICAL)
+    slope = scenario.feedback.match_slope * (lived.latent[row, 3:].sum(axis=1) - TYPICAL)
     appeal = lived.appeal[row] - 0.5 * scenario.catalogue.appeal_sd**2
     even = (np.arange(FACTORS) + 0.5) / FACTORS
     multiple = np.ones((len(FEEDBACK), len(LEVELS)))

@@ -55,7 +55,7 @@ PLAY = (
     Parameter("catalogue.quality_sd", "log", 2),
 )
 """The parameters of play time that any log can identify."""
-MATCH = Parameter("population.match_sd", "log", 3)
+MATCH = Parameter("population.match_sd", "log", 4)
 """One more, identified only by how much less people stay with videos shown at random."""
 RANDOM = ("random: valid play", "random: long view")
 TOLERANCE = 1e-3  # of a relative change of the cost, or of the parameters, at which a fit ends
@@ -90,7 +90,7 @@ def of_plays(log: UserLog) -> dict[str, float]:
 @entry
 def play_times_ms(params, latent, stretch, duration_us, draws, out):
     """Play times of impressions whose circumstances are known. draws: (n, 5) a uniform, three normals (see
-    `watch_time_us`); stretch: (4,) factors of the latent columns."""
+    `watch_time_us`); stretch: (5,) factors of the latent columns."""
     p = params[0]
     for k in range(len(out)):
         logit = p.stay + length_logit(p, duration_us[k])
@@ -145,10 +145,10 @@ class PlayModel:
         p, n = self.scenario.population, len(self._log.user)
         videos = make_catalogue(self.scenario).videos
         video = videos[rng.integers(0, min(len(videos), REAL_VIDEOS), n)]
-        tags = np.where(video["tag"] == video["tag2"], 1.0, np.sqrt(0.5))  # of two tags the mean counts
         latent = self._latent.copy()
         latent[:, 2] = video["quality"] - _lengths(self.scenario.params(), video["duration_us"])
-        latent[:, 3] = p.taste_sd * tags * rng.standard_normal(n) + p.match_sd * rng.standard_normal(n)
+        latent[:, 3] = math.hypot(p.taste_sd, self.scenario.interests.intent_sd) * rng.standard_normal(n)
+        latent[:, 4] = p.match_sd * rng.standard_normal(n)
         return latent, video["duration_us"].copy()
 
     def start(self) -> Array:

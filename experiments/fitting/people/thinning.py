@@ -40,12 +40,12 @@ class Fortnight(NamedTuple):
     video: Array
     duration_ms: Array
     tag: Array
-    author: Array  # -1: the catalogue has no authors
+    author: Array
     appeal: Array
     delivered_ms: Array
     play_ms: Array
     feedback: Array  # bits
-    latent: Array  # (n, 4): person, mood, quality with length, interest and match; logit
+    latent: Array  # (n, 5): person, mood, quality with length, taste and intent, match less fatigue; logit
     session: Array  # (n,): number of the session in the person's life
     session_impressions: Array  # (S,) of sessions that ended by themselves
     session_requests: Array  # (S,)
@@ -153,17 +153,18 @@ def _one_block(scenario: Scenario, first: int, seed: int, replication: int, days
     shown = records.impressions
     kept = shown[(shown["video"] < pool) & (shown["outcome"] & CUT == 0)]
     person, quality = world.users["person"][kept["user"]], world.videos["quality"][kept["video"]]
-    mood = records.sessions["mood"][_row_of(records.sessions, ("user", "session"), kept)]
-    rest = kept["stay_logit"] - scenario.watching.stay - person - mood - quality
+    mood, content = kept["mood"], world.content[kept["video"]]
+    drawn = (world.mind["taste"][kept["user"]] * content).sum(axis=1) + kept["intent"]
+    match = kept["stay_logit"] - scenario.watching.stay - person - mood - quality - drawn
     landed = records.requests[records.requests["outcome"] == SERVED]
     delivered = landed["ended_us"][_row_of(landed, ("user", "request"), kept)]
     ended = records.sessions[records.sessions["cut"] == 0]
     of_video = world.videos[kept["video"]]
     return Fortnight(
-        kept["user"] + first, kept["video"], of_video["duration_us"] // 1000, of_video["tag"], _authors(of_video),
+        kept["user"] + first, kept["video"], of_video["duration_us"] // 1000, of_video["tag"], of_video["author"],
         of_video["appeal"],
         delivered // 1000, kept["play_us"] // 1000, kept["feedback"],
-        np.stack([person, mood, quality, rest], axis=1), kept["session"], ended["impressions"],
+        np.stack([person, mood, quality, drawn, match], axis=1), kept["session"], ended["impressions"],
         _requests_of(records)[records.sessions["cut"] == 0], (ended["close_us"] - ended["open_us"]) / 1e6,
         ended["open_us"] // 86_400_000_000, ended["user"] + first,
         world.users["propensity"], world.users["frequency"],
@@ -182,12 +183,6 @@ def _requests_of(records: Records) -> Array:
     """Pages delivered in each session."""
     landed = records.requests[records.requests["outcome"] == SERVED]
     return np.bincount(_row_of(records.sessions, ("user", "session"), landed), minlength=len(records.sessions))
-
-
-def _authors(videos: Array) -> Array:
-    """The author of each video, (n,); -1 where videos have none."""
-    names = videos.dtype.names or ()
-    return videos["author"].astype(np.int32) if "author" in names else np.full(len(videos), -1, np.int32)
 
 
 def thin(
@@ -220,7 +215,7 @@ def thin(
         duration_ms=fortnight.duration_ms[row], play_ms=fortnight.play_ms[row],
         feedback={kind: feedback & (1 << k) != 0 for k, kind in enumerate(FEEDBACK)},
         tag=fortnight.tag[row].astype(np.int16),
-        author=fortnight.author[row] if (fortnight.author >= 0).any() else None,
+        author=fortnight.author[row],
     )  # fmt: skip
     return log, row
 
