@@ -7,7 +7,7 @@ from nextone.sim.engine.kernel import inlined
 
 from .config import NEVER_US
 from .network import delivered_bytes, finish_us, offline, segment
-from .player import REFETCH_BELOW, bytes_for, content_us, held_us, receive, still_to_fetch
+from .player import bytes_for, content_us, held_us, receive, still_to_fetch
 from .pool import live_slots
 from .state import (
     AWAY,
@@ -93,8 +93,8 @@ def next_event(p, person, videos, knots, end_us):
         else:
             if now + ahead < min(when, user.phase_end_us):
                 when, which = now + ahead, RUNS_DRY
-            low = now + max(ahead - p.buffer_us // REFETCH_BELOW + 1, 1)
-            if low < when and ahead >= p.buffer_us // REFETCH_BELOW:
+            low = now + max(ahead - p.refetch_us + 1, 1)
+            if low < when and ahead >= p.refetch_us:
                 when, which = low, GETS_HUNGRY
     if user.phase_end_us < when:
         when, which = user.phase_end_us, PHASE_ENDS

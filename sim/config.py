@@ -186,6 +186,9 @@ class Watching(Section):
         -0.08895, "log s", "Source: KuaiRand-Pure, time beyond the end", "log-mean time to swipe on otherwise", ge=-5, le=5)  # fmt: skip
     react_log_sd: float = number(
         0.65, "log", "Source: KuaiRand-Pure, time beyond the end", "log-sd of it", ge=0, le=3)  # fmt: skip
+    most_rounds: int = number(
+        20, "rounds", "Assumed: nobody lets a video play on for longer; no public data",
+        "most rounds beyond the first", ge=0, le=1000)  # fmt: skip
 
 
 class Feedback(Section):
@@ -244,6 +247,24 @@ class Sessions(Section):
     stall_pain: float = number(
         0.5, "per s", "Assumed: a stall of 2 s undoes an enjoyed video; no public data", "satisfaction lost per second of stall or start-up",
         ge=0, le=10)  # fmt: skip
+    stall_felt_s: float = number(
+        10.0, "s", "Assumed: who has waited so long is as annoyed as can be; no public data",
+        "most seconds of stall and start-up of an impression that count", ge=0, le=1000)  # fmt: skip
+    usual_valid_play: float = number(
+        0.5, "share", "Source: KuaiRand-Pure, valid play .498",
+        "valid plays among impressions that leave satisfaction at zero", ge=0, le=1)  # fmt: skip
+    completion_joy: float = number(
+        0.5, "valid plays", "Assumed: half as good again; no public data", "worth of a completion, beside the valid play",
+        ge=0, le=10)  # fmt: skip
+    like_joy: float = number(
+        1.0, "valid plays", "Assumed: a liked video counts twice; no public data", "worth of a like, beside the valid play",
+        ge=0, le=10)  # fmt: skip
+    hate_pain: float = number(
+        2.0, "valid plays", "Assumed: worse than any skip; no public data", "what a 'not interested' takes away",
+        ge=0, le=10)  # fmt: skip
+    least_worth: float = number(
+        -5.0, "valid plays", "Assumed: no single impression spoils a session; no public data", "least that an impression is worth",
+        ge=-100, le=0)  # fmt: skip
     stall_patience_s: float = number(
         6.0, "s", "Assumed: no public data", "mean time before a stalled video is swiped away", gt=0, le=1e6)  # fmt: skip
     wait_patience_s: float = number(
@@ -287,6 +308,11 @@ class Network(Section):
         1.0, "ratio", "Source: pam2025 for cellular", "multiplies every round trip (0: none)", ge=0, le=100)  # fmt: skip
     wifi_rtt_scale: float = number(
         0.6, "ratio", "Assumed: no licensed WiFi RTT trace", "multiplies round trips on WiFi", ge=0, le=100)  # fmt: skip
+    spell_share: float = number(
+        0.44, "share", "Source: pam2025, correlation of log RTT within 30 s: .25 after .2 s, .07 after 1 s, .02 after 5 s",
+        "round trips whose jitter is the link's at that time, for spells of either length", ge=0, le=0.5)  # fmt: skip
+    spells_s: tuple[float, float] = number(
+        (12.0, 0.85), "s", "Source: pam2025, the same correlations", "lengths of the two kinds of spells", ge=0.001, le=3600)  # fmt: skip
     loss: float = number(0.005, "probability", "Source: pam2025, lost pings", "chance that a request is lost", ge=0, le=1)
     outages_per_hour: float = number(
         0.5, "per h", "Assumed: an elevator or a metro now and then; no public data", "spells without network on cellular links",
@@ -321,6 +347,18 @@ class Player(Section):
         "the three encodings, ascending", gt=0, le=100)  # fmt: skip
     rate_safety: float = number(
         0.7, "ratio", "Assumed: usual throughput rule", "share of the measured throughput a bitrate may take", gt=0, le=10)  # fmt: skip
+    rate_memory_bytes: int = number(
+        950_000, "bytes", "Assumed: the first 3 s of a video at 1.3 Mbit/s weigh .3; no public data",
+        "video bytes after which the past weighs half in the measured throughput", ge=1, le=1_000_000_000)  # fmt: skip
+    recalled_videos: int = number(
+        8, "videos", "Assumed: then the estimate is of videos and hardly of the mean it started from; no public data",
+        "videos by which a session before a person's first one has measured its link", ge=0, le=1000)  # fmt: skip
+    recalled_every_s: float = number(
+        20.0, "s", "Assumed: about what a video is watched for; chosen so that estimates are as at the end of sessions",
+        "time from one of them to the next", ge=0, le=3600)  # fmt: skip
+    refetch_share: float = number(
+        0.25, "share", "Assumed: usual player setting", "of buffer_s: fetch on when less than this is ahead of the playhead",
+        ge=0.01, le=0.9)  # fmt: skip
 
 
 class Client(Section):
@@ -336,12 +374,16 @@ class Client(Section):
         "replace", "", "Source: KIR, the pool is cleared wholesale", "what a response does to the pool")  # fmt: skip
     decide_at: Literal["swipe", "start"] = number(
         "swipe", "", "Source: KIR, every swipe triggers", "when NextOne is asked: finger lifts, or video starts")  # fmt: skip
+    ask_at: Literal["start", "swipe"] = number(
+        "start", "", "Assumed: asked early, the page is there when the finger lifts; no public data",
+        "a page is asked for when the video that calls for it starts, or at the lift of the finger after it")  # fmt: skip
     expired_offline: Literal["drop", "serve"] = number(
         "drop", "", "Assumed: the TTL is a rule", "expired candidates during a spell without network")  # fmt: skip
     timeout_s: float = number(5.0, "s", "Assumed: usual client setting", "wait for a response before giving up",
                               gt=0, le=1800)  # fmt: skip
-    backoff_s: float = number(1.0, "s", "Assumed: usual client setting", "pause before the first retry; doubles, 5 times at most",
+    backoff_s: float = number(1.0, "s", "Assumed: usual client setting", "pause before the first retry; then it doubles",
                               ge=0, le=3600)  # fmt: skip
+    backoff_doublings: int = number(5, "", "Assumed: usual client setting", "how often it doubles at most", ge=0, le=20)
     history: int = number(20, "impressions", "Source: CIKM 2022, list of watched videos, 10 to 50", "past impressions a policy sees",
                           ge=1, le=200)  # fmt: skip
     model_bytes: int = number(
@@ -564,7 +606,7 @@ def _conversions() -> tuple[list[tuple[str, str, str, float | None]], np.dtype[n
 
     Names of fields are unique but for `shares`, which take their section's name."""
     units = {"s": ("_s", "_us", 1e6), "ms": ("_ms", "_us", 1e3), "Mbit/s": ("_mbps", "_bps", 1e6)}
-    choices = {"on_refill": "merge", "decide_at": "start", "expired_offline": "serve"}
+    choices = {"on_refill": "merge", "decide_at": "start", "ask_at": "swipe", "expired_offline": "serve"}
     rows: list[tuple[str, str, str, float | None]] = []
     fields: list[tuple[Any, ...]] = []
     for section, info in Scenario.model_fields.items():
@@ -590,8 +632,10 @@ def _conversions() -> tuple[list[tuple[str, str, str, float | None]], np.dtype[n
             fields.append((target, kind, (size,)) if size else (target, kind))
             rows.append((section, name, target, scale))
     assert len({f[0] for f in fields}) == len(fields), "two fields share a name"
-    # Choices are flags in the record, set by `sim/world.py`; `edge` says whether a policy ranks on the phone.
-    fields += [("merge", "i8"), ("decide_at_start", "i8"), ("serve_expired", "i8"), ("edge", "i8"), ("quiet", "i8")]
+    # Set by `sim/world.py`: choices are flags, `edge` says whether a policy ranks on the phone, `refetch_us` is
+    # refetch_share of buffer_s.
+    fields += [(name, "i8") for name in ("merge", "decide_at_start", "ask_at_swipe", "serve_expired", "edge", "quiet")]
+    fields.append(("refetch_us", "i8"))
     return rows, np.dtype(fields, align=True)
 
 

@@ -25,7 +25,7 @@ from .cloud.recall import tell_shown
 from .config import NEVER_US
 from .network import draw_outage, saturated
 from .next_one import is_due
-from .player import break_off, measure
+from .player import break_off
 from .pool import apply_ranking, forget_rankings, live_slots, may_rank
 from .records import clear_screen, log_impression, log_request
 from .request import (
@@ -134,7 +134,6 @@ def outage_turns(p, key, person, videos, knots):
 def transfer_done(p, person, videos, knots, requests, logged, part):
     """The link has fetched what it was fetching: a page, the model, what a video was to hold."""
     user = person.user
-    measure(p, user)
     fetched = user.fetching
     if fetched == SCREEN:
         return NOTHING
@@ -195,6 +194,7 @@ def ranking_done(p, key, user, pool):
             follows |= SHOWS
         else:
             start_waiting(p, key, user)
+            follows |= MAY_WANT
     return follows
 
 
@@ -290,7 +290,7 @@ def lift_finger(p, key, person, w, part):
     """The impression is over: the person swipes on, or leaves the app."""
     user, screen = person.user, person.screen
     if user.fetching == SCREEN:
-        break_off(user, w.knots, user.goal - screen.bytes)
+        break_off(p, user, w.knots, user.goal - screen.bytes)
     finish_impression(p, key, person, w.videos, w.content, w.indexed)
     leaving = leaves(p, user)
     if leaving:

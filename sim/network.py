@@ -14,9 +14,6 @@ from nextone.sim.engine.luck import LINK_LEVEL, LINK_TRACE, NETWORK, OUTAGE, SPE
 from .config import CELLULAR, NEVER_US
 
 SCALE_ONE = 65536
-# Source: pam2025, correlation of log RTT within runs of 30 s: .25 after .2 s, .07 after 1 s, .02 after 5 s.
-SPELL_SHARE = 0.44  # of the round trips, for spells of either length
-SPELLS_US = (12_000_000, 850_000)
 
 
 @inlined
@@ -129,9 +126,9 @@ def rtt_us(p, key, user, rtt, t_us, a, b):
 
     Some jitter is not the trip's own but the link's at that time, shared by all trips of the same spell."""
     u, v = uniform2(key, NETWORK, user.user, a, b)
-    if v < 2 * SPELL_SHARE:
-        spell = np.int64(v < SPELL_SHARE)
-        u = uniform(key, NETWORK, user.user, t_us // SPELLS_US[spell], SPELL + spell)
+    if v < 2 * p.spell_share:
+        spell = np.int64(v < p.spell_share)
+        u = uniform(key, NETWORK, user.user, t_us // p.spells_us[spell], SPELL + spell)
     return np.int64(np.rint(user.rtt_level_us * tailed_quantile(u, rtt[1])))
 
 
@@ -161,9 +158,23 @@ def offline(user, t_us):
 
 @called
 def join_link(p, key, user, knots, trace_first, trace_mean_bps, link_traces, link_levels, rtt, now_us):
-    """A session's link: a trace of the person's class from a random place on, its level, the round trip's level."""
-    u_trace, u_offset = uniform2(key, NETWORK, user.user, user.session, LINK_TRACE)
-    u_level, u_rtt = uniform2(key, NETWORK, user.user, user.session, LINK_LEVEL)
+    """A session's link: its capacity, and the round trip's level."""
+    u_rtt = draw_capacity(
+        key, user, knots, trace_first, trace_mean_bps, link_traces, link_levels, np.int64(user.session), now_us
+    )
+    wifi = 1.0 if cellular(user) else p.wifi_rtt_scale
+    user.rtt_level_us = np.int64(np.rint(tailed_quantile(u_rtt, rtt[0]) * wifi * p.rtt_scale))
+    user.link_ready_us = now_us
+    user.link_used_us = now_us
+    user.outage = 0
+    draw_outage(p, key, user, now_us)
+
+
+@kernel
+def draw_capacity(key, user, knots, trace_first, trace_mean_bps, link_traces, link_levels, session, now_us):
+    """A trace of the person's class from a random place on, and its level; a uniform for the round trips."""
+    u_trace, u_offset = uniform2(key, NETWORK, user.user, session, LINK_TRACE)
+    u_level, u_rtt = uniform2(key, NETWORK, user.user, session, LINK_LEVEL)
     first, after = link_traces[user.link, 0], link_traces[user.link, 1]
     trace = min(first + np.int64(u_trace * (after - first)), after - 1)
     user.first_knot = trace_first[trace]
@@ -175,10 +186,4 @@ def join_link(p, key, user, knots, trace_first, trace_mean_bps, link_traces, lin
     if levels[0] > 0.0:
         level_bps = even_quantile(levels, u_level)
         user.scale = max(1, np.int64(level_bps / trace_mean_bps[trace] * SCALE_ONE))
-    wifi = 1.0 if cellular(user) else p.wifi_rtt_scale
-    user.rtt_level_us = np.int64(np.rint(tailed_quantile(u_rtt, rtt[0]) * wifi * p.rtt_scale))
-    user.link_ready_us = now_us
-    user.link_used_us = now_us
-    user.rate_bps = 0
-    user.outage = 0
-    draw_outage(p, key, user, now_us)
+    return u_rtt

@@ -8,10 +8,10 @@ watched is wasted; what was still in flight when a transfer is broken off is can
 import numpy as np
 
 from nextone.sim.engine.kernel import inlined, kernel, pasted
-from nextone.sim.engine.luck import THE_MODEL
+from nextone.sim.engine.luck import SESSION_BEFORE, THE_MODEL
 
 from .cloud.recall import shown_meanwhile
-from .network import delivered_bytes, offline, rtt_us, sleeps, wind_on
+from .network import delivered_bytes, draw_capacity, finish_us, offline, rtt_us, scaled, sleeps, wind_on
 from .pool import place, slot_of
 from .state import (
     ARRIVING,
@@ -30,10 +30,6 @@ from .state import (
     STARTING,
 )
 
-REFETCH_BELOW = 4  # refetch when less than buffer_s / 4 is ahead of the playhead (Assumed)
-RATE_MEMORY = 0.7  # weight of the past in the measured throughput (Assumed)
-LEAST_TO_MEASURE = 30_000  # bytes; shorter transfers say nothing about throughput (Assumed)
-
 
 @pasted
 def bytes_for(content_us, bitrate_bps):
@@ -49,9 +45,7 @@ def content_us(size, bitrate_bps):
 
 @kernel
 def choose_bitrate(p, user):
-    """Index of the highest bitrate within a safe share of the measured throughput; the middle one when unknown."""
-    if user.rate_bps == 0:
-        return 1
+    """Index of the highest bitrate within a safe share of the measured throughput, the lowest if none is."""
     best = 0
     for k in range(3):
         if p.bitrates_bps[k] <= p.rate_safety * user.rate_bps:
@@ -135,10 +129,12 @@ def choose_fetch(p, key, person, videos, knots, rtt, replan):
             wanted = user.preload
             if wanted == NOBODY and user.model_left > 0:
                 wanted = MODEL
+    if wanted == user.fetching and wanted != NOBODY:
+        return replan
+    measure(p, user)
     if wanted == user.fetching:
         return replan
     user.fetching = wanted
-    user.fetched = 0
     wind_on(user, knots)
     if wanted == NOBODY:
         return replan
@@ -174,7 +170,7 @@ def hungry(p, user, screen, videos):
         return True
     video = videos[screen.video]
     at_us = min(screen.play_us, video.duration_us)
-    if held_us(screen, video) - at_us >= p.buffer_us // REFETCH_BELOW:
+    if held_us(screen, video) - at_us >= p.refetch_us:
         return False
     user.goal = min(screen.total_bytes, bytes_for(at_us + p.buffer_us, screen.bitrate_bps))
     return screen.bytes < user.goal
@@ -201,7 +197,6 @@ def still_to_fetch(p, person, videos):
 def receive(person, size):
     """`size` bytes arrived for whoever the link works for."""
     user, screen, pool, waiting = person.user, person.screen, person.pool, person.waiting
-    user.fetched += size
     if user.fetching == PAYLOAD:
         user.payload_left -= size
         user.data_bytes += size
@@ -210,6 +205,7 @@ def receive(person, size):
         user.model_left -= size
         user.data_bytes += size
         return
+    user.fetched += size
     user.delivered += size
     if user.fetching == SCREEN:
         screen.bytes += size
@@ -221,17 +217,43 @@ def receive(person, size):
 
 @inlined
 def measure(p, user):
-    """A transfer reached its goal: update the measured throughput."""
-    took_us = user.now_us - user.link_ready_us
-    if user.fetched >= LEAST_TO_MEASURE and took_us > 0:
-        rate = user.fetched * 8_000_000 // took_us
-        old = user.rate_bps
-        user.rate_bps = rate if old == 0 else np.int64(RATE_MEMORY * old + (1 - RATE_MEMORY) * rate)
+    """A transfer is over, at its goal or before: the video bytes that came enter the measured throughput, once."""
+    learn_rate(p, user, user.fetched, user.now_us - user.link_ready_us)
+    user.fetched = 0
+
+
+@inlined
+def learn_rate(p, user, size, took_us):
+    """So many bytes came in so long a time after the first one: the more they are, the less the past counts."""
+    if size > 0 and took_us > 0:
+        past = 2.0 ** (-size / p.rate_memory_bytes)
+        user.rate_bps = np.int64(np.rint(past * user.rate_bps + (1.0 - past) * (size * 8_000_000 // took_us)))
 
 
 @kernel
-def break_off(user, knots, remaining):
+def recall_rate(p, key, user, knots, trace_first, trace_mean_bps, link_traces, link_levels, now_us):
+    """The measured throughput with which a person's first session starts: as if they had been here before.
+
+    A session before is lived through on a link of its own luck: from its mean on, videos are fetched up to the usual
+    buffer, and each is swiped away when the next one starts."""
+    draw_capacity(
+        key, user, knots, trace_first, trace_mean_bps, link_traces, link_levels, np.int64(SESSION_BEFORE), now_us
+    )
+    end = knots[user.last_knot]
+    user.rate_bps = np.int64(8e6 * scaled(end.bytes, user.scale) / end.t_us)
+    user.link_ready_us = now_us
+    start_us = now_us
+    for _ in range(p.recalled_videos):
+        size = bytes_for(p.buffer_us, p.bitrates_bps[choose_bitrate(p, user)])
+        stop_us = min(finish_us(user, knots, start_us, size), start_us + p.recalled_every_us)
+        learn_rate(p, user, min(size, delivered_bytes(user, knots, start_us, stop_us)), stop_us - start_us)
+        start_us += p.recalled_every_us
+
+
+@kernel
+def break_off(p, user, knots, remaining):
     """The transfer in progress is no longer wanted: what half a round trip still brings is cancelled bytes."""
+    measure(p, user)
     until_us = user.now_us + user.rtt_level_us // 2
     if user.link_ready_us >= until_us or offline(user, user.now_us):
         extra = 0

@@ -17,15 +17,17 @@ from .config import NEVER_US
 from .network import offline, rtt_us, sleeps
 from .player import break_off, still_to_fetch
 from .pool import expire, live_slots, slot_of, take_over
-from .state import BACKOFF, CLOSED, DEAD, FROM_WAITING, IDLE, LOST, NOBODY, READY, SENT, TURNED, WAITING
+from .state import BACKOFF, CLOSED, DEAD, FROM_WAITING, IDLE, LOST, NOBODY, READY, SENT, SWIPING, TURNED, WAITING
 
 REFUSED_QUEUE_US = -1  # what a driver puts in `queue_us` for a full queue; NEVER_US: no turn before the phone gave up
 
 
 @inlined
 def wants_page(p, user, pool):
-    """Whether a request should go out now."""
+    """Whether a request should go out now; `client.ask_at` says when it may."""
     if user.request_state != IDLE or user.phase >= CLOSED:
+        return False
+    if p.ask_at_swipe and user.phase != SWIPING and user.phase != WAITING:
         return False
     return user.left <= p.refill_at or live_slots(pool) == 0
 
@@ -137,7 +139,7 @@ def use_page(p, person, videos, knots):
     user.request_state = IDLE
     if user.fetching >= FROM_WAITING:
         user.fetching = NOBODY  # its bytes moved to a slot; who comes first is looked up anew
-    break_off_if_gone(user, knots, pool, owed, what)
+    break_off_if_gone(p, user, knots, pool, owed, what)
 
 
 @kernel
@@ -156,7 +158,7 @@ def expire_slots(p, person, videos, knots):
         return
     owed, what = in_flight(p, person, videos)
     if expire(p, user, pool):
-        break_off_if_gone(user, knots, pool, owed, what)
+        break_off_if_gone(p, user, knots, pool, owed, what)
         if live_slots(pool) == 0:
             user.left = 0
     use_page_if_due(p, person, videos, knots)
@@ -180,7 +182,7 @@ def candidate_in(slot):
 
 
 @kernel
-def break_off_if_gone(user, knots, pool, owed, what):
+def break_off_if_gone(p, user, knots, pool, owed, what):
     """After the pool changed: a transfer goes on for the slot that holds its video; without one it is broken off."""
     if not 0 <= user.fetching < FROM_WAITING:
         return
@@ -188,4 +190,4 @@ def break_off_if_gone(user, knots, pool, owed, what):
     if slot >= 0:
         user.fetching = slot
     else:
-        break_off(user, knots, owed)
+        break_off(p, user, knots, owed)

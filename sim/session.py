@@ -9,6 +9,7 @@ from nextone.sim.engine.luck import LIFE, OPENING, SESSION, STALL_PATIENCE, TIME
 from .config import HATE, LIKE, NEVER_US
 from .interest import open_mind, settle
 from .network import join_link, saturated
+from .player import recall_rate
 from .pool import empty_slot, empty_waiting
 from .records import log_request
 from .state import (
@@ -30,8 +31,6 @@ from .state import (
 )
 
 HOUR_US = 3_600_000_000
-NEUTRAL = 0.5  # of impressions are valid plays: satisfaction zero (KuaiRand-Pure .498)
-LIKE_JOY, HATE_PAIN = 1.0, 2.0  # Assumed: in valid plays
 LEFT_APP, LEFT_DRY, CUT_OFF = 1 << 7, 1 << 8, 1 << 9  # why a session ends: bits among those of `sim/events.py`
 SESSION_GAP_US = HOUR_US // 2  # Source: KuaiRand-27K counts, a session ends after 30 min without a request
 
@@ -94,6 +93,8 @@ def open_session(p, key, user, mind, knots, trace_first, trace_mean_bps, link_tr
     user.preload = NOBODY
     user.ttl_at_us = NEVER_US
     user.request_state = IDLE
+    if user.session == 0:
+        recall_rate(p, key, user, knots, trace_first, trace_mean_bps, link_traces, link_levels, user.now_us)
     join_link(p, key, user, knots, trace_first, trace_mean_bps, link_traces, link_levels, rtt, user.now_us)
     start_waiting(p, key, user)
 
@@ -116,13 +117,13 @@ def stall_patience_us(p, key, user, number):
 @inlined
 def feel(p, user, outcome, feedback, stalled_us):
     """Satisfaction after an impression: a running mean of what it was worth (a valid play above the usual is good)."""
-    worth = (1.0 if outcome & VALID else 0.0) - NEUTRAL
-    worth += 0.5 if outcome & COMPLETE else 0.0
-    worth += LIKE_JOY if feedback & (1 << LIKE) else 0.0
-    worth -= HATE_PAIN if feedback & (1 << HATE) else 0.0
-    worth -= p.stall_pain * min(stalled_us / 1e6, 10.0)
+    worth = (1.0 if outcome & VALID else 0.0) - p.usual_valid_play
+    worth += p.completion_joy if outcome & COMPLETE else 0.0
+    worth += p.like_joy if feedback & (1 << LIKE) else 0.0
+    worth -= p.hate_pain if feedback & (1 << HATE) else 0.0
+    worth -= p.stall_pain * min(stalled_us, p.stall_felt_us) / 1e6
     keep = p.satisfaction_memory
-    user.satisfaction = np.float32(keep * user.satisfaction + (1.0 - keep) * max(worth, -5.0))
+    user.satisfaction = np.float32(keep * user.satisfaction + (1.0 - keep) * max(worth, p.least_worth))
 
 
 @inlined
@@ -195,6 +196,6 @@ def close_session(p, key, user, activity, comes_back):
 
 @kernel
 def backs_off(p, user, from_us):
-    """A failed request is retried after a pause that doubles, five times at most."""
+    """A failed request is retried after a pause that doubles, a few times."""
     user.request_state = BACKOFF
-    user.retry_us = from_us + p.backoff_us * (1 << min(user.attempt, 5))
+    user.retry_us = from_us + p.backoff_us * (1 << min(user.attempt, p.backoff_doublings))

@@ -102,8 +102,8 @@ USER = np.dtype(  # each part names the file in sim/ that writes it; some fields
         ("outage_end_us", "i8"),
         ("link_ready_us", "i8"),  # the present transfer's first byte can come no earlier
         ("link_used_us", "i8"),  # last byte
-        ("fetched", "i8"),  # bytes of the present transfer
-        ("rate_bps", "i8"),  # measured throughput, running mean; 0 unknown
+        ("fetched", "i8"),  # bytes of the present transfer, if it is a video's
+        ("rate_bps", "i8"),  # measured throughput of video transfers, running mean
         # page and candidates (pool, request)
         ("left", "i4"),  # impressions of the page still to come
         ("stream", "i4"),  # cloud: videos looked at so far in this life

@@ -19,7 +19,6 @@ LONG_US = 18_000_000  # Source: KuaiRand long_view, played 18 s or to the end
 SKIP_US = 2_000_000  # Assumed: the usual threshold of a skip; .238 of the plays of KuaiRand-Pure tab 1 are shorter
 COMPLETE_RATIO = 0.95  # share of the duration played; Source: KuaiRand-Pure, many plays end within 5 % of the end
 PEAK_US = 80e6  # Source: KuaiRand-Pure, long views by length are most frequent at 60 to 120 s
-MOST_ROUNDS = 20  # Assumed: nobody lets a video play on for longer
 
 
 @compiled(forceinline=True)  # of arrays too
@@ -77,7 +76,7 @@ def end_us(p, duration_us, u_loop, z):
         seconds = np.exp(p.loop_log_mean + p.loop_log_sd * z)
     else:
         seconds = np.exp(p.react_log_mean + p.react_log_sd * z)
-    return duration_us + min(np.int64(min(seconds, 1e6) * 1e6), MOST_ROUNDS * duration_us)
+    return duration_us + min(np.int64(min(seconds, 1e6) * 1e6), p.most_rounds * duration_us)
 
 
 @kernel

@@ -103,7 +103,9 @@ def run_params(scenario: Scenario, edge: bool, downloads: bool, instant: bool) -
     params[:] = scenario.params()
     params["merge"] = client.on_refill == "merge"
     params["decide_at_start"] = client.decide_at == "start"
+    params["ask_at_swipe"] = client.ask_at == "swipe"
     params["serve_expired"] = client.expired_offline == "serve"
+    params["refetch_us"] = round(params["buffer_us"][0] * scenario.player.refetch_share)
     params["edge"] = edge and scenario.server.candidates > 1
     if not (downloads and params["edge"][0]):
         params["model_bytes"] = 0

@@ -55,6 +55,9 @@ MINUTE = 8
 OPENING = 1
 WILL_TO_STAY = 3
 
+# Of NETWORK, in a: the number of a session before a person's first.
+SESSION_BEFORE = (1 << 32) - 1
+
 # Of NETWORK, in b. Round trips before a fetch have the session's number there, and the video or THE_MODEL in a.
 THE_MODEL = 1 << 29  # beyond any video
 ROUND_TRIP_THERE = 1 << 20  # + 2 x attempt

@@ -17,12 +17,11 @@ from nextone.envs.features import C, H
 from nextone.envs.reward import RewardWeights, reward_weights
 from nextone.envs.vector import NextOneVectorEnv
 from nextone.sim.catalogue import make_catalogue
-from nextone.sim.config import HATE, Scenario
+from nextone.sim.config import HATE, Scenario, Sessions
 from nextone.sim.engine.chance import normal_quantile
 from nextone.sim.engine.kernel import entry
 from nextone.sim.feedback import TYPICAL, feedback_chance
 from nextone.sim.scenario import with_settings
-from nextone.sim.session import HATE_PAIN, LIKE_JOY, NEUTRAL
 from nextone.sim.state import COMPLETE, LONG, VALID
 from nextone.sim.watching import attention_us, end_us, outcome_of, sigmoid
 
@@ -237,10 +236,10 @@ def groups(weight: Array, value: Array) -> tuple[Array, Array]:
 # -- going backwards --------------------------------------------------------------------------------------------------
 
 
-def worth(code: int) -> float:
+def worth(s: Sessions, code: int) -> float:
     """What an impression adds to satisfaction, by its code (`sim.session.feel`, nothing stalls)."""
-    value = (1.0 if code & 1 else 0.0) - NEUTRAL + (0.5 if code & 2 else 0.0)
-    return value + (LIKE_JOY if code & 4 else 0.0) - (HATE_PAIN if code & 8 else 0.0)
+    value = (1.0 if code & 1 else 0.0) - s.usual_valid_play + (s.completion_joy if code & 2 else 0.0)
+    return max(value + (s.like_joy if code & 4 else 0.0) - (s.hate_pain if code & 8 else 0.0), s.least_worth)
 
 
 def solve(world: TinyWorld) -> Solution:
@@ -282,7 +281,7 @@ def backwards(world: TinyWorld, laws: list[Law], prefer: Callable[[Choice], floa
         rest = left & ~(1 << v)
         if world.videos - rest.bit_count() == page:
             rest = everything
-        return step + 1, rest, keep * satisfaction + (1.0 - keep) * max(worth(code), -5.0)
+        return step + 1, rest, keep * satisfaction + (1.0 - keep) * worth(s, code)
 
     def shown(step: int, left: int, satisfaction: float, v: int) -> Choice:
         law, leaving, total = laws[v], 0.0, 0.0
