@@ -262,9 +262,9 @@ class Sessions(Section):
     hate_pain: float = number(
         2.0, "valid plays", "Assumed: worse than any skip; no public data", "what a 'not interested' takes away",
         ge=0, le=10)  # fmt: skip
-    least_worth: float = number(
-        -5.0, "valid plays", "Assumed: no single impression spoils a session; no public data", "least that an impression is worth",
-        ge=-100, le=0)  # fmt: skip
+    most_pain: float = number(
+        5.0, "valid plays", "Assumed: no single impression spoils a session; no public data", "most that an impression takes away",
+        ge=0, le=100)  # fmt: skip
     stall_patience_s: float = number(
         6.0, "s", "Assumed: no public data", "mean time before a stalled video is swiped away", gt=0, le=1e6)  # fmt: skip
     wait_patience_s: float = number(
@@ -382,7 +382,7 @@ class Client(Section):
     timeout_s: float = number(5.0, "s", "Assumed: usual client setting", "wait for a response before giving up",
                               gt=0, le=1800)  # fmt: skip
     backoff_s: float = number(1.0, "s", "Assumed: usual client setting", "pause before the first retry; then it doubles",
-                              ge=0, le=3600)  # fmt: skip
+                              ge=0.001, le=3600)  # fmt: skip
     backoff_doublings: int = number(5, "", "Assumed: usual client setting", "how often it doubles at most", ge=0, le=20)
     history: int = number(20, "impressions", "Source: CIKM 2022, list of watched videos, 10 to 50", "past impressions a policy sees",
                           ge=1, le=200)  # fmt: skip

@@ -123,7 +123,7 @@ def feel(p, user, outcome, feedback, stalled_us):
     worth -= p.hate_pain if feedback & (1 << HATE) else 0.0
     worth -= p.stall_pain * min(stalled_us, p.stall_felt_us) / 1e6
     keep = p.satisfaction_memory
-    user.satisfaction = np.float32(keep * user.satisfaction + (1.0 - keep) * max(worth, p.least_worth))
+    user.satisfaction = np.float32(keep * user.satisfaction + (1.0 - keep) * max(worth, -p.most_pain))
 
 
 @inlined

@@ -298,3 +298,47 @@ def test_an_empty_window_is_no_life():
     assert not len(outcome.records.impressions) and not outcome.world.users["delivered"].any()
     assert outcome.world.users["wall_us"].max() <= 1
     assert LAST
+
+
+# -- when a page is asked for ------------------------------------------------------------------------------------------
+
+ONE_BY_ONE = {
+    "server__page_size": 1, "client__refill_at": 0, "client__ttl_s": INF, "client__timeout_s": 60.0,
+    "network__loss": 0.0, "network__outages_per_hour": 0.0,
+}  # fmt: skip
+
+
+def lifted_us(log):
+    """When the finger lifted from each impression; what was picked before it took the screen counts as startup."""
+    return sum((log[f"{name}_us"] for name in ("startup", "play", "stall", "browse", "away")),
+               log["start_us"] - log["pick_us"])  # fmt: skip
+
+
+@pytest.mark.parametrize("engine", ["batch", "event"])
+@pytest.mark.parametrize("ask_at", ["start", "swipe"])
+def test_the_next_page_of_one_is_asked_for_at_the_start_or_at_the_lift(ask_at, engine):
+    """The video on screen calls for it, before its reaction exists or after; the first request of a session apart."""
+    records = run(scenario(**ONE_BY_ONE, client__ask_at=ask_at), engine=engine, workers=AMPLE).records
+    compared = 0
+    for session in records.sessions:
+        asked, shown = (
+            rows[(rows["user"] == session["user"]) & (rows["session"] == session["session"])]
+            for rows in (records.requests, records.impressions)
+        )
+        assert asked["sent_us"][0] == session["open_us"] and not asked["attempt"].any()
+        called_us = (shown["start_us"] if ask_at == "start" else lifted_us(shown))[: len(asked) - 1]
+        assert (asked["sent_us"][1:] == called_us).all()
+        compared += len(called_us)
+    assert compared > 100
+
+
+@pytest.mark.parametrize("policy", ["cloud_only", "tag_momentum"])
+def test_who_asks_at_the_lift_never_asks_during_a_video(policy):
+    """Not even when the TTL empties the pool in the midst of one; but while waiting."""
+    settings = {"client__ask_at": "swipe", "client__ttl_s": 4.0, "network__outages_per_hour": 60.0}
+    found = run(scenario(population__users=40, **settings), policy, minutes=20.0)
+    log, requests = found.records.impressions, found.records.requests
+    first = requests[requests["attempt"] == 0]
+    for user, at_us in first[["user", "sent_us"]]:
+        assert not ((log["user"] == user) & (log["start_us"] <= at_us) & (at_us < lifted_us(log))).any()
+    assert len(first) > 500 and found.world.users["expired"].sum() > 1_000

@@ -9,13 +9,24 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from quantities import (
+    alike_starts,
+    beyond_the_end_s,
+    like_ratio,
+    like_ratio_of_completions,
+    like_ratio_of_skips,
+    looped,
+    spread_beyond_the_end,
+    spread_of_first_estimates,
+    switches,
+)
 
 from nextone.envs.features import C, H, X
 from nextone.experiments.runs.metrics import METRICS, Run
 from nextone.experiments.runs.replication import run_arm
 from nextone.sim.config import FEEDBACK, Scenario
 from nextone.sim.scenario import with_settings
-from nextone.sim.state import COMPLETE, LONG, SKIP, VALID
+from nextone.sim.state import LONG, SKIP, VALID
 
 NAMED = {metric.name: metric.of for metric in METRICS}
 BASE = ["population.users=100", "catalogue.videos=7248"]
@@ -33,6 +44,8 @@ UNKNOWN = ["server.taste_correlation=0", "server.quality_correlation=0", "popula
            "population.match_sd=0.6"]  # fmt: skip
 AWAKE = [CELLULAR, NO_PRELOAD]
 MANY_CANDIDATES = ["server.page_size=1", "server.candidates=100", "server.retrieved_per_impression=100"]
+LEAVES_SOON = "sessions.leave_per_min=0.3"
+NEAR_BY = "network.constant_mbps=inf"  # a start takes a round trip
 COME_BACK = ["sessions.gap_hours=0.6", "sessions.gap_log_sd=0", "population.users=40"]
 
 
@@ -135,42 +148,9 @@ def liked_appeal(run: Run) -> float:
     return float(appeal[liked].mean() - appeal[~liked].mean())
 
 
-def like_ratio(run: Run) -> float:
-    """Rate of likes on a long view / otherwise."""
-    long, liked = (run.whole["outcome"] & LONG) != 0, (run.whole["feedback"] & 1) != 0
-    return float(liked[long].mean() / liked[~long].mean())
-
-
-def like_ratio_of_skips(run: Run) -> float:
-    """Rate of likes on a play below 5 s / otherwise."""
-    skip, liked = run.whole["play_us"] < 5_000_000, (run.whole["feedback"] & 1) != 0
-    return float(liked[skip].mean() / liked[~skip].mean())
-
-
-def like_ratio_of_completions(run: Run) -> float:
-    """Rate of likes on a completed video / on other long views."""
-    liked, complete = ((run.whole[field] & bit) != 0 for field, bit in (("feedback", 1), ("outcome", COMPLETE)))
-    return float(liked[complete].mean() / liked[~complete & ((run.whole["outcome"] & LONG) != 0)].mean())
-
-
 def longest_waits_s(run: Run) -> float:
     waited = run.records.impressions["wait_us"]
     return float(np.quantile(waited[waited > 0], 0.95)) / 1e6
-
-
-def looped(run: Run) -> float:
-    return float(np.mean(run.whole["play_us"] > 1.05 * run.world.videos["duration_us"][run.whole["video"]]))
-
-
-def beyond_the_end_s(run: Run):
-    """Content time beyond the end of those who got there."""
-    beyond_us = run.whole["play_us"] - run.world.videos["duration_us"][run.whole["video"]]
-    return beyond_us[beyond_us > 0] / 1e6
-
-
-def spread_beyond_the_end(run: Run) -> float:
-    """Log-sd of that time."""
-    return float(np.log(beyond_the_end_s(run)).std())
 
 
 def shown_durations(run: Run):
@@ -253,6 +233,7 @@ FIELDS: dict[str, Row] = {
     "watching.loop_log_sd": Row("0", "2", spread_beyond_the_end, "up", ["watching.loop=1"]),
     "watching.react_log_mean": Row("-1", "1", lambda r: np.median(beyond_the_end_s(r)), "up", ["watching.loop=0"]),
     "watching.react_log_sd": Row("0", "2", spread_beyond_the_end, "up", ["watching.loop=0"]),
+    "watching.most_rounds": Row("0", "20", looped, "up"),
     # feedback
     **{f"feedback.{kind}": Row("0.001", "0.3", kind, "up") for kind in FEEDBACK[:5]},
     "feedback.profile": Row("0.001", "0.3", share(1 << FEEDBACK.index("profile"), "feedback"), "up"),
@@ -274,6 +255,12 @@ FIELDS: dict[str, Row] = {
     "sessions.satisfaction_memory": Row("0", "0.99", "session_min", "down",
                                         [HAPPY, "sessions.leave_per_min=1", "sessions.leave_satisfaction=3"]),
     "sessions.stall_pain": Row("0", "10", "session_min", "down", [SLOW, "sessions.leave_per_min=0.3"]),
+    "sessions.stall_felt_s": Row("0", "100", "session_min", "down", [SLOW, LEAVES_SOON]),
+    "sessions.usual_valid_play": Row("0", "1", "session_min", "down", [LEAVES_SOON]),
+    "sessions.completion_joy": Row("0", "5", "session_min", "up", [LEAVES_SOON]),
+    "sessions.like_joy": Row("0", "10", "session_min", "up", [LEAVES_SOON, "feedback.like=0.3"]),
+    "sessions.hate_pain": Row("0", "10", "session_min", "down", [LEAVES_SOON, "feedback.hate=0.3"]),
+    "sessions.most_pain": Row("0", "20", "session_min", "down", [LEAVES_SOON, SLOW, "sessions.stall_pain=5"]),
     "sessions.stall_patience_s": Row("0.1", "100", "stall_ratio", "up", [SLOW]),
     "sessions.wait_patience_s": Row("0.1", "100", lambda r: r.records.sessions["dry"].mean(), "down"),
     "sessions.away": Row("0", "0.5", mean_of("away_us"), "up"),
@@ -298,6 +285,13 @@ FIELDS: dict[str, Row] = {
     "network.loss": Row("0", "0.5", "timeout_rate", "up"),
     "network.outages_per_hour": Row("0", "200", "wait_ratio", "up", [CELLULAR]),
     "network.outage_s": Row("0.1", "100", "wait_ratio", "up", [CELLULAR, "network.outages_per_hour=100"]),
+    "network.rtt_scale": Row("0", "30", "wait_s", "up"),
+    "network.wifi_rtt_scale": Row("0", "30", "wait_s", "up", ["network.shares=[0,1,0,0,0,0,0,0]"]),
+    "network.spell_share": Row("0", "0.5", alike_starts, "up", [*AWAKE, NEAR_BY, "network.spells_s=[600,600]"]),
+    "network.spells_s": Row("[0.001,0.001]", "[600,600]", alike_starts, "up", [*AWAKE, NEAR_BY]),
+    "network.loss": Row("0", "0.5", "timeouts", "up"),
+    "network.outages_per_hour": Row("0", "200", "wait_s", "up", [CELLULAR]),
+    "network.outage_s": Row("0.1", "100", "wait_s", "up", [CELLULAR, "network.outages_per_hour=100"]),
     "network.radio_wake_ms": Row("0", "5000", "startup_p50_ms", "up", [*AWAKE, "network.radio_idle_s=0.1"]),
     "network.radio_idle_s": Row("0.1", "1e5", "startup_p50_ms", "down", [*AWAKE, "network.radio_wake_ms=5000"]),
     # player
@@ -309,6 +303,10 @@ FIELDS: dict[str, Row] = {
     "player.preload_s": Row("0", "10", "startup_p50_ms", "down"),
     "player.bitrates_mbps": Row("[0.3,0.3,0.3]", "[5,5,5]", "delivered_mb", "up"),
     "player.rate_safety": Row("0.1", "1", "delivered_mb", "up", ["network.constant_mbps=4"]),
+    "player.rate_memory_bytes": Row("10000", "100000000", switches, "down", [SOME_TRACES, "network.synthetic_mbps=2"]),
+    "player.recalled_videos": Row("0", "8", spread_of_first_estimates, "up", [SOME_TRACES], minutes=0.01),
+    "player.recalled_every_s": Row("0", "20", spread_of_first_estimates, "up", [SOME_TRACES], minutes=0.01),
+    "player.refetch_share": Row("0.05", "0.9", "wasted_mb", "up", ["network.constant_mbps=20"]),
     # client
     "client.ttl_s": Row("10", "inf", "expired", "down"),
     "client.ttl_impressions": Row("2", "inf", "expired", "down"),
@@ -319,6 +317,12 @@ FIELDS: dict[str, Row] = {
                                   [CELLULAR, "network.outages_per_hour=100", "network.outage_s=60", "client.ttl_s=5"]),
     "client.timeout_s": Row("0.5", "30", "timeout_rate", "down"),
     "client.backoff_s": Row("0", "60", "wait_ratio", "up", ["network.loss=0.5", "sessions.wait_patience_s=1000"]),
+    "client.ask_at": Row("start", "swipe", "waits", "up", ["client.refill_at=0"]),
+    "client.expired_offline": Row("drop", "serve", "wait_s", "down",
+                                  [CELLULAR, "network.outages_per_hour=100", "network.outage_s=60", "client.ttl_s=5"]),
+    "client.timeout_s": Row("0.5", "30", "timeouts", "down"),
+    "client.backoff_s": Row("0.01", "60", "wait_s", "up", ["network.loss=0.5", "sessions.wait_patience_s=1000"]),
+    "client.backoff_doublings": Row("0", "8", "wait_s", "up", ["network.loss=0.5", "sessions.wait_patience_s=1000"]),
     "client.history": Row("1", "50", noted, "up", policy=past_seen),
     "client.model_bytes": Row("100000", "10000000", "data_mb", "up", policy=a_model),
     # server

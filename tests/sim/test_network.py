@@ -1,21 +1,37 @@
 """The link against arithmetic in Python's own integers and fractions: theory and property, exact to the microsecond.
 
 `delivered_bytes` is the reference curve rounded down, additive over any split; `finish_us` is its first passage; the
-player's `underrun_us` is the first microsecond at which a brute-force player would have nothing to play.
+player's `underrun_us` is the first microsecond at which a brute-force player would have nothing to play. And the
+throughput that the player measures, by hand.
 """
 
 from fractions import Fraction
 
 import numpy as np
 import pytest
+from laws import KEY
 from numba import njit
 from worlds import run, scenario
 
 from nextone.sim.clock import underrun_us
-from nextone.sim.config import NEVER_US
+from nextone.sim.config import NEVER_US, Scenario
 from nextone.sim.inputs.traces import constant_trace
 from nextone.sim.network import SCALE_ONE, delivered_bytes, finish_us, link_bytes, wind_on
-from nextone.sim.state import IMPRESSION, KNOT, SCREEN, USER, VIDEO
+from nextone.sim.player import break_off, choose_fetch, measure, receive
+from nextone.sim.state import (
+    ARRIVING,
+    AWAY,
+    IDLE,
+    IMPRESSION,
+    KNOT,
+    NOBODY,
+    PLAYING,
+    SCREEN,
+    USER,
+    VIDEO,
+    Person,
+)
+from nextone.sim.world import build_world
 
 CASES = 10_000
 
@@ -263,3 +279,86 @@ def test_downloads_of_a_run_take_the_closed_form():
     need = np.minimum(log["total_bytes"][whole], 125_000)
     assert np.mean(np.abs(quick - need - 60_000) <= 1) > 0.7
     assert (quick - need - 60_000 >= -1).all() and not log["stall_us"].any()
+
+
+# -- the measured throughput -------------------------------------------------------------------------------------------
+
+DEFAULT = Scenario().params()
+
+
+@njit
+def replay(p, key, person, videos, knots, rtt, sizes, took_us, pages, rates):
+    """Videos on screen fetched one after the other, each in its given time since the first byte, pages (bytes, of 0:
+    none) between them; the estimate after each, and after all."""
+    user, screen = person.user, person.screen
+    for n in range(len(sizes)):
+        if pages[n] > 0:
+            user.request_state, user.payload_left, user.phase = ARRIVING, pages[n], AWAY
+            choose_fetch(p, key, person, videos, knots, rtt, np.bool_(False))
+            user.now_us += 1_000 * (n + 1)
+            receive(person, pages[n])
+            user.request_state, user.fetching = IDLE, NOBODY
+        user.phase, user.goal = PLAYING, sizes[n]
+        screen.bytes, screen.total_bytes = 0, sizes[n]
+        choose_fetch(p, key, person, videos, knots, rtt, np.bool_(False))
+        user.now_us = user.link_ready_us + took_us[n]
+        receive(person, sizes[n])
+        user.phase = AWAY
+        choose_fetch(p, key, person, videos, knots, rtt, np.bool_(False))
+        rates[n] = user.rate_bps
+
+
+def measured(sizes, took_us, pages, rate_bps=5_000_000):
+    """The estimates of `replay`."""
+    world = build_world(scenario(), edge=False, seed=1, window_us=1, drawn=False)
+    rows = (world.users, world.screen, world.pool, world.waiting, world.history, world.behaviours, world.taste)
+    person = Person(*(array[0] for array in rows))
+    person.user["rate_bps"], person.user["outage_start_us"], person.user["fetching"] = rate_bps, NEVER_US, NOBODY
+    person.user["last_knot"], person.user["rtt_level_us"] = world.trace_first[1] - 1, 50_000
+    rates = np.zeros(len(sizes), np.int64)
+    replay(DEFAULT[0], KEY, person, world.videos, world.knots, world.rtt, np.array(sizes), np.array(took_us),
+           np.array(pages), rates)  # fmt: skip
+    return rates
+
+
+def test_pages_change_no_bit_of_the_estimate():
+    """A recorded list of video transfers, .3 kB to 3 MB at .05 to 300 Mbit/s, and pages of 0, 9 and 43 kB between."""
+    rng = np.random.default_rng(6)
+    sizes = (10 ** rng.uniform(2.5, 6.5, 400)).astype(np.int64)
+    took_us = (sizes * 8 / 10 ** rng.uniform(-1.3, 2.5, 400)).astype(np.int64) + 1
+    rates = [measured(sizes, took_us, np.full(400, page)) for page in (0, 9_000, 43_000)]
+    assert len(np.unique(rates[0])) > 300
+    assert (rates[1] == rates[0]).all() and (rates[2] == rates[0]).all()
+
+
+def test_the_estimate_by_hand():
+    """Memory 950,000 bytes: so many at 16 Mbit/s take an estimate of 8 half way; a quarter of them by 1 - 2**-.25; none
+    and those in no time change nothing."""
+    assert measured([950_000], [475_000], [0], 8_000_000)[0] == 12_000_000
+    assert measured([237_500], [118_750], [0], 8_000_000)[0] == round(16e6 - 8e6 * 2**-0.25)
+    assert (measured([1, 1_000], [0, 0], [0, 0]) == 5_000_000).all()
+    whole, parts = (measured(*rows, np.zeros(len(rows[0]), int))[-1] for rows in (
+        ([600_000], [300_000]), ([1_000, 99_000, 500_000], [500, 49_500, 250_000])))  # fmt: skip
+    assert abs(whole - parts) <= 3  # the same bytes at the same speed weigh the same in pieces, but for rounding
+
+
+def test_a_transfer_broken_off_counts_once():
+    """By hand: 400,000 bytes in 1 s of a longer fetch, then the finger lifts; what half a round trip still brings and a
+    second look change nothing."""
+    user, knots = link([0, 10_000_000], [0, 4_000_000])
+    user["rate_bps"], user["outage_start_us"], user["rtt_level_us"] = 1_000_000, NEVER_US, 80_000
+    user["fetching"], user["fetched"], user["now_us"], user["link_ready_us"] = SCREEN, 400_000, 1_500_000, 500_000
+    break_off(DEFAULT[0], user[0], knots, 700_000)
+    past = 2 ** (-400_000 / 950_000)
+    expected = round(past * 1e6 + (1 - past) * 3.2e6)
+    assert user["rate_bps"][0] == expected and user["cancelled"][0] == 16_000 and user["fetched"][0] == 0
+    measure(DEFAULT[0], user[0])
+    assert user["rate_bps"][0] == expected
+
+
+def test_a_link_too_slow_for_any_goal_is_measured():
+    """.3 Mbit/s from the mean of another world: nothing but swiped fetches, and yet the estimate is .3 Mbit/s."""
+    slow = scenario(network__constant_mbps=0.3, network__outages_per_hour=0.0, network__loss=0.0,
+                    player__preload_videos=0, sessions__stall_patience_s=3.0, sessions__leave_per_min=0.0)  # fmt: skip
+    users = run(slow, minutes=20.0).world.users
+    assert np.abs(users["rate_bps"] / 3e5 - 1).max() < 0.02

@@ -224,7 +224,7 @@ def test_every_way_of_writing_a_field(tmp_path, text):
 def test_whole_scenario_loads_back_equal(tmp_path, comments):
     odd = with_settings(
         DEFAULT,
-        ["client.ttl_s=inf", "client.backoff_s=1e-7", "satiation_s".join(["interests.", "=1e7"]),
+        ["client.ttl_s=inf", "sessions.away_s=1e-7", "satiation_s".join(["interests.", "=1e7"]),
          'network.traces="a \\"b\\" \\\\ é 😀 #.csv"', "phone.shares=[0.1, 0.2, 0.3, 1e300]"],
     )  # fmt: skip
     for scenario in (DEFAULT, odd):

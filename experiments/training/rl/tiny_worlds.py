@@ -239,7 +239,7 @@ def groups(weight: Array, value: Array) -> tuple[Array, Array]:
 def worth(s: Sessions, code: int) -> float:
     """What an impression adds to satisfaction, by its code (`sim.session.feel`, nothing stalls)."""
     value = (1.0 if code & 1 else 0.0) - s.usual_valid_play + (s.completion_joy if code & 2 else 0.0)
-    return max(value + (s.like_joy if code & 4 else 0.0) - (s.hate_pain if code & 8 else 0.0), s.least_worth)
+    return max(value + (s.like_joy if code & 4 else 0.0) - (s.hate_pain if code & 8 else 0.0), -s.most_pain)
 
 
 def solve(world: TinyWorld) -> Solution:
