@@ -151,7 +151,7 @@ def _real_authors(video_id: Array) -> Array:
 
 def _authors(key: Array, which: Array, catalogue: Catalogue) -> Array:
     """Who made each of some videos: an author of rank r makes so many as r to the power of -author_zipf."""
-    return _draw_authors(key, which, catalogue.authors, 1.0 / (1.0 - catalogue.author_zipf))
+    return np.asarray(_draw_authors(key, which, catalogue.authors, 1.0 / (1.0 - catalogue.author_zipf)))
 
 
 @entry

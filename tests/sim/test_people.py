@@ -203,8 +203,10 @@ def test_people_have_the_table_s_pace():
 
 def test_what_an_impression_is_worth_is_a_setting():
     """By hand, on what nobody has by default: half a step from zero each, so twice the worth."""
-    odd = replace(PEOPLE, sessions__satisfaction_memory=0.5, sessions__usual_valid_play=0.2, sessions__completion_joy=3.0,
-                  sessions__like_joy=0.25, sessions__hate_pain=7.0, sessions__stall_felt_s=1.5, sessions__most_pain=6.0)  # fmt: skip
+    odd = replace(
+        PEOPLE, sessions__satisfaction_memory=0.5, sessions__usual_valid_play=0.2, sessions__completion_joy=3.0,
+        sessions__like_joy=0.25, sessions__hate_pain=7.0, sessions__stall_felt_s=1.5, sessions__most_pain=6.0,
+    )  # fmt: skip
     for outcome, feedback, stalled_us, worth in (
         (0, 0, 0, -0.2), (VALID | COMPLETE, 1, 0, 4.05), (0, 1 << HATE, 0, -6.0), (VALID, 0, 9 * S, 0.05),
     ):  # fmt: skip
