@@ -313,7 +313,8 @@ FIELDS: dict[str, Row] = {
     "client.timeout_s": Row("0.5", "30", "timeout_rate", "down"),
     "client.backoff_s": Row("0", "60", "wait_ratio", "up", ["network.loss=0.5", "sessions.wait_patience_s=1000"]),
     "client.ask_at": Row("start", "swipe", "waits", "up", ["client.refill_at=0"]),
-    "client.backoff_doublings": Row("0", "8", "wait_ratio", "up", ["network.loss=0.5", "sessions.wait_patience_s=1000"]),
+    "client.backoff_doublings": Row("0", "8", "wait_ratio", "up",
+                                    ["network.loss=0.5", "sessions.wait_patience_s=1000"]),
     "client.history": Row("1", "50", noted, "up", policy=past_seen),
     "client.model_bytes": Row("100000", "10000000", "data_mb", "up", policy=a_model),
     # server
