@@ -1,9 +1,10 @@
 """What the parts of an impression cost: each timed alone, on the state that a run has left. Part of `nextone bench`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from time import perf_counter
 
 import numpy as np
+import simpy
 
 from nextone.envs.features import empty_observation
 from nextone.envs.observing import observe
@@ -91,6 +92,26 @@ def draw_ns(calls: int, repeats: int) -> dict[str, float]:
     calls = max(5 * calls // 1000, 1) * 1000
     single = _call_ns(calls, repeats, lambda n: draws(key, n))
     return {"draw_ns": _call_ns(calls, repeats, many), "draw_single_ns": single}
+
+
+def simpy_cycle_us(requests: int, repeats: int) -> float:
+    """A request to a server in SimPy and nothing else, us: a process waits for its turn, holds a worker, gives it back.
+    What the event driver cannot do without; its speed is to be read as a ratio to this."""
+
+    def request(env: simpy.Environment, workers: simpy.Resource) -> Generator[simpy.Event, object, None]:
+        for _ in range(10):
+            with workers.request() as turn:
+                yield turn
+                yield env.timeout(1)
+
+    def run(n: int) -> None:
+        env = simpy.Environment()
+        workers = simpy.Resource(env, 8)
+        for _ in range(n // 10):
+            env.process(request(env, workers))
+        env.run()
+
+    return _call_ns(requests, repeats, run) / 1e3
 
 
 def _call_ns(calls: int, repeats: int, run: Callable[[int], object]) -> float:
