@@ -42,9 +42,10 @@ def scoreboard_table(of: Validation) -> Table:
         f"{about['days']} days; seed {about['seed']}, scenario {about['scenario']}, nextone {about['version']}"
     )
     table = Table(title=Text(title), caption=Text("\n".join(of.notes())), title_justify="left", caption_justify="left")
-    table.add_column("", width=1)
+    table.add_column("", width=1, no_wrap=True)
     for heading in HEADINGS:
-        table.add_column(heading, justify="left" if heading == "quantity" else "right", no_wrap=True)
+        words = heading == "quantity"  # alone gives way where the terminal is narrow; a number cut off is none
+        table.add_column(heading, justify="left" if words else "right", no_wrap=not words, min_width=len(heading))
     for section, rows in of.sections.items():
         table.add_section()
         table.add_row("", Text(section, style="bold"))
