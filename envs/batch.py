@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from nextone.sim.config import Scenario
 from nextone.sim.engine.threads import in_blocks
+from nextone.sim.population import row_bytes
 from nextone.sim.scenario import SettingError
-from nextone.sim.state import World, blank, row_bytes
+from nextone.sim.state import World, blank
 from nextone.sim.world import build_world
 
 from .episode import EPISODE, LOG_ROWS, OVER, UNBORN, WINDOW_US, Views, look_rows, move_rows

@@ -2,7 +2,7 @@
 
 KIR's five groups (person, video, real-time feedback, server predictions, device and network) over three arrays:
 candidates (P, Fc), history (H, Fh) and context (Fx). Everything is what the phone itself knows when it is asked. Left
-out is whatever a real phone could not know: lasting person effect, mood, interests and their drift, true quality, how
+out is whatever a real phone could not know: lasting person effect, mood, interests that last or pass, true quality, how
 long the person is going to watch, the cloud's beliefs, capacity to come, outages to come, how a request will end.
 
 Policies import column names only. A new feature is one line in the table and one line in `observing.py`.

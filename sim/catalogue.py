@@ -67,13 +67,13 @@ def make_catalogue(scenario: Scenario) -> Videos:
 
 @lru_cache(maxsize=4)
 def _make(catalogue: Catalogue, numbers: tuple[float, ...]) -> Videos:
-    key, params = _key(catalogue), blank(1, PARAMS_DTYPE)
+    key, record = _key(catalogue), blank(1, PARAMS_DTYPE)
     for name, number in zip(KNOWN_BY, numbers, strict=True):
-        params[name] = number
+        record[name] = number
     plain, content = _plain(catalogue)
     videos, index = plain.copy(), in_lines(len(plain))
-    _give_quality(params, key, videos, index)
-    _index(params, key, videos, content[:, : catalogue.content_dims], index)
+    _give_quality(record, key, videos, index)
+    _index(record, key, videos, content[:, : catalogue.content_dims], index)
     for array in (videos, index):
         array.setflags(write=False)
     return Videos(videos, content, index)

@@ -27,7 +27,21 @@ from .cloud.belief import first_belief
 from .config import FEEDBACK, NEVER_US, PARAMS_DTYPE, Scenario, Watching
 from .interest import draw_taste
 from .session import first_open_us, next_open_us
-from .state import BUILT_IN, CLOSED, CURRENT, DEAD, IDLE, MISSING, NOBODY, PREVIOUS, UNRANKED, Array, World, blank
+from .state import (
+    BUILT_IN,
+    CLOSED,
+    CURRENT,
+    DEAD,
+    IDLE,
+    MISSING,
+    NOBODY,
+    PREVIOUS,
+    UNRANKED,
+    Array,
+    Person,
+    World,
+    blank,
+)
 from .watching import length_logit, sigmoid, watch_time_us
 
 QUANTILES = 2049
@@ -232,10 +246,21 @@ def draw_rows(w, start, stop, window_us, days):
 
 @kernel
 def replace_person(w, row_bytes, i, person, window_us):
-    """Somebody else in row i, keyed by `w.key[i]`: nothing of the last one survives. row_bytes: `state.row_bytes`."""
+    """Somebody else in row i, keyed by `w.key[i]`: nothing of the last one survives. `row_bytes`: of w."""
     for rows in row_bytes:
         rows[i, :] = 0
     w.users[i].user = person
     p, key, user, screen, pool = w.params[0], w.key[i], w.users[i], w.screen[i], w.pool[i]
     mind, belief = w.mind[i], w.belief[i]
     new_person(p, key, user, screen, pool, mind, belief, w.propensities, w.pace, w.activity, window_us, np.bool_(False))
+
+
+def person_rows(world: World) -> tuple[Array, ...]:
+    """The arrays of the world that have a row per person, in the order of `Person`."""
+    return tuple(getattr(world, name.replace("user", "users")) for name in Person._fields)
+
+
+def row_bytes(world: World) -> tuple[Array, ...]:
+    """Their memory as bytes: one uint8 array (N, size) for each."""
+    rows = (np.asarray(array).view(np.ndarray) for array in person_rows(world) if array.size)
+    return tuple(array.reshape(len(array), -1).view(np.uint8) for array in rows)

@@ -15,6 +15,25 @@ from .state import Array, World
 ORDER = (("user", "impression"), ("user", "request", "attempt"), ("user", "session"))
 
 
+MOMENT = np.dtype(
+    [
+        ("start_us", "i8"),
+        ("end_us", "i8"),
+        ("phase", "i4"),
+        ("fetching", "i4"),
+        ("video", "i4"),  # being fetched, -1 if none
+        ("bytes", "i8"),  # held of the video on screen
+        ("delivered", "i8"),  # so far in this life
+        ("screen", "i4"),  # video on screen
+        ("live", "i4"),
+        ("ranking", "i4"),
+        ("request_state", "i4"),
+    ],
+    align=True,
+)
+"""Between two events of the person that is traced (for `nextone timeline`)."""
+
+
 class Records(NamedTuple):
     """The logs of a run."""
 

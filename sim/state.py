@@ -5,7 +5,7 @@ sizes and never part of a compiled type: one compiled signature serves any of th
 (`users[i]`, `pool[i]`).
 
 Their arguments come in one order, that of `World`: the parameters p and the key; the rows of a person, as one `Person`
-where four or more of them are wanted; the world's tables (videos, listed, tag_start, knots, ..., rtt, ...); the logs
+where four or more of them are wanted; the world's tables (videos, content, indexed, knots, ..., rtt, ...); the logs
 and which part of them; last what else the call is about.
 """
 
@@ -332,24 +332,6 @@ SESSION = np.dtype(
     align=True,
 )
 
-MOMENT = np.dtype(
-    [
-        ("start_us", "i8"),
-        ("end_us", "i8"),
-        ("phase", "i4"),
-        ("fetching", "i4"),
-        ("video", "i4"),  # being fetched, -1 if none
-        ("bytes", "i8"),  # held of the video on screen
-        ("delivered", "i8"),  # so far in this life
-        ("screen", "i4"),  # video on screen
-        ("live", "i4"),
-        ("ranking", "i4"),
-        ("request_state", "i4"),
-    ],
-    align=True,
-)
-"""Between two events of the person that is traced (for `nextone timeline`)."""
-
 Array = NDArray[Any]
 
 
@@ -406,7 +388,7 @@ class World(NamedTuple):
     requests: Array  # (T, M) REQUEST log
     sessions: Array  # (T, M) SESSION log
     logged: Array  # (T, 3) int64: rows used of the three
-    moments: Array  # (M,) MOMENT
+    moments: Array  # (M,) records.MOMENT
     traced: Array  # (2,) int64: the person traced (-1: nobody), rows used
 
 
@@ -417,14 +399,3 @@ def person_of(w, i):
         w.users[i], w.screen[i], w.pool[i], w.waiting[i], w.history[i], w.behaviours[i], w.mind[i], w.belief[i],
         w.stored[i], w.seen[i],
     )  # fmt: skip
-
-
-def person_rows(world: World) -> tuple[Array, ...]:
-    """The arrays of the world that have a row per person, in the order of `Person`."""
-    return tuple(getattr(world, name.replace("user", "users")) for name in Person._fields)
-
-
-def row_bytes(world: World) -> tuple[Array, ...]:
-    """Their memory as bytes: one uint8 array (N, size) for each."""
-    rows = (np.asarray(array).view(np.ndarray) for array in person_rows(world) if array.size)
-    return tuple(array.reshape(len(array), -1).view(np.uint8) for array in rows)

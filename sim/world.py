@@ -14,6 +14,7 @@ from .catalogue import make_catalogue
 from .config import LINK_CLASSES, PARAMS_DTYPE, Scenario
 from .data import open_data
 from .population import draw_people, pace_table, propensity_tables
+from .records import MOMENT
 from .session import SESSION_GAP_US
 from .state import (
     BEHAVIOUR,
@@ -21,7 +22,6 @@ from .state import (
     IMPRESSION,
     KNOT,
     MIND,
-    MOMENT,
     PAST,
     REQUEST,
     SESSION,

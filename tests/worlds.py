@@ -165,14 +165,20 @@ INF = math.inf
 CHOICES = {
     "catalogue__videos": [1, 2, 30, 300],
     "catalogue__tags": [1, 3, 7, 43],
+    "catalogue__authors": [1, 3],
+    "catalogue__content_dims": [1, 2, 3],
+    "catalogue__tag_share": [0.0, 1.0],
+    "catalogue__author_share": [0.0, 1.0],
     "catalogue__duration_log_mean": [0.0, 1.0, 6.0],
     "catalogue__kind": ["kuairand"],
     "population__users": [1, 3, 30],
     "population__taste_sd": [0.0, 2.0],
     "population__match_sd": [0.0, 2.0],
     "population__past_impressions": [0],
-    "interests__drift": [0.0, 1.0],
-    "interests__new_interest": [0.0, 1.0],
+    "interests__mood_sd": [0.0, 5.0],
+    "interests__intent_sd": [0.0, 5.0],
+    "interests__intent_half_life_min": [0.01, 100_000.0],
+    "interests__reinforcement": [0.3, 5.0],
     "interests__satiation": [0.0, 2.0],
     "watching__stay": [-20.0, 3.0, 20.0],
     "watching__dead_time_s": [0.0, 5.0],
@@ -234,8 +240,17 @@ CHOICES = {
     "server__service_cv": [0.0, 2.0],
     "server__chain_ms": [0.0, 3000.0],
     "server__feature_lag_s": [0.0, 1.0, 600.0],
-    "server__retrieved_per_impression": [1, 5],
-    "server__learning": [0.0, 2.0],
+    "server__recall": [1, 10, 100_000],
+    "server__kept": [1, 30, 5000],
+    "server__arrivals_per_min": [3.0, 1000.0],
+    "server__repeat_after_days": [0.0, 0.001, 1000.0],
+    "server__objective": [(0.0,) * 6 + (-1.0,), (1000.0,) * 7, (0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0)],
+    "server__filter_use": [0.0, 1.0],
+    "server__assumed_intent_sd": [0.0, 5.0],
+    "server__assumed_half_life_min": [0.01, 100_000.0],
+    "server__person_correlation": [0.0, 1.0],
+    "server__embedding_correlation": [0.0, 1.0],
+    "server__pxtr_bias": [-5.0, 5.0],
     "server__item_bytes": [0, 100_000],
     "server__embedding_bytes": [0, 50_000],
     "phone__inference_ms": [(0.0,) * 4, (5000.0,) * 4, (0.0, 1.0, 300.0, 2000.0)],
@@ -254,6 +269,10 @@ def _valid(chosen: dict) -> Scenario:
     buffer_s = chosen.get("player__buffer_s", 20.0)
     for name, usual in (("player__startup_s", 0.5), ("player__rebuffer_s", 1.0)):
         chosen = chosen | {name: min(buffer_s, chosen.get(name, usual))}
+    tag_share = chosen.get("catalogue__tag_share", 0.6)
+    chosen = chosen | {"catalogue__author_share": min(1.0 - tag_share, chosen.get("catalogue__author_share", 0.2))}
+    page_and_spare = candidates + chosen.get("client__refill_at", 1)
+    chosen = chosen | {"server__kept": max(page_and_spare, chosen.get("server__kept", 300))}
     return scenario(**chosen)
 
 

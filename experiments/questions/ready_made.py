@@ -15,7 +15,7 @@ NAMES = (
     "networks",
     "phone_tiers",
     "refill_threshold",
-    "drift_speed",
+    "intent_speed",
 )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from nextone.sim.cloud.belief import fade, learn_outcomes
 from nextone.sim.cloud.page import score_held
 from nextone.sim.engine.kernel import entry
+from nextone.sim.interest import live_on, settle
 from nextone.sim.state import DEAD, Array, World, person_of
 from nextone.sim.watching import stay_logit
 
@@ -20,11 +21,15 @@ def true_scores(w: World, rows: Array, scores: Array) -> None:
     p = w.params[0]
     for k in range(len(rows)):
         i = rows[k]
+        one, feels = w.users[i : i + 1].copy(), w.mind[i : i + 1].copy()
+        user, mind = one[0], feels[0]
+        live_on(p, w.key[i], user, mind, user.now_us)  # as when a video is shown, but in copies
+        settle(p, user, mind, user.now_us)
         for j in range(w.pool.shape[1]):
             slot = w.pool[i, j]
             if slot.rank != DEAD:
                 scores[k, j] = stay_logit(
-                    p, w.key[i], w.users[i], w.mind[i], slot.video, w.videos[slot.video], w.content[slot.video]
+                    p, w.key[i], user, mind, slot.video, w.videos[slot.video], w.content[slot.video]
                 )
 
 

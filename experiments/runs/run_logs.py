@@ -215,7 +215,7 @@ _COLUMNS: dict[str, tuple[_Column, ...]] = {
         _same("request", "number of the request that brought it"),
         _same("position", "in the page, from 0"),
         _same("rank", "place the server gave it, from 0"),
-        _same("meeting", "how often this person had been brought it before"),
+        _same("meeting", "number of the set of videos that it was served from, from 1"),
         _same("live_candidates", "how many there were to choose from", "live"),
         _same("start_us", "takes the screen"),
         _same("wait_us", "before it: no page to show"),
@@ -242,6 +242,8 @@ _COLUMNS: dict[str, tuple[_Column, ...]] = {
         _flag("overdue", "shown after expiry", "late"),
         *(_flag(name, "feedback", "feedback", 1 << k) for k, name in enumerate(GIVEN)),
         _same("hidden_stay_logit", "log-odds of staying; no policy may see it", "stay_logit"),
+        _same("hidden_mood", "logit, part of it; no policy may see it", "mood"),
+        _same("hidden_intent", "logit, part of it: what passing interests draw to it; no policy may see it", "intent"),
         _same("hidden_target_us", "content the person would watch without stalls", "target_us"),
     ),
     "requests": (

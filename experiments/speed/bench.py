@@ -21,7 +21,8 @@ import numpy as np
 
 from nextone.sim import event_run
 from nextone.sim.batch_run import run_batch
-from nextone.sim.state import World, person_rows
+from nextone.sim.population import person_rows
+from nextone.sim.state import World
 from nextone.sim.world import build_world
 from nextone.version import __version__
 

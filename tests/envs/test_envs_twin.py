@@ -211,25 +211,32 @@ def test_nothing_hidden_or_to_come_is_observed():
     rows = np.arange(200)
     for step in range(5):
         w = env.world
-        kept = [array.copy() for array in (w.key, w.users, w.taste, w.screen)]
-        videos, knots = w.videos.copy(), w.knots.copy()
+        kept = [array.copy() for array in (w.key, w.users, w.mind, w.belief, w.screen)]
+        videos, indexed, knots = w.videos.copy(), w.indexed.copy(), w.knots.copy()
         w.key[:] += 99
         for name in HIDDEN:
             w.users[name] += 7
         for name in ("outage_start_us", "outage_end_us"):  # spells to come
             later = w.users["outage_start_us"] > w.users["now_us"]
             w.users[name][later] += 1_000_000
-        w.taste["drift"] += 1
-        w.taste["satiation"] += 1
+        for name in ("taste", "intent", "satiety"):
+            w.mind[name] += 1
+        for name in ("taste", "mean", "cov"):
+            w.belief[name] += 1
         w.screen["target_us"] += 1_000
-        w.screen["stay_logit"] += 1
-        for name in ("quality", "appeal", "cloud_quality", "cloud_appeal"):
+        for name in ("stay_logit", "mood", "intent"):
+            w.screen[name] += 1
+        for name in ("quality", "appeal", "author"):
             videos[name] += 1
+        for name in ("quality", "appeal", "skip_long", "watch_long"):
+            indexed[name] += 1
         knots["bytes"] *= 3
-        other = seen_by(w._replace(videos=videos, knots=knots, propensities=w.propensities * 0, rtt=w.rtt * 2), rows)
+        changed = w._replace(videos=videos, indexed=indexed, content=w.content + 1, knots=knots, stored=w.stored[:, :0],
+                             propensities=w.propensities * 0, rtt=w.rtt * 2)  # fmt: skip
+        other = seen_by(changed, rows)
         for name in ("candidates", "history", "context"):
             assert observations[name].tobytes() == getattr(other, name).tobytes(), name
-        for array, before in zip((w.key, w.users, w.taste, w.screen), kept, strict=True):
+        for array, before in zip((w.key, w.users, w.mind, w.belief, w.screen), kept, strict=True):
             array[:] = before
         observations, *_ = env.step((observations["mask"] * (1 + (rows[:20] * 7 + step) % 13)).argmax(1))
 

@@ -23,11 +23,13 @@ from nextone.envs.features import (
 )
 from nextone.envs.observing import observe
 from nextone.sim import state
-from nextone.sim.config import FEEDBACK, PARAMS_DTYPE, TIERS, Scenario
+from nextone.sim.config import DIMS, FEEDBACK, PARAMS_DTYPE, TIERS, Scenario
+from nextone.sim.records import MOMENT
 from nextone.sim.state import DEAD, IDLE, PLAYING, PXTR, READY, SENT, SWIPING, World
 
 USERS, SLOTS, PAST, VIDEOS, TAGS = 5, 6, 4, 9, 43
 SECOND = 1_000_000
+EMBEDDINGS = tuple(f"embedding_{d}" for d in range(DIMS))
 TABLES = ((CANDIDATE, C), (HISTORY, H), (CONTEXT, X))
 CROSSING = tuple(f"diff_{name}" for name in PXTR) + ("diff_time", "diff_position", "same_tag")
 
@@ -43,16 +45,20 @@ def bare_world(users=USERS, slots=SLOTS, past=PAST, videos=VIDEOS):
         "waiting": np.zeros((users, slots), state.WAITING_VIDEO),
         "history": np.zeros((users, past), state.PAST),
         "behaviours": np.zeros((users, 2), state.BEHAVIOUR),
-        "taste": np.zeros((users, TAGS), state.TASTE),
+        "mind": np.zeros(users, state.MIND),
+        "belief": np.zeros(users, state.BELIEF),
+        "stored": np.zeros((users, slots), state.STORED),
+        "seen": np.zeros((users, 2, 0), np.uint8),
         "videos": np.zeros(videos, state.VIDEO),
-        "listed": np.zeros(videos, state.LISTED),
+        "content": np.zeros((videos, state.DIMS), np.float32),
+        "indexed": np.zeros(videos, state.INDEXED),
         "knots": np.zeros(2, state.KNOT),
         "impressions": np.zeros((1, 0), state.IMPRESSION),
         "requests": np.zeros((1, 0), state.REQUEST),
         "sessions": np.zeros((1, 0), state.SESSION),
-        "moments": np.zeros(0, state.MOMENT),
+        "moments": np.zeros(0, MOMENT),
     }
-    integers = {"tag_start": TAGS + 1, "trace_first": 2, "link_traces": (8, 2)}
+    integers = {"trace_first": 2, "link_traces": (8, 2)}
     integers |= {"queue_waits": 0, "logged": (1, 3), "traced": 2}
     floats = {"trace_mean_bps": 1, "link_levels": (8, 2), "rtt": (3, 2), "propensities": (6, 2), "pace": 2}
     floats |= {"activity": 25}
@@ -82,7 +88,7 @@ def random_world(seed, **sizes):
     """A world whose every value is anything that it may be, hidden ones included."""
     rng = np.random.Generator(np.random.Philox(key=seed))
     world = bare_world(**sizes)
-    for array in (world.users, world.screen, world.pool, world.history, world.videos, world.taste):
+    for array in (world.users, world.screen, world.pool, world.history, world.videos, world.indexed, world.mind):
         scribble(array, array.dtype.names, rng)
     users, pool = world.users, world.pool
     n, videos = len(users), len(world.videos)
@@ -101,6 +107,7 @@ def random_world(seed, **sizes):
     world.screen["video"] = rng.integers(-1, videos, n)
     pool["video"] = rng.integers(0, videos, pool.shape)
     pool["buffered"] = np.abs(pool["buffered"] // 2) * rng.integers(0, 2, pool.shape)
+    pool["score"] = rng.uniform(-1, 1, pool.shape)
     pool["bitrate"] = np.where(pool["buffered"] > 0, rng.integers(0, 3, pool.shape), -1)
     pool["arrived_us"] = rng.integers(0, users["now_us"][:, None] + 1, pool.shape)
     users["model"] = rng.integers(0, 4, n)
@@ -138,6 +145,7 @@ def test_names_and_columns_agree():
     for columns in (C, H):
         assert [getattr(columns, name) - columns.pevtr for name in PXTR] == list(range(len(PREDICTED)))
         assert (columns.tag - columns.duration, columns.tag2 - columns.duration) == (1, 2)
+        assert [getattr(columns, name) - columns.embedding_0 for name in EMBEDDINGS] == list(range(DIMS))
     assert [getattr(H, kind) - H.like for kind in FEEDBACK] == list(range(6))
     assert [getattr(X, f"past_{kind}") - X.past_like for kind in FEEDBACK] == list(range(6))
     assert [getattr(X, f"past_{kind}_rate") - X.past_like_rate for kind in FEEDBACK] == list(range(6))
@@ -155,6 +163,7 @@ def test_every_column_of_a_candidate_by_hand():
     user, slot = world.users[2], world.pool[2, 1]
     user["now_us"], user["impression"], user["request"] = 100 * SECOND, 11, 7
     slot["video"], slot["rank"], slot["request"], slot["arrived_at"] = 3, 4, 5, 9
+    slot["score"], world.indexed[3]["embedding"] = 0.25, [2, -1, 9, -9, 0, 0, 0, 0]  # / 4, clipped
     slot["arrived_us"], slot["pxtr"] = 41 * SECOND, [2000, -3500, 0, 30000, -30000, 1, -1]
     slot["bitrate"], slot["buffered"] = 1, 162_500  # 1.3 Mbit/s: 1 s of content, of 3 s to preload
     world.videos[3]["duration_us"], world.videos[3]["popularity"] = 59 * SECOND, 99
@@ -163,7 +172,8 @@ def test_every_column_of_a_candidate_by_hand():
     expected = {
         "pevtr": 0.2, "plvtr": -0.35, "pltr": 0.0, "pwtr": 1.0, "pcmtr": -1.0, "pftr": 0.0001, "phtr": -0.0001,
         "duration": np.log(60) / np.log(3601), "tag": 42 / 128, "tag2": 7 / 128,
-        "popularity": np.log(100) / np.log(10_001), "rank": np.log(5) / np.log(251), "page_age": 2 / 8,
+        "popularity": np.log(100) / np.log(10_001), "rank": np.log(5) / np.log(251), "score": 0.25,
+        **dict(zip(EMBEDDINGS, (0.5, -0.25, 1, -1, 0, 0, 0, 0), strict=True)), "page_age": 2 / 8,
         "age": np.log(60) / np.log(3601), "impressions_since": np.log(3) / np.log(251),
         "preloaded": 1 / 3, "buffered_s": 1 / 20,
     }  # fmt: skip
@@ -187,6 +197,7 @@ def past_world(on_screen):
         past["video"], past["start_ms"], past["play_ms"], past["position"] = n, 10_000 * n, 1000 * n, n
         past["feedback"], past["pxtr"] = 1 << n, 100 * n
     world.videos["duration_us"][:7] = np.array([1, 2, 3, 4, 2, 50, 60]) * SECOND
+    world.indexed["embedding"][:7, 1] = np.arange(7)
     return world
 
 
@@ -194,6 +205,7 @@ def test_history_by_hand():
     rows = seen(past_world(on_screen=0)).history[0]
     assert rows[:, H.present].tolist() == [1, 1, 1, 1]
     assert rows[:, H.pevtr] == pytest.approx([0.05, 0.04, 0.03, 0.02])  # newest first
+    assert rows[:, H.embedding_1].tolist() == [1.0, 1.0, 0.75, 0.5] and not rows[:, H.embedding_0].any()
     assert rows[0, H.watch_ratio] == pytest.approx(5 / 50 / 2)
     assert rows[1, H.watch_ratio] == 1.0  # 4 s of a video of 2 s: twice
     assert rows[:, H.valid_play].tolist() == [0, 1, 0, 0]
@@ -318,9 +330,10 @@ KNOWN = {
               "tier", "link", "request", "request_state", "software_decoder", "outage_start_us", "outage_end_us",
               "model", "model_since", "encoded_us"},
     "screen": {"video"},
-    "pool": {"arrived_us", "video", "buffered", "arrived_at", "request", "pxtr", "rank", "bitrate"},
+    "pool": {"arrived_us", "video", "buffered", "arrived_at", "request", "pxtr", "score", "rank", "bitrate"},
     "history": set(state.PAST.names),
     "videos": {"duration_us", "popularity", "tag", "tag2"},
+    "indexed": {"embedding"},
 }  # fmt: skip
 
 

@@ -36,7 +36,7 @@ def test_every_number_has_a_domain_around_its_default_within_what_is_accepted():
     [
         (["watching.stay=0"], "watching.stay"),  # fitted: -3.1 to -2.7
         (["feedback.like=0.2"], "feedback.like"),
-        (["interests.drift=0.5"], "interests.drift"),  # measured: half to double
+        (["interests.intent_sd=2"], "interests.intent_sd"),  # bounded by a log: 0 to 1.6
         (["sessions.stall_pain=5"], "sessions.stall_pain"),  # assumed: to four times
         (["server.candidates=60", "server.page_size=60"], "server.page_size"),
         (["network.constant_mbps=5"], "network.constant_mbps"),  # off by default

@@ -226,8 +226,9 @@ def test_odds_at_another_level_by_hand():
 
 def test_random_videos_do_as_well_where_all_videos_are_alike():
     small = ["catalogue.videos=7248"]
-    settings = [*small, "catalogue.quality_sd=0", "population.taste_sd=0", "population.match_sd=0", "interests.drift=0"]
-    alike = random_exposure(with_settings(Scenario(), [*settings, "interests.satiation=0"]), 1, 40, 0.25)
+    spreads = ("catalogue.quality_sd", "population.taste_sd", "population.match_sd", "interests.intent_sd")
+    settings = [*small, *(f"{name}=0" for name in spreads), "interests.satiation=0"]
+    alike = random_exposure(with_settings(Scenario(), settings), 1, 40, 0.25)
     assert alike.random_valid == pytest.approx(alike.valid, abs=0.03)
     usual = random_exposure(with_settings(Scenario(), small), 1, 40, 0.25)
     assert usual.random_valid < usual.valid - 0.1

@@ -90,7 +90,7 @@ def test_unknown_name_is_refused(capsys):
 
 
 def test_too_few_replications_are_refused(capsys, tmp_path):
-    assert cli.main(["what-if", "drift_speed", "--replications", "3", "--out", str(tmp_path / "x.png")]) == 2
+    assert cli.main(["what-if", "intent_speed", "--replications", "3", "--out", str(tmp_path / "x.png")]) == 2
     assert "replications=3 must be >= 10" in capsys.readouterr().err
     assert not list(tmp_path.glob("*"))
 

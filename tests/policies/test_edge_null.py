@@ -15,8 +15,9 @@ from nextone.policies.phone.loading import fresh_policy
 MODELS = ("edgerec", "kir", "context_aware")
 EXACT = {
     "server__quality_correlation": 1.0, "server__taste_correlation": 1.0, "server__match_correlation": 1.0,
-    "server__pxtr_noise": 0.0, "server__learning": 0.0, "server__feature_lag_s": 0.0,
-    "interests__drift": 0.0, "interests__satiation": 0.0, "interests__new_interest": 0.0, "interests__mood_sd": 0.0,
+    "server__person_correlation": 1.0, "server__embedding_correlation": 1.0, "server__assumed_intent_sd": 0.0,
+    "server__pxtr_noise": 0.0, "server__feature_lag_s": 0.0, "server__objective": (1.0, *(0.0,) * 6),
+    "interests__intent_sd": 0.0, "interests__satiation": 0.0, "interests__mood_sd": 0.0,
     "network__constant_mbps": float("inf"), "network__rtt_scale": 0.0, "network__loss": 0.0,
     "network__outages_per_hour": 0.0, "catalogue__duration_log_sd": 0.0, "catalogue__videos": 3000,
     "phone__inference_ms": (0.0,) * 4, "phone__perception_ms": 0.0, "population__users": 40,

@@ -63,7 +63,7 @@ def test_impressions_say_what_the_records_say(run):
 def test_what_no_policy_may_see_is_called_hidden(run):
     hidden = {name for table in log_tables(run.records, run.world).values() for name in table.column_names
               if name.startswith("hidden_")}  # fmt: skip
-    assert hidden == {"hidden_stay_logit", "hidden_target_us", "hidden_satisfaction", "hidden_mood"}
+    assert hidden == {"hidden_stay_logit", "hidden_target_us", "hidden_satisfaction", "hidden_mood", "hidden_intent"}
 
 
 def test_requests_are_null_where_nothing_is_known(run):
@@ -81,7 +81,7 @@ def test_every_field_of_the_records_has_a_column(run):
     """But for those that are taken apart into several, or that say the same."""
     renamed = {"live": "live_candidates", "buffered": "buffered_bytes", "bytes": "fetched_bytes", "late": "overdue",
                "stay_logit": "hidden_stay_logit", "target_us": "hidden_target_us",
-               "satisfaction": "hidden_satisfaction", "mood": "hidden_mood"}  # fmt: skip
+               "satisfaction": "hidden_satisfaction", "mood": "hidden_mood", "intent": "hidden_intent"}  # fmt: skip
     for rows, table in zip(run.records, log_tables(run.records, run.world).values(), strict=True):
         fields = {renamed.get(name, name) for name in rows.dtype.names} - {"outcome", "feedback"}
         assert fields <= set(table.column_names)

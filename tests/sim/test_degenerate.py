@@ -10,7 +10,20 @@ import pytest
 from worlds import AMPLE, POLICIES, indifferent, page_asker, run, same_run, scenario
 
 from nextone.experiments.runs.deciding import decider_names
-from nextone.sim.state import ASKED, COMPLETE, LAST, LONG, LOST, SERVED, SKIP, STALE, TIMED_OUT, VALID
+from nextone.sim.state import (
+    ASKED,
+    COMPLETE,
+    INTENT,
+    LAST,
+    LEVEL,
+    LONG,
+    LOST,
+    SERVED,
+    SKIP,
+    STALE,
+    TIMED_OUT,
+    VALID,
+)
 
 INF = math.inf
 SEEDS = range(5)
@@ -19,7 +32,7 @@ EDGE = [policy for policy in POLICIES if policy != "cloud_only"]
 INSTANT = {
     "network__constant_mbps": INF, "network__rtt_scale": 0.0, "network__loss": 0.0, "network__outages_per_hour": 0.0,
 }  # fmt: skip
-STEADY = {"interests__drift": 0.0, "interests__satiation": 0.0, "interests__new_interest": 0.0}
+STEADY = {"interests__intent_sd": 0.0, "interests__reinforcement": 0.0, "interests__satiation": 0.0}
 
 
 def log_of(*args, **kwargs):
@@ -47,7 +60,7 @@ def test_one_candidate_and_no_refill_leave_nothing_to_choose(engine, merge):
 
 
 @pytest.mark.parametrize("settings", [
-    {}, {"client__on_refill": "merge", "server__learning": 0.0}, {"client__decide_at": "start"},
+    {}, {"client__on_refill": "merge", "server__feature_lag_s": 3600.0}, {"client__decide_at": "start"},
     {"network__constant_mbps": 1.0},
     {"server__page_size": 4, "server__candidates": 4, "client__ttl_s": 9.0}, {"client__refill_at": 0},
 ])  # fmt: skip
@@ -71,11 +84,14 @@ def test_a_catalogue_of_one_video_leaves_nothing_to_choose(settings):
 
 
 def test_a_policy_that_does_not_care_shows_the_servers_order():
-    """Every page is shown by rising server rank, from 0, whatever the delay of the decision."""
-    log = log_of(scenario(network__outages_per_hour=0.0), indifferent, minutes=10.0)
-    same_page = (log["user"][1:] == log["user"][:-1]) & (log["request"][1:] == log["request"][:-1])
-    assert (log["rank"][1:][same_page] == log["rank"][:-1][same_page] + 1).all()
-    assert (log["rank"][1:][~same_page] == 0).all()
+    """Every page is shown by rising server rank, from 0, whatever the delay of the decision; left out is only what was
+    shown while the page was on its way, of which there is none where the phone waits for each page."""
+    for refill_at in (0, 1):
+        log = log_of(scenario(network__outages_per_hour=0.0, client__refill_at=refill_at), indifferent, minutes=10.0)
+        same_page = (log["user"][1:] == log["user"][:-1]) & (log["request"][1:] == log["request"][:-1])
+        rank, before = log["rank"][1:].astype(int), log["rank"][:-1].astype(int)
+        assert (rank > before)[same_page].all() and (rank - before <= 1 + refill_at)[same_page].all()
+        assert (rank[~same_page] <= refill_at).all() and (refill_at == 0 or (rank[~same_page] == 1).any())
 
 
 # -- nothing to wait for -----------------------------------------------------------------------------------------------
@@ -160,18 +176,28 @@ def test_expired_candidates_serve_a_spell_without_network():
     assert len(serve.records.impressions) > len(drop.records.impressions)
 
 
-def test_zero_drift_keeps_interests():
-    """Exactly 0 departure from lasting interests; and with drift there is some."""
-    assert not run(scenario(**STEADY), "random").world.taste["drift"].any()
-    assert not run(scenario(**STEADY), "random").world.taste["satiation"].any()
-    taste = run(scenario(), "random").world.taste
-    assert taste["drift"].any() and taste["satiation"].any()
+def test_without_intents_only_lasting_taste_draws():
+    """Exactly 0 departure from lasting interests; with intents, or with reinforcement alone, there is some."""
+    world = run(scenario(**STEADY), "random").world
+    assert not world.mind["intent"].any() and world.mind["taste"].any()
+    assert not run(scenario(**STEADY), "random").records.impressions["intent"].any()
+    assert run(scenario(), "random").records.impressions["intent"].all()
+    assert run(scenario(**STEADY | {"interests__reinforcement": 0.5}), "random").world.mind["intent"].any()
 
 
-def test_a_server_that_does_not_learn_keeps_its_prior():
-    world = run(scenario(server__learning=0.0), "random").world
-    fresh = run(scenario(server__learning=0.0), "random", minutes=1 / 60e6).world
-    assert (world.taste["believed"] == fresh.taste["believed"]).all()
+def test_satiety_that_costs_nothing_changes_nothing():
+    """Fatigue of weight 0 is no fatigue, however long it lasts."""
+    one, other = (run(scenario(**STEADY, interests__satiation_s=s), "random") for s in (1.0, 1e6))
+    assert same_run(one, other) == ""
+
+
+def test_a_cloud_that_takes_people_to_be_steady_learns_no_intent():
+    """With an assumed spread of 0 no intent is believed; the lasting estimates never move."""
+    steady = scenario(server__assumed_intent_sd=0.0)
+    world, fresh = run(steady, "random").world, run(steady, "random", minutes=1 / 60e6).world
+    assert not world.belief["mean"][:, INTENT:].any() and world.belief["mean"][:, LEVEL].any()
+    assert run(scenario(), "random").world.belief["mean"][:, INTENT:].any()
+    assert (world.belief["taste"] == fresh.belief["taste"]).all()
     assert (world.users["cloud_person"] == fresh.users["cloud_person"]).all()
 
 

@@ -10,14 +10,30 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from quantities import (
+    alike_in_a_row,
     alike_starts,
     beyond_the_end_s,
+    hours_between_sessions,
     like_ratio,
     like_ratio_of_completions,
     like_ratio_of_skips,
+    liked_appeal,
+    liked_logit,
+    longest_waits_s,
     looped,
+    mean_of,
+    new_to_the_person,
+    one_author,
+    same_tag_after,
+    sessions_each,
+    share,
+    shown_durations,
     spread_beyond_the_end,
+    spread_of_favourites,
     spread_of_first_estimates,
+    spread_of_likes,
+    spread_of_skips,
+    spread_of_valid_play,
     switches,
 )
 
@@ -26,7 +42,6 @@ from nextone.experiments.runs.metrics import METRICS, Run
 from nextone.experiments.runs.replication import run_arm
 from nextone.sim.config import FEEDBACK, Scenario
 from nextone.sim.scenario import with_settings
-from nextone.sim.state import LONG, SKIP, VALID
 
 NAMED = {metric.name: metric.of for metric in METRICS}
 BASE = ["population.users=100", "catalogue.videos=7248"]
@@ -40,12 +55,15 @@ CELLULAR = "network.shares=[0,0,0,1,0,0,0,0]"
 SYNTHETIC = "catalogue.kind=synthetic"
 LONG_VIDEOS = [SYNTHETIC, "catalogue.duration_log_mean=6"]
 NO_PRELOAD = "player.preload_videos=0"
-UNKNOWN = ["server.taste_correlation=0", "server.quality_correlation=0", "population.taste_sd=2", "interests.drift=0.5",
-           "population.match_sd=0.6"]  # fmt: skip
+UNKNOWN = ["server.quality_correlation=0", "population.taste_sd=0", "population.match_sd=0", "interests.intent_sd=3",
+           "server.assumed_intent_sd=3", "server.filter_use=1", "server.feature_lag_s=0"]  # fmt: skip
+ONLY_INTENT = ["population.person_sd=0", "population.taste_sd=0", "population.match_sd=0", "interests.mood_sd=0",
+               "catalogue.tag_share=1", "catalogue.author_share=0", "server.filter_use=0", "catalogue.videos=600"]
+FEW = ["server.recall=60", "server.kept=30"]
 AWAKE = [CELLULAR, NO_PRELOAD]
-MANY_CANDIDATES = ["server.page_size=1", "server.candidates=100", "server.retrieved_per_impression=100"]
 LEAVES_SOON = "sessions.leave_per_min=0.3"
 NEAR_BY = "network.constant_mbps=inf"  # a start takes a round trip
+FOR_LIKES = ["server.objective=[0,0,1,0,0,0,0]", "feedback.like=0.1"]
 COME_BACK = ["sessions.gap_hours=0.6", "sessions.gap_log_sd=0", "population.users=40"]
 
 
@@ -67,98 +85,11 @@ past_seen = Noting(lambda o: o.history[..., H.present].sum(1).mean())
 encoded = Noting(lambda o: o.history[..., H.encoded].sum() / max(o.history[..., H.present].sum(), 1))
 a_model = Noting(lambda o: o.context[:, X.old_model].mean(), downloaded=True)
 predicted = Noting(lambda o: o.candidates[..., C.pevtr][o.mask > 0].mean())
+predicted_of_people = Noting(lambda o: o.candidates[..., C.pevtr].mean(1).std())
 
 
 def noted(run: Run) -> float:
     return float(np.mean(NOTES[run.scenario].seen))
-
-
-def share(bit: int, field: str = "outcome"):
-    return lambda run: float(np.mean((run.whole[field] & bit) != 0))
-
-
-def mean_of(field: str):
-    return lambda run: float(np.mean(run.records.impressions[field]))
-
-
-def by_user(values, run: Run):
-    """Means of a value per impression, for people with ten impressions or more."""
-    n = len(run.world.users)
-    count = np.bincount(run.whole["user"], minlength=n)
-    return (np.bincount(run.whole["user"], values, minlength=n)[count >= 10]) / count[count >= 10]
-
-
-def spread_of_valid_play(run: Run) -> float:
-    """Standard deviation between people of the rate of valid plays."""
-    return float(by_user((run.whole["outcome"] & VALID) != 0, run).std())
-
-
-def spread_of_skips(run: Run) -> float:
-    return float(by_user((run.whole["outcome"] & SKIP) != 0, run).std())
-
-
-def spread_of_likes(run: Run) -> float:
-    return float(by_user((run.whole["feedback"] & 1) != 0, run).std())
-
-
-def spread_of_favourites(run: Run) -> float:
-    """Standard deviation between people of the share of their most frequent tag."""
-    tags = run.world.videos["tag"][run.whole["video"]]
-    people = [tags[run.whole["user"] == user] for user in range(len(run.world.users))]
-    return float(np.std([np.bincount(mine).max() / len(mine) for mine in people if len(mine) >= 20]))
-
-
-def same_tag_after(run: Run) -> float:
-    """How much likelier a valid play is when the video before had the same tag and was watched long, than when it was
-    skipped."""
-    rows = run.whole
-    tag = run.world.videos["tag"][rows["video"]]
-    follows = (rows["user"][1:] == rows["user"][:-1]) & (tag[1:] == tag[:-1])
-    valid = (rows["outcome"][1:] & VALID) != 0
-    liked, skipped = (follows & ((rows["outcome"][:-1] & bit) != 0) for bit in (LONG, SKIP))
-    return float(valid[liked].mean() - valid[skipped].mean())
-
-
-def alike_in_a_row(run: Run) -> float:
-    """Correlation of a session's rate of valid plays with that of the person's next session."""
-    rows = run.whole
-    n = rows["session"].max() + 2
-    cell = rows["user"] * n + rows["session"]
-    count = np.bincount(cell, minlength=len(run.world.users) * n)
-    rate = np.bincount(cell, (rows["outcome"] & VALID) != 0, minlength=len(count)) / np.maximum(count, 1)
-    both = (count[:-1] >= 8) & (count[1:] >= 8)
-    return float(np.corrcoef(rate[:-1][both], rate[1:][both])[0, 1])
-
-
-def hours_between_sessions(run: Run):
-    rows = run.records.sessions
-    again = rows["user"][1:] == rows["user"][:-1]
-    return (rows["open_us"][1:] - rows["close_us"][:-1])[again] / 3.6e9
-
-
-def liked_logit(run: Run) -> float:
-    """How much more the liked videos suited than the others, logit."""
-    liked = (run.whole["feedback"] & 1) != 0
-    return float(run.whole["stay_logit"][liked].mean() - run.whole["stay_logit"][~liked].mean())
-
-
-def liked_appeal(run: Run) -> float:
-    """How much more appealing the liked videos were than the others, log."""
-    appeal, liked = run.world.videos["appeal"][run.whole["video"]], (run.whole["feedback"] & 1) != 0
-    return float(appeal[liked].mean() - appeal[~liked].mean())
-
-
-def longest_waits_s(run: Run) -> float:
-    waited = run.records.impressions["wait_us"]
-    return float(np.quantile(waited[waited > 0], 0.95)) / 1e6
-
-
-def shown_durations(run: Run):
-    return run.world.videos["duration_us"][run.records.impressions["video"]] / 1e6
-
-
-def sessions_each(run: Run) -> float:
-    return len(run.records.sessions) / len(run.world.users)
 
 
 def spread_of_sessions(run: Run) -> float:
@@ -195,6 +126,10 @@ FIELDS: dict[str, Row] = {
     "catalogue.quality_sd": Row("0.1", "3", "valid_play", "up"),
     "catalogue.appeal_sd": Row("0", "2", liked_appeal, "up", ["feedback.like=0.1"]),
     "catalogue.tags": Row("2", "43", "tags", "up", [SYNTHETIC]),
+    "catalogue.authors": Row("10", "20000", lambda r: len(np.unique(r.world.videos["author"][r.whole["video"]])), "up"),
+    "catalogue.content_dims": Row("1", "8", "valid_play", "up", UNKNOWN),
+    "catalogue.tag_share": Row("0", "0.8", "tag_entropy", "down", ["population.taste_sd=2"]),
+    "catalogue.author_share": Row("0", "0.4", one_author, "up", ["catalogue.authors=50", "population.taste_sd=3"]),
     "catalogue.duration_log_mean": Row("2", "5", "completion", "down", [SYNTHETIC]),
     "catalogue.duration_log_sd": Row("0.1", "2", lambda r: np.log(shown_durations(r)).std(), "up", [SYNTHETIC]),
     # population
@@ -208,12 +143,11 @@ FIELDS: dict[str, Row] = {
     "interests.mood_sd": Row("0", "3", spread_of_valid_play, "up"),
     "interests.mood_hours": Row("0.1", "1000", alike_in_a_row, "up",
                                 [*COME_BACK, "population.person_sd=0", "interests.mood_sd=3"], minutes=None, days=0.5),
-    "interests.drift": Row("0", "1", same_tag_after, "up", ["catalogue.videos=300"]),
-    "interests.drift_hours": Row("0.001", "10", same_tag_after, "up", ["interests.drift=1", "catalogue.videos=300"]),
+    "interests.intent_sd": Row("0", "3", same_tag_after, "up", ONLY_INTENT),
+    "interests.intent_half_life_min": Row("0.1", "1000", "valid_play", "up", UNKNOWN),
+    "interests.reinforcement": Row("0", "2", same_tag_after, "up", ["catalogue.videos=600", "server.filter_use=0"]),
     "interests.satiation": Row("0", "1", "valid_play", "down"),
     "interests.satiation_s": Row("1", "1e6", "valid_play", "down", ["interests.satiation=0.5"]),
-    "interests.new_interest": Row("0", "0.5", "valid_play", "up", ["interests.new_interest_logit=5"]),
-    "interests.new_interest_logit": Row("0", "10", "valid_play", "up", ["interests.new_interest=0.2"]),
     # watching
     "watching.stay": Row("-5", "3", "valid_play", "up"),
     "watching.stay_shorter": Row("0", "3", "valid_play", "down"),
@@ -326,14 +260,23 @@ FIELDS: dict[str, Row] = {
     "server.service_per_candidate_ms": Row("0", "300", "wait_ratio", "up"),
     "server.service_cv": Row("0", "1", longest_waits_s, "up"),
     "server.chain_ms": Row("0", "3000", "wait_ratio", "up"),
-    "server.feature_lag_s": Row("0", "3600", "valid_play", "down", [*UNKNOWN, "server.learning=0.5"]),
-    "server.retrieved_per_impression": Row("1", "100", "valid_play", "up"),
-    "server.retrieval_focus": Row("0", "5", "tag_entropy", "down", ["population.taste_sd=0.6"]),
+    "server.feature_lag_s": Row("0", "3600", "valid_play", "down", UNKNOWN),
+    "server.recall": Row("60", "3000", "valid_play", "up", FEW),
+    "server.kept": Row("30", "600", mean_of("meeting"), "down"),
+    "server.arrivals_per_min": Row("0", "300", "valid_play", "up", FEW),
+    "server.repeat_after_days": Row("0", "1000", new_to_the_person, "up", [*COME_BACK, "server.recall=7248"],
+                                    minutes=None, days=0.5),
+    "server.objective": Row("[1,0,0,0,0,0,0]", "[0,0,1,0,0,0,0]", "like", "up", ["feedback.like=0.1"]),
+    "server.filter_use": Row("0", "1", "valid_play", "up", UNKNOWN),
+    "server.assumed_intent_sd": Row("0", "3", "valid_play", "up", UNKNOWN),
+    "server.assumed_half_life_min": Row("0.01", "20", "valid_play", "up", UNKNOWN),
     "server.quality_correlation": Row("0", "1", "valid_play", "up"),
+    "server.person_correlation": Row("0", "1", noted, "up", ["population.person_sd=3", "server.feature_lag_s=3600"],
+                                     policy=predicted_of_people),
+    "server.embedding_correlation": Row("0", "1", "valid_play", "up", ["population.taste_sd=2"]),
     "server.taste_correlation": Row("0", "1", "valid_play", "up", ["population.taste_sd=2"]),
     "server.match_correlation": Row("0", "1", "valid_play", "up", ["population.match_sd=2"]),
-    "server.learning": Row("0", "0.5", "valid_play", "up", UNKNOWN),
-    "server.pxtr_noise": Row("0", "5", "valid_play", "down", MANY_CANDIDATES, "server_score"),
+    "server.pxtr_noise": Row("0", "5", "like", "down", FOR_LIKES),
     "server.pxtr_bias": Row("-2", "2", noted, "up", policy=predicted),
     "server.item_bytes": Row("0", "100000", "wait_ratio", "up", ["network.constant_mbps=4"]),
     "server.embedding_bytes": Row("0", "100000", "wait_ratio", "up", ["network.constant_mbps=8"], "server_score"),

@@ -40,7 +40,9 @@ SCENARIOS = {
     "one server": ({"server__workers": 1, "server__queue_limit": 2, "server__service_ms": 3000.0}, "tag_momentum"),
     "fresh cloud": ({"server__feature_lag_s": 0.0}, "cloud_only"),
     "no preload": ({"player__preload_videos": 0}, "server_score"),
-    "restless people": ({"interests__drift": 1.0, "interests__new_interest": 0.5}, "tag_momentum"),
+    "restless people": ({"interests__intent_sd": 3.0, "interests__reinforcement": 0.5}, "tag_momentum"),
+    "small set": ({"server__recall": 60, "server__kept": 25, "server__arrivals_per_min": 30.0}, "server_score"),
+    "short memory": ({"catalogue__videos": 60, "server__repeat_after_days": 0.001}, "cloud_only"),
     "talkative people": ({"feedback__like": 0.4, "feedback__browse": 0.5, "feedback__hate": 0.1}, "random"),
     "two days": ({"population__users": 4, "sessions__gap_hours": 3.0}, "tag_momentum"),
 }  # fmt: skip

@@ -18,7 +18,22 @@ from nextone.sim.pool import (
     rank_pool,
     take_over,
 )
-from nextone.sim.state import DEAD, PXTR, SLOT, UNRANKED, USER, WAITING_VIDEO
+from nextone.sim.state import (
+    BEHAVIOUR,
+    BELIEF,
+    DEAD,
+    IMPRESSION,
+    MIND,
+    PAST,
+    PXTR,
+    SHOWN,
+    SLOT,
+    STORED,
+    UNRANKED,
+    USER,
+    WAITING_VIDEO,
+    Person,
+)
 
 S = 1_000_000
 
@@ -135,11 +150,23 @@ def page_of(n, **fields):
     return waiting
 
 
+def land(user, pool, waiting, shown=(), **settings):
+    """A page takes over on a phone that ranks. shown: places in the cloud's set, 100, 101, ..., of what was shown."""
+    stored = np.zeros(4, STORED)
+    stored["video"], user["stored"] = 100 + np.arange(4), 4
+    stored["video"][list(shown)] |= SHOWN
+    waiting["place"], user["waiting"] = waiting["video"] - 100, len(waiting)
+    rows = [np.zeros(1, dtype)[0] for dtype in (IMPRESSION, MIND, BELIEF)]
+    rings = [np.zeros(2, dtype) for dtype in (PAST, BEHAVIOUR)]
+    person = Person(user[0], rows[0], pool, waiting, *rings, *rows[1:], stored, np.zeros((2, 0), np.uint8))
+    take_over(params(**{"edge": 1} | settings)[0], person)
+
+
 def test_replace_drops_what_was_unseen_and_takes_the_bytes_along(user):
     pool = pool_of([0, 1, DEAD, 3], buffered=[10, 20, 0, 30])
     waiting = page_of(3, buffered=[7, 0, 0], pxtr=RATES, bitrate=[2, -1, -1])
-    user["waiting"], user["left"], user["response_us"], user["request"] = 3, 1, 9 * S, 6
-    take_over(params(page_size=2)[0], user[0], pool, waiting)
+    user["left"], user["response_us"], user["request"] = 1, 9 * S, 6
+    land(user, pool, waiting, page_size=2)
     assert (user["dropped"][0], user["wasted"][0], user["left"][0], user["waiting"][0]) == (3, 60, 2, 0)
     assert live_slots(pool) == 3 and order_of(user, pool) == [0, 1, 2]
     assert pool["video"][:3].tolist() == [100, 101, 102] and pool["buffered"][:3].tolist() == [7, 0, 0]
@@ -151,40 +178,59 @@ def test_replace_drops_what_was_unseen_and_takes_the_bytes_along(user):
 
 def test_merge_joins_and_each_slot_keeps_its_age(user):
     pool = pool_of([0, 1, DEAD, DEAD, DEAD], arrived_us=3 * S)
-    user["waiting"], user["left"], user["response_us"], user["request"] = 2, 1, 9 * S, 6
-    take_over(params(page_size=2, merge=1)[0], user[0], pool, page_of(2))
+    user["left"], user["response_us"], user["request"] = 1, 9 * S, 6
+    land(user, pool, page_of(2), page_size=2, merge=1)
     assert user["left"] == 3 and user["dropped"] == 0
     assert order_of(user, pool) == [0, 1, 2, 3]
     assert user["ttl_at_us"] == 603 * S
 
 
 def test_merge_without_room_drops_the_lowest_server_score(user):
-    pool = pool_of([0, 1, 2], buffered=[1, 2, 4])
-    pool["pxtr"][:, 0] = [300, -900, 20]
-    user["waiting"], user["request"] = 1, 6
-    take_over(params(merge=1)[0], user[0], pool, page_of(1))
+    pool = pool_of([0, 1, 2], buffered=[1, 2, 4], score=[0.3, -0.9, 0.02])
+    user["request"] = 6
+    land(user, pool, page_of(1), merge=1)
     assert user["dropped"] == 1 and user["wasted"] == 2
     assert pool["video"].tolist() == [0, 100, 2]
 
 
 def test_of_equal_server_scores_the_first_slot_makes_way(user):
-    """Scores 300, -900, -900 and two that join with -900: slot 1 goes first, then slot 1 again, its new video the first
+    """Scores .3, -.9, -.9 and two that join with -.9: slot 1 goes first, then slot 1 again, its new video the first
     of three equals; slot 2 stays. A pool full of the highest score there is still gives way, at slot 0."""
-    pool = pool_of([0, 1, 2])
-    pool["pxtr"][:, 0] = [300, -900, -900]
-    user["waiting"], user["request"] = 2, 6
-    take_over(params(merge=1)[0], user[0], pool, page_of(2, pxtr=-900))
+    pool = pool_of([0, 1, 2], score=[0.3, -0.9, -0.9])
+    user["request"] = 6
+    land(user, pool, page_of(2, score=-0.9), merge=1)
     assert pool["video"].tolist() == [0, 101, 2] and user["dropped"] == 2
-    pool["pxtr"], user["waiting"], user["request"] = 2**15 - 1, 1, 7
-    take_over(params(merge=1)[0], user[0], pool, page_of(1))
+    pool["score"], user["request"] = 1.0, 7
+    land(user, pool, page_of(1), merge=1)
     assert pool["video"].tolist() == [100, 101, 2]
 
 
 def test_a_page_the_policy_asked_for_replaces_even_when_merging(user):
     pool = pool_of([0, 1, DEAD])
-    user["waiting"], user["refresh"], user["left"] = 2, 1, 5
-    take_over(params(merge=1, page_size=2)[0], user[0], pool, page_of(2))
+    user["refresh"], user["left"] = 1, 5
+    land(user, pool, page_of(2), merge=1, page_size=2)
     assert user["dropped"] == 2 and live_slots(pool) == 2 and user["left"] == 2 and user["refresh"] == 0
+
+
+def test_what_was_shown_while_the_page_was_on_its_way_is_dropped(user):
+    """The second of three was shown; the third takes its place. Without that, there is no room for the third."""
+    for shown, kept in (((1,), [100, 102]), ((), [100, 101])):
+        pool, waiting = pool_of([DEAD] * 3), page_of(3, buffered=[1, 2, 4])
+        before = int(user["wasted"][0])
+        land(user, pool, waiting, shown, edge=0, page_size=2)
+        assert pool["video"][pool["rank"] != DEAD].tolist() == kept
+        assert user["wasted"][0] - before == (2 if shown else 4) and not waiting["buffered"].any()
+    assert user["dropped"] == 2
+
+
+@pytest.mark.parametrize("merge", [0, 1])
+def test_a_video_that_is_there_already_keeps_what_is_fetched_of_it(user, merge):
+    pool = pool_of([0, 1, DEAD, DEAD], video=[7, 101, 0, 0], buffered=[5, 30, 0, 0], bitrate=[0, 2, 0, 0])
+    user["request"] = 6
+    land(user, pool, page_of(2), page_size=2, merge=merge)
+    again = pool[(pool["video"] == 101) & (pool["rank"] != DEAD)]
+    assert len(again) == 1 and again["request"] == 6 and again["buffered"] == 30 and again["bitrate"] == 2
+    assert user["wasted"] == (0 if merge else 5) and user["dropped"] == (1 if merge else 2)
 
 
 # -- expiry ------------------------------------------------------------------------------------------------------------

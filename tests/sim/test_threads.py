@@ -131,7 +131,7 @@ def test_people_are_the_same_however_many_threads_draw_them(monkeypatch):
     def people(threads):
         monkeypatch.setattr(population, "get_num_threads", lambda: threads)
         world = build_world(scenario(population__users=50), edge=True, seed=4, window_us=60_000_000)
-        return [rows.tobytes() for rows in (world.users, world.screen, world.pool, world.taste)]
+        return [rows.tobytes() for rows in (world.users, world.screen, world.pool, world.mind, world.belief)]
 
     monkeypatch.setattr(population, "FEWEST", 8)
     one = people(1)

@@ -44,7 +44,7 @@ def twins(world_of, policy, **window):
 @pytest.mark.parametrize("odd", ODD)
 @pytest.mark.parametrize("policy", POLICIES, ids=policy_id)
 def test_event_world_and_batch_world_log_the_same_bits(policy, odd):
-    event, batch = twins(scenario(**ODD[odd]), policy, minutes=10.0)
+    event, batch = twins(scenario(**ODD[odd]), policy, minutes=12.0)
     assert same_run(event, batch) == ""
     assert len(batch.records.impressions) > 30 and (batch.records.requests["outcome"] == SERVED).any()
     assert event.server.waited_us == 0
@@ -143,7 +143,7 @@ import json, sys
 sys.path.insert(0, "tests")
 from worlds import run, scenario
 outcome = run(scenario(population__users=2, catalogue__videos=60, catalogue__tags=3,
-                       server__retrieved_per_impression=3), "server_score", minutes=2.0, check=False)
+                       server__recall=40, server__kept=25), "server_score", minutes=2.0, check=False)
 print(json.dumps({table: {name: getattr(outcome.records, table)[name].tolist() for name in names} for table, names in (
     ("impressions", ("user", "impression", "video", "request", "rank", "outcome", "feedback", "bitrate_bps", "live",
                      "start_us", "play_us", "startup_us", "stall_us", "swipe_us", "wait_us", "bytes", "target_us")),

@@ -383,7 +383,7 @@ def unidentified(log: UserLog, known: dict[str, float]) -> list[str]:
     """What the log cannot tell, one line each: these stay at their defaults."""
     lines = ["network, player, client, server, phone: a log of impressions shows what was watched, not how it arrived"]
     lines.append(
-        "interests.drift, satiation, new_interest; population.taste_sd, taste_spread: what was shown was chosen"
+        "interests: intent, reinforcement, satiation; population.taste_sd, taste_spread: what was shown was chosen"
     )
     lines.append("feedback.match_slope; sessions: satisfaction, patience, time away: never observed")
     if RANDOM[0] not in known:

@@ -12,16 +12,24 @@ from pydantic.fields import FieldInfo
 
 from nextone.sim.config import FEEDBACK, LINK_CLASSES, TIERS, Scenario, Section
 from nextone.sim.scenario import SettingError
+from nextone.sim.state import PREDICTED
 
 PAGE = "docs/what-may-be-claimed.md"
 DAYS = 14.0  # Source: KuaiRand-Pure's span
-ENTRIES = {"network.shares": LINK_CLASSES, "phone.shares": TIERS, "phone.inference_ms": TIERS}
+ENTRIES = {
+    "network.shares": LINK_CLASSES,
+    "phone.shares": TIERS,
+    "phone.inference_ms": TIERS,
+    "server.objective": PREDICTED,
+}
 MEASURED, ASSUMED = 2.0, 4.0  # Assumed: factors about a default that was measured, and about any other
 LOGIT = 0.7  # Assumed: the same on an additive scale, about log(2)
 NAMED: dict[str, tuple[float, float]] = {
     "catalogue.videos": (7_248, 10_000_000),  # from the pool itself on
     "catalogue.catalogue_seed": (0, math.inf),
     "population.users": (1, math.inf),
+    "interests.intent_sd": (0, 1.6),  # Source: KuaiRand-Pure, see docs/design.md
+    "interests.intent_half_life_min": (10, 40),
     "sessions.start_hour": (0, 24),
     "sessions.leave_pace": (0, 1),  # from time alone to about as many random videos for everybody
     "sessions.activity_log_sd": (0.37, 0.96),  # Source: KuaiRand-27K, sessions a month; impressions a day
@@ -36,7 +44,11 @@ NAMED: dict[str, tuple[float, float]] = {
     "server.candidates": (1, 50),  # Source: KIR pool 10 to 50; cloud_only ships a page
     "server.workers": (0, math.inf),  # queues are exact
     "server.queue_limit": (1, math.inf),
+    "server.objective": (-math.inf, math.inf),  # what to rank by is for who asks
+    "server.filter_use": (0, 1),
     "server.quality_correlation": (0.35, 0.95),
+    "server.person_correlation": (0.35, 0.95),
+    "server.embedding_correlation": (0.35, 1),
     "server.taste_correlation": (0.35, 0.95),
     "server.match_correlation": (0.4, 0.95),
     "server.pxtr_bias": (-0.7, 0.7),

@@ -10,6 +10,7 @@ from nextone.sim.engine.chance import uniform, uniform2
 from nextone.sim.engine.kernel import entry
 from nextone.sim.engine.luck import POLICY
 from nextone.sim.feedback import draw_feedback
+from nextone.sim.interest import live_on, settle
 from nextone.sim.pool import rankable
 from nextone.sim.watching import draw_watch_us, outcome_of, stay_logit
 
@@ -22,13 +23,16 @@ def try_candidates(w, rows, outcome, feedback):
     p, key = w.params[0], w.key
     for k in range(len(rows)):
         i = rows[k]
-        user = w.users[i]
+        one, feels = w.users[i : i + 1].copy(), w.mind[i : i + 1].copy()
+        user, mind = one[0], feels[0]
+        live_on(p, key[i], user, mind, user.now_us)  # as when a video is shown, but in copies
+        settle(p, user, mind, user.now_us)
         for j in range(w.pool.shape[1]):
             slot = w.pool[i, j]
             if not rankable(user, slot):
                 continue
             video = w.videos[slot.video]
-            logit = stay_logit(p, key[i], user, w.mind[i], slot.video, video, w.content[slot.video])
+            logit = stay_logit(p, key[i], user, mind, slot.video, video, w.content[slot.video])
             play_us = draw_watch_us(p, key[i], user, slot.video, video.duration_us, slot.meeting, logit)
             bits = outcome_of(play_us, video.duration_us)
             suits = logit - (p.stay + user.person + user.mood + video.quality)

@@ -31,7 +31,8 @@ STILL: dict[str, object] = {
     "catalogue.kind": "synthetic", "catalogue.tags": 1, "catalogue.quality_sd": 1.5, "catalogue.appeal_sd": 1.5,
     "catalogue.duration_log_mean": 2.6, "catalogue.duration_log_sd": 1.0,
     "population.person_sd": 0.0, "population.taste_sd": 0.0, "population.match_sd": 0.0,
-    "interests.mood_sd": 0.0, "interests.drift": 0.0, "interests.satiation": 0.0, "interests.new_interest": 0.0,
+    "interests.mood_sd": 0.0, "interests.intent_sd": 0.0, "interests.reinforcement": 0.0, "interests.satiation": 0.0,
+    "server.repeat_after_days": 0.0,
     "feedback.like": 1.0, "feedback.follow": 0.0, "feedback.comment": 0.0, "feedback.forward": 0.0,
     "feedback.hate": 0.0, "feedback.profile": 0.0, "feedback.browse": 0.0,
     "feedback.skip_ratio": 0.5, "feedback.long_ratio": 1.5, "feedback.complete_ratio": 2.0, "feedback.match_slope": 0.1,
@@ -144,10 +145,10 @@ def tiny_world(
     videos: int, page: int, steps: int, reward: str | dict[str, float], people: dict[str, float], seed: int
 ) -> TinyWorld:
     """`videos` to choose from, all of them on each page, and a new page after `page` impressions."""
-    assert videos % page == 0 and videos <= 4 and steps <= 4
+    assert page <= videos <= 4 and steps <= 4
     given = {
         "catalogue.videos": videos, "catalogue.catalogue_seed": seed, "server.candidates": videos,
-        "server.page_size": page, "server.retrieved_per_impression": videos // page, "client.history": steps,
+        "server.page_size": page, "client.history": steps,
     }  # fmt: skip
     return TinyWorld(with_settings(Scenario(), STILL | given | people), reward_weights(reward), steps)
 
