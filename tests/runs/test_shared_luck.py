@@ -11,7 +11,7 @@ ARMS = ("cloud_only", "tag_momentum", "server_score", "random")
 
 @pytest.fixture(scope="module")
 def comparison():
-    small = with_settings(Scenario(), ["population.users=300"])
+    small = with_settings(Scenario(), ["population.users=170"])
     arms = {name: name for name in ARMS}
     return compare_policies(arms, small, replications=12, minutes=40.0, engine="batch", workers=1)
 

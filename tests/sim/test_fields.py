@@ -286,7 +286,7 @@ FIELDS: dict[str, Row] = {
     "phone.inference_min_ms": Row("0", "400", "stale_picks", "up", ["phone.inference_ms=400"], "server_score"),
     "phone.inference_log_sd": Row("0", "1", "stale_picks", "up", ["phone.inference_ms=150"], "server_score"),
     "phone.perception_ms": Row("0", "1000", noted, "down", policy=encoded),
-    "phone.no_model": Row("0", "0.5", "inferences", "down", policy=a_model),
+    "phone.no_model": Row("0", "0.5", "inferences", "down", ["client.model_bytes=100000000"], a_model),
     "phone.old_model": Row("0", "0.9", noted, "up", policy=a_model),
     "phone.software_decoder": Row("0", "1", "startup_p50_ms", "up", [NO_PRELOAD]),
     "phone.hardware_start_ms": Row("0", "2000", "startup_p50_ms", "up", [NO_PRELOAD]),

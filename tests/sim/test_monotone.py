@@ -334,9 +334,10 @@ def test_preloading_more_never_delays_the_next_first_frame(less, steady):
 WORLD = replace(Scenario(), population__users=400)
 
 
-def metric_of(name, scenario, policy="cloud_only", replications=10, **window):
-    return np.array([measure(run_arm(scenario, policy, seed=5, replication=r, **window))[name]
-                     for r in range(replications)])  # fmt: skip
+def metrics_of(scenario, policy="cloud_only", replications=10, **window):
+    """Every metric by replication, {name: (R,)}."""
+    found = [measure(run_arm(scenario, policy, seed=5, replication=r, **window)) for r in range(replications)]
+    return {name: np.array([each[name] for each in found]) for name in found[0]}
 
 
 def test_half_the_workers_queue_longer_and_show_less():
@@ -344,9 +345,9 @@ def test_half_the_workers_queue_longer_and_show_less():
     workers = full.server.workers
     half = replace(full, server__workers=max(1, workers // 2))
     assert half.server.workers < workers
+    few, all_of_them = (metrics_of(world, minutes=20.0) for world in (half, full))
     for name, sign in (("queue_p95_ms", 1), ("impressions", -1), ("wait_ratio", 1)):
-        difference = metric_of(name, half, minutes=20.0) - metric_of(name, full, minutes=20.0)
-        assert (sign * difference > 0).all(), name
+        assert (sign * (few[name] - all_of_them[name]) > 0).all(), name
 
 
 def test_at_one_megabit_preloading_nothing_stalls_more_than_preloading_three():
@@ -362,7 +363,7 @@ def test_at_one_megabit_preloading_nothing_stalls_more_than_preloading_three():
 
 def test_over_a_population_more_bandwidth_means_less_stall():
     def stall(mbps):
-        return metric_of("stall_ratio", replace(WORLD, network__constant_mbps=mbps), minutes=10.0, engine="batch")
+        return metrics_of(replace(WORLD, network__constant_mbps=mbps), minutes=10.0, engine="batch")["stall_ratio"]
 
     slow, middle, fast = (stall(mbps) for mbps in (0.7, 1.2, 4.0))
     assert (slow > 10 * middle).all() and (slow > 10 * fast).all()
