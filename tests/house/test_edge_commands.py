@@ -70,7 +70,7 @@ def test_the_table_of_the_online_comparison(tmp_path):
     names = [metric.name for metric in result.metrics]
     valid, shown = names.index("valid_play"), names.index("impressions")
     effective = (result.values[..., valid] * result.values[..., shown]).mean(1)
-    told = differences(result)[0][0]
+    told = differences(result)[1][0]
     assert told is not None and told.diff == pytest.approx(effective[1] - effective[0])
     lines = table(result).splitlines()
     assert len(lines) == 2 + len(ROWS) + 3 and all(row.published in table(result) for row in ROWS)

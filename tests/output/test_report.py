@@ -114,7 +114,7 @@ def two(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report") / "two"
     plan = saved(folder, TWO)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report_landscape, "SHOWN", ("watch_s", "requests"))
+        patch.setattr(report_landscape, "SHOWN", ("app_min", "requests"))
         return folder, plan, page_of(folder)
 
 
@@ -127,18 +127,18 @@ def test_numbers_are_those_of_the_results_file(two):
     assert len(table) == 1 + len(plan.cells) * len(plan.policies)
     default = rows[rows["default"]]
     for row, cell in zip(table[1:], [c for c in plan.cells for _ in plan.policies], strict=True):
-        of = rows[(rows["cell"] == cell.number) & (rows["policy"] == row[1])]["watch_s"].to_numpy()
+        of = rows[(rows["cell"] == cell.number) & (rows["policy"] == row[1])]["app_min"].to_numpy()
         interval = mean_interval(of)
         assert row[2] == "10"
         assert shown(row[3]) == pytest.approx((interval.mean, interval.high - interval.mean), abs=0.051)
         if cell.default:
             assert row[4] == "default"
         else:
-            same(row[4], paired(default[default["policy"] == row[1]]["watch_s"], of))
+            same(row[4], paired(default[default["policy"] == row[1]]["app_min"], of))
         if row[1] == "cloud_only":
             assert row[5] == "baseline"
         else:
-            base = rows[(rows["cell"] == cell.number) & (rows["policy"] == "cloud_only")]["watch_s"]
+            base = rows[(rows["cell"] == cell.number) & (rows["policy"] == "cloud_only")]["app_min"]
             same(row[5], paired(base, of))
 
 

@@ -23,13 +23,13 @@ PAGES = Question(grid=("server.page_size=2,4",), policies=("cloud_only", "random
 
 
 def made_up(task):
-    """watch_s is 100 + 10 for pages of 4 + 5 for random + luck, most of it shared; every other metric is 1."""
+    """app_min is 100 + 10 for pages of 4 + 5 for random + luck, most of it shared; every other metric is 1."""
     page, ttl = task.arm.scenario.server.page_size, task.arm.scenario.client.ttl_s
     luck = np.random.default_rng([task.seed, task.replication]).normal(0, 2)
     if ttl == 30:  # some luck of its own
         luck += np.random.default_rng([task.seed, task.replication, page]).normal()
     row = dict.fromkeys((m.name for m in METRICS), 1.0)
-    row["watch_s"] = 100 + 10 * (page == 4) + 5 * (task.arm.policy == "random") + luck
+    row["app_min"] = 100 + 10 * (page == 4) + 5 * (task.arm.policy == "random") + luck
     row["hate"] = math.nan
     return Replication(row, np.array([[10, 5]] * page), "links", "catalogue")
 
@@ -50,16 +50,16 @@ def test_what_is_found_by_hand(tmp_path):
     assert [(cell.default, cell.asked) for cell in result.cells] == [(True, False), (False, True), (False, True)]
     small, large = (SweepArm(cell, "random") for cell in result.cells[1:])
     assert result.replications(small.cell) == 10
-    assert result.interval(small, "watch_s").mean == pytest.approx(105, abs=1.5)
-    assert result.against_baseline(large, "watch_s").diff == pytest.approx(5)
-    assert result.against_default(large, "watch_s").diff == pytest.approx(10)
-    assert result.against_default(SweepArm(result.cells[0], "random"), "watch_s") is None
-    assert result.against_baseline(SweepArm(result.cells[1], "cloud_only"), "watch_s") is None
+    assert result.interval(small, "app_min").mean == pytest.approx(105, abs=1.5)
+    assert result.against_baseline(large, "app_min").diff == pytest.approx(5)
+    assert result.against_default(large, "app_min").diff == pytest.approx(10)
+    assert result.against_default(SweepArm(result.cells[0], "random"), "app_min") is None
+    assert result.against_baseline(SweepArm(result.cells[1], "cloud_only"), "app_min") is None
     assert result.interval(small, "hate") is None
     best = result.best
     assert (best.arm, best.settled, best.probability) == (large, True, 0.95)
     assert best.fresh.n == 10
-    assert best.fresh.mean != result.interval(large, "watch_s").mean
+    assert best.fresh.mean != result.interval(large, "app_min").mean
     assert best.fresh_against_default.diff == pytest.approx(10)
     assert best.fresh_against_baseline.diff == pytest.approx(5)
     assert result.pareto == (large,)
