@@ -122,6 +122,14 @@ def _tag_entropy(run: Run) -> float:
     return _mean(-np.sum(p * np.log2(np.where(p > 0, p, 1.0)), axis=1))
 
 
+def _author_repeats(run: Run) -> float:
+    shown = run.records.impressions
+    met = np.stack([shown["user"], shown["session"], run.world.videos["author"][shown["video"]]])
+    authors = np.unique(np.unique(met, axis=1)[:2], axis=1, return_counts=True)[1]  # of each session, in their order
+    impressions = np.unique(met[:2], axis=1, return_counts=True)[1]
+    return _mean(1 - authors / impressions)
+
+
 def _stall_ratio(run: Run) -> float:
     shown = run.records.impressions
     play, stall = shown["play_us"].sum(), shown["stall_us"].sum()
@@ -207,6 +215,9 @@ METRICS: tuple[Metric, ...] = (
         (_tags_of_sessions(r) > 0).sum(axis=1))),
     Metric("tag_entropy", "bits/session", GUARD_RAILS, "neither",
            "entropy of its tags: a large fall is a feed that narrows, a rise may be mere chance", _tag_entropy),
+    Metric("author_repeats", "share", GUARD_RAILS, "neither",
+           "impressions whose author the session had shown before; a large rise is a feed that narrows",
+           _author_repeats),
     Metric("startup_p95_ms", "ms", GUARD_RAILS, "fewer", "wait for the first frame, 95th percentile", lambda r:
            _quantile(r.records.impressions["startup_us"], 0.95) / 1e3),
     Metric("stall_ratio", "share", GUARD_RAILS, "fewer", "stalled time / (play + stalled time)", _stall_ratio),

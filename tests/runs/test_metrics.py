@@ -115,6 +115,17 @@ def test_diversity_of_sessions_by_hand():
     assert metric_named("tags").of(run) == pytest.approx((3 + 1) / 2)
 
 
+def test_repeats_of_authors_by_hand():
+    """Authors 7, 7, 8, 9 of videos 0 to 3. Three sessions: one repeat in 4, none, one in 2; another person's authors
+    and an earlier session's do not count."""
+    shown = [{"user": 0, "video": video} for video in (0, 1, 2, 3)]
+    shown += [{"user": 0, "session": 1, "video": 0}]
+    shown += [{"user": 1, "video": 2}] * 2
+    run = run_of(shown)
+    run.world.videos["author"][:4] = 7, 7, 8, 9  # a copy of the catalogue's
+    assert metric_named("author_repeats").of(run) == pytest.approx((1 / 4 + 0 + 1 / 2) / 3)
+
+
 def test_sessions_that_ended_by_themselves_have_a_length():
     run = run_of(sessions=[{"close_us": 5 * MINUTE_US}, {"user": 1, "open_us": MINUTE_US, "close_us": 8 * MINUTE_US},
                            {"user": 1, "close_us": 99 * MINUTE_US, "cut": 1}])  # fmt: skip
