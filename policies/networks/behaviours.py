@@ -32,9 +32,9 @@ SAID = (*(feature.name for feature in PREDICTED), "duration")
 CLOUD = (*SAID, "popularity", "rank")
 """Candidate columns that the cloud knows too."""
 RATES = tuple(feature.name for feature in PREDICTED)
-UNREAD = ("tag", "tag2", "score", *(feature.name for feature in EMBEDDING))
-"""Tags are embedded; the others the networks that are shipped were not trained with."""
-NUMBERS = [k for k, feature in enumerate(CANDIDATE) if feature.name not in UNREAD]
+UNREAD = ("score", *(feature.name for feature in EMBEDDING))
+"""Features that the edge networks do not read: those that are shipped were trained without."""
+NUMBERS = [k for k, feature in enumerate(CANDIDATE) if feature.name not in ("tag", "tag2", *UNREAD)]
 """Candidate columns that are no ids, the predicted rates first."""
 
 

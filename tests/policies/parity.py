@@ -18,12 +18,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY, TAG_SCALE, C, H, Observation
+from nextone.envs.features import CANDIDATE, CONTEXT, EMBEDDING, HISTORY, TAG_SCALE, C, H, Observation
 from nextone.sim.config import FEEDBACK
 
 NETWORKS = Path(__file__).resolve().parents[2] / "policies" / "networks"
 PEOPLE, SLOTS, PAST = 5, 9, 12
 FLAGS = ("valid_play", "long_view", "completion", "skip", *FEEDBACK)
+EMBEDDINGS = [feature.name for feature in EMBEDDING]
 CLOSE = 1e-5  # of scores by network and twin, which sum in another order
 MOVES = 1e-4  # a change of scores that is no rounding
 
@@ -119,8 +120,11 @@ PAIRS = {"kir": kir, "edgerec": edgerec, "context_aware": context_aware}
 def observation(seed=0, people=PEOPLE, slots=SLOTS, past=PAST):
     """Plausible rows: flags are 0 or 1, tags whole, histories of every length, some slots empty."""
     draw = np.random.Generator(np.random.Philox(seed))
-    candidates = draw.random((people, slots, len(CANDIDATE)), np.float32)
-    history = draw.random((people, past, len(HISTORY)), np.float32)
+    candidates = np.zeros((people, slots, len(CANDIDATE)), np.float32)
+    history = np.zeros((people, past, len(HISTORY)), np.float32)
+    for rows, features in ((candidates, CANDIDATE), (history, HISTORY)):  # what no network reads moves no other draw
+        read = [k for k, feature in enumerate(features) if feature.name not in ("score", *EMBEDDINGS)]
+        rows[..., read] = draw.random((*rows.shape[:2], len(read)), np.float32)
     history[..., [getattr(H, name) for name in FLAGS]] = draw.random((people, past, len(FLAGS))) < 0.2
     history[..., [H.present, H.encoded]] = 1
     for rows, table in ((candidates, C), (history, H)):

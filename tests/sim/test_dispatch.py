@@ -95,8 +95,8 @@ def test_it_is_downloaded_once_per_version():
 
 def test_without_a_model_a_page_comes_as_under_cloud_only():
     """Six videos without embeddings, in server order, no decision; later pages have 20."""
-    outcome = run(scenario(**ALL_NEW, **CLEAN, server__item_bytes=1000, server__embedding_bytes=100, client__ttl_s=INF),
-                  Backwards(), minutes=15.0)  # fmt: skip
+    outcome = run(scenario(**ALL_NEW, **CLEAN, server__item_bytes=1000, server__embedding_bytes=100, client__ttl_s=INF,
+                           client__refill_at=0), Backwards(), minutes=15.0)  # fmt: skip
     log, asked = outcome.records.impressions, outcome.records.requests
     version = np.full((len(outcome.world.users), 200), -1)
     version[asked["user"], asked["request"]] = asked["model"]
@@ -145,10 +145,11 @@ def test_both_drivers_agree():
 
 @pytest.mark.parametrize("merge", ["replace", "merge"])
 def test_a_new_version_ranks_from_the_next_page_on(merge):
-    """Everybody starts with the old one; requests never go back to it; in the same session both rank."""
+    """Everybody starts with the old one; requests never go back to it; in the same session both rank. The cloud has a
+    new set of videos for every page, or merging would bring all of them again."""
     policy = Backwards()
-    outcome = run(scenario(**ALL_OLD, **CLEAN, client__on_refill=merge, client__model_bytes=1_000_000), policy,
-                  minutes=15.0)  # fmt: skip
+    outcome = run(scenario(**ALL_OLD, **CLEAN, client__on_refill=merge, client__model_bytes=1_000_000,
+                           server__kept=21), policy, minutes=15.0)  # fmt: skip
     asked = outcome.records.requests
     same = asked["user"][1:] == asked["user"][:-1]
     old = (asked["model"] == PREVIOUS).astype(int)

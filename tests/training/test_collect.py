@@ -244,7 +244,7 @@ def test_a_log_of_other_features_is_refused(told, tmp_path, monkeypatch):
 
 
 def test_other_policies_can_log_too(tmp_path):
-    settings = CollectSettings(scenario=WORLD, policy="server_score", users=40, minutes=MINUTES, explore=0.5, seed=1)
+    settings = CollectSettings(scenario=WORLD, policy="tag_momentum", users=40, minutes=MINUTES, explore=0.5, seed=1)
     result = collect(settings, tmp_path)
     part = read_samples(tmp_path, "train").columns
     assert sum(result.rows.values()) > 100 and (part["shown"][part["picked_at_random"] == 0] > 0).any()

@@ -31,7 +31,7 @@ from nextone.policies.checkpoint import (
     save_checkpoint,
 )
 from nextone.policies.names import KINDS
-from nextone.policies.networks.behaviours import megabytes
+from nextone.policies.networks.behaviours import UNREAD, megabytes
 from nextone.policies.networks.cloud_ranks.network import CloudRank, DlcmDense
 from nextone.policies.networks.context_aware.network import TASKS, ContextAware
 from nextone.policies.networks.edgerec.network import ABLATIONS, HEADS, EdgeRec
@@ -249,7 +249,7 @@ def save(training: Training, settings: EdgeSettings, samples: Samples, out: Path
     look = training.looks[-1]
     dense_mb = megabytes(training.network.get_submodule("dense"))
     about = {
-        "kind": settings.kind, "ablation": settings.ablation, "version": __version__, "features": features_hash(),
+        "kind": settings.kind, "ablation": settings.ablation, "version": __version__, "features": features_hash(UNREAD),
         "scenario": samples.about["run"]["scenario"], "samples": samples.about, "settings": asdict(settings),
         "score": -look["valid"], "looks": training.looks, "dense_mb": dense_mb,
     }  # fmt: skip
@@ -268,7 +268,7 @@ def restore(training: Training, checkpoint: Checkpoint) -> None:
 def resume_from(run: Path) -> tuple[EdgeSettings, Checkpoint]:
     """The newest whole checkpoint of a training and its settings. Raises CheckpointError."""
     checkpoint = newest_checkpoint(run, (MODEL, TRAINING))
-    check_features(checkpoint)
+    check_features(checkpoint, UNREAD)
     try:
         settings = EdgeSettings(**checkpoint.about["settings"])
         numbers = ("epoch", "step", "train", "valid")
