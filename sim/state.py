@@ -257,15 +257,15 @@ BELIEF = np.dtype(
     [
         ("at_us", "i8"),  # it stands for this moment
         ("taste", "f4", (DIMS,)),  # lasting estimate
-        ("mean", "f4", (BELIEFS,)),
+        ("expected", "f4", (BELIEFS,)),
         ("cov", "f4", (BELIEFS * (BELIEFS + 1) // 2,)),  # lower triangle, row by row
     ],
     align=True,
 )
 """What the cloud believes of a person: a Gaussian over what it has to learn from behaviour."""
 
-STORED = np.dtype([("video", "i4"), ("base", "i2"), ("rest", "i2")], align=True)
-"""A video of the set that a session is served from. video: its number, and SHOWN and TOLD; base: the cloud's lasting
+STORED = np.dtype([("video", "i4"), ("lasting", "i2"), ("rest", "i2")], align=True)
+"""A video of the set that a session is served from. video: its number, and SHOWN and TOLD; lasting: the cloud's lasting
 estimate of staying, in 1/1000 logit; rest: what its predicted feedback adds to the score, in 1/32767."""
 ID, SHOWN, TOLD = (1 << 24) - 1, 1 << 24, 1 << 25
 """Of `STORED.video`: the video's number / it was shown / and the cloud has been told."""

@@ -159,6 +159,17 @@ def switches(run: Run) -> float:
     return float(np.mean(before["bitrate_bps"] != after["bitrate_bps"]))
 
 
-def spread_of_first_estimates(run: Run) -> float:
-    """Log-sd between people of the throughput with which they open the app for the first time."""
-    return float(np.log(run.world.users["rate_bps"]).std())
+def first_bitrate(run: Run) -> float:
+    """Mean bitrate of the videos that people see first, chosen by what they take their link for by then."""
+    rows = run.records.impressions
+    return float(rows["bitrate_bps"][rows["impression"] == 0].mean())
+
+
+def authors_shown(run: Run) -> int:
+    """How many authors made what was shown."""
+    return len(np.unique(run.world.videos["author"][run.whole["video"]]))
+
+
+def spread_of_intents(run: Run) -> float:
+    """How far people's passing interests reach along what they are shown: its standard deviation, logit."""
+    return float(run.records.impressions["intent"].std())

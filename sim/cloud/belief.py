@@ -42,7 +42,7 @@ def fade(p, belief, now_us):
     dims = INTENT + p.content_dims
     for a in range(MOOD, dims):
         keep = keep_mood if a == MOOD else keep_intent
-        belief.mean[a] *= keep
+        belief.expected[a] *= keep
         for b in range(a):
             belief.cov[cell(a, b)] *= keep * (1.0 if b == LEVEL else keep_mood if b == MOOD else keep_intent)
         belief.cov[cell(a, a)] *= keep * keep
@@ -55,7 +55,7 @@ def fade(p, belief, now_us):
 @inlined
 def level(belief):
     """What the cloud has learnt of how readily the person stays just now, logit."""
-    return np.float64(belief.mean[LEVEL]) + np.float64(belief.mean[MOOD])
+    return np.float64(belief.expected[LEVEL]) + np.float64(belief.expected[MOOD])
 
 
 @inlined
@@ -63,7 +63,7 @@ def drawn_by_intent(belief, embedding):
     """What the cloud has learnt of how the passing interests draw to a video, logit."""
     total = 0.0
     for d in range(DIMS):
-        total += np.float64(belief.mean[INTENT + d]) * np.float64(embedding[d])
+        total += np.float64(belief.expected[INTENT + d]) * np.float64(embedding[d])
     return total
 
 
@@ -101,7 +101,7 @@ def learn(p, key, user, belief, row, behaviour):
     surprise = (1.0 if behaviour.valid else 0.0) - chance
     for a in range(dims):
         gain = along_cov[a] * slope / noise
-        belief.mean[a] += np.float32(gain * surprise)
+        belief.expected[a] += np.float32(gain * surprise)
         for b in range(a + 1):
             belief.cov[cell(a, b)] -= np.float32(gain * slope * along_cov[b])
 

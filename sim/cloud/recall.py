@@ -153,8 +153,8 @@ def store(p, row, video, estimate, of_video, chances, known, most, feedback):
     """A row of the set: a video, the lasting estimate of it, and what its predicted feedback is worth. feedback: (5,)
     scratch."""
     row.video = video
-    row.base = np.int16(np.rint(1000.0 * min(max(estimate, -MOST_LOGIT), MOST_LOGIT)))
-    feedback_chances(p, of_video, chances, row.base / 1000.0, known, feedback)
+    row.lasting = np.int16(np.rint(1000.0 * min(max(estimate, -MOST_LOGIT), MOST_LOGIT)))
+    feedback_chances(p, of_video, chances, np.float64(row.lasting) / 1000.0, known, feedback)
     row.rest = np.int16(np.rint(32767.0 * worth_of_feedback(p, feedback) / most))
 
 
@@ -178,7 +178,7 @@ def arrive(p, key, person, index, turn_us):
             continue
         worst, least = -1, 1 << 20
         for k in range(user.stored):
-            value = -(1 << 20) if stored[k].video & TOLD else np.int64(stored[k].base)
+            value = -(1 << 20) if stored[k].video & TOLD else np.int64(stored[k].lasting)
             if value < least:
                 worst, least = k, value
         if user.stored < len(stored):

@@ -86,7 +86,8 @@ def test_a_catalogue_of_one_video_leaves_nothing_to_choose(settings):
 def test_a_policy_that_does_not_care_shows_the_servers_order():
     """Every page is shown by rising server rank, whatever the delay of the decision. None is left out, from 0 on, but
     what was shown while the page was on its way: nothing where it comes at once."""
-    at_once = {"server__service_ms": 0.0, "server__service_per_candidate_ms": 0.0, "server__chain_ms": 0.0}
+    at_once = {"server__service_ms": 0.0, "server__service_per_candidate_ms": 0.0, "server__chain_ms": 0.0,
+               "client__refill_at": 0}  # fmt: skip
     for settings in ({"network__outages_per_hour": 0.0}, INSTANT | at_once):
         log = log_of(scenario(**settings), indifferent, minutes=10.0)
         same_page = (log["user"][1:] == log["user"][:-1]) & (log["request"][1:] == log["request"][:-1])
@@ -195,8 +196,8 @@ def test_a_cloud_that_takes_people_to_be_steady_learns_no_intent():
     """With an assumed spread of 0 no intent is believed; the lasting estimates never move."""
     steady = scenario(server__assumed_intent_sd=0.0)
     world, fresh = run(steady, "random").world, run(steady, "random", minutes=1 / 60e6).world
-    assert not world.belief["mean"][:, INTENT:].any() and world.belief["mean"][:, LEVEL].any()
-    assert run(scenario(), "random").world.belief["mean"][:, INTENT:].any()
+    assert not world.belief["expected"][:, INTENT:].any() and world.belief["expected"][:, LEVEL].any()
+    assert run(scenario(), "random").world.belief["expected"][:, INTENT:].any()
     assert (world.belief["taste"] == fresh.belief["taste"]).all()
     assert (world.users["cloud_person"] == fresh.users["cloud_person"]).all()
 

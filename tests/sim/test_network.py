@@ -18,6 +18,7 @@ from nextone.sim.config import NEVER_US, Scenario
 from nextone.sim.inputs.traces import constant_trace
 from nextone.sim.network import SCALE_ONE, delivered_bytes, finish_us, link_bytes, wind_on
 from nextone.sim.player import break_off, choose_fetch, measure, receive
+from nextone.sim.population import person_rows
 from nextone.sim.state import (
     ARRIVING,
     AWAY,
@@ -311,7 +312,7 @@ def replay(p, key, person, videos, knots, rtt, sizes, took_us, pages, rates):
 def measured(sizes, took_us, pages, rate_bps=5_000_000):
     """The estimates of `replay`."""
     world = build_world(scenario(), edge=False, seed=1, window_us=1, drawn=False)
-    rows = (world.users, world.screen, world.pool, world.waiting, world.history, world.behaviours, world.taste)
+    rows = person_rows(world)
     person = Person(*(array[0] for array in rows))
     person.user["rate_bps"], person.user["outage_start_us"], person.user["fetching"] = rate_bps, NEVER_US, NOBODY
     person.user["last_knot"], person.user["rtt_level_us"] = world.trace_first[1] - 1, 50_000

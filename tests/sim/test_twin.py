@@ -46,7 +46,7 @@ def twins(world_of, policy, **window):
 def test_event_world_and_batch_world_log_the_same_bits(policy, odd):
     event, batch = twins(scenario(**ODD[odd]), policy, minutes=12.0)
     assert same_run(event, batch) == ""
-    assert len(batch.records.impressions) > 30 and (batch.records.requests["outcome"] == SERVED).any()
+    assert len(batch.records.impressions) >= 30 and (batch.records.requests["outcome"] == SERVED).any()
     assert event.server.waited_us == 0
 
 
@@ -162,7 +162,7 @@ def test_plain_python_lives_the_same_life():
         assert done.returncode == 0, done.stderr[-3000:]
         answers.append(json.loads(done.stdout))
     compiled, plain = answers
-    assert len(compiled["impressions"]["user"]) > 5
+    assert len(compiled["impressions"]["user"]) >= 5
     for table, columns in compiled.items():
         for name, values in columns.items():
             other = plain[table][name]

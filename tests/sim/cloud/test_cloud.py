@@ -121,13 +121,13 @@ def test_a_belief_forgets_what_was_learnt_and_stays_as_wide_as_people_are():
     first = covariance(belief[0])
     faded(p, belief[0], 7_200_000_000)
     assert covariance(belief[0]) == pytest.approx(first, abs=1e-6)  # nothing learnt: time changes nothing
-    belief["mean"][0] = 1.0
+    belief["expected"][0] = 1.0
     belief["cov"][0] *= 0.25
     faded(p, belief[0], 7_200_000_000 + 20 * MINUTE_US)
     half = first[INTENT, INTENT] * (0.25 * 0.25 + 0.75)  # half of it has passed, with a quarter of its variance
-    assert belief["mean"][0][INTENT:] == pytest.approx(np.full(DIMS, 0.5), rel=1e-5)
+    assert belief["expected"][0][INTENT:] == pytest.approx(np.full(DIMS, 0.5), rel=1e-5)
     assert covariance(belief[0])[INTENT, INTENT] == pytest.approx(half, rel=1e-5)
-    assert belief["mean"][0][0] == 1.0 and 0.8 < belief["mean"][0][1] < 1.0  # the person lasts, the mood nearly
+    assert belief["expected"][0][0] == 1.0 and 0.8 < belief["expected"][0][1] < 1.0  # the person lasts, the mood nearly
 
 
 def test_learning_is_a_step_of_the_kalman_filter():
@@ -136,10 +136,10 @@ def test_learning_is_a_step_of_the_kalman_filter():
     before = world.belief[0].copy()
     report(world, 0, 17, VALID, 1_000)
     learn(world, 0, 999)
-    assert world.users["behaviours"][0] == 1 and (world.belief[0]["mean"] == before["mean"]).all()
+    assert world.users["behaviours"][0] == 1 and (world.belief[0]["expected"] == before["expected"]).all()
     learn(world, 0, 1_000)
     after, along = world.belief[0], np.concatenate([[1.0, 1.0], world.indexed["embedding"][17]])
-    full, change = covariance(before), after["mean"] - before["mean"]
+    full, change = covariance(before), after["expected"] - before["expected"]
     toward = full @ along
     step = change @ toward / (toward @ toward)
     assert change == pytest.approx(step * toward, abs=1e-5) and step > 0
@@ -155,7 +155,7 @@ def test_a_skip_teaches_the_opposite_and_order_of_reports_is_kept():
         world = world_of(catalogue__videos=3000)
         report(world, 0, 17, outcome, 1_000)
         learn(world, 0, 10_000)
-        changes.append(world.belief[0]["mean"].copy())
+        changes.append(world.belief[0]["expected"].copy())
     assert changes[0] @ changes[1] < 0
     world = world_of(catalogue__videos=3000)
     ring = world.behaviours.shape[1]
@@ -169,10 +169,10 @@ def test_a_skip_teaches_the_opposite_and_order_of_reports_is_kept():
 def test_what_is_learnt_finds_what_a_person_is_up_to():
     """Over people in a run: the believed intent correlates with the true one, the level with person and mood."""
     found = run(scenario(population__users=400, catalogue__videos=5000, server__feature_lag_s=0.0), minutes=12.0).world
-    truth, believed = found.mind["intent"].ravel(), found.belief["mean"][:, INTENT:].ravel()
+    truth, believed = found.mind["intent"].ravel(), found.belief["expected"][:, INTENT:].ravel()
     assert np.corrcoef(truth, believed)[0, 1] > 0.15
     error = found.users["person"] - found.users["cloud_person"] + found.users["mood"]
-    assert np.corrcoef(error, found.belief["mean"][:, :INTENT].sum(axis=1))[0, 1] > 0.5
+    assert np.corrcoef(error, found.belief["expected"][:, :INTENT].sum(axis=1))[0, 1] > 0.5
 
 
 def test_estimate_and_truth_correlate_as_stated():
@@ -242,7 +242,7 @@ def taken_over(world, requests):
         for i, number in requests.items():
             if i not in found and (world.pool["request"][i] == number).all():
                 slots = world.pool[i]
-                found[i] = slots["video"].tolist(), slots["pxtr"].tolist(), world.belief["mean"][i].tolist()
+                found[i] = slots["video"].tolist(), slots["pxtr"].tolist(), world.belief["expected"][i].tolist()
     return found
 
 

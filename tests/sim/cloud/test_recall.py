@@ -34,7 +34,7 @@ def test_what_is_stored_is_the_best_of_what_was_looked_at():
     for who in range(4):
         page_of(every, who, 1)
         page_of(best, who, 1)
-        base = every.stored[who]["base"].astype(int)
+        base = every.stored[who]["lasting"].astype(int)
         top = every.stored[who]["video"][np.argsort(-base, kind="stable")]
         assert len(set(top[:50]) & set(best.stored[who]["video"])) >= 49  # two may share a thousandth of a logit
 
@@ -98,5 +98,5 @@ def test_arrivals_take_the_place_of_the_worst_and_of_what_was_shown():
     page_of(world, 0, 10, turn_us=3 * MINUTE_US)
     after = world.stored[0]
     assert world.users["arrived"][0] == 300 and world.users["stream"][0] == 400
-    assert not (after["video"] & TOLD).any() and after["base"].min() > before["base"].min()
-    assert np.sort(after["base"])[0] >= np.sort(before["base"])[0]
+    assert not (after["video"] & TOLD).any() and after["lasting"].min() > before["lasting"].min()
+    assert np.sort(after["lasting"])[0] >= np.sort(before["lasting"])[0]
