@@ -13,7 +13,8 @@ from nextone.sim.scenario import with_settings
 from nextone.sim.state import LONG, SKIP, VALID
 from nextone.sim.watching import length_logit, outcome_of, watch_time_us
 
-CALM = ["population.match_sd=0", "population.taste_sd=0", "interests.mood_sd=0", "watching.dead_time_log_sd=0"]
+CALM = ["population.match_sd=0", "population.taste_sd=0", "interests.mood_sd=0", "interests.intent_sd=0",
+        "watching.dead_time_log_sd=0"]  # fmt: skip
 
 
 def rows(**columns):

@@ -85,14 +85,14 @@ def test_a_catalogue_of_one_video_leaves_nothing_to_choose(settings):
 
 def test_a_policy_that_does_not_care_shows_the_servers_order():
     """Every page is shown by rising server rank, whatever the delay of the decision. None is left out, from 0 on, but
-    what was shown while the page was on its way: nothing where it comes at once."""
-    at_once = {"server__service_ms": 0.0, "server__service_per_candidate_ms": 0.0, "server__chain_ms": 0.0,
-               "client__refill_at": 0}  # fmt: skip
-    for settings in ({"network__outages_per_hour": 0.0}, INSTANT | at_once):
+    what was shown before the page took over: nothing where it is asked for at the last moment and comes at once."""
+    at_once = {"server__service_ms": 0.0, "server__service_per_candidate_ms": 0.0, "server__chain_ms": 0.0}
+    for settings, complete in (({"network__outages_per_hour": 0.0}, False),
+                               (INSTANT | at_once | {"client__refill_at": 0}, True)):  # fmt: skip
         log = log_of(scenario(**settings), indifferent, minutes=10.0)
         same_page = (log["user"][1:] == log["user"][:-1]) & (log["request"][1:] == log["request"][:-1])
         step = np.where(same_page, np.diff(log["rank"].astype(int)), log["rank"][1:] + 1)
-        assert (step >= 1).all() and (step == 1).all() == (settings != {"network__outages_per_hour": 0.0})
+        assert (step >= 1).all() and (step == 1).all() == complete
 
 
 # -- nothing to wait for -----------------------------------------------------------------------------------------------

@@ -149,7 +149,7 @@ def test_a_new_version_ranks_from_the_next_page_on(merge):
     new set of videos for every page, or merging would bring all of them again."""
     policy = Backwards()
     outcome = run(scenario(**ALL_OLD, **CLEAN, client__on_refill=merge, client__model_bytes=1_000_000,
-                           server__kept=21), policy, minutes=15.0)  # fmt: skip
+                           server__recall=40, server__kept=21, population__users=40), policy, minutes=15.0)  # fmt: skip
     asked = outcome.records.requests
     same = asked["user"][1:] == asked["user"][:-1]
     old = (asked["model"] == PREVIOUS).astype(int)

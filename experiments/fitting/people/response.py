@@ -66,7 +66,8 @@ class Model:
     def __init__(self, scenario: Scenario, rows: Rows) -> None:
         w, p = scenario.watching, scenario.population
         self.w, self.person_sd, self.quality_sd = w, p.person_sd, scenario.catalogue.quality_sd
-        sd = float(np.sqrt(p.match_sd**2 + p.taste_sd**2 + scenario.interests.mood_sd**2))
+        passing = scenario.interests
+        sd = float(np.sqrt(p.match_sd**2 + p.taste_sd**2 + passing.mood_sd**2 + passing.intent_sd**2))
         x, weight = np.polynomial.hermite_e.hermegauss(NOISE_NODES)
         self.noise, self.weight = sd * x, weight / weight.sum()
         self.node, prior = np.polynomial.hermite_e.hermegauss(NODES)
