@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 MAX_SLOTS = 250  # of a candidate pool: an order is one byte, whose highest values have other meanings
 DIMS = 8  # of a content vector, at most
 NEVER_US = 2**62  # later than anything; sums with it saturate (two of them still fit in int64)
+ENDLESS = 1_000_000  # bytes per us: what a link of "inf" Mbit/s counts as; what it carries takes no time
 
 TIERS = ("android_low", "android_mid", "android_high", "ios")
 LINK_CLASSES = ("wifi4", "wifi5", "wifi6", "4g", "5g", "driving", "ghent_4g", "oslo_3g")

@@ -11,7 +11,7 @@ from nextone.sim.engine.chance import even_quantile, tailed_quantile, uniform, u
 from nextone.sim.engine.kernel import called, inlined, kernel
 from nextone.sim.engine.luck import LINK_LEVEL, LINK_TRACE, NETWORK, OUTAGE, SPELL
 
-from .config import CELLULAR, NEVER_US
+from .config import CELLULAR, ENDLESS, NEVER_US
 
 SCALE_ONE = 65536
 
@@ -89,11 +89,20 @@ def delivered_bytes(user, knots, start_us, end_us):
     return link_bytes(user, knots, end_us) - link_bytes(user, knots, start_us)
 
 
+@inlined
+def endless(user, knots):
+    """Whether the link is `network.constant_mbps = inf`: no trace is as fast."""
+    last = knots[user.last_knot]
+    return last.bytes >= ENDLESS * last.t_us
+
+
 @kernel
 def finish_us(user, knots, start_us, size):
-    """The first microsecond by which `size` (>= 0) bytes have been carried, if no outage comes."""
+    """The first microsecond by which `size` (>= 0) bytes have been carried, if no outage comes.
+
+    Over an endless link that is the start, or pages of different size would part by microseconds."""
     start_us = max(start_us, user.link_ready_us)
-    if size <= 0:
+    if size <= 0 or endless(user, knots):
         return start_us
     goal = link_bytes(user, knots, start_us) + size
     total = scaled(knots[user.last_knot].bytes, user.scale)

@@ -14,6 +14,7 @@ import pyarrow.compute
 import pyarrow.parquet
 from numpy.typing import NDArray
 
+from nextone.sim.config import ENDLESS
 from nextone.sim.data import open_data
 
 from .errors import UserError
@@ -22,7 +23,7 @@ IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 
 MAX_SEGMENT_US = 10_000_000
-MAX_BYTES_PER_S = 10**12  # what "inf" means: faster than any decision can notice, slow enough for int64
+MAX_BYTES_PER_S = 10**6 * ENDLESS  # what "inf" means: slow enough for int64, and `network.finish_us` knows it
 PAM_LAST_US = 500_000  # a shipped driving sample is half a second; the last one has no next to end it
 SYNTHETIC_LAG_1S = 0.9  # autocorrelation after 1 s. Source: pam2025, .89 after 1 s and .60, about .9**5, after 5 s
 
@@ -87,7 +88,7 @@ def _split(t_us: IntArray, amount: IntArray) -> tuple[IntArray, IntArray]:
 
 
 def constant_trace(mbps: float) -> Traces:
-    """One trace of constant rate; inf is 10**12 bytes/s."""
+    """One trace of constant rate; inf is 10**12 bytes/s, and transfers over it take no time."""
     if not mbps >= MIN_MBPS:
         raise TraceError(f"mbps={mbps} must be >= {MIN_MBPS}; use inf for a link that never delays anything")
     bytes_per_10_s = min(round(min(mbps, 8e6) * 1_250_000), 10 * MAX_BYTES_PER_S)

@@ -197,8 +197,24 @@ def test_the_fastest_and_the_slowest_link_do_not_overflow():
             user["now_us"] = start
             wind_on(user[0], knots)  # as every new transfer does
             done = finish_us(user[0], knots, start, 2_000_000_000)
+            assert 0 < delivered_bytes(user[0], knots, start, start + 10**9) < 2**62
+            if mbps == np.inf:
+                assert done == start
+                continue
             assert delivered_bytes(user[0], knots, start, done) >= 2_000_000_000
             assert delivered_bytes(user[0], knots, start, done - 1) < 2_000_000_000
+
+
+def test_an_endless_link_takes_no_time_and_any_other_does():
+    """A byte over the fastest link that is not endless takes a microsecond; over an endless one only the round trip."""
+    trace = constant_trace(7.9e6)
+    user, knots = link(trace.t_us, trace.cum_bytes)
+    assert finish_us(user[0], knots, 5_000, 1) == 5_001
+    trace = constant_trace(np.inf)
+    user, knots = link(trace.t_us, trace.cum_bytes)
+    assert finish_us(user[0], knots, 5_000, 1) == 5_000
+    user["link_ready_us"] = 7_000
+    assert finish_us(user[0], knots, 5_000, 10**9) == 7_000
 
 
 # -- running dry -------------------------------------------------------------------------------------------------------
