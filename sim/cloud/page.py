@@ -26,9 +26,12 @@ from .recall import AHEAD, FEEDBACK_RATES, arrive, keep_best, left_to_serve, rec
 @allocating
 def make_page(p, key, person, index, wanted, turn_us):
     """The page that is shipped, into `waiting`: the best `wanted` of the session's videos that the cloud does not know
-    to be shown, first to last, each with score and predicted rates; how many there are."""
+    to be shown, first to last, each with score and predicted rates; how many there are.
+
+    A new set is looked for when there is no page left, whoever ranks: were it when there are no candidates left, a
+    phone that is shipped more would be given better videos for it."""
     user, stored, waiting = person.user, person.stored, person.waiting
-    if user.stored == 0 or left_to_serve(user, stored) < wanted:
+    if user.stored == 0 or left_to_serve(user, stored) < p.page_size + p.refill_at:
         recall(p, key, person, index)
     if p.arrivals_per_min > 0.0:
         arrive(p, key, person, index, turn_us)
