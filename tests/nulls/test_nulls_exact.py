@@ -38,6 +38,15 @@ def test_nothing_to_perceive_and_free_transport(seed, engine):
     assert ((phone.records.impressions["outcome"] & ASKED) != 0).mean() > 0.9  # the phone did rank
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_when_a_session_uses_up_several_sets(engine):
+    """A new set is looked for at the same impression, though the phone is shipped three times as many."""
+    world_of = small(FREE, NOTHING, {"server__kept": 40, "server__recall": 200})
+    cloud, phone = (lived(world_of, policy, engine) for policy in ("cloud_only", "server_score"))
+    assert same_lives(cloud, phone) == ""
+    assert cloud.world.users["recalls"].max() > 3
+
+
 def test_the_comparison_can_fail():
     """By another rule, at a price, or with something to perceive, lives part."""
     free = small(FREE, NOTHING)
