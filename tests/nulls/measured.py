@@ -1,6 +1,6 @@
 """Null worlds that hold on average, and signs that the mechanisms demand: what is measured, and at which size.
 
-    python tests/nulls/measured.py docs/evidence/nulls.md
+    PYTHONPATH=tests python tests/nulls/measured.py docs/evidence/nulls.md
 
 measures all of it (minutes) and writes it down; `test_nulls_equivalent.py` asserts it, and smaller twins of it.
 """
@@ -160,7 +160,7 @@ def report() -> Iterable[str]:
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout
     yield "# Null worlds: what was measured\n"
     yield f"{datetime.now(UTC):%Y-%m-%d}, commit {commit.strip()}, written by"
-    yield "`.venv/bin/python tests/nulls/measured.py docs/evidence/nulls.md`; the same is asserted by"
+    yield "`PYTHONPATH=tests .venv/bin/python tests/nulls/measured.py docs/evidence/nulls.md`; the same is asserted by"
     yield "`.venv/bin/python -m pytest -m long tests/nulls`. Batch driver, seed 1; differences in % of the baseline's"
     yield "mean with paired 95 % intervals. What holds exactly: `tests/nulls/test_nulls_exact.py`, in `make test`.\n"
     yield "## `server_score` against `cloud_only`, nothing to perceive, default transport\n"
