@@ -250,9 +250,8 @@ BEHAVIOUR = np.dtype([("end_us", "i8"), ("video", "i4"), ("valid", "i1")], align
 MIND = np.dtype([("taste", "f4", (DIMS,)), ("intent", "f4", (DIMS,)), ("satiety", "f4", (DIMS,))], align=True)
 """What draws a person to content, by dimension: for good, for a while; and the content seen of late, fading."""
 
-LEVEL, MOOD, INTENT = range(3)
-"""Rows of a belief: the error of the lasting estimate of the person, the mood, the first dimension of the intent."""
-BELIEFS = INTENT + DIMS
+LEVEL, MOOD, INTENT, BELIEFS = 0, 1, 2, 2 + DIMS
+"""Rows of a belief: the error of the lasting estimate of the person, the mood, the intent's first; how many."""
 BELIEF = np.dtype(
     [
         ("at_us", "i8"),  # it stands for this moment

@@ -227,9 +227,6 @@ def test_backoff_doubles_five_times():
 
 # -- interests ---------------------------------------------------------------------------------------------------------
 
-STEADY_STATE = 40_000  # people: their spread is within 1 %
-
-
 def minds(count):
     """Rows of count people who never opened the app, and their minds."""
     users = np.zeros(count, USER)
@@ -256,7 +253,7 @@ def correlation(a, b):
 def test_mood_and_intent_fade_and_stay_as_wide_as_stated():
     """Within a session, minute by minute, and over the gap between sessions: stationary, with the stated memory."""
     q = replace(PEOPLE, interests__intent_sd=1.2, interests__intent_half_life_min=20.0).params()[0]
-    users, mind = minds(STEADY_STATE)
+    users, mind = minds(40_000)
     seen = []
     open_all(q, KEY, users, mind, 0)
     seen.append((users["mood"].copy(), mind["intent"].copy()))
@@ -349,7 +346,7 @@ def test_tastes_are_as_wide_over_videos_as_stated_and_known_as_stated():
         for k in range(len(users)):
             draw_taste(p, key, users[k], taste[k], known[k])
 
-    users, _ = minds(STEADY_STATE)
+    users, _ = minds(40_000)
     users["taste_sd"] = 0.9
     taste, known = np.zeros((2, len(users), 8), np.float32)
     draw(q, KEY, users, taste, known)
