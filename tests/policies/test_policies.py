@@ -90,7 +90,7 @@ def calm(world):
     world.indexed["quality"], world.indexed["skip_long"] = world.videos["quality"], 0.2
     world.users["minute"], world.users["settled_us"] = 10**6, world.users["now_us"]
     world.users["behaviours"], world.users["stored"] = 0, SLOTS
-    world.stored["video"], world.stored["base"] = world.pool["video"], 300 * np.arange(SLOTS)
+    world.stored["video"], world.stored["lasting"] = world.pool["video"], 300 * np.arange(SLOTS)
     world.pool["place"] = np.arange(SLOTS)
     world.videos["tag"] %= 43
     world.videos["tag2"] %= 43
@@ -232,7 +232,7 @@ def test_the_clouds_filter_sees_what_the_cloud_will_see_later_and_leaves_it_alon
     still to see it."""
     world = bare_world(users=1, videos=SLOTS)
     calm(world)
-    world.stored["base"], world.indexed["quality"], world.indexed["embedding"][:, 0] = 0, 0, [3, 0, -3, 0, 0, 0]
+    world.stored["lasting"], world.indexed["quality"], world.indexed["embedding"][:, 0] = 0, 0, [3, 0, -3, 0, 0, 0]
     world.pool["rank"], world.pool["video"] = np.arange(SLOTS), np.arange(SLOTS)
     world.stored["video"] = np.arange(SLOTS)
     world.users["now_us"] = 60_000_000
