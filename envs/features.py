@@ -140,7 +140,7 @@ CONTEXT = (
     Feature("left", DEVICE, "impressions", COUNT, "of the page still to come"),
     Feature("live", DEVICE, "slots", COUNT, "candidates to choose from"),
     Feature("cellular", DEVICE, "", FLAG, "on a cellular link; otherwise WiFi"),
-    Feature("throughput", DEVICE, "Mbit/s", _log(MOST_MBPS), "measured on videos, running mean"),
+    Feature("throughput", DEVICE, "Mbit/s", _log(MOST_MBPS), "measured, running mean; 0: unknown"),
     Feature("offline", DEVICE, "", FLAG, "in a spell without network"),
     Feature("requested", DEVICE, "", FLAG, "a request for a page is under way, or is to be retried"),
     Feature("page_waits", DEVICE, "", FLAG, "a page waits beside the pool"),

@@ -183,8 +183,8 @@ def _payload(s: Session, a: int) -> dict[str, Any]:
 
 
 def _shipped(p: Array, request: Array) -> int:
-    """Videos of a whole response."""
-    return int(p["candidates"] if _asked_to_rank(p, request) else p["page_size"])
+    """Videos of a whole response, from a catalogue that has enough."""
+    return int((p["candidates"] if _asked_to_rank(p, request) else p["page_size"]) + p["refill_at"])
 
 
 def _asked_to_rank(p: Array, request: Array) -> bool:
@@ -216,16 +216,13 @@ def pool_lane(s: Session) -> Iterator[Event]:
             if gone > 0:
                 yield _instant("pool", start, "expired", f"{gone} expired", {"live": live[k + 1]})
             continue
-        lands = start == row["ended_us"]  # then it takes over before the next video is shown, else after
-        if p["merge"] and not row["refresh"]:
-            gone = max(gone + _shipped(p, row), 0)
-        else:
-            gone = live[k] - (0 if lands else shown)
+        gone = max(gone + _shipped(p, row), 0)  # of the pool, and of the page what was shown meanwhile
         why = "expired or dropped" if p["ttl_impressions"] < 2**62 else "dropped"
-        if not shown and not lands:  # the TTL fired
-            why = "expired"
+        counts = {why: gone}
+        if not shown and start != row["ended_us"]:  # the TTL fired
+            counts = {"expired": live[k], "dropped": gone - live[k]}
         name = f"page {row['request']} {'joins' if p['merge'] and not row['refresh'] else 'takes over'}"
-        yield _instant("pool", start, "takeover", name, {why: gone, "live": live[k + 1]})
+        yield _instant("pool", start, "takeover", name, counts | {"live": live[k + 1]})
 
 
 def server_lane(s: Session, outages: list[tuple[int, int]]) -> Iterator[Event]:

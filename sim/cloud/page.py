@@ -65,7 +65,7 @@ def ship_rates(p, person, index, count):
         early.pxtr[PEVTR] = logit_milli(shifted(valid, p.pxtr_bias))
         if ranks:
             early.pxtr[PLVTR] = logit_milli(shifted(long, p.pxtr_bias))
-            feedback_chances(p, of_video, chances, np.float64(row.lasting) / 1000.0, for_good, feedback)
+            feedback_chances(p, of_video, chances, row.lasting / 1000.0, for_good, feedback)
             for head in range(len(feedback)):
                 early.pxtr[FIRST_OF_FEEDBACK + head] = logit_milli(feedback[head])
 
@@ -74,7 +74,7 @@ def ship_rates(p, person, index, count):
 def estimate_now(p, belief, row, of_video):
     """The cloud's estimate of the log-odds of staying, from what it stored and what it has learnt since. row: of the
     set; of_video: of the index."""
-    return np.float64(row.lasting) / 1000.0 + level(belief) + p.filter_use * drawn_by_intent(belief, of_video.embedding)
+    return row.lasting / 1000.0 + level(belief) + p.filter_use * drawn_by_intent(belief, of_video.embedding)
 
 
 @inlined

@@ -154,7 +154,7 @@ def store(p, row, video, estimate, of_video, chances, known, most, feedback):
     scratch."""
     row.video = video
     row.lasting = np.int16(np.rint(1000.0 * min(max(estimate, -MOST_LOGIT), MOST_LOGIT)))
-    feedback_chances(p, of_video, chances, np.float64(row.lasting) / 1000.0, known, feedback)
+    feedback_chances(p, of_video, chances, row.lasting / 1000.0, known, feedback)
     row.rest = np.int16(np.rint(32767.0 * worth_of_feedback(p, feedback) / most))
 
 

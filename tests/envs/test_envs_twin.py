@@ -221,7 +221,7 @@ def test_nothing_hidden_or_to_come_is_observed():
             w.users[name][later] += 1_000_000
         for name in ("taste", "intent", "satiety"):
             w.mind[name] += 1
-        for name in ("taste", "mean", "cov"):
+        for name in ("taste", "expected", "cov"):
             w.belief[name] += 1
         w.screen["target_us"] += 1_000
         for name in ("stay_logit", "mood", "intent"):

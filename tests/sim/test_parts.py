@@ -5,13 +5,15 @@ import sys
 from concurrent.futures import Future
 
 import numba
+import numpy as np
 import pytest
 from numba import njit
 from numba.core.errors import TypingError
 
 from nextone.cli import common
 from nextone.experiments.runs import executor
-from nextone.sim import batch_run
+from nextone.sim import batch_run, records, state
+from nextone.sim.config import PARAMS_DTYPE
 from nextone.sim.engine import kernel_cache
 from nextone.sim.engine.kernel import part
 
@@ -33,6 +35,14 @@ def test_a_part_becomes_its_callers_machine_code_and_python_may_call_it_too():
     assert "call_alone" in entry and len(entry) < 4096
     with pytest.raises(TypingError):
         doubled(None)
+
+
+def test_no_field_has_the_name_of_something_that_every_record_has():
+    """Without compilation rows are record arrays: a field `mean` would be their method there."""
+    rows = [value for value in (*vars(state).values(), records.MOMENT, PARAMS_DTYPE) if isinstance(value, np.dtype)]
+    assert len(rows) > 12
+    assert [name for row in rows for name in row.names if hasattr(np.record, name)] == []
+    assert hasattr(np.record, "mean")
 
 
 def test_garbage_is_collected_again_after_compiling():

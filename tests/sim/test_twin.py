@@ -30,7 +30,8 @@ ODD = {
     "small_page": {"server__page_size": 2, "server__candidates": 50, "client__refill_at": 0},
     "rough": {"network__loss": 0.2, "network__outages_per_hour": 120.0, "network__radio_wake_ms": 300.0,
               "network__constant_mbps": 1.5, "server__service_ms": 4500.0, "client__timeout_s": 4.0,
-              "network__shares": (0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0), "server__queue_limit": 0},
+              "network__shares": (0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0), "server__queue_limit": 0,
+              "population__users": 24},
 }  # fmt: skip
 
 
@@ -44,7 +45,7 @@ def twins(world_of, policy, **window):
 @pytest.mark.parametrize("odd", ODD)
 @pytest.mark.parametrize("policy", POLICIES, ids=policy_id)
 def test_event_world_and_batch_world_log_the_same_bits(policy, odd):
-    event, batch = twins(scenario(**ODD[odd]), policy, minutes=12.0)
+    event, batch = twins(scenario(**ODD[odd]), policy, minutes=10.0)
     assert same_run(event, batch) == ""
     assert len(batch.records.impressions) >= 30 and (batch.records.requests["outcome"] == SERVED).any()
     assert event.server.waited_us == 0
