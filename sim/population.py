@@ -99,10 +99,10 @@ def relative_seconds(scenario: Scenario, durations_us: Array) -> Array:
 def _relative_seconds(
     watching: Watching, person_sd: float, spread: float, other_s: float, lengths: tuple[int, ...]
 ) -> Array:
-    params = blank(1, PARAMS_DTYPE)
-    params[:] = Scenario(watching=watching).params()
+    record = blank(1, PARAMS_DTYPE)
+    record[:] = Scenario(watching=watching).params()
     z = np.linspace(-EDGE, EDGE, NODES)
-    seconds: Array = seconds_watched(params, person_sd * z, spread, np.array(lengths)) + other_s
+    seconds: Array = seconds_watched(record, person_sd * z, spread, np.array(lengths)) + other_s
     seconds /= np.average(seconds, weights=np.exp(-0.5 * z * z))
     seconds.setflags(write=False)
     return seconds

@@ -26,7 +26,7 @@ PEOPLE = "experiments/fitting/people/figures.py"  # figures of a log share nothi
 GALLERY = ("experiments/output/drawing.py", "experiments/questions/figures.py", "experiments/output/report/figures.py")
 # Package: the places it may be imported in, a folder or a file. Training code lives in experiments/training/.
 ONLY_IN = {
-    "simpy": ("sim/event_run.py",),
+    "simpy": ("sim/event_run.py", "experiments/speed/parts.py"),  # the bench times SimPy alone
     "gymnasium": ("envs/", "experiments/training/", "nextone/__init__.py"),  # there only to register our ids
     "stable_baselines3": ("envs/", "experiments/training/", "experiments/speed/training.py"),
     "sb3_contrib": ("envs/", "experiments/training/", "experiments/speed/training.py"),
