@@ -36,6 +36,9 @@ def calibrate(
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the scenario there, TOML.")] = None,
     users: Annotated[int | None, typer.Option(help="People simulated.  [default: 1000]", min=50)] = None,
+    interests: Annotated[
+        bool, typer.Option("--interests", help="Fit mood, passing interests and tastes, too; thrice as long.")
+    ] = False,
     seed: common.Seed = 0,
     settings: common.Settings = None,
     scenario: common.ScenarioFile = None,
@@ -63,6 +66,8 @@ def calibrate(
         from nextone.experiments.fitting.logs.user_log import read_user_log, shipped_log
         from nextone.experiments.fitting.people import calibrate as people
         from nextone.experiments.fitting.people.fit_file import fit_json, fit_table
+        from nextone.experiments.fitting.people.interests_fit import Shown
+        from nextone.experiments.fitting.people.validate import HISTORY, histories
 
         if log is None and (format or videos):
             raise SettingError("--format and --videos are about a LOG; give one")
@@ -71,8 +76,9 @@ def calibrate(
         published = people.KUAIRAND if log is None else None
         with common.progress_bar(as_json, "fitting") as progress:
             fit = people.calibrate(
-                measured, world, published=published, people=users or people.PEOPLE, seed=seed, progress=progress
-            )
+                measured, world, published=published, people=users or people.PEOPLE, seed=seed, progress=progress,
+                interests=interests, tags=Shown(*histories(), HISTORY) if log is None else None,
+            )  # fmt: skip
         world = fit.scenario
         told |= fit_json(fit, name)
         shown += [measured.report(), fit_table(fit, name)]

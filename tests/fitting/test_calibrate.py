@@ -16,8 +16,6 @@ from nextone.experiments.fitting.people.calibrate import (
     KUAIRAND,
     calibrate,
     feedback_settings,
-    leave_pace,
-    session_settings,
     split_randomised,
 )
 from nextone.experiments.fitting.people.coverage import covered, one_round, run, text, verdict
@@ -28,6 +26,8 @@ from nextone.experiments.fitting.people.thinning import (
     ACTIVITY,
     ROWS,
     activity,
+    leave_pace,
+    session_settings,
     simulate_fortnight,
     thinned_correlation,
 )

@@ -1,8 +1,9 @@
 """Fitting people to a log: the scenario under which simulated people show the facts that the log shows.
 
 Play times are fitted on the people of a simulated fortnight (`play_fit.py`), which is then simulated anew,
-since other play times change moods, sessions and pages; feedback follows from rates by how long was watched. Intervals
-are a bootstrap over people, of the log and of the simulation. Called by `nextone calibrate`.
+since other play times change moods, sessions and pages; feedback follows from rates by how long was watched. If asked
+for, what passes in people, their tastes and the cloud's filter follow (`interests_fit.py`), then play times once more.
+Intervals are a bootstrap over people, of the log and of the simulation. Called by `nextone calibrate`.
 """
 
 import math
@@ -10,19 +11,32 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.stats import ks_2samp
 
 from nextone.experiments.fitting.logs.user_log import UserLog, UserLogError
 from nextone.sim.catalogue import REAL_VIDEOS, make_catalogue
 from nextone.sim.config import FEEDBACK, HATE, Scenario
 from nextone.sim.feedback import COMPLETE_SHARE, LONG_SHARE, SHORT_SHARE, SHORT_US, TYPICAL
-from nextone.sim.population import EDGE, propensity_table, relative_seconds
+from nextone.sim.population import propensity_table
 from nextone.sim.scenario import with_settings
 from nextone.sim.state import Array
 
 from .dense import dense_rows
-from .facts import facts, outcomes, sum_up
+from .facts import facts, outcomes, sum_up, tags_of
+from .interests_fit import (
+    FACTS,
+    INTERESTS,
+    SIMULATIONS,
+    Shown,
+    fit_interests,
+    live,
+    said_of,
+    settings_at,
+    spread_of_interests,
+    start_of_interests,
+    told_by_tags,
+    too_little_for_interests,
+)
 from .lags import lag_facts, sum_lags
 from .play_fit import (
     MATCH,
@@ -31,27 +45,27 @@ from .play_fit import (
     Fit,
     Moments,
     PlayModel,
+    also_simulated,
     fit_plays,
     fitted_facts,
     get,
     limits,
+    moments_of,
     spread_before,
 )
 from .thinning import (
-    ACTIVITY,
     BLOCK,
     DAYS,
-    ROWS,
     Fortnight,
-    activity,
     activity_facts,
     pool_of,
     session_facts,
+    session_settings,
     simulate_fortnight,
-    thinned_correlation,
 )
 
 PEOPLE, ROUNDS, DRAWS = 1_000, 2, 200
+EVALUATIONS, AGAIN = 16, 6  # of a fit of play times, at most; and of the last one, when interests were fitted before it
 MIN_USERS, MIN_IMPRESSIONS = 50, 2_000  # fewer cannot tell people from luck
 SAME_LENGTHS = 0.08  # Assumed: KS distance of video lengths within which they are taken for KuaiRand's
 LEVELS = ("skip < 5 s", "a middling play", "a long view, not completed", "completion")
@@ -93,10 +107,11 @@ class Calibration(NamedTuple):
 def calibrate(
     log: UserLog, scenario: Scenario | None = None, *, published: dict[str, float] | None = None, people: int = PEOPLE,
     rounds: int = ROUNDS, days: float = DAYS, seed: int = 0, progress: Callable[[int, int], None] | None = None,
-    vague: float = 1.0,
+    vague: float = 1.0, interests: bool = False, tags: Shown | None = None,
 ) -> Calibration:  # fmt: skip
     """Fit the scenario's people to a log. published: facts from elsewhere, by name (see KUAIRAND). days: that simulated
     people live. vague: how widely parameters may lie about the scenario's, as a multiple of `play_fit.PLAY`'s.
+    interests: the second stage, too. tags: what people were shown before, if the log does not say it best.
 
     A pure function of its arguments. Raises UserLogError if the log cannot identify the play times."""
     random, log = split_randomised(log)
@@ -116,12 +131,20 @@ def calibrate(
             for one, z in zip(resampled, rng.standard_normal(DRAWS), strict=True):
                 one[name] += error * z
     named = (*PLAY, MATCH) if RANDOM[0] in known else PLAY
+    chosen = fitted_facts()
+    too_little = too_little_for_interests(log) if interests else ""
+    interests = interests and not too_little
+    if interests:  # tells the mood, too
+        named = tuple(p for p in named if p.name not in [q.name for q in INTERESTS])
+        chosen = {name: tolerance for name, tolerance in chosen.items() if name not in FACTS}
     parameters = tuple(p._replace(known=vague * p.known) for p in named)
-    moments, missing = moments_of(told, resampled)
+    moments, missing = moments_of(told, resampled, chosen)
     pool = pool_of(scenario, log)
     before: Array | None = None
-    steps = (rounds + 1) * (people // BLOCK + 1)
+    steps = (rounds + 1 + interests) * (people // BLOCK + 1) + interests * SIMULATIONS
     done = 0
+    of_interests: list[dict[str, float]] = []
+    before_interests = start_of_interests(scenario)
 
     def step(_: int = 0) -> None:
         nonlocal done
@@ -129,22 +152,31 @@ def calibrate(
         if progress:
             progress(min(done, steps), steps)
 
-    for _ in range(rounds):
+    for left in range(rounds + interests, 0, -1):
+        if left == 1 and interests:  # play times once more, briefly, under what was found
+            tags = tags or Shown(log.user, tags_of(log), log.users)
+            scenario, of_interests, said = second_stage(
+                scenario, told, resampled, tags, pool, people, seed, before_interests, step
+            )
+            missing += said
         lived = simulate_fortnight(scenario, people, seed, days, pool, progress=step)
         dense, row = dense_rows(lived, seed)  # all facts of plays are fitted on many rows of few people
         model = PlayModel(scenario, dense, lived.latent[row], parameters, seed)
         before = model.start() if before is None else before
         moments = also_simulated(moments, model)
-        fit = fit_plays(model, moments, model.start(), before)
+        fit = fit_plays(model, moments, model.start(), before, AGAIN if left == 1 and interests else EVALUATIONS)
         scenario = with_settings(scenario, settings_of(scenario, model.settings(fit.x) | person_settings(told)))
         step()
     lived = simulate_fortnight(scenario, people, seed, days, pool, progress=step)  # feedback follows from plays
     needed, rest = needed_rates(told, lived, scenario), session_settings(known, lived, scenario)
-    settings = model.settings(fit.x) | person_settings(told) | feedback_settings(told, needed) | rest
+    passing = {name: get(scenario, name) for name in of_interests[0]} if of_interests else {}
+    settings = model.settings(fit.x) | passing | person_settings(told) | feedback_settings(told, needed) | rest
     scenario = with_settings(scenario, settings_of(scenario, settings))
     again = facts_of_people(model.again(fit.x))
     simulated = [again(weight) for weight in resamples(rng, dense.users, DRAWS)]
     draws = spread_of_fit(model, fit, moments, resampled, simulated, needed, settings, rng)
+    if of_interests:
+        draws = tuple(one | other for one, other in zip(draws, of_interests, strict=True))
     step()
     ends = {name: np.quantile([d[name] for d in draws], (0.025, 0.975)) for name in settings}
     estimates = tuple(
@@ -152,8 +184,27 @@ def calibrate(
         for name, value in settings.items()
     )
     cost = 0.5 * float(np.sum(((fit.simulated - moments.value) / moments.error) ** 2))
-    missed = (*missing, *weakly_told(model, fit, moments), *unidentified(log, known))
+    missed = (*missing, *weakly_told(model, fit, moments), *unidentified(log, known, interests, too_little))
     return Calibration(scenario, estimates, draws, missed, cost)
+
+
+def second_stage(
+    scenario: Scenario, told: dict[str, float], resampled: list[dict[str, float]], tags: Shown, pool: int, people: int,
+    seed: int, before: Array, step: Callable[[], None],
+) -> tuple[Scenario, list[dict[str, float]], list[str]]:  # fmt: skip
+    """(the scenario with interests fitted, parameter sets that agree about as well, what to know of them). before: what
+    was known of them, on their scales."""
+    rng = np.random.Generator(np.random.Philox(key=[seed, 0x70617373]))
+    of_tags, each = told_by_tags(tags, list(resamples(rng, tags.users, len(resampled))))
+    of_log = [one | other for one, other in zip(resampled, each, strict=True)]
+    moments, missing = moments_of(told | of_tags, of_log, FACTS)
+    found = fit_interests(
+        scenario, moments, before, lambda world: live(world, tags, pool, people, seed),
+        lambda some: resamples(rng, some, len(resampled)), step,
+    )  # fmt: skip
+    draws = spread_of_interests(found, scenario, moments, of_log, WIDENED, rng)
+    scenario = with_settings(scenario, settings_of(scenario, settings_at(scenario, found.x)))
+    return scenario, draws, [*missing, *said_of(found, draws, WEAK)]
 
 
 def facts_of_people(log: UserLog) -> Callable[[Array], dict[str, float]]:
@@ -206,33 +257,6 @@ def catalogue_settings(log: UserLog) -> list[str]:
         "catalogue.kind=synthetic", f"catalogue.tags={tags}", f"catalogue.duration_log_mean={np.clip(mean, 0, 8):.4g}",
         f"catalogue.duration_log_sd={np.clip(sd, 0, 3):.4g}",
     ]  # fmt: skip
-
-
-def moments_of(
-    told: dict[str, float], resampled: list[dict[str, float]], chosen: dict[str, float] | None = None
-) -> tuple[Moments, list[str]]:
-    """What to fit to, of what the log tells; and what it does not tell, in words. chosen: facts and how closely each is
-    to be met; None: those of play times. A fit of other settings, by lives simulated anew, takes
-    `dense.SECOND_STAGE`."""
-    chosen = fitted_facts() if chosen is None else chosen
-    names, value, error = [], [], []
-    for name, tolerance in chosen.items():
-        spread = float(np.std([one.get(name, np.nan) for one in resampled]))
-        if np.isfinite(told.get(name, np.nan)) and np.isfinite(spread):
-            names.append(name)
-            value.append(told[name])
-            error.append(math.hypot(spread, tolerance / 3))
-    wanted, found = ({name.split(":")[0].split(",")[0] for name in some} for some in (chosen, names))
-    missing = [f"the log does not tell: {x}" for x in sorted(wanted - found)]
-    return Moments(tuple(names), np.array(value), np.array(error)), missing
-
-
-def also_simulated(moments: Moments, model: PlayModel) -> Moments:
-    """Those that the simulation shows, too: in a few days nobody meets a video a week later."""
-    found = model.facts(model.start())
-    shown = np.array([math.isfinite(found[name]) for name in moments.names])
-    names = tuple(name for name, there in zip(moments.names, shown, strict=True) if there)
-    return Moments(names, moments.value[shown], moments.error[shown])
 
 
 def feedback_settings(told: dict[str, float], needed: Array) -> dict[str, float]:
@@ -302,46 +326,6 @@ def person_settings(told: dict[str, float]) -> dict[str, float]:
     return found
 
 
-def session_settings(known: dict[str, float], lived: Fortnight, scenario: Scenario) -> dict[str, float]:
-    """Leaving and coming back, so that sessions have the stated means and who sees much watches as the log says."""
-    found, s = {}, scenario.sessions
-    more = np.ones(len(lived.propensity))
-    if ACTIVITY in known and scenario.population.person_sd > 0:
-        found["sessions.leave_pace"], more = leave_pace(known, lived, scenario)
-    if "impressions a session" in known:
-        ratio = float(np.mean(lived.session_impressions * more[lived.person_of_session]))
-        found["sessions.leave_per_min"] = s.leave_per_min * ratio / known["impressions a session"]
-    if "sessions a day" in known:
-        people, days = int(lived.person_of_session.max()) + 1, float(lived.open_day.max()) + 1
-        cycle_h = 24 / (len(lived.open_day) / people / days)
-        open_h = float(np.mean(lived.session_s)) / 3600
-        wanted_h = max(24 / known["sessions a day"] - open_h, 0.5)
-        found["sessions.gap_hours"] = max(s.gap_hours * wanted_h / max(cycle_h - open_h, 0.5), 0.51)
-    return found
-
-
-def leave_pace(known: dict[str, float], lived: Fortnight, scenario: Scenario) -> tuple[float, Array]:
-    """(the power of people's pace under which rows and valid play would go together over people as in the log, how many
-    more impressions a session of each person then holds than it does, (people,)).
-
-    Who leaves twice as fast sees half as much: so the counts of people under another power follow from those lived."""
-    seconds = relative_seconds(scenario, make_catalogue(scenario).videos["duration_us"])
-    people = len(lived.propensity)
-    logit = np.zeros(people)
-    logit[lived.person] = lived.latent[:, 0]
-    z = logit / scenario.population.person_sd
-    slower = np.interp(z, np.linspace(-EDGE, EDGE, len(seconds)), np.log(seconds))
-    rows, valid = activity(lived)
-
-    def beyond(power: float) -> float:
-        change = np.exp((power - scenario.sessions.leave_pace) * slower)
-        return thinned_correlation(rows * change, valid, known[ROWS]) - known[ACTIVITY]
-
-    low, high = 0.0, 3.0
-    power = low if beyond(low) > 0 else high if beyond(high) < 0 else float(brentq(beyond, low, high, xtol=1e-3))
-    return power, np.exp((power - scenario.sessions.leave_pace) * slower)
-
-
 def precision(model: PlayModel, fit: Fit, moments: Moments) -> Array:
     """Of the parameters on their scales, (P, P): what the moments tell and what was known before."""
     weighted = fit.jacobian / moments.error[:, None]
@@ -379,12 +363,14 @@ def spread_of_fit(
     return tuple(draws)
 
 
-def unidentified(log: UserLog, known: dict[str, float]) -> list[str]:
-    """What the log cannot tell, one line each: these stay at their defaults."""
-    lines = ["network, player, client, server, phone: a log of impressions shows what was watched, not how it arrived"]
-    lines.append(
-        "interests: intent, reinforcement, satiation; population.taste_sd, taste_spread: what was shown was chosen"
-    )
+def unidentified(log: UserLog, known: dict[str, float], interests: bool, too_little: str) -> list[str]:
+    """What the log cannot tell, one line each: these stay at their defaults. interests: they were fitted; too_little:
+    why they could not be."""
+    lines = ["network, player, client, the rest of server, phone: a log shows what was watched, not how it arrived"]
+    if not interests:
+        why = too_little or "not asked for (--interests)"
+        lines.append(f"{', '.join(p.name for p in INTERESTS if p.name not in [q.name for q in PLAY])}: {why}")
+    lines.append("interests.reinforcement, satiation; population.taste_spread: what was shown was chosen")
     lines.append("feedback.match_slope; sessions: satisfaction, patience, time away: never observed")
     if RANDOM[0] not in known:
         lines.append("population.match_sd: needs videos shown at random (a column `randomised`)")

@@ -35,5 +35,5 @@ def simulated_facts(
     scenario: Scenario, *, people: int, seed: int, days: float = DAYS, pool: int = REAL_VIDEOS
 ) -> dict[str, float]:
     """The facts of `lags.py` under a scenario. A second stage of a fit calls this for each point of a small grid of
-    settings, always with one seed, and compares it with `calibrate.moments_of(told, resampled, SECOND_STAGE)`."""
+    settings, always with one seed, and compares it with `play_fit.moments_of(told, resampled, SECOND_STAGE)`."""
     return dense_facts(simulate_fortnight(scenario, people, seed, days, pool), seed)

@@ -82,6 +82,25 @@ def fitted_facts() -> dict[str, float]:
     return chosen | dict.fromkeys(OTHER_LESS_LASTING, 0.01)
 
 
+def moments_of(
+    told: dict[str, float], resampled: list[dict[str, float]], chosen: dict[str, float] | None = None
+) -> tuple[Moments, list[str]]:
+    """What to fit to, of what the log tells; and what it does not tell, in words. chosen: facts and how closely each is
+    to be met; None: those of play times. A fit of other settings, by lives simulated anew, takes
+    `dense.SECOND_STAGE`."""
+    chosen = fitted_facts() if chosen is None else chosen
+    names, value, error = [], [], []
+    for name, tolerance in chosen.items():
+        spread = float(np.std([one.get(name, np.nan) for one in resampled]))
+        if np.isfinite(told.get(name, np.nan)) and np.isfinite(spread):
+            names.append(name)
+            value.append(told[name])
+            error.append(math.hypot(spread, tolerance / 3))
+    wanted, found = ({name.split(":")[0].split(",")[0] for name in some} for some in (chosen, names))
+    missing = [f"the log does not tell: {x}" for x in sorted(wanted - found)]
+    return Moments(tuple(names), np.array(value), np.array(error)), missing
+
+
 def of_plays(log: UserLog) -> dict[str, float]:
     """All facts of a log that may be fitted to."""
     return facts(sum_up(log, by_person=False)) | lag_facts(sum_lags(log))
@@ -197,6 +216,14 @@ def _lengths(params: Array, duration_us: Array) -> Array:
     out = np.empty(len(duration_us))
     _each_length(params, duration_us, out)
     return out
+
+
+def also_simulated(moments: Moments, model: PlayModel) -> Moments:
+    """Those that the simulation shows, too: in a few days nobody meets a video a week later."""
+    found = model.facts(model.start())
+    shown = np.array([math.isfinite(found[name]) for name in moments.names])
+    names = tuple(name for name, there in zip(moments.names, shown, strict=True) if there)
+    return Moments(names, moments.value[shown], moments.error[shown])
 
 
 class Fit(NamedTuple):

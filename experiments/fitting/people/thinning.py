@@ -15,8 +15,9 @@ from scipy.stats import poisson
 
 from nextone.experiments.fitting.logs.user_log import UserLog
 from nextone.sim.batch_run import log_parts, run_batch
-from nextone.sim.catalogue import REAL_VIDEOS
+from nextone.sim.catalogue import REAL_VIDEOS, make_catalogue
 from nextone.sim.config import FEEDBACK, Scenario
+from nextone.sim.population import EDGE, relative_seconds
 from nextone.sim.records import Records
 from nextone.sim.scenario import with_settings
 from nextone.sim.state import CUT, SERVED, Array
@@ -141,6 +142,46 @@ def thinned_correlation(rows: Array, share: Array, mean: float) -> float:
     variance = np.sum(chance * ((share - mean_share) ** 2 + (share * (1 - share)) * drawn.T).T)
     common = (share - mean_share) @ chance @ (log_count - mean_log)
     return float(common / np.sqrt(variance * (of_count @ (log_count - mean_log) ** 2)))
+
+
+def session_settings(known: dict[str, float], lived: Fortnight, scenario: Scenario) -> dict[str, float]:
+    """Leaving and coming back, so that sessions have the stated means and who sees much watches as the log says."""
+    found, s = {}, scenario.sessions
+    more = np.ones(len(lived.propensity))
+    if ACTIVITY in known and scenario.population.person_sd > 0:
+        found["sessions.leave_pace"], more = leave_pace(known, lived, scenario)
+    if "impressions a session" in known:
+        ratio = float(np.mean(lived.session_impressions * more[lived.person_of_session]))
+        found["sessions.leave_per_min"] = s.leave_per_min * ratio / known["impressions a session"]
+    if "sessions a day" in known:
+        people, days = int(lived.person_of_session.max()) + 1, float(lived.open_day.max()) + 1
+        cycle_h = 24 / (len(lived.open_day) / people / days)
+        open_h = float(np.mean(lived.session_s)) / 3600
+        wanted_h = max(24 / known["sessions a day"] - open_h, 0.5)
+        found["sessions.gap_hours"] = max(s.gap_hours * wanted_h / max(cycle_h - open_h, 0.5), 0.51)
+    return found
+
+
+def leave_pace(known: dict[str, float], lived: Fortnight, scenario: Scenario) -> tuple[float, Array]:
+    """(the power of people's pace under which rows and valid play would go together over people as in the log, how many
+    more impressions a session of each person then holds than it does, (people,)).
+
+    Who leaves twice as fast sees half as much: so the counts of people under another power follow from those lived."""
+    seconds = relative_seconds(scenario, make_catalogue(scenario).videos["duration_us"])
+    people = len(lived.propensity)
+    logit = np.zeros(people)
+    logit[lived.person] = lived.latent[:, 0]
+    z = logit / scenario.population.person_sd
+    slower = np.interp(z, np.linspace(-EDGE, EDGE, len(seconds)), np.log(seconds))
+    rows, valid = activity(lived)
+
+    def beyond(power: float) -> float:
+        change = np.exp((power - scenario.sessions.leave_pace) * slower)
+        return thinned_correlation(rows * change, valid, known[ROWS]) - known[ACTIVITY]
+
+    low, high = 0.0, 3.0
+    power = low if beyond(low) > 0 else high if beyond(high) < 0 else float(brentq(beyond, low, high, xtol=1e-3))
+    return power, np.exp((power - scenario.sessions.leave_pace) * slower)
 
 
 def _one_block(scenario: Scenario, first: int, seed: int, replication: int, days: float, pool: int) -> Fortnight:
