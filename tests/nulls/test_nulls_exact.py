@@ -47,6 +47,19 @@ def test_when_a_session_uses_up_several_sets(engine):
     assert cloud.world.users["recalls"].max() > 3
 
 
+def test_page_sizes_that_divide_the_set_use_it_up_alike():
+    """All is known at once: pages of 1, 6, 20 and 30 show every video of a set of 60 before another is looked for. Of a
+    set that they do not divide, larger pages leave more unshown."""
+    for kept, alike in ((60, True), (62, False)):
+        world_of = small(
+            FREE, EVERYTHING_KNOWN, {"server__kept": kept, "server__recall": 300, "client__ttl_s": math.inf}
+        )
+        worlds = [replace(world_of, server__page_size=page, server__candidates=page) for page in (1, 6, 20, 30)]
+        arms = [lived(each, "cloud_only") for each in worlds]
+        assert all((same_lives(arms[0], arm) == "") == alike for arm in arms[1:])
+        assert arms[0].world.users["recalls"].max() > 3
+
+
 def test_the_comparison_can_fail():
     """By another rule, at a price, or with something to perceive, lives part."""
     free = small(FREE, NOTHING)
