@@ -44,6 +44,7 @@ from .play_fit import (
     RANDOM,
     Fit,
     Moments,
+    Parameter,
     PlayModel,
     also_simulated,
     fit_plays,
@@ -130,7 +131,7 @@ def calibrate(
         if name in known:
             for one, z in zip(resampled, rng.standard_normal(DRAWS), strict=True):
                 one[name] += error * z
-    named = (*PLAY, MATCH) if RANDOM[0] in known else PLAY
+    named: tuple[Parameter, ...] = (*PLAY, MATCH) if RANDOM[0] in known else PLAY
     chosen = fitted_facts()
     too_little = too_little_for_interests(log) if interests else ""
     interests = interests and not too_little
