@@ -34,11 +34,10 @@ def spread_of_likes(run: Run) -> float:
     return float(by_user((run.whole["feedback"] & 1) != 0, run).std())
 
 
-def spread_of_favourites(run: Run) -> float:
-    """Standard deviation between people of the share of their most frequent tag."""
-    tags = run.world.videos["tag"][run.whole["video"]]
-    people = [tags[run.whole["user"] == user] for user in range(len(run.world.users))]
-    return float(np.std([np.bincount(mine).max() / len(mine) for mine in people if len(mine) >= 20]))
+def spread_of_choosiness(run: Run) -> float:
+    """Standard deviation between people of how much the log-odds of staying differ between videos for each."""
+    people = [run.whole["stay_logit"][run.whole["user"] == user] for user in range(len(run.world.users))]
+    return float(np.std([mine.std() for mine in people if len(mine) >= 10]))
 
 
 def same_tag_after(run: Run) -> float:

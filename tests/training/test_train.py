@@ -44,6 +44,7 @@ from nextone.policies.checkpoint import (
 )
 from nextone.policies.networks.pointer.network import DEAD_SCORE
 from nextone.policies.rl import RlPolicy, load_rl
+from nextone.policies.rules import blend
 from nextone.sim.scenario import SettingError
 
 WORLD = scenario(client__history=5, server__candidates=6, server__page_size=3)
@@ -311,13 +312,13 @@ def test_above_a_mixture_of_two_thresholds():
 
 
 def test_the_first_policy_asks_as_its_threshold_does():
-    """What training starts from is `server_score` with a fixed threshold, on nine choices of ten and in the mean."""
+    """What training starts from is `rules.blend` with a fixed threshold, on nine choices of ten and in the mean."""
     begun = TINY["maskable_ppo"] | {"from_rule": True}
     chosen = settings(refresh=True, reward=parse_reward("watch_s=1,requests=-6"), hyperparameters=begun)
     network = make_model(chosen, 1).policy.network
     env = make_env(chosen, 64)
     network_plays, rule_plays = (
-        play(env, chooser(p), 5, 4) for p in (RlPolicy(network), asks_below("server_score", 1))
+        play(env, chooser(p), 5, 4) for p in (RlPolicy(network), asks_below(blend, 1))
     )
     asked = [p.column("requests").mean() for p in (network_plays, rule_plays)]
     # Measured: the same to every bit, with seeds 0 to 2, by AVX-512 and by SSE2.

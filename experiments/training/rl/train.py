@@ -161,7 +161,7 @@ def rule_of(reward: RewardWeights) -> tuple[list[float], list[float]] | None:
     """Weights of the pointer with which it is `greedy.RewardGreedy` per second; None if that says nothing.
 
     The rule's score is (brings + watch_s * P(valid play) * length) / (pause + length); length / (pause + length) is
-    taken as 1 here. Where nothing but watch time is paid for, it is `rules.server_score`: who is pleased stays."""
+    taken as 1 here. Where nothing but watch time is paid for, it is `rules.blend`: who is pleased stays."""
     worth = np.array([getattr(reward, name) for name in PREDICTED])
     watch = np.zeros(len(PREDICTED))
     watch[0] = TYPICAL_S * reward.watch_s
