@@ -102,7 +102,12 @@ def take_over(p, person):
     What was shown while it was on its way is dropped, and what the pool has no room for. A video that was in the pool
     already keeps what is fetched of it."""
     user, pool, waiting = person.user, person.pool, person.waiting
+    most = p.candidates if phone_ranks(p, user) else p.page_size
+    room = most
     for k in range(user.waiting):
+        if room == 0 or shown_meanwhile(person, waiting[k]):
+            continue
+        room -= 1
         slot = slot_of(pool, waiting[k].video)
         if slot >= 0:
             user.wasted += waiting[k].buffered  # nothing, for what the pool holds is not fetched again
@@ -118,7 +123,7 @@ def take_over(p, person):
         user.left = 0
     if user.model != user.model_sent:  # a new version ranks from the first page with embeddings for it
         user.model, user.model_since = user.model_sent, user.request
-    room = p.candidates if phone_ranks(p, user) else p.page_size
+    room = most
     for k in range(user.waiting):
         if room == 0 or shown_meanwhile(person, waiting[k]):
             user.dropped += 1
