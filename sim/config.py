@@ -101,7 +101,7 @@ class Catalogue(Section):
 class Population(Section):
     """People, as they are for good."""
 
-    users: int = number(1000, "people", "Assumed: any", "people simulated", ge=1, le=10_000_000)
+    users: int = number(700, "people", "Assumed: any", "people simulated", ge=1, le=10_000_000)
     person_sd: float = number(
         1.04, "logit", "Source: KuaiRand-Pure, ICC of valid play between users .146",
         "spread between people of the readiness to stay with any video", ge=0, le=5)  # fmt: skip

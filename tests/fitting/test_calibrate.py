@@ -185,10 +185,10 @@ def test_pace_is_fitted_to_who_sees_much():
     """A small fortnight lived by the clock alone: the power it tells gives about the wanted correlation when lived."""
     world = with_settings(scenario(), ["sessions.leave_pace=0.2", "population.users=300"])
     lived = simulate_fortnight(world, 300, 0, days=4)
-    facts = {ROWS: 7.0, ACTIVITY: -0.05}
+    facts = {ROWS: 7.0, ACTIVITY: 0.05}
     power, more = leave_pace(facts, lived, world)
     assert 0.2 < power < 1.5
-    assert leave_pace(facts | {ACTIVITY: 0.05}, lived, world)[0] > power
+    assert leave_pace(facts | {ACTIVITY: 0.15}, lived, world)[0] > power
     moved = with_settings(world, [f"sessions.leave_pace={power}"])
     again = simulate_fortnight(moved, 300, 0, days=4)
     before, after = (thinned_correlation(*activity(f), 7.0) for f in (lived, again))

@@ -54,6 +54,6 @@ def test_the_estimate_outlives_its_session():
     for session in (0, 1, 7):
         user = world.users[:1].copy()
         user["session"], user["rate_bps"] = session, 777
-        open_session(world.params[0], world.key[0], user[0], world.taste[0], world.knots, world.trace_first,
+        open_session(world.params[0], world.key[0], user[0], world.mind[0], world.knots, world.trace_first,
                      world.trace_mean_bps, world.link_traces, world.link_levels, world.rtt)  # fmt: skip
         assert (user["rate_bps"][0] == 777) == (session > 0)
