@@ -32,21 +32,24 @@ INTERESTS = (
     Parameter("population.taste_sd", "log", known=0.5, step=0.3),
 )
 """What pairs of rows tell. known: how well before, Assumed: an intent of 0 is 1.5 standard deviations off."""
+NAMES = [p.name for p in INTERESTS]
 TIED = {
     "interests.intent_sd": "server.assumed_intent_sd",
     "interests.intent_half_life_min": "server.assumed_half_life_min",
 }
 """The cloud knows people: what it takes intents to be follows what they are."""
-FACTS = SECOND_STAGE | {"tag entropy per user": 0.15 * 3, "next item same tag": 0.015 * 3}
+FACTS = SECOND_STAGE | {"tag entropy per user": 0.15 * 3}
 """What is to be met, and how closely (a third is the error). Of the tags that people are shown the error is the
-scoreboard's whole tolerance: no setting meets them and how little people like one tag for good more than others."""
+scoreboard's whole tolerance: no setting meets them and how little people like one tag for good more than others.
+How often the next item has the same tag is left out: in KuaiRand it is twice as far above chance as one ten items
+later, which intents would have to make alone that no outcome shows (fitted to it they come out at 2 logits)."""
 DAYS, MORE = 2.0, 3  # days are few and people so many times as many as for play times: a few of them make most pairs
 SPREAD = 4  # the log's pool is so many times as large here: more pairs from the same lives
 ROWS = 9.0  # of a person, when rows that follow each other are looked at; Source: KuaiRand-Pure, 7.3
 STEPS, NARROWER = 3, 0.5  # steps of the fit; how much shorter the next try is when one did not help
-SIMULATIONS = 2 * len(INTERESTS) + 1 + STEPS
+SIMULATIONS = 2 * len(INTERESTS) + STEPS + 2
 MOST = 2.0  # a step goes no farther than so many widths of a slope
-NONE = 0.05  # an intent that nobody would notice, logit
+SURE = 3.84  # by how much squared errors must rise without intents to exclude that there are none: 95 %
 MIN_PAIRS = 5_000  # pairs of rows of one person within the hour. Source: KuaiRand-Pure has 29,000, which tell little
 WITHIN_THE_HOUR = slice(len(TOO_NEAR), len(TOO_NEAR) + 4)
 
@@ -85,6 +88,7 @@ class InterestFit(NamedTuple):
     precision: Array  # (parameters, parameters): what the facts tell and what was known before
     gain: Array  # (parameters, facts): how the fit moves with the facts
     halves: list[dict[str, float]]  # the facts of random halves of the simulated people
+    without: float  # by how much squared errors rise if there are no intents, and the cloud takes them to be there
 
 
 def too_little_for_interests(log: UserLog) -> str:
@@ -119,8 +123,7 @@ def _who(lived: Fortnight, log: UserLog, row: Array) -> Array:
 def settings_at(scenario: Scenario, x: Array) -> dict[str, float]:
     """The parameters by name, and what is tied to them."""
     found = {p.name: from_scale(float(v), p.scale) for p, v in zip(INTERESTS, x, strict=True)}
-    most = 1.0 - scenario.catalogue.author_share
-    found["catalogue.tag_share"] = min(found["catalogue.tag_share"], most)
+    found["catalogue.tag_share"] = min(found["catalogue.tag_share"], 1.0 - scenario.catalogue.author_share)
     return found | {tied: found[name] for name, tied in TIED.items()}
 
 
@@ -160,6 +163,8 @@ def fit_interests(
 
     low, high = limits(INTERESTS)
     low, high = low + 1e-6, high - 1e-6
+    share = NAMES.index("catalogue.tag_share")
+    high[share] = to_scale(1.0 - scenario.catalogue.author_share - 1e-6, "logit")
     known = spread_before(INTERESTS)
     x = np.clip(start_of_interests(scenario), low, high)
     lives = lived_at(x)
@@ -184,7 +189,10 @@ def fit_interests(
             x, here, shorter = there, found, 1.0
         else:
             shorter *= NARROWER
-    return InterestFit(x, here, precision, gain, halves)
+    nothing = lived_under(with_settings(scenario, settings_at(scenario, x) | {"interests.intent_sd": 0.0}))
+    progress()
+    without = cost(x, of_names(nothing.facts(np.ones(nothing.people)))) - cost(x, here)
+    return InterestFit(x, here, precision, gain, halves, without)
 
 
 def spread_of_interests(
@@ -207,12 +215,15 @@ def spread_of_interests(
 
 
 def said_of(fit: InterestFit, draws: list[dict[str, float]], weak: float) -> list[str]:
-    """What a reader must know of it: whether intents may be none, and what is hardly told."""
+    """What a reader must know of it: whether intents may be none, and what is hardly told.
+
+    A cloud that takes intents to be there reacts alike whether they are or not, so that the interval, in which it knows
+    them, cannot say whether there are any."""
     name = "interests.intent_sd"
-    least, most = np.quantile([draw[name] for draw in draws], (0.025, 0.975))
+    most = float(np.quantile([draw[name] for draw in draws], 0.975))
     found = []
-    if least <= NONE:
-        found.append(f"{name}: not excluded: 0; at most {most:.2g}")
+    if fit.without < SURE:
+        found.append(f"{name}: not excluded: 0 (squared errors {fit.without:+.1f}); at most {most:.2g}")
     sd = np.sqrt(np.diag(np.linalg.inv(fit.precision))) / spread_before(INTERESTS)
     untold = [p.name for p, x in zip(INTERESTS, sd, strict=True) if x > weak]
     if untold:
