@@ -101,9 +101,12 @@ def open_session(p, key, user, mind, knots, trace_first, trace_mean_bps, link_tr
 
 @inlined
 def start_waiting(p, key, user):
-    """No page to show: the person waits, with exponential patience."""
+    """No page to show: the person waits, with exponential patience.
+
+    The session is in the draw: else who once left before the first page would do so at every open from then on."""
     user.phase = WAITING
-    u = uniform(key, LIFE, user.user, user.impression + 1, WAIT_PATIENCE)
+    wait = (np.int64(user.session) << 32) + np.int64(user.impression) + 1
+    u = uniform(key, LIFE, user.user, wait, WAIT_PATIENCE)
     user.phase_end_us = saturated(user.now_us, p.dead_time_us + np.int64(-np.log(u) * p.wait_patience_us))
 
 

@@ -252,6 +252,16 @@ def test_whoever_never_leaves_stays_to_the_end():
     assert sessions["cut"].all() and (sessions["close_us"] == 8 * 60_000_000).all()
 
 
+def test_who_left_before_a_page_waits_anew_next_time():
+    """Patience of a tenth of what a page takes: most sessions end without a video, each after a wait of its own."""
+    sessions = run(scenario(sessions__wait_patience_s=0.1, sessions__gap_hours=0.51), days=1).records.sessions
+    empty = sessions[(sessions["impressions"] == 0) & (sessions["dry"] != 0)]
+    waits = empty["close_us"] - empty["open_us"]
+    again = empty["user"][1:] == empty["user"][:-1]
+    assert again.sum() > 20
+    assert (waits[1:] != waits[:-1])[again].mean() > 0.99
+
+
 def test_nobody_stays_or_everybody_stays():
     """stay = -20: two lognormals are one; nothing loops at loop = 0, so no play is longer than its video by more than
     the time to swipe on: exp(-5) s, 6.7 ms, in everybody."""

@@ -49,7 +49,8 @@ ROWS = 9.0  # of a person, when rows that follow each other are looked at; Sourc
 STEPS, NARROWER = 3, 0.5  # steps of the fit; how much shorter the next try is when one did not help
 SIMULATIONS = 2 * len(INTERESTS) + STEPS + 2
 MOST = 2.0  # a step goes no farther than so many widths of a slope
-SURE = 3.84  # by how much squared errors must rise without intents to exclude that there are none: 95 %
+SURE = 3.84 * 1.35**2  # by how much squared errors must rise without intents to exclude that there are none: 95 %,
+# the facts of a fit lying 1.35 times as far off as they should (`calibrate.WIDENED`)
 MIN_PAIRS = 5_000  # pairs of rows of one person within the hour. Source: KuaiRand-Pure has 29,000, which tell little
 WITHIN_THE_HOUR = slice(len(TOO_NEAR), len(TOO_NEAR) + 4)
 
@@ -191,7 +192,13 @@ def fit_interests(
             shorter *= NARROWER
     nothing = lived_under(with_settings(scenario, settings_at(scenario, x) | {"interests.intent_sd": 0.0}))
     progress()
-    without = cost(x, of_names(nothing.facts(np.ones(nothing.people)))) - cost(x, here)
+    off = (moments.value - of_names(nothing.facts(np.ones(nothing.people)))) / error
+    others = [k for k, name in enumerate(NAMES) if name != "interests.intent_sd"]
+    rest = np.concatenate([weighted[:, others], np.diag(1 / known[others])])  # the others may make up for it
+    off = np.concatenate([np.nan_to_num(off), ((before - x) / known)[others]])
+    off -= rest @ np.linalg.lstsq(rest, off)[0]
+    told = np.nan_to_num(moments.value - here) / error
+    without = float(off @ off - told @ told - np.sum(((before - x) / known)[others] ** 2))
     return InterestFit(x, here, precision, gain, halves, without)
 
 
