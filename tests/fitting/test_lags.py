@@ -50,7 +50,8 @@ def lived(impressions, length=1_000_000):
     zero, none = np.zeros(n, np.int64), np.zeros(0, np.int64)
     return Fortnight(
         person, np.arange(n), zero + length, person % 43, zero - 1, zero.astype(float), np.arange(n) * 1000,
-        zero + 5000, zero, np.zeros((n, 4)), zero, none, none, none, none, none, np.zeros((len(impressions), 6)),
+        zero + 5000, zero, np.zeros((n, 5)), zero, none, none, none, none, none, np.zeros((len(impressions), 6)),
+        np.ones(len(impressions)),
     )  # fmt: skip
 
 

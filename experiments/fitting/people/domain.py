@@ -136,7 +136,8 @@ def _stretch(entry: str, name: str, field: FieldInfo, draws: tuple[dict[str, flo
     if unit.startswith("log") and "mean" in name:
         return Range(middle - LOGIT, middle + LOGIT)
     factor = ASSUMED if assumed else MEASURED
-    return Range(0.0 if assumed else middle / factor, middle * factor)
+    ends = sorted((0.0 if assumed else middle / factor, middle * factor))  # of a negative number the other way round
+    return Range(*ends)
 
 
 def limits(field: FieldInfo) -> Range:
