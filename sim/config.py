@@ -195,20 +195,20 @@ class Watching(Section):
 class Feedback(Section):
     """What people say: rates over all impressions, and how much likelier after a long view than otherwise."""
 
-    like: float = number(0.019, "per impression", "Source: KuaiRand-Pure tab 1", "likes", ge=0, le=1)
-    follow: float = number(0.00151, "per impression", "Source: KuaiRand-Pure tab 1", "follows", ge=0, le=1)
-    comment: float = number(0.00302, "per impression", "Source: KuaiRand-Pure tab 1", "comments written", ge=0, le=1)
-    forward: float = number(0.000993, "per impression", "Source: KuaiRand-Pure tab 1", "forwards", ge=0, le=1)
-    hate: float = number(0.000834, "per impression", "Source: KuaiRand-Pure tab 1", "'not interested'", ge=0, le=1)
-    profile: float = number(0.0222, "per impression", "Source: KuaiRand-Pure tab 1", "author's profile opened", ge=0, le=1)
+    like: float = number(0.0217, "per impression", "Source: KuaiRand-Pure tab 1", "likes", ge=0, le=1)
+    follow: float = number(0.00171, "per impression", "Source: KuaiRand-Pure tab 1", "follows", ge=0, le=1)
+    comment: float = number(0.00342, "per impression", "Source: KuaiRand-Pure tab 1", "comments written", ge=0, le=1)
+    forward: float = number(0.00112, "per impression", "Source: KuaiRand-Pure tab 1", "forwards", ge=0, le=1)
+    hate: float = number(0.000768, "per impression", "Source: KuaiRand-Pure tab 1", "'not interested'", ge=0, le=1)
+    profile: float = number(0.0252, "per impression", "Source: KuaiRand-Pure tab 1", "author's profile opened", ge=0, le=1)
     skip_ratio: Annotated[tuple[float, float, float, float, float, float], _spread(6)] = number(
-        (0.554, 0.454, 0.57, 0.769, 0.64, 0.637), "ratio", "Source: KuaiRand-Pure tab 1, rate on a play < 5 s / on a middling one",
+        (0.542, 0.445, 0.554, 0.749, 0.657, 0.62), "ratio", "Source: KuaiRand-Pure tab 1, rate on a play < 5 s / on a middling one",
         "like, follow, comment, forward, hate, profile", ge=0)  # fmt: skip
     long_ratio: Annotated[tuple[float, float, float, float, float, float], _spread(6)] = number(
-        (1.33, 1.24, 7.28, 3.45, 0.695, 2.33), "ratio", "Source: KuaiRand-Pure tab 1, rate on a long view / on a middling play",
+        (1.32, 1.23, 7.08, 3.36, 0.669, 2.3), "ratio", "Source: KuaiRand-Pure tab 1, rate on a long view / on a middling play",
         "like, follow, comment, forward, hate, profile", ge=0)  # fmt: skip
     complete_ratio: Annotated[tuple[float, float, float, float, float, float], _spread(6)] = number(
-        (1.69, 1.91, 1.47, 1.12, 1.11, 2.05), "ratio", "Source: KuaiRand-Pure tab 1, rate when completed / on other long views",
+        (1.69, 1.9, 1.47, 1.13, 1.07, 2.03), "ratio", "Source: KuaiRand-Pure tab 1, rate when completed / on other long views",
         "like, follow, comment, forward, hate, profile", ge=0)  # fmt: skip
     match_slope: float = number(
         0.15, "log per logit", "Assumed: people like what they like; no public data",
@@ -234,10 +234,10 @@ class Sessions(Section):
         "start of the window in which the servers' load is not measured; at most half of the window",
         ge=0, le=1440)  # fmt: skip
     leave_per_min: float = number(
-        0.0325, "per min", "Source: KuaiRand-27K, 78.7 impressions a session; about 30 min",
+        0.0356, "per min", "Source: KuaiRand-27K, 78.7 impressions a session; about 30 min",
         "hazard of leaving the app at neutral satisfaction", ge=0, le=60)  # fmt: skip
     leave_pace: float = number(
-        0.89, "", "Source: KuaiRand-Pure, correlation over people of log rows and valid play -.065",
+        0.812, "", "Source: KuaiRand-Pure, correlation over people of log rows and valid play -.065",
         "how much sooner, by the clock, people leave who are quick with every video: the power of their expected pace",
         ge=0, le=3)  # fmt: skip
     leave_satisfaction: float = number(
@@ -275,7 +275,7 @@ class Sessions(Section):
         ge=0, le=1)  # fmt: skip
     away_s: float = number(45.0, "s", "Assumed: exponential; no public data", "mean time in the background", ge=0, le=1e6)
     gap_hours: float = number(
-        2.77, "h", "Source: KuaiRand-27K, 4.8 sessions a day",
+        2.62, "h", "Source: KuaiRand-27K, 4.8 sessions a day",
         "median time to the next open, at even activity, of a person of average activity", gt=0.5, le=1000)  # fmt: skip
     activity_log_sd: float = number(
         0.75, "log", "Source: KuaiRand-Pure, rows in one week and the next .78; KuaiRand-27K, sessions a month .37, "
