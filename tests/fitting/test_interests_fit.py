@@ -114,12 +114,12 @@ def test_steps_that_do_not_help_are_shortened():
 
 def test_ties_and_bounds():
     """The cloud takes intents to be what they are; a video has not more in common than all it has."""
-    world = with_settings(Scenario(), ["catalogue.author_share=0.3"])
+    world = with_settings(Scenario(), ["catalogue.author_share=0.25"])
     x = start_of_interests(world)
     x[NAMES.index("catalogue.tag_share")] = 4.0
     x[INTENT] = 0.3
     values = settings_at(world, x)
-    assert values["catalogue.tag_share"] == 0.7
+    assert values["catalogue.tag_share"] == 0.75
     other = with_settings(world, values)
     assert [get(other, tied) for tied in TIED.values()] == [get(other, name) for name in TIED]
     assert other.server.assumed_intent_sd == pytest.approx(0.3)

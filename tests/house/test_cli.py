@@ -19,7 +19,7 @@ from nextone.experiments.runs.metrics import METRICS
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import load_scenario
 
-SMALL = ["--users", "20", "--minutes", "5", "--policies", "cloud_only,random"]
+SMALL = ["--users", "8", "--minutes", "3", "--policies", "cloud_only,random"]
 
 
 def nextone_process(*arguments, **options):
@@ -97,7 +97,7 @@ REFUSED = {
     "out with NUL": (["compare", "--out", "a\0b"], "--out"),
     "out too long": (["compare", "--out", "/tmp/" + "x" * 300], "--out"),
     "out in /proc": (["compare", "--out", "/proc/nextone"], "--out"),
-    "timeline user": (["timeline", "--user", "1000"], "--user 1000 must be >= 0 and < population.users=1000"),
+    "timeline user": (["timeline", "--user", "1000"], "--user 1000 must be >= 0 and < population.users=700"),
     "timeline policy": (["timeline", "--policy", "randon"], "did you mean random?"),
     "timeline out": (["timeline", "--out", "/"], "--out"),
     "timeline out inside a file": (["timeline", "--out", "/etc/passwd/x.json"], "--out"),
