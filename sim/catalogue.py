@@ -71,7 +71,8 @@ def _make(catalogue: Catalogue, numbers: tuple[float, ...]) -> Videos:
     for name, number in zip(KNOWN_BY, numbers, strict=True):
         record[name] = number
     plain, content = _plain(catalogue)
-    videos, index = plain.copy(), in_lines(len(plain))
+    videos, index = blank(len(plain), VIDEO_ROW), in_lines(len(plain))
+    videos[:] = plain  # a copy would leave what lies between the fields to chance
     _give_quality(record, key, videos, index)
     _index(record, key, videos, content[:, : catalogue.content_dims], index)
     for array in (videos, index):
