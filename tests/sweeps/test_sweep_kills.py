@@ -85,7 +85,7 @@ def slow_run(folder, notes, wait_s):
     return victim.exitcode, time.monotonic() - started
 
 
-@pytest.mark.parametrize("kills", [20, pytest.param(200, marks=pytest.mark.long)])
+@pytest.mark.parametrize("kills", [6, pytest.param(200, marks=pytest.mark.long)])
 def test_killed_at_random_instants(kills, tmp_path, whole):
     lot, killed, done = random.Random(kills), 0, 0
     code, lasts_s = slow_run(tmp_path / "all", tmp_path / "notes", 600)  # it ends when it is done, a hang apart
@@ -147,7 +147,7 @@ def died_at(folder, die_at):
     return counter.value
 
 
-@pytest.mark.parametrize("step", [23, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.parametrize("step", [61, pytest.param(1, marks=pytest.mark.long)])
 def test_killed_at_write_boundaries(step, tmp_path, whole):
     writes = died_at(tmp_path / "all", 0)
     assert bits(tmp_path / "all") == bits(whole / "pages")
