@@ -269,8 +269,10 @@ def _valid(chosen: dict) -> Scenario:
     buffer_s = chosen.get("player__buffer_s", 20.0)
     for name, usual in (("player__startup_s", 0.5), ("player__rebuffer_s", 1.0)):
         chosen = chosen | {name: min(buffer_s, chosen.get(name, usual))}
-    tag_share = chosen.get("catalogue__tag_share", 0.6)
-    chosen = chosen | {"catalogue__author_share": min(1.0 - tag_share, chosen.get("catalogue__author_share", 0.2))}
+    usual = Scenario().catalogue
+    by_author = 1.0 - chosen.get("catalogue__tag_share", usual.tag_share)  # at most
+    author_share = min(by_author, chosen.get("catalogue__author_share", usual.author_share))
+    chosen = chosen | {"catalogue__author_share": author_share}
     page_and_spare = candidates + chosen.get("client__refill_at", 1)
     chosen = chosen | {"server__kept": max(page_and_spare, chosen.get("server__kept", 300))}
     return scenario(**chosen)

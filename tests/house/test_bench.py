@@ -9,7 +9,7 @@ from nextone.experiments.speed.bench import ASKED, Sizes, print_bench, run_bench
 
 TINY = Sizes(
     event=(20, 5), event_many=(30, 2), batch=(20, 5), memory=(40, 1), event_growth=(10,), batch_growth=(10, 20),
-    repeats=1, env=(4, 20), edge=(30, 30, 0.5, 1), samples=8, training=8, calls=1000, compile=False,
+    repeats=1, env=(4, 20), edge=(30, 30, 3.0, 1), samples=8, training=8, calls=1000, compile=False,
 )  # fmt: skip
 
 

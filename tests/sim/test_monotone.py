@@ -208,9 +208,9 @@ def staying(users, p, satisfaction, minutes, out):
 def test_who_is_more_satisfied_never_leaves_earlier(rng):
     satisfaction, minutes = rng.normal(0, 0.5, PAIRS), rng.exponential(2, PAIRS)
     will = np.zeros((3, PAIRS))
-    staying(person(), P, satisfaction, minutes, will[0])
-    staying(person(), P, satisfaction + rng.exponential(0.3, PAIRS), minutes, will[1])
-    staying(person(), P, satisfaction, minutes + rng.exponential(1, PAIRS), will[2])
+    staying(person(pace=1.0), P, satisfaction, minutes, will[0])
+    staying(person(pace=1.0), P, satisfaction + rng.exponential(0.3, PAIRS), minutes, will[1])
+    staying(person(pace=1.0), P, satisfaction, minutes + rng.exponential(1, PAIRS), will[2])
     assert (will[1] >= will[0]).all() and (will[2] <= will[0]).all() and (will[2] < will[0]).mean() > 0.9
 
 
@@ -224,8 +224,8 @@ def returns(users, p, key, activity, satisfaction, out):
 
 def test_who_is_more_satisfied_never_comes_back_later(rng):
     satisfaction, opens = rng.normal(0, 0.5, PAIRS), np.zeros((2, PAIRS), np.int64)
-    returns(person(), P, KEY, activity_shape(), satisfaction, opens[0])
-    returns(person(), P, KEY, activity_shape(), satisfaction + rng.exponential(0.5, PAIRS), opens[1])
+    returns(person(frequency=1.0), P, KEY, activity_shape(), satisfaction, opens[0])
+    returns(person(frequency=1.0), P, KEY, activity_shape(), satisfaction + rng.exponential(0.5, PAIRS), opens[1])
     assert (opens[1] <= opens[0]).all() and (opens[1] < opens[0]).mean() > 0.8
 
 
@@ -284,7 +284,7 @@ def test_a_link_above_the_bitrate_never_stalls_and_one_below_does():
     stalled = np.array([row["stall_us"] for row in scarce.values()])
     played, video = (np.array([row[name] for row in scarce.values()]) for name in ("play_us", "video"))
     content_us = np.minimum(played, make_catalogue(FIRST).videos["duration_us"][video])
-    assert (content_us > 10_000_000).sum() > PAIRS // 10 and (stalled[content_us > 10_000_000] > 0).all()
+    assert (content_us > 10_000_000).sum() > PAIRS // 50 and (stalled[content_us > 10_000_000] > 0).all()
     assert not stalled[content_us < 2_000_000].any()  # .5 + t / 1.3 > t as long as t < 2.17
 
 

@@ -177,7 +177,8 @@ def test_who_is_quick_with_every_video_leaves_sooner_by_the_clock():
 def test_pace_is_what_a_random_video_takes():
     """The table's seconds against a plain average over random videos and luck, one standard deviation either way."""
     sds = dict(population__person_sd=1.2, population__match_sd=1.0, population__taste_sd=0.0, catalogue__quality_sd=0.8)
-    world = replace(PEOPLE, **sds, interests__mood_sd=0.0, feedback__browse=0.0, player__swipe_ms=0.0)
+    alone = dict(interests__mood_sd=0.0, interests__intent_sd=0.0, feedback__browse=0.0, player__swipe_ms=0.0)
+    world = replace(PEOPLE, **sds, **alone)
     rng = np.random.default_rng(4)
     low, high = (
         np.mean([

@@ -155,7 +155,7 @@ print(json.dumps({table: {name: getattr(outcome.records, table)[name].tolist() f
 
 def test_plain_python_lives_the_same_life():
     """NUMBA_DISABLE_JIT=1: what the compiler makes of the kernels is what they say. Times within 2 us (libm may round
-    exp and log the other way), everything discrete identical."""
+    exp and log the other way), bytes within what 100 Mbit/s bring in them, everything discrete identical."""
     root, answers = Path(__file__).parents[2], []
     for disable in ("0", "1"):
         env = os.environ | {"NUMBA_DISABLE_JIT": disable}
@@ -168,5 +168,5 @@ def test_plain_python_lives_the_same_life():
         for name, values in columns.items():
             other = plain[table][name]
             assert len(values) == len(other), (table, name)
-            slack = 2 if name.endswith("_us") else 0
+            slack = 2 if name.endswith("_us") else 25 if name == "bytes" else 0
             assert all(abs(a - b) <= slack for a, b in zip(values, other, strict=True)), (table, name, values, other)
