@@ -132,7 +132,8 @@ FIELDS: dict[str, Row] = {
     "catalogue.author_zipf": Row("0", "0.95", authors_shown, "down", [SYNTHETIC]),
     "catalogue.content_dims": Row("1", "8", "valid_play", "up", UNKNOWN),
     "catalogue.tag_share": Row("0", "0.8", "tag_entropy", "down", ["population.taste_sd=2"]),
-    "catalogue.author_share": Row("0", "0.4", one_author, "up", ["catalogue.authors=50", "catalogue.tag_share=0.5", "population.taste_sd=3"]),
+    "catalogue.author_share": Row("0", "1", one_author, "up", [SYNTHETIC, "catalogue.authors=50", "population.taste_sd=4",
+                                                               "catalogue.tag_share=0"]),
     "catalogue.duration_log_mean": Row("2", "5", "completion", "down", [SYNTHETIC]),
     "catalogue.duration_log_sd": Row("0.1", "2", lambda r: np.log(shown_durations(r)).std(), "up", [SYNTHETIC]),
     # population
@@ -313,9 +314,8 @@ def files(tmp_path_factory):
 
 
 def measured(row: Row, field: str, value: str, replication: int) -> float:
-    world = with_settings(Scenario(), [f"{field}={value}"])
-    others = {text.split("=")[0]: text for text in BASE + row.settings if text.split("=")[0] != field}
-    world = with_settings(world, list(others.values()))
+    settings = {text.split("=")[0]: text for text in [*BASE, *row.settings, f"{field}={value}"]}
+    world = with_settings(Scenario(), list(settings.values()))
     quantity = NAMED[row.quantity] if isinstance(row.quantity, str) else row.quantity
     run = run_arm(
         world, row.policy, seed=0, replication=replication, minutes=row.minutes, days=row.days, engine=row.engine
