@@ -132,8 +132,8 @@ FIELDS: dict[str, Row] = {
     "catalogue.author_zipf": Row("0", "0.95", authors_shown, "down", [SYNTHETIC]),
     "catalogue.content_dims": Row("1", "8", "valid_play", "up", UNKNOWN),
     "catalogue.tag_share": Row("0", "0.8", "tag_entropy", "down", ["population.taste_sd=2"]),
-    "catalogue.author_share": Row("0", "1", one_author, "up", [SYNTHETIC, "catalogue.authors=50", "population.taste_sd=4",
-                                                               "catalogue.tag_share=0"]),
+    "catalogue.author_share": Row("0", "1", one_author, "up", [SYNTHETIC, "catalogue.authors=50",
+                                                               "catalogue.tag_share=0", "population.taste_sd=4"]),
     "catalogue.duration_log_mean": Row("2", "5", "completion", "down", [SYNTHETIC]),
     "catalogue.duration_log_sd": Row("0.1", "2", lambda r: np.log(shown_durations(r)).std(), "up", [SYNTHETIC]),
     # population
