@@ -576,7 +576,8 @@ class Scenario(BaseModel):
 
 
 SESSION_IMPRESSIONS = 78.7  # Source: KuaiRand-27K, impressions a session
-SESSION_MIN = 25.0  # Assumed: roughly what so many impressions take; no public log shows the length of sessions
+PLAY_S = 24.8  # Source: KuaiRand-27K, mean play time
+SESSION_MIN = SESSION_IMPRESSIONS * PLAY_S / 60
 SESSIONS_PER_DAY = 4.8  # Source: KuaiRand-27K
 BUSY_HOUR = 0.063 * 24  # Source: KuaiRand-Pure, the busiest hour against the mean
 SIZING_PAGE = 6

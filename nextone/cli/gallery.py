@@ -28,7 +28,8 @@ def what_if(
     asked, question = load(name)
     changed: dict[str, Any] = {"users": users, "minutes": minutes, "replications": replications}
     asked = replace(asked, **{key: value for key, value in changed.items() if value is not None})
-    file = out or Path("results", "what-if", f"{name}.png")
+    file = out or Path("results", "what-if", name)
+    file = file if file.suffix else file.with_suffix(".png")
     common.prepare_file(file)
     from nextone.experiments.questions.answer import answer_table, ask
     from nextone.experiments.questions.figures import answer_sweep, what_if_figure

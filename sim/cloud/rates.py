@@ -68,11 +68,14 @@ def known_within(p, user, of_person, of_intent):
     unknown += np.float64(user.taste_sd) ** 2 * (1.0 - p.taste_correlation**2 * seen)
     unknown += p.assumed_intent_sd**2 * (1.0 - seen) + of_intent * seen + of_person
     skip, watch = tails(p, np.int64(VALID_US))
-    flatter = 1.0 / np.sqrt(1.0 + max(unknown, 0.0) / SEEN_AS_NOISE)
-    longer = TAIL_SLOPE * p.watch_log_slope / p.watch_log_sd
-    valid, long = p.objective[PEVTR] / most_worth(p), p.objective[PLVTR] / most_worth(p)
-    of_views = np.float32(flatter), np.float32(longer), np.float32(skip), np.float32(watch)
-    return Known(of_views[0], of_views[1], of_views[2], of_views[3], np.float32(valid), np.float32(long))
+    return Known(
+        flatter=np.float32(1.0 / np.sqrt(1.0 + max(unknown, 0.0) / SEEN_AS_NOISE)),
+        longer=np.float32(TAIL_SLOPE * p.watch_log_slope / p.watch_log_sd),
+        skip_valid=np.float32(skip),
+        watch_valid=np.float32(watch),
+        worth_valid=np.float32(p.objective[PEVTR] / most_worth(p)),
+        worth_long=np.float32(p.objective[PLVTR] / most_worth(p)),
+    )
 
 
 @inlined

@@ -27,6 +27,7 @@ STRIDES = np.array(
 HALVINGS = 24  # beyond float32's precision
 FEEDBACK_RATES = len(PREDICTED) - FIRST_OF_FEEDBACK
 MOST_LOGIT = 32.0  # of what is stored
+UNPRICED = np.int16(-32768)  # below what any feedback is worth
 AHEAD = 16  # rows of the index that are on their way while one is looked at
 
 
@@ -125,12 +126,9 @@ def recall(p, key, person, index):
     which = np.empty(looked_at, np.int64)
     user.recalls += 1
     user.stored = choose_best(estimate, min(len(person.stored), left), which)
-    known, chances = what_is_known_for_good(p, user), np.empty((FEEDBACK_RATES, 3))
-    person_chances(p, user, chances)
-    feedback, most = np.empty(FEEDBACK_RATES), most_worth(p)
     for k in range(user.stored):
-        n = which[k]
-        store(p, person.stored[k], ids[n], estimate[n], index[ids[n]], chances, known, most, feedback)
+        store(person.stored[k], ids[which[k]], estimate[which[k]])
+    price_feedback(p, person, index)
 
 
 @allocating
@@ -149,13 +147,25 @@ def estimate_all(p, key, person, index, ids, estimate):
 
 
 @inlined
-def store(p, row, video, estimate, of_video, chances, known, most, feedback):
-    """A row of the set: a video, the lasting estimate of it, and what its predicted feedback is worth. feedback: (5,)
-    scratch."""
+def store(row, video, estimate):
+    """A row of the set: a video and the lasting estimate of it."""
     row.video = video
     row.lasting = np.int16(np.rint(1000.0 * min(max(estimate, -MOST_LOGIT), MOST_LOGIT)))
-    feedback_chances(p, of_video, chances, row.lasting / 1000.0, known, feedback)
-    row.rest = np.int16(np.rint(32767.0 * worth_of_feedback(p, feedback) / most))
+    row.rest = UNPRICED
+
+
+@allocating
+def price_feedback(p, person, index):
+    """What the predicted feedback of newly stored videos is worth."""
+    user, stored = person.user, person.stored
+    known, chances = what_is_known_for_good(p, user), np.empty((FEEDBACK_RATES, 3))
+    person_chances(p, user, chances)
+    feedback, most = np.empty(FEEDBACK_RATES), most_worth(p)
+    for k in range(user.stored):
+        row = stored[k]
+        if row.rest == UNPRICED:
+            feedback_chances(p, index[row.video & ID], chances, row.lasting / 1000.0, known, feedback)
+            row.rest = np.int16(np.rint(32767.0 * worth_of_feedback(p, feedback) / most))
 
 
 @allocating
@@ -170,9 +180,6 @@ def arrive(p, key, person, index, turn_us):
     ids, estimate = np.empty(count, np.int64), np.empty(count, np.float32)
     next_videos(key, user, np.int64(len(index)), ids)
     estimate_all(p, key, person, index, ids, estimate)
-    known, chances = what_is_known_for_good(p, user), np.empty((FEEDBACK_RATES, 3))
-    person_chances(p, user, chances)
-    feedback, most = np.empty(FEEDBACK_RATES), most_worth(p)
     for n in range(count):
         if was_seen(person.seen, ids[n]):
             continue
@@ -185,7 +192,8 @@ def arrive(p, key, person, index, turn_us):
             worst, least = user.stored, -(1 << 20)
             user.stored += 1
         if least < 1000.0 * estimate[n]:
-            store(p, stored[worst], ids[n], estimate[n], index[ids[n]], chances, known, most, feedback)
+            store(stored[worst], ids[n], estimate[n])
+    price_feedback(p, person, index)
 
 
 @inlined
