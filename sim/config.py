@@ -399,7 +399,7 @@ class Server(Section):
                             ge=1, le=100)  # fmt: skip
     candidates: int = number(20, "videos", "Assumed: KIR pool 10 to 50", "videos shipped with a page (cloud_only: page_size)",
                              ge=1, le=150)  # fmt: skip
-    workers: int = number(0, "workers", "Assumed: 0 means utilisation <= .6 for cloud_only at page 6",
+    workers: int = number(0, "workers", "Assumed: 0 means as many as keep utilisation <= .6, for each arm",
                           "requests served at once", ge=0, le=10_000_000)  # fmt: skip
     queue_limit: int = number(1000, "requests", "Assumed: usual server setting", "waiting requests beyond which one is refused",
                               ge=0, le=10_000_000)  # fmt: skip
@@ -566,12 +566,14 @@ class Scenario(BaseModel):
             record[target] = _convert(getattr(getattr(self, section), name), scale)
         return record
 
-    def with_workers(self, minutes: float | None, days: float | None) -> Self:
+    def with_workers(self, minutes: float | None, days: float | None, ranks: bool = False) -> Self:
         """This scenario with `server.workers` resolved, if it was 0: the smallest number whose utilisation is <= .6
-        for cloud_only at page 6 when the load is highest, in closed form from people and window."""
+        when the load is highest, in closed form from people, window, pages, TTL and what is shipped.
+
+        ranks: whether phones rank, and are shipped candidates for it."""
         if self.server.workers:
             return self
-        workers = _enough_workers(self, minutes, days)
+        workers = _enough_workers(self, minutes, days, ranks)
         return self.model_copy(update={"server": self.server.model_copy(update={"workers": workers})})
 
 
@@ -579,20 +581,22 @@ SESSION_IMPRESSIONS = 78.7  # Source: KuaiRand-27K, impressions a session
 PLAY_S = 24.8  # Source: KuaiRand-27K, mean play time
 SESSION_MIN = SESSION_IMPRESSIONS * PLAY_S / 60
 SESSIONS_PER_DAY = 4.8  # Source: KuaiRand-27K
+MOST_USED = 0.6  # Assumed: usual headroom of a service that queues
 BUSY_HOUR = 0.063 * 24  # Source: KuaiRand-Pure, the busiest hour against the mean
-SIZING_PAGE = 6
 
 
-def _enough_workers(scenario: Scenario, minutes: float | None, days: float | None) -> int:
-    users, s = scenario.population.users, scenario.server
-    page_s = SESSION_MIN * 60 / SESSION_IMPRESSIONS * SIZING_PAGE
+def _enough_workers(scenario: Scenario, minutes: float | None, days: float | None, ranks: bool) -> int:
+    users, s, client = scenario.population.users, scenario.server, scenario.client
+    page_s = min(PLAY_S * min(s.page_size, client.ttl_impressions), client.ttl_s)  # a page lasts
     if days is not None:
         phones_open = users * SESSIONS_PER_DAY * SESSION_MIN / 1440 * BUSY_HOUR
     else:
         window = MINUTES if minutes is None else minutes
         phones_open = users / window * SESSION_MIN * (1 - math.exp(-window / SESSION_MIN))
-    service_s = (s.service_ms + s.service_per_candidate_ms * SIZING_PAGE) / 1e3
-    return max(1, math.ceil(phones_open / page_s * service_s / 0.6))
+    shipped = (s.candidates if ranks else s.page_size) + client.refill_at
+    service_s = (s.service_ms + s.service_per_candidate_ms * shipped) / 1e3
+    pages_per_s = 1.0 / max(page_s, 1.0) + 0.5 / (SESSION_MIN * 60)  # a session's last is hardly ever used up
+    return max(1, math.ceil(phones_open * pages_per_s * service_s / MOST_USED))
 
 
 def _convert(value: Any, scale: float | None) -> Any:

@@ -65,11 +65,11 @@ def uplift_figure(result: "Comparison", path: Path) -> None:
 def _heading(part: Any, result: "Comparison", colours: Any) -> None:
     from matplotlib.lines import Line2D
 
-    part.text(0.01, 0.93, f"Uplift over {result.baseline.label}", fontsize=16, weight="bold", va="top")
+    part.text(0.01, 0.93, f"Uplift over {result.label(0)}", fontsize=16, weight="bold", va="top")
     part.text(0.01, 0.55, subtitle(result), fontsize=10, va="top", color="0.35")
     handles = [
-        Line2D([], [], color=colours[a], marker="o", linestyle="-", label=arm.label)
-        for a, arm in enumerate(result.arms[1:], start=1)
+        Line2D([], [], color=colours[a], marker="o", linestyle="-", label=result.label(a))
+        for a in range(1, len(result.arms))
     ]
     handles.append(Line2D([], [], color="0.4", marker="o", markerfacecolor="white", label="interval includes 0"))
     columns = min(len(handles), 7)

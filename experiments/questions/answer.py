@@ -12,7 +12,7 @@ from rich.text import Text
 from nextone.experiments.runs.arms import Arm, Progress, parse_arm
 from nextone.experiments.runs.compare import compare
 from nextone.experiments.runs.comparison import Comparison
-from nextone.experiments.runs.metrics import METRICS
+from nextone.experiments.runs.metrics import METRICS, OVERLOAD
 from nextone.experiments.runs.number_text import difference_text, interval_text, name_and_unit
 from nextone.experiments.runs.statistics import Interval, PairedDifference, paired
 from nextone.experiments.sweeps.plan import Question
@@ -45,6 +45,10 @@ class Answer:
         first = self._arm(value, next(iter(self.asked.series)))
         arm, m = self._arm(value, series), _index(metric)
         return None if arm == first else paired(self.result.values[first, :, m], self.result.values[arm, :, m])
+
+    def overloaded(self, value: str, series: str) -> bool:
+        """Whether its servers drowned."""
+        return self.result.overloaded[self._arm(value, series)]
 
     def _arm(self, value: str, series: str) -> int:
         return [arm.label for arm in self.result.arms].index(f"{series} at {value}")
@@ -105,8 +109,9 @@ def answer_table(answer: Answer) -> Table:
     for value in asked.values:
         table.add_section()
         for place, series in enumerate(asked.series):
+            mark = " ‡" * answer.overloaded(value, series)
             cells = [cell(answer, kind, value, series, name) for kind, name in asked.show]
-            table.add_row(Text(value if place == 0 else ""), Text(series), *cells)
+            table.add_row(Text(value if place == 0 else ""), Text(series + mark), *cells)
     return table
 
 
@@ -136,6 +141,7 @@ def ran(answer: Answer) -> str:
     return (
         f"{asked.users:,} people, {result.window()}, {result.replications} replications with shared luck, "
         f"seed {result.seed}, {'servers with queues' if asked.servers else 'ample servers'}, 95 % intervals"
+        + f". {OVERLOAD}" * any(result.overloaded)
     )
 
 

@@ -3,7 +3,7 @@
     python -m nextone.experiments.questions.edge_online --preset edgerec_like --users 300 --out results/edge
 
 Arms: the cloud; a hand-made rule; the three shipped models; a cloud that sees behaviour within 3 s but decides once a
-page (BehaviX); and a cloud with a third of the page and three times the servers. The default scenario is KIR's case (a
+page (BehaviX); and a cloud with a third of the page. The default scenario is KIR's case (a
 page of 6); `edgerec_like` is EdgeRec's (a page of 50, 100 candidates, behaviour that the cloud sees after a minute).
 """
 
@@ -55,11 +55,10 @@ ROWS = (
 def arms_of(scenario: Scenario, policies: tuple[str, ...] = POLICIES) -> list[Arm]:
     """The arms in a scenario, the baseline first."""
     page = max(scenario.server.page_size // 3, 1)
-    workers = scenario.with_workers(MINUTES, None).server.workers
     return [
         *(Arm(name.split(":")[0], resolve_policy(name, scenario), scenario) for name in policies),
         parse_arm("fresh=cloud_only server.feature_lag_s=3", scenario),
-        parse_arm(f"small=cloud_only server.page_size={page} server.workers={3 * workers}", scenario),
+        parse_arm(f"small=cloud_only server.page_size={page}", scenario),
     ]
 
 

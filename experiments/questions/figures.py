@@ -56,6 +56,10 @@ def _panel(axis: "Axes", answer: Answer, kind: str, metric: str) -> None:
     x = [float(v) for v in asked.values] if numeric else list(range(len(asked.values)))
     series = [curve_of(name, [_found(answer, kind, v, name, metric) for v in asked.values]) for name in asked.series]
     curves(axis, x, series, joined=numeric, apart=0.0 if numeric else 0.5)
+    for curve in series:
+        for place, value, height in zip(x, asked.values, curve.mean, strict=True):
+            if answer.overloaded(value, curve.label):
+                axis.annotate("‡", (place, height), xytext=(5, 3), textcoords="offset points", color=INK)
     if kind != "level":
         zero_line(axis)
     if numeric and asked.log_axis:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, with_settings
 
-from .names import resolve_policy
+from .names import is_edge, resolve_policy
 from .statistics import require_replications
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ MAX_WORKERS = 1_024  # processes
 FRESH = 1_000_000
 """The first of the replications that re-estimate what was chosen for being best; nothing else uses them."""
 Engine = Literal["event", "batch"]
+Servers = Literal["own", "same"]
+"""What `server.workers = 0` becomes: what each arm or cell needs, or for all what the first does."""
 Progress = Callable[[int, int], None]
 
 
@@ -97,8 +99,9 @@ def check_run(
 
 
 def with_the_same_servers(arms: Sequence[Arm], minutes: float | None, days: float | None) -> list[Arm]:
-    """Resolve `server.workers = 0` once, for the first arm, before page sizes differ: the same for all arms."""
-    count = arms[0].scenario.with_workers(minutes, days).server.workers
+    """Every arm that leaves `server.workers` at 0 gets the number that suits the first."""
+    first = arms[0]
+    count = first.scenario.with_workers(minutes, days, is_edge(first.policy)).server.workers
     return [
         arm
         if arm.scenario.server.workers

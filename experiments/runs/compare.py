@@ -17,7 +17,7 @@ from nextone.sim.scenario import SettingError
 
 from .arms import BASELINE_POLICY as BASELINE_POLICY
 from .arms import Arm as Arm
-from .arms import Engine, Task, with_the_same_servers
+from .arms import Engine, Servers, Task, with_the_same_servers
 from .arms import Progress as Progress
 from .arms import check_run as check_run
 from .arms import parse_arm as parse_arm
@@ -36,12 +36,14 @@ def compare(
     minutes: float | None = None,
     days: float | None = None,
     engine: Engine = "event",
+    servers: Servers = "own",
     workers: int = 1,
     progress: Progress | None = None,
 ) -> Comparison:
     """Run every arm over the same replications; `progress(done, total)` is called after each task.
 
-    Arms that leave `server.workers` at 0 get the number that suits the first arm. Raises SettingError,
+    Each arm that leaves `server.workers` at 0 gets the number that it needs itself, or with servers="same" the one that
+    the first arm needs. Raises SettingError,
     TooFewReplications, RunFailed, or ValueError for a policy with wrong options. With workers > 1, policies of one's
     own must be functions or objects that another process can import.
     """
@@ -57,7 +59,8 @@ def compare(
     for arm in arms:
         if not isinstance(arm.policy, str):
             options_of(arm.policy)
-    arms = with_the_same_servers(arms, minutes, days)
+    if servers == "same":
+        arms = with_the_same_servers(arms, minutes, days)
     tasks = [
         Task(arm, seed, replication, minutes, days, engine) for replication in range(replications) for arm in arms
     ]
@@ -89,6 +92,7 @@ def compare_policies(
     minutes: float | None = None,
     days: float | None = None,
     engine: Engine = "event",
+    servers: Servers = "own",
     workers: int = 1,
     progress: Progress | None = None,
 ) -> Comparison:
@@ -105,6 +109,7 @@ def compare_policies(
         minutes=minutes,
         days=days,
         engine=engine,
+        servers=servers,
         workers=workers,
         progress=progress,
     )

@@ -14,7 +14,7 @@ from rich.text import Text
 from nextone.version import __version__
 
 from .arms import Arm, Engine
-from .metrics import PRIMARY, Metric, shares
+from .metrics import OVERLOAD, PRIMARY, Metric, overloaded, shares
 from .number_text import difference_cell, interval_text, name_and_unit
 from .statistics import Interval, PairedDifference, mean_interval, paired
 
@@ -54,6 +54,16 @@ class Comparison:
         return nothing, *(tuple(map(paired, base, arm.T)) for arm in self.values[1:])
 
     @cached_property
+    def overloaded(self) -> tuple[bool, ...]:
+        """[arm]: whether its servers drowned, by the means over replications."""
+        columns = [[m.name for m in self.metrics].index(name) for name in ("utilisation", "timeout_rate")]
+        return tuple(overloaded(*(float(arm[:, m].mean()) for m in columns)) for arm in self.values)
+
+    def label(self, arm: int) -> str:
+        """An arm's label, marked where its servers drowned."""
+        return self.arms[arm].label + " ‡" * self.overloaded[arm]
+
+    @cached_property
     def valid_play_by_position(self) -> tuple[tuple[Interval | None, ...], ...]:
         """[arm][position in the page]: share of valid plays; None where some replication has no impression there."""
         return tuple(tuple(map(mean_interval, shares(arm).T)) for arm in self.positions)
@@ -74,9 +84,9 @@ def comparison_table(result: Comparison) -> Table:
     """Baseline mean ± half-width per metric, then each arm's paired difference; fits 100 columns with three arms."""
     table = Table(title=Text(_title(result)), caption=Text(_caption(result)), caption_justify="left")
     table.add_column("metric", no_wrap=True)
-    table.add_column(Text(result.baseline.label), justify="right", overflow="fold")
-    for arm in result.arms[1:]:
-        table.add_column(Text(f"{arm.label} %"), justify="right", overflow="fold")  # wraps at spaces if narrow
+    table.add_column(Text(result.label(0)), justify="right", overflow="fold")
+    for a in range(1, len(result.arms)):
+        table.add_column(Text(f"{result.label(a)} %"), justify="right", overflow="fold")  # wraps at spaces if narrow
     for group, indices in groups(result):
         table.add_section()
         table.add_row(Text(group, style="bold"))
@@ -104,7 +114,7 @@ def subtitle(result: Comparison) -> str:
     return (
         f"{people:,} people, {result.window()}, {result.replications} replications with shared luck, seed "
         f"{result.seed}, {result.engine} engine. Primary metric: {PRIMARY}. Paired 95 % intervals. ↑ more is better, ↓ "
-        "fewer is better."
+        "fewer is better." + f" {OVERLOAD}." * any(result.overloaded)
     )
 
 

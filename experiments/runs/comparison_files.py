@@ -40,6 +40,7 @@ def comparison_json(result: Comparison) -> dict[str, Any]:
         "baseline": result.baseline.label,
         "replications": result.replications,
         "primary": PRIMARY,
+        "overloaded": [arm.label for arm, drowned in zip(result.arms, result.overloaded, strict=True) if drowned],
         "rows": rows,
     }
 

@@ -11,6 +11,7 @@ video; sessions cut by it are left out of session length. Called by `experiments
 
 from __future__ import annotations  # types of the compiled model are named without loading it
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -236,6 +237,8 @@ METRICS: tuple[Metric, ...] = (
         len(r.records.requests), r)),
     Metric("utilisation", "share", "server", "neither", "worker time used, after the warm-up and in the window",
            _utilisation),
+    Metric("workers", "/1,000 people", "server", "fewer", "requests that the servers can work on at once", lambda r:
+           float("nan") if r.server is None else 1e3 * r.workers / len(r.world.users)),
     Metric("queue_p95_ms", "ms", "server", "fewer", "wait for a worker in the same span, 95th percentile", _queue_p95),
     Metric("timeout_rate", "share", "server", "fewer", "requests given up by the phone, of those sent in the same span",
            _ended(TIMED_OUT)),
@@ -252,6 +255,15 @@ METRICS: tuple[Metric, ...] = (
     Metric("expired", "/person", "link", "fewer", "videos that expired unseen", lambda r: _per_person(
         r.world.users["expired"].sum(), r)),
 )  # fmt: skip
+
+
+MOST_USED, MOST_GIVEN_UP = 0.9, 0.01
+OVERLOAD = "‡ overloaded: workers used over .9 of the time, or over 1 % of requests given up"
+
+
+def overloaded(utilisation: float, timeout_rate: float) -> bool:
+    """Whether servers drown, and with them what is measured; never where there are none (NaN)."""
+    return utilisation > MOST_USED or (not math.isnan(utilisation) and timeout_rate > MOST_GIVEN_UP)
 
 
 def metric_named(name: str) -> Metric:

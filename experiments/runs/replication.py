@@ -61,7 +61,7 @@ def run_arm(
     """Run one arm once. engine: "event" (SimPy, with its server) or "batch" (ample servers, in parallel)."""
     window_us = window_of(minutes, days)
     end_us = end_of(window_us, days is not None)
-    scenario = scenario.with_workers(minutes, days)
+    scenario = scenario.with_workers(minutes, days, is_edge(policy))
     batch = engine == "batch"
     world = build_world(
         scenario,

@@ -48,7 +48,8 @@ def rate(
     kind: str, driver: str, people: int, minutes: float, settings: list[str], clock: Callable[[], float] = perf_counter
 ) -> Rate:
     """Run people, who all open the app once within the hour, for its first so many minutes under such a network."""
-    scenario = with_settings(Scenario(), [f"population.users={people}", *settings]).with_workers(HOUR_MIN, None)
+    scenario = with_settings(Scenario(), [f"population.users={people}", *settings])
+    scenario = scenario.with_workers(HOUR_MIN, None, ranks=True)
     world = build_world(
         scenario, edge=True, downloads=True, seed=0, window_us=round(HOUR_MIN * MINUTE_US),
         parts=numba.get_num_threads() if driver == "batch" else 1,

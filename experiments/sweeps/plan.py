@@ -9,17 +9,16 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import islice, product
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
-from nextone.experiments.runs.arms import BASELINE_POLICY, Arm, Engine, Task, check_run, words
+from nextone.experiments.runs.arms import BASELINE_POLICY, Arm, Engine, Servers, Task, check_run, words
 from nextone.experiments.runs.metrics import METRICS, PRIMARY, Metric
-from nextone.experiments.runs.names import check_name
+from nextone.experiments.runs.names import check_name, is_edge
 from nextone.experiments.runs.statistics import MIN_REPLICATIONS
 from nextone.sim.config import MINUTES, Scenario
 from nextone.sim.scenario import SettingError, nearest, scenario_toml, setting_text, with_settings
 
 MAX_CELLS = 2_048
-Servers = Literal["same", "per_cell"]
 
 
 class Cell(NamedTuple):
@@ -84,13 +83,13 @@ class Plan:
     minutes: float | None = MINUTES
     days: float | None = None
     engine: Engine = "event"
-    servers: Servers = "same"
+    servers: Servers = "own"
     question: str = ""
 
     @property
     def baseline(self) -> str:
         """cloud_only where it is among the policies, else the first: what a cell's policies are compared with."""
-        return BASELINE_POLICY if BASELINE_POLICY in self.policies else self.policies[0]
+        return _baseline(self.policies)
 
     @property
     def default(self) -> Cell:
@@ -121,12 +120,13 @@ class Plan:
     @classmethod
     def from_record(cls, told: Mapping[str, Any]) -> "Plan":
         base = Scenario.model_validate(tomllib.loads(told["base"]))
-        window = told["minutes"], told["days"], told["servers"]
+        policies = tuple(told["policies"])
+        workers = _workers_of_all(base, policies, told["minutes"], told["days"], told["servers"])
         cells = tuple(
-            Cell(k, tuple(settings), _scenario(base, settings, *window), default, asked)
+            Cell(k, tuple(settings), _scenario(base, settings, workers), default, asked)
             for k, (settings, default, asked) in enumerate(told["cells"])
         )
-        known = {"base": base, "cells": cells, "policies": tuple(told["policies"])}
+        known = {"base": base, "cells": cells, "policies": policies}
         return cls(**(dict(told) | known | {"half_width": HalfWidth.parse(told["half_width"])}))
 
 
@@ -169,19 +169,31 @@ def plan_of(asked: Question, base: Scenario) -> Plan:
         replications=chosen.get("max_replications", MIN_REPLICATIONS), seed=chosen.get("seed", 0), minutes=minutes,
         days=days,
     )  # fmt: skip
-    servers: Servers = asked.servers or "same"
+    servers: Servers = asked.servers or "own"
     if servers not in get_args(Servers):
-        raise SettingError(f"servers={servers[:40]!r} must be same or per_cell")
+        raise SettingError(f"servers={servers[:40]!r} must be own or same")
     if asked.engine is not None and asked.engine not in get_args(Engine):
         raise SettingError(f"engine={str(asked.engine)[:40]!r} must be event or batch")
-    cells = tuple(_cells(asked, base, minutes, days, servers, chosen.get("seed", 0)))
+    workers = _workers_of_all(base, policies, minutes, days, servers)
+    cells = tuple(_cells(asked, base, workers, chosen.get("seed", 0)))
     chosen["half_width"] = HalfWidth.parse(asked.half_width) if asked.half_width else DEFAULT_HALF_WIDTH
     return Plan(base, cells, policies, metric, minutes=minutes, days=days, question=asked.question, **chosen)
 
 
-def _cells(
-    asked: Question, base: Scenario, minutes: float | None, days: float | None, servers: Servers, seed: int
-) -> Iterator[Cell]:
+def _baseline(policies: Sequence[str]) -> str:
+    return BASELINE_POLICY if BASELINE_POLICY in policies else policies[0]
+
+
+def _workers_of_all(
+    base: Scenario, policies: Sequence[str], minutes: float | None, days: float | None, servers: Servers
+) -> int:
+    """What `server.workers = 0` means in every cell: what the base needs, or 0 for what each needs."""
+    if servers == "own":
+        return 0
+    return base.with_workers(minutes, days, is_edge(_baseline(policies))).server.workers
+
+
+def _cells(asked: Question, base: Scenario, workers: int, seed: int) -> Iterator[Cell]:
     """The cells asked for, each once; the base scenario before them, if it is not among them."""
     kinds = [name for name in ("grid", "cells", "sobol") if getattr(asked, name)]
     if len(kinds) != 1:
@@ -190,14 +202,14 @@ def _cells(
             + (f" (given: {', '.join(kinds)})" if kinds else "")
         )
     lists = {"grid": _grid, "cells": _listed, "sobol": _sampled}[kinds[0]](asked, seed)
-    first = _scenario(base, (), minutes, days, servers)
+    first = _scenario(base, (), workers)
     listed: list[tuple[tuple[str, ...], Scenario]] = []
     asked_for = list(islice(lists, MAX_CELLS + 1))
     if len(asked_for) > MAX_CELLS:
         raise SettingError(f"a sweep of more than {MAX_CELLS:,} cells; ask for fewer")
     for settings in asked_for:
         try:
-            scenario = _scenario(base, settings, minutes, days, servers)
+            scenario = _scenario(base, settings, workers)
         except SettingError as error:
             raise SettingError(f"cell {' '.join(settings)}: {error}") from None
         listed.append((settings, scenario))
@@ -262,15 +274,12 @@ def _sampled(asked: Question, seed: int) -> Iterator[tuple[str, ...]]:
     )
 
 
-def _scenario(
-    base: Scenario, settings: Sequence[str], minutes: float | None, days: float | None, servers: Servers
-) -> Scenario:
-    """A cell's scenario. `server.workers = 0` becomes the number that suits the base, or the cell itself."""
+def _scenario(base: Scenario, settings: Sequence[str], workers: int) -> Scenario:
+    """A cell's scenario, with so many workers where it leaves their number open."""
     scenario = with_settings(base, settings)
-    if scenario.server.workers:
+    if scenario.server.workers or not workers:
         return scenario
-    sized = (base if servers == "same" else scenario).with_workers(minutes, days)
-    return with_settings(scenario, [f"server.workers={sized.server.workers}"])
+    return with_settings(scenario, [f"server.workers={workers}"])
 
 
 def _value(scenario: Scenario, name: str) -> object:

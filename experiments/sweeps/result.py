@@ -16,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from nextone.experiments.runs.arms import FRESH
-from nextone.experiments.runs.metrics import METRICS, PRIMARY, Metric, shares
+from nextone.experiments.runs.metrics import METRICS, PRIMARY, Metric, overloaded, shares
 from nextone.experiments.runs.parquet import read_record, write_record
 from nextone.experiments.runs.statistics import (
     CONFIDENCE,
@@ -98,6 +98,14 @@ class SweepResult:
     def interval(self, arm: SweepArm, metric: str) -> Interval | None:
         """Mean with its 95 % interval; None where undefined."""
         return mean_interval(self.of(arm, metric))
+
+    def overloaded(self, arm: SweepArm) -> bool:
+        """Whether its servers drowned, by the means over replications."""
+        return overloaded(*(float(self.of(arm, name).mean()) for name in ("utilisation", "timeout_rate")))
+
+    def mark(self, arm: SweepArm) -> str:
+        """What follows an arm whose servers drowned."""
+        return " ‡" * self.overloaded(arm)
 
     def against_baseline(self, arm: SweepArm, metric: str) -> PairedDifference | None:
         """From the plan's baseline policy (cloud_only) in the same cell; None for itself and where undefined."""

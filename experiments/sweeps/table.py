@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
+from nextone.experiments.runs.metrics import OVERLOAD
 from nextone.experiments.runs.number_text import MISSING, difference_cell, mean_and_half
 
 from .result import OBJECTIVES, SweepArm, SweepResult
@@ -29,22 +30,25 @@ def sweep_table(result: SweepResult) -> Iterator[object]:
         own = result.interval(base, metric.name)
         row = [Text(str(value)) for value in cell.values.values()]
         row += [Text(str(result.replications(cell)))]
-        row += [Text(MISSING if own is None else mean_and_half(own.mean, own.high - own.mean))]
+        row += [Text((MISSING if own is None else mean_and_half(own.mean, own.high - own.mean)) + result.mark(base))]
         row += [
             Text("default", style="dim")
             if cell.default
             else difference_cell(result.against_default(base, metric.name), metric)
         ]
-        row += [difference_cell(result.against_baseline(SweepArm(cell, p), metric.name), metric) for p in others]
+        for arm in (SweepArm(cell, p) for p in others):
+            row += [difference_cell(result.against_baseline(arm, metric.name), metric).append(result.mark(arm))]
         table.add_row(*row)
     people = plan.base.population.users
     table.caption = Text(
         f"{people:,} people, {plan.window()}, n replications with shared luck, seed {plan.seed}, {plan.engine} engine, "
         f"servers {plan.servers}. Paired 95 % intervals; * excludes 0; ×: variance that shared luck saved."
+        + f" {OVERLOAD}." * any(map(result.overloaded, result.arms))
     )
     yield table
     yield best_text(result)
-    yield f"Pareto front of {', '.join(name for name, _ in OBJECTIVES)}: " + "; ".join(map(arm_text, result.pareto))
+    front = "; ".join(arm_text(result, arm) for arm in result.pareto)
+    yield f"Pareto front of {', '.join(name for name, _ in OBJECTIVES)}: {front}"
     for number, reason in result.failed.items():
         yield f"failed: {plan.cells[number].label}: {reason}"
 
@@ -57,14 +61,14 @@ def best_text(result: SweepResult) -> str:
     near, sure = f"within {best.indifference:.3g} {metric.unit} of the best", f"probability >= {best.probability:.0%}"
     if best.settled:
         text = (
-            f"Best {metric.name}: {arm_text(best.arm)}; with {sure} it is {near} (Kim and Nelson, {best.replications} "
-            "replications)."
+            f"Best {metric.name}: {arm_text(result, best.arm)}; with {sure} it is {near} (Kim and Nelson, "
+            f"{best.replications} replications)."
         )
     else:
         more = f" and {len(best.contenders) - 8} more" if len(best.contenders) > 8 else ""
-        some = "; ".join(map(arm_text, best.contenders[:8])) + more
+        some = "; ".join(arm_text(result, arm) for arm in best.contenders[:8]) + more
         text = (
-            f"Best {metric.name} so far: {arm_text(best.arm)}; the budget ended with "
+            f"Best {metric.name} so far: {arm_text(result, best.arm)}; the budget ended with "
             f"{len(best.contenders)} in the race: "
             f"with {sure} one of them is {near}: {some}."
         )
@@ -79,8 +83,8 @@ def best_text(result: SweepResult) -> str:
     return text + "."
 
 
-def arm_text(arm: SweepArm) -> str:
-    return f"{arm.cell.label} {arm.policy}" + (" (default)" if arm.cell.default else "")
+def arm_text(result: SweepResult, arm: SweepArm) -> str:
+    return f"{arm.cell.label} {arm.policy}" + (" (default)" if arm.cell.default else "") + result.mark(arm)
 
 
 def effort_line(effort: Effort) -> str:

@@ -32,6 +32,8 @@ Days = Annotated[float | None, typer.Option(help="Instead: whole days, with peop
 Engine = Annotated[
     Literal["event", "batch"], typer.Option(help="SimPy with server queues, or people in parallel without.")
 ]
+SERVERS_HELP = "server.workers=0 is what each needs itself, or what the default does, the same for all."
+Servers = Annotated[Literal["own", "same"], typer.Option(help=SERVERS_HELP)]
 Workers = Annotated[int | None, typer.Option(help="Processes.  [default: one per core]")]
 Seed = Annotated[int, typer.Option(help="Fixes people and luck; replications and arms derive theirs from it.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on standard output.")]

@@ -33,6 +33,7 @@ def compare(
     settings: common.Settings = None,
     scenario: common.ScenarioFile = None,
     engine: common.Engine = "event",
+    servers: common.Servers = "own",
     workers: common.Workers = None,
     robust: Annotated[
         int | None,
@@ -49,7 +50,7 @@ def compare(
     workers = common.cores() if workers is None else workers
     minutes = common.window(minutes, days)
     check_run(replications=replications, minutes=minutes, days=days, seed=seed, workers=workers)
-    arms = _arms(policies, arm or [], base.with_workers(minutes, days))
+    arms = _arms(policies, arm or [], base)
     outside = _outside_domain(arms, scenario, days)
     fit = None
     if robust is not None:
@@ -67,6 +68,7 @@ def compare(
             minutes=minutes,
             days=days,
             engine=engine,
+            servers=servers,
             workers=workers,
             progress=progress,
         )

@@ -41,10 +41,7 @@ def sweep(
     settings: common.Settings = None,
     scenario: common.ScenarioFile = None,
     servers: Annotated[
-        Literal["same", "per_cell"] | None,
-        typer.Option(
-            help="server.workers=0: sized for the default, the same in all cells, or for each.  [default: same]"
-        ),
+        Literal["own", "same"] | None, typer.Option(help=f"{common.SERVERS_HELP}  [default: own]")
     ] = None,
     engine: Annotated[Literal["event", "batch"] | None, typer.Option(help="As in compare.  [default: event]")] = None,
     workers: common.Workers = None,

@@ -71,7 +71,7 @@ def test_a_policy_of_ones_own_is_compared(result):
 
 def test_json_rows(result):
     out = comparison_files.comparison_json(result)
-    assert list(out) == ["baseline", "replications", "primary", "rows"]
+    assert list(out) == ["baseline", "replications", "primary", "overloaded", "rows"]
     assert (out["baseline"], out["replications"], len(out["rows"])) == ("cloud_only", 10, 3 * len(METRICS))
     keys = ["policy", "metric", "unit", "mean", "low", "high", "diff_pct", "diff_low", "diff_high"]
     assert all(list(row) == keys for row in out["rows"])
@@ -220,13 +220,14 @@ def test_wrong_arms(text, words):
     assert words in str(caught.value)
 
 
-def test_all_arms_get_the_servers_of_the_baseline_unless_they_set_their_own(fake):
+def test_arms_get_the_servers_they_need_or_those_of_the_baseline_unless_they_set_their_own(fake):
     arms = [
         Arm("base", "cloud_only", WORLD),
         parse_arm("small=cloud_only server.page_size=2", WORLD),
         parse_arm("rich=cloud_only server.page_size=2 server.workers=77", WORLD),
     ]
-    counts = [arm.scenario.server.workers for arm in compare(arms).arms]
+    assert [arm.scenario.server.workers for arm in compare(arms).arms] == [0, 0, 77]  # run_arm sees to it
+    counts = [arm.scenario.server.workers for arm in compare(arms, servers="same").arms]
     assert counts[0] == counts[1] == WORLD.with_workers(60, None).server.workers > 0
     assert counts[2] == 77
 

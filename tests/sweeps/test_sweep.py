@@ -234,7 +234,7 @@ def test_the_default_cell_is_added_once_and_marked():
 def test_plans_come_back_equal_from_their_text():
     questions = [
         PAGES, NOISY,
-        Question(sobol=("client.ttl_s=10..600", "server.page_size=2..12"), samples=8, days=2.0, servers="per_cell"),
+        Question(sobol=("client.ttl_s=10..600", "server.page_size=2..12"), samples=8, days=2.0, servers="same"),
         Question(grid=("phone.shares=[1,0,0,0],[0,0,0,1]", "client.on_refill=replace,merge"), half_width="2.5", seed=3),
     ]  # fmt: skip
     for question in questions:
@@ -258,10 +258,10 @@ def test_sobol_points_are_spread_evenly_and_repeat():
 
 def test_servers_are_the_same_everywhere_unless_sized_for_each_cell():
     grid = ("server.service_ms=100,600,3000",)
-    same = plan_of(Question(grid=grid), Scenario()).cells
-    assert len({cell.scenario.server.workers for cell in same}) == 1
-    each = [c.scenario.server.workers for c in plan_of(Question(grid=grid, servers="per_cell"), Scenario()).cells]
-    assert each[0] < each[1] < each[2]
+    same = plan_of(Question(grid=grid, servers="same"), Scenario()).cells
+    assert {cell.scenario.server.workers for cell in same} == {Scenario().with_workers(60, None).server.workers}
+    own = plan_of(Question(grid=grid), Scenario()).cells
+    assert {cell.scenario.server.workers for cell in own} == {0}  # run_arm sees to it
 
 
 def test_half_width_by_hand():

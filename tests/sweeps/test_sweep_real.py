@@ -158,7 +158,7 @@ BAD_FILES = {
     "[grid]\n'server.page_size' = 2": "must be an array of values",
     "grid = 3": "grid='3' must be a section",
     "engine = 'warp'\n[grid]\n'server.page_size' = [2]": "engine='warp' must be event or batch",
-    "servers = 'many'\n[grid]\n'server.page_size' = [2]": "servers='many' must be same or per_cell",
+    "servers = 'many'\n[grid]\n'server.page_size' = [2]": "servers='many' must be own or same",
     "policies = [3]": "policies must be an array of names",
     "[grid.server.page_size]\nx = 2": "must be an array of values",
     "[sobol]\n'client.ttl_s' = [1]": "must be [lowest, highest]",

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from nextone.experiments.output.figures import uplift_figure
 from nextone.experiments.runs.arms import Arm
 from nextone.experiments.runs.comparison import Comparison, groups
-from nextone.experiments.runs.metrics import METRICS, PRIMARY, Metric
+from nextone.experiments.runs.metrics import METRICS, OVERLOAD, PRIMARY, Metric
 from nextone.experiments.runs.number_text import interval_text, name_and_unit
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, scenario_toml
@@ -71,19 +71,19 @@ def read_comparison(folder: Path) -> Comparison:
         raise SettingError(
             f"{str(file)!r} cannot be read ({str(error)[:80]}); write it again with nextone compare --out"
         ) from None
-    return Comparison(
-        arms, METRICS, values, told["seed"], told["minutes"], told["days"], told["engine"], told["version"]
-    )
+    nowhere = np.zeros((*values.shape[:2], 0, 2), np.int64)  # positions in the page are not kept
+    window = told["minutes"], told["days"], told["engine"]
+    return Comparison(arms, METRICS, values, told["seed"], *window, nowhere, told["version"])
 
 
 def _sentence(result: Comparison, name: str, words: str) -> str:
     m = [metric.name for metric in result.metrics].index(name)
     metric = result.metrics[m]
     told = [
-        f"{percent_interval(row[m], metric.unit)} for {arm.label}"
-        for arm, row in zip(result.arms[1:], result.differences[1:], strict=True)
+        f"{percent_interval(result.differences[a][m], metric.unit)} for {result.label(a)}"
+        for a in range(1, len(result.arms))
     ]
-    return f"{words.capitalize()} against {result.baseline.label}: {'; '.join(told)}."
+    return f"{words.capitalize()} against {result.label(0)}: {'; '.join(told)}."
 
 
 def _sections(result: Comparison) -> Iterator[Section]:
@@ -98,10 +98,11 @@ def _sections(result: Comparison) -> Iterator[Section]:
         for _, indices in groups(result)
         for m, metric in ((k, result.metrics[k]) for k in indices)
     ]
-    head = ("metric", "meaning", result.baseline.label, *(f"{arm.label}, %" for arm in result.arms[1:]))
+    others = (f"{result.label(a)}, %" for a in range(1, len(result.arms)))
+    head = ("metric", "meaning", result.label(0), *others)
     text = (
         "Baseline: mean ± half its 95 % interval. Arms: paired difference in % of it; abs: in the metric's unit; * the "
-        "interval excludes 0."
+        "interval excludes 0." + f" {OVERLOAD}." * any(result.overloaded)
     )
     yield Section("Every number", (text,), table=Table(head, rows, 2))
     for arm in result.arms:

@@ -25,7 +25,7 @@ from nextone.experiments.output.drawing import (
     svg_text,
     zero_line,
 )
-from nextone.experiments.runs.metrics import Metric
+from nextone.experiments.runs.metrics import OVERLOAD, Metric
 from nextone.experiments.runs.number_text import signed
 from nextone.experiments.runs.statistics import Interval, PairedDifference
 
@@ -39,6 +39,7 @@ class Map(NamedTuple):
     title: str
     cells: Sequence[Sequence[PairedDifference | None]]
     usual: tuple[int, int] | None = None  # (row, column) that differences are measured from, outlined
+    marks: Sequence[Sequence[str]] = ()  # after each number: where servers drown
 
 
 class Point(NamedTuple):
@@ -68,6 +69,8 @@ def maps_figure(metric: Metric, maps: Sequence[Map], rows: Sequence[str], column
                 axis.set(ylabel="", yticklabels=[])
         for axis in axes.flat[len(maps) :]:
             axis.set_axis_off()
+        if any(mark for m in maps for line in m.marks for mark in line):
+            figure.text(0.995, 0.995, OVERLOAD, ha="right", va="top", fontsize=8, color=GREY)
         figure.suptitle(_title(metric), x=0.005, ha="left", fontsize=13, weight="bold")
         if png is not None:
             save_png(figure, png)
@@ -90,9 +93,9 @@ def _heat_map(axis: "Axes", one: Map, rows: Sequence[str], columns: Sequence[str
     for r, line in enumerate(found):
         for c, (x, sure) in enumerate(line):
             if np.isfinite(x):
-                strong = abs(x) > 0.75 * limit
+                strong, mark = abs(x) > 0.75 * limit, one.marks[r][c] if one.marks else ""
                 axis.text(
-                    c + 0.5, r + 0.5, signed(x) + ("*" if sure else ""), ha="center", va="center", fontsize=8.5,
+                    c + 0.5, r + 0.5, signed(x) + "*" * sure + mark, ha="center", va="center", fontsize=8.5,
                     weight="bold" if sure else "normal", color="white" if strong else INK if sure else GREY,
                 )  # fmt: skip
     if one.usual is not None:

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from nextone.experiments.output.drawing import curve_of
-from nextone.experiments.runs.metrics import PRIMARY, Metric, metric_named
+from nextone.experiments.runs.metrics import OVERLOAD, PRIMARY, Metric, metric_named
 from nextone.experiments.runs.statistics import Interval, PairedDifference
 from nextone.experiments.sweeps.plan import Cell
 from nextone.experiments.sweeps.result import SweepArm, SweepResult
@@ -52,6 +52,8 @@ def _maps(result: SweepResult, names: list[str], axes: list[list[str]]) -> Secti
         svg = map_of(result, metric, names, axes)
         if svg:
             caption = f"{metric.name}: paired differences in %. Bold with *: the 95 % interval excludes 0."
+            if any(map(result.overloaded, result.arms)):
+                caption += f" {OVERLOAD}, of the policy or of what it is compared with."
             figures.append(Figure(svg, caption))
     text = (
         f"The default is {cell_words(plan.default)}. Blue is better, orange worse, on one scale for each metric. "
@@ -74,10 +76,16 @@ def map_of(
     maps = []
     if plan.default.number not in result.failed:
         find = partial(_over_default, result, metric.name)
-        maps += [draw.Map(f"{p} over itself at the default", _each(grid, p, find), usual) for p in plan.policies]
+        maps += [
+            draw.Map(f"{p} over itself at the default", _each(grid, p, find), usual, _marks(result, grid, p))
+            for p in plan.policies
+        ]
     find = partial(_over_baseline, result, metric.name)
     others = [p for p in plan.policies if p != plan.baseline]
-    maps += [draw.Map(f"{p} over {plan.baseline}, same cell", _each(grid, p, find)) for p in others]
+    maps += [
+        draw.Map(f"{p} over {plan.baseline}, same cell", _each(grid, p, find), None, _marks(result, grid, p))
+        for p in others
+    ]
     told = [m for m in maps if any(d is not None and d.diff_pct is not None for line in m.cells for d in line)]
     if not told:
         return ""
@@ -86,6 +94,12 @@ def map_of(
 
 def _each(grid: list[list[Cell | None]], policy: str, find: Find) -> list[list[PairedDifference | None]]:
     return [[None if cell is None else find(SweepArm(cell, policy)) for cell in line] for line in grid]
+
+
+def _marks(result: SweepResult, grid: list[list[Cell | None]], policy: str) -> list[list[str]]:
+    """What marks a cell in which the servers of the policy, or of the baseline, drown."""
+    whose = {policy, result.plan.baseline}
+    return [["" if c is None else max(result.mark(SweepArm(c, p)) for p in whose) for c in line] for line in grid]
 
 
 def _over_default(result: SweepResult, metric: str, arm: SweepArm) -> PairedDifference | None:
@@ -108,9 +122,10 @@ def _curves(result: SweepResult, name: str) -> Section:
             changes = [curve_of(p, [_or_zero(result, arm, metric) for arm in own]) for p, own in arms.items()]
             panels.append(("paired difference from the default", "%", changes))
         svg = draw.curves_figure(panels, along, field_name(name), value_text(plan.default.values[name]))
-        figures.append(
-            Figure(svg, f"{metric.name} by {field_name(name)}; bars are 95 % intervals, dotted is the default.")
-        )
+        caption = f"{metric.name} by {field_name(name)}; bars are 95 % intervals, dotted is the default."
+        drowned = [f"{p} at {label}" for p, own in arms.items() for label, arm in zip(along, own, strict=True)
+                   if result.overloaded(arm)]  # fmt: skip
+        figures.append(Figure(svg, caption + f" {OVERLOAD}: {', '.join(drowned)}." * bool(drowned)))
     return Section(f"Along {field_name(name)}", figures=tuple(figures))
 
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator
 
 from nextone.experiments.output.drawing import curve_of
-from nextone.experiments.runs.metrics import metric_named
+from nextone.experiments.runs.metrics import OVERLOAD, metric_named
 from nextone.experiments.runs.number_text import interval_text, name_and_unit
 from nextone.experiments.sweeps.plan import Cell as SweepCell
 from nextone.experiments.sweeps.result import OBJECTIVES, SweepArm, SweepResult
@@ -18,7 +18,7 @@ from .landscape import landscape
 from .page import Cell, Figure, Section, Table, difference_cell
 from .words import cell_words, field_name, value_text
 
-LOAD = ("requests", "utilisation", "queue_p95_ms", "timeout_rate")
+LOAD = ("workers", "requests", "utilisation", "queue_p95_ms", "timeout_rate")
 PAGE = "server.page_size"
 CURVES = 8  # in one panel, at most
 
@@ -68,7 +68,7 @@ def _front(result: SweepResult) -> Section:
         clouds, "requests a person: the servers' cost", "seconds watched a person", "MB wasted a person"
     )
     rows = [
-        [Cell(str(k)), Cell(cell_words(arm.cell)), Cell(arm.policy)]
+        [Cell(str(k)), Cell(cell_words(arm.cell)), Cell(arm.policy + result.mark(arm))]
         + [Cell(interval_text(result.interval(arm, name))) for name, _ in OBJECTIVES]
         for k, arm in enumerate(front, start=1)
     ]
@@ -149,7 +149,7 @@ def along(result: SweepResult, name: str) -> tuple[list[SweepCell], str]:
 
 def _every_cell(result: SweepResult) -> Section:
     plan, metric = result.plan, result.plan.objective
-    more = [metric_named(name) for name in ("requests", "queue_p95_ms", "wasted_mb") if name != plan.metric]
+    more = [metric_named(name) for name in ("workers", "requests", "queue_p95_ms", "wasted_mb") if name != plan.metric]
     rows = [
         _row(result, SweepArm(cell, policy), [m.name for m in more])
         for cell in result.cells
@@ -158,6 +158,8 @@ def _every_cell(result: SweepResult) -> Section:
     against = ("over default, %", f"over {plan.baseline}, %")
     head = ("cell", "policy", "n", name_and_unit(metric), *against, *map(name_and_unit, more))
     text = "Mean ± half its 95 % interval over n replications; differences are paired, * excludes 0."
+    if any(map(result.overloaded, result.arms)):
+        text += f" {OVERLOAD}."
     return Section("Every cell", (text,), table=Table(head, rows, 2), folded=len(rows) > 24)
 
 
@@ -166,7 +168,7 @@ def _row(result: SweepResult, arm: SweepArm, more: list[str]) -> list[Cell]:
     default, base = result.against_default(arm, name), result.against_baseline(arm, name)
     return [
         Cell(cell_words(arm.cell)),
-        Cell(arm.policy),
+        Cell(arm.policy + result.mark(arm)),
         Cell(str(result.replications(arm.cell))),
         Cell(interval_text(result.interval(arm, name))),
         Cell("default", "dim") if arm.cell.default else difference_cell(default, better),

@@ -13,6 +13,7 @@ from nextone.sim.scenario import setting_text
 from .page import percent_interval
 
 PRICES = {
+    "workers": "workers",
     "requests": "requests",
     "wasted_mb": "wasted bytes",
     "queue_p95_ms": "the 95th percentile of waits for a worker",
@@ -29,10 +30,10 @@ def answer(result: SweepResult) -> tuple[str, ...]:
     reached = f"{mean_and_half(own.mean, own.high - own.mean)} {metric.unit} {where}" if own else "undefined"
     near = f"within {best.indifference:.3g} {metric.unit} of the best, with probability ≥ {best.probability:.0%}"
     if best.settled:
-        first = f"Best for {metric.name}: {arm_words(best.arm)}, {reached}; it is {near}."
+        first = f"Best for {metric.name}: {arm_words(result, best.arm)}, {reached}; it is {near}."
     else:
         first = (
-            f"Ahead in {metric.name}: {arm_words(best.arm)}, {reached}; but the budget ended with "
+            f"Ahead in {metric.name}: {arm_words(result, best.arm)}, {reached}; but the budget ended with "
             f"{len(best.contenders)} of {len(result.arms)} arms in the race, and all that can be said of them is that "
             f"one is {near}."
         )
@@ -88,9 +89,10 @@ def cell_words(cell: Cell) -> str:
     return said or "the scenario as it is"
 
 
-def arm_words(arm: SweepArm) -> str:
+def arm_words(result: SweepResult, arm: SweepArm) -> str:
     """`tag_momentum at page_size 4, ttl_s ∞`."""
-    return f"{arm.policy} at {cell_words(arm.cell)}" + (" (the default)" if arm.cell.default else "")
+    known = " (the default)" * arm.cell.default + " (its servers are overloaded)" * result.overloaded(arm)
+    return f"{arm.policy} at {cell_words(arm.cell)}{known}"
 
 
 def field_name(name: str) -> str:
