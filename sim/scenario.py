@@ -29,6 +29,15 @@ MAX_LINE = 4096  # tomllib takes quadratic time over one key of many dots: a lin
 MAX_WHOLE = 1 << 53  # beyond it a float and an int64 no longer mean the same number
 
 
+NAMED: dict[str, tuple[str, ...]] = {
+    "kir": ("server.page_size=6", "server.candidates=20"),
+    "edgerec": ("server.page_size=50", "server.candidates=100", "server.feature_lag_s=60"),
+    "strong_intent": ("interests.intent_sd=1.6",),
+}
+"""Scenarios with names, as settings over the defaults: Kuaishou's case and Taobao's, as published (KIR; EdgeRec's page
+of 50 and behaviour that the cloud sees after a minute), and intents as strong as the log does not exclude."""
+
+
 class SettingError(UserError):
     """Something the user wrote cannot be used: one printable line, at most 500 characters."""
 
@@ -38,7 +47,10 @@ class SettingError(UserError):
 
 
 def load_scenario(path: str | os.PathLike[str]) -> Scenario:
-    """The scenario in a TOML file; what it does not mention keeps its default. SettingError names file and line."""
+    """The scenario of that name (`NAMED`), or in a TOML file; what it does not mention keeps its default. SettingError
+    names file and line."""
+    if str(path) in NAMED:
+        return with_settings(Scenario(), NAMED[str(path)])
     text = _read(Path(path))
     where = f"{path}:"
     try:
@@ -120,7 +132,9 @@ def _read(path: Path) -> str:
         if isinstance(error, SettingError):
             raise
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise SettingError(f"scenario file {str(path)[:200]!r}: {reason}; give a TOML file that can be read") from None
+        raise SettingError(
+            f"scenario file {str(path)[:200]!r}: {reason}; give a TOML file that can be read, or {', '.join(NAMED)}"
+        ) from None
     for number, line_text in enumerate(text.splitlines(), start=1):
         if len(line_text) > MAX_LINE:
             raise SettingError(f"{path}:{number}: line of {len(line_text):,} characters; at most {MAX_LINE:,}")

@@ -1,10 +1,10 @@
 """Edge models against the cloud, online, beside what the systems published; and valid play by position in the page.
 
-    python -m nextone.experiments.questions.edge_online --preset edgerec_like --users 300 --out results/edge
+    python -m nextone.experiments.questions.edge_online --scenario edgerec --users 300 --out results/edge
 
 Arms: the cloud; a hand-made rule; the three shipped models; a cloud that sees behaviour within 3 s but decides once a
-page (BehaviX); and a cloud with a third of the page. The default scenario is KIR's case (a
-page of 6); `edgerec_like` is EdgeRec's (a page of 50, 100 candidates, behaviour that the cloud sees after a minute).
+page (BehaviX); and a cloud with a third of the page. Scenarios are those with names: KIR's case, EdgeRec's, strong
+intents.
 """
 
 import argparse
@@ -22,12 +22,8 @@ from nextone.experiments.runs.metrics import PRIMARY
 from nextone.experiments.runs.names import resolve_policy
 from nextone.experiments.runs.statistics import PairedDifference, paired
 from nextone.sim.config import MINUTES, Scenario
-from nextone.sim.scenario import with_settings
+from nextone.sim.scenario import NAMED, with_settings
 
-PRESETS = {
-    "default": [],
-    "edgerec_like": ["server.page_size=50", "server.candidates=100", "server.feature_lag_s=60"],
-}
 POLICIES = ("cloud_only", "tag_momentum", "edgerec", "kir", "context_aware")
 
 
@@ -123,9 +119,9 @@ def _more(bar: "tqdm[int]") -> None:
 
 
 def main() -> None:
-    """Run a preset and write its table and figure."""
+    """Run a scenario and write its table and figure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--preset", choices=PRESETS, default="default")
+    parser.add_argument("--scenario", choices=NAMED, default="kir")
     parser.add_argument("--rl", metavar="DIR", help="a training of `nextone train rl`, one more arm")
     parser.add_argument("--users", type=int, default=300)
     parser.add_argument("--replications", type=int, default=10)
@@ -134,7 +130,7 @@ def main() -> None:
     parser.add_argument("--engine", choices=("event", "batch"), default="event")
     parser.add_argument("--out", type=Path, default=Path("results/edge"))
     given = parser.parse_args()
-    scenario = with_settings(Scenario(), [f"population.users={given.users}", *PRESETS[given.preset]])
+    scenario = with_settings(Scenario(), [f"population.users={given.users}", *NAMED[given.scenario]])
     arms = arms_of(scenario, (*POLICIES, *([f"rl:{given.rl}"] if given.rl else [])))
     with tqdm(total=len(arms) * given.replications, unit="run", disable=None) as bar:
         result = compare(
@@ -142,8 +138,8 @@ def main() -> None:
             progress=lambda done, total: _more(bar),
         )  # fmt: skip
     given.out.mkdir(parents=True, exist_ok=True)
-    (given.out / f"{given.preset}.md").write_text(table(result))
-    positions_figure(result, given.out / f"{given.preset}.png")
+    (given.out / f"{given.scenario}.md").write_text(table(result))
+    positions_figure(result, given.out / f"{given.scenario}.png")
     print(table(result))  # noqa: T201
 
 

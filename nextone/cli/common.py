@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from nextone.sim.config import Scenario
 
 ScenarioFile = Annotated[
-    Path | None, typer.Option("--scenario", metavar="FILE.toml", help="Scenario file; what it omits keeps its default.")
+    Path | None, typer.Option("--scenario", metavar="FILE.toml",
+                              help="Scenario file, what it omits keeps its default; or kir, edgerec, strong_intent."),
 ]
 Settings = Annotated[
     list[str] | None,

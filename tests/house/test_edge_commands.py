@@ -7,7 +7,7 @@ import torch
 from worlds import scenario
 
 from nextone.cli.main import main
-from nextone.experiments.questions.edge_online import PRESETS, ROWS, arms_of, differences, positions_figure, table
+from nextone.experiments.questions.edge_online import ROWS, arms_of, differences, positions_figure, table
 from nextone.experiments.runs.arms import Arm
 from nextone.experiments.runs.compare import compare
 from nextone.experiments.speed.edge_decisions import rate
@@ -17,7 +17,7 @@ from nextone.policies.networks.loading import make_network
 from nextone.policies.phone import engines
 from nextone.policies.trained import features_hash
 from nextone.sim.config import Scenario
-from nextone.sim.scenario import scenario_toml, with_settings
+from nextone.sim.scenario import NAMED, scenario_toml, with_settings
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +79,9 @@ def test_the_table_of_the_online_comparison(tmp_path):
     assert (tmp_path / "curve.png").stat().st_size > 5_000
 
 
-def test_arms_of_both_presets():
+def test_arms_of_every_scenario_with_a_name():
     """A third of the page; candidates enough for the page."""
-    for settings in PRESETS.values():
+    for settings in NAMED.values():
         world = with_settings(Scenario(), settings)
         arms = {arm.label: arm for arm in arms_of(world, ("cloud_only", "tag_momentum"))}
         assert list(arms) == ["cloud_only", "tag_momentum", "fresh", "small"]

@@ -3,11 +3,13 @@
 import math
 import os
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from nextone.experiments.fitting.people.fit_file import load_fit
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, load_scenario, scenario_toml, with_settings
 
@@ -283,3 +285,15 @@ def test_any_bytes_are_a_scenario_or_one_line(tmp_path_factory, data):
         return
     assert message.startswith(f"{path}:")
     assert message.isprintable()
+
+
+def test_scenarios_with_names():
+    """Without a file; a file may still be called so, with its folder. The strongest intents are the fit's upper bound."""
+    assert load_scenario("kir") == Scenario()
+    edgerec = load_scenario("edgerec").server
+    assert (edgerec.page_size, edgerec.candidates, edgerec.feature_lag_s) == (50, 100, 60)
+    bound = next(e.high for e in load_fit(None).estimates if e.name == "interests.intent_sd")
+    assert load_scenario("strong_intent").interests.intent_sd == pytest.approx(bound, abs=0.005)
+    assert load_fit(Path("strong_intent")).draws == load_fit(None).draws
+    with pytest.raises(SettingError, match="or kir, edgerec, strong_intent"):
+        load_scenario("kri")

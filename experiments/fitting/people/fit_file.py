@@ -14,7 +14,7 @@ from rich.table import Table
 from nextone.experiments.runs.files import write_whole
 from nextone.sim.config import Scenario
 from nextone.sim.data import open_data
-from nextone.sim.scenario import SettingError, scenario_toml
+from nextone.sim.scenario import NAMED, SettingError, scenario_toml
 from nextone.version import __version__
 
 from .calibrate import Calibration, Estimate
@@ -57,8 +57,8 @@ def fit_json(fit: Calibration, log: str) -> dict[str, Any]:
 
 
 def load_fit(scenario: Path | None) -> FitFile:
-    """The fit beside a scenario file, or that of the defaults. Raises SettingError."""
-    if scenario is None:
+    """The fit beside a scenario file, or that of the defaults, also for a scenario with a name. Raises SettingError."""
+    if scenario is None or str(scenario) in NAMED:
         with open_data(SHIPPED) as file:
             fit = _parsed(file.read().decode(), SHIPPED)
         return fit._replace(own={e.name: get(Scenario(), e.name) for e in fit.estimates})
