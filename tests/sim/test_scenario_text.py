@@ -288,7 +288,7 @@ def test_any_bytes_are_a_scenario_or_one_line(tmp_path_factory, data):
 
 
 def test_scenarios_with_names():
-    """Without a file; a file may still be called so, with its folder. The strongest intents are the fit's upper bound."""
+    """Without a file; a file may be called so with its folder. The strongest intents are the fit's upper bound."""
     assert load_scenario("kir") == Scenario()
     edgerec = load_scenario("edgerec").server
     assert (edgerec.page_size, edgerec.candidates, edgerec.feature_lag_s) == (50, 100, 60)
