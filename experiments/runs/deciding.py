@@ -13,13 +13,21 @@ from nextone.sim.batch_run import Decide
 from nextone.sim.state import Array, World
 from nextone.sim.world import ask_after
 
-from .names import CLOUD_FILTER, REFERENCES
+from .names import CLOUD_FILTER, ORACLE_INTENT, REFERENCE_FILTER
 from .names import ORACLE as ORACLE
 from .names import decider_names as decider_names
 from .names import is_decider as is_decider
 from .names import is_downloaded as is_downloaded
 from .names import is_edge as is_edge
-from .oracle import cloud_filter, oracle_greedy
+from .oracle import cloud_filter, oracle_greedy, oracle_intent, reference_filter
+
+DECIDES: dict[str, Decide] = {
+    ORACLE: oracle_greedy,
+    ORACLE_INTENT: oracle_intent,
+    CLOUD_FILTER: cloud_filter,
+    REFERENCE_FILTER: reference_filter,
+}
+"""Of the references."""
 
 
 def make_decider(policy: str | PolicyLike, world: World, pad_to: int | None = None) -> Decide | None:
@@ -28,8 +36,8 @@ def make_decider(policy: str | PolicyLike, world: World, pad_to: int | None = No
     Raises UnknownPolicy."""
     if not isinstance(policy, str):
         return make_decide(policy, world, pad_to)
-    if policy in REFERENCES:
-        return {ORACLE: oracle_greedy, CLOUD_FILTER: cloud_filter}[policy]
+    if policy in DECIDES:
+        return DECIDES[policy]
     if not is_decider(policy):
         raise UnknownPolicy(unknown_name(policy, (*decider_names(), *SHIPPED)))
     made = make_policy(policy)

@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     from nextone.policies.contract import PolicyLike
     from nextone.sim.config import Scenario
 
-ORACLE, CLOUD_FILTER = "oracle_greedy", "cloud_filter"
-REFERENCES = (ORACLE, CLOUD_FILTER)
-"""They know what no phone knows; see `oracle.py`."""
+ORACLE, ORACLE_INTENT = "oracle_greedy", "oracle_intent"
+CLOUD_FILTER, REFERENCE_FILTER = "cloud_filter", "reference_filter"
+REFERENCES = (ORACLE, ORACLE_INTENT, CLOUD_FILTER, REFERENCE_FILTER)
+"""How far a policy could get, with and without what no phone knows; see `oracle.py`."""
 
 
 def decider_names() -> tuple[str, ...]:
