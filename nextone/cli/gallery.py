@@ -1,4 +1,4 @@
-"""Commands for what people look at: `nextone what-if` and `nextone report`."""
+"""Commands for what people look at: `nextone headroom`, `nextone what-if` and `nextone report`."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +7,48 @@ from typing import Annotated, Any
 import typer
 
 from . import common
+
+
+def headroom(
+    users: Annotated[int, typer.Option(help="People simulated.")] = 400,
+    minutes: Annotated[float, typer.Option(help="Window in which everyone opens once.")] = 30.0,
+    replications: Annotated[int, typer.Option(help="Independent worlds, at least 10.")] = 10,
+    seed: common.Seed = 0,
+    settings: common.Settings = None,
+    scenario: common.ScenarioFile = None,
+    workers: common.Workers = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Save Parquet tables and a figure there.")] = None,
+    as_json: common.Json = False,
+) -> None:
+    """What can be gained at all: fresher clouds, a phone that knows more, oracles; with no, some and most intents."""
+    base = common.chosen_scenario(scenario, settings, users)
+    from nextone.experiments.questions.headroom import climb, headroom_json, intent_bound
+    from nextone.experiments.runs.arms import check_run
+
+    workers = common.cores() if workers is None else workers
+    check_run(replications=replications, minutes=minutes, seed=seed, workers=workers)
+    bound = intent_bound(scenario)
+    if out is not None:
+        common.prepare_folder(out)
+    with common.progress_bar(as_json) as progress:
+        found = climb(
+            base, bound, seed=seed, replications=replications, minutes=minutes, workers=workers, progress=progress
+        )
+    from nextone.experiments.questions.headroom_shown import headroom_figure, headroom_tables
+    from nextone.experiments.runs.comparison_files import save_tables
+
+    files: list[Path] = []
+    if out is not None:
+        files = save_tables(found.result, out) + [out / "headroom.png"]
+        headroom_figure(found, files[-1])
+    if as_json:
+        common.print_json(headroom_json(found))
+        return
+    console = common.console(140)
+    for table in headroom_tables(found):
+        console.print(table, highlight=False)
+    if files:
+        common.print_saved(console, files)
 
 
 def what_if(

@@ -31,6 +31,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "held-out": fitting.held_out,
     "sweep": sweep.sweep,
     "report": gallery.report,
+    "headroom": gallery.headroom,
     "what-if": gallery.what_if,
     "collect": edge.collect,
     "export": export.export,

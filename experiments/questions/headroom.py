@@ -1,0 +1,192 @@
+"""What can be gained at all, from what, and which assumption decides it? A ladder, on the same people and luck.
+
+`nextone headroom` runs it. A step is a policy and settings, and is measured from the step it adds one thing to, which
+it names, and from `cloud_only` as configured. The ladder has two branches, a cloud that is ever fresher and a phone
+that knows ever more. Intents, the passing interests that there are to perceive, are bounded by the log and not shown by
+it, so every step stands in three worlds. Servers are ample in all, or smaller pages would be charged for queues.
+
+Asked at every swipe, a phone has no next video to load ahead. Only where the network takes no time are pages of any
+size the same feed for who knows all (tests/nulls/test_nulls_exact.py), so the network is freed first, in a step of its
+own: what that is worth is credited to nobody.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from nextone.experiments.fitting.people.fit_file import fit_path, load_fit
+from nextone.experiments.runs.arms import BASELINE_POLICY, Arm, Progress, parse_arm
+from nextone.experiments.runs.compare import compare
+from nextone.experiments.runs.comparison import Comparison
+from nextone.experiments.runs.metrics import METRICS, PRIMARY
+from nextone.experiments.runs.names import CLOUD_FILTER, ORACLE, ORACLE_INTENT, REFERENCE_FILTER
+from nextone.experiments.runs.statistics import Interval, PairedDifference, paired
+from nextone.sim.config import Scenario
+from nextone.sim.scenario import SettingError
+
+USERS, MINUTES, REPLICATIONS = 400, 30.0, 10
+SHOWN = (PRIMARY, "valid_play", "long_view")
+"""Time in the app, a person; and the shares of impressions that were such plays."""
+CONFIGURED, FREED = "cloud_only", "(free network)"
+MOST_KEPT = 5_000  # the bound of server.kept
+
+
+class Step(NamedTuple):
+    """One step of the ladder. Settings are of its own, over the scenario, and hold those of the step before it."""
+
+    label: str
+    policy: str
+    settings: str
+    over: str  # the step it adds one thing to; its worth is measured from there
+    adds: str  # which thing, and who has to provide it
+
+
+FRESH = "server.feature_lag_s=0"
+FREE = (
+    f"{FRESH} network.constant_mbps=inf network.rtt_scale=0 network.loss=0 network.outages_per_hour=0 "
+    "server.service_ms=0 server.service_per_candidate_ms=0 server.chain_ms=0 "
+    "phone.hardware_start_ms=0 phone.software_start_ms=0"
+)
+SWIPE = f"{FREE} server.page_size=1 client.refill_at=0 client.ask_at=swipe"
+
+
+def steps(base: Scenario) -> tuple[Step, ...]:
+    """The ladder in a scenario."""
+    whole = max(base.server.kept, min(base.server.recall, MOST_KEPT))
+    return (
+        Step(CONFIGURED, BASELINE_POLICY, "", "", "the cloud as configured: where all gains are measured from"),
+        Step("features at once", BASELINE_POLICY, FRESH, CONFIGURED,
+             "the cloud sees each behaviour as it ends, when a page is asked for: a real-time feature pipeline"),
+        Step(FREED, BASELINE_POLICY, FREE, "features at once",
+             "nothing to know: no transfer, request or start-up takes time. What it is worth is no merit of the next "
+             "two, which rest on it"),
+        Step("asked at every swipe", BASELINE_POLICY, SWIPE, FREED,
+             "a page of 1, asked for as the finger lifts: a cloud that answers in no time"),
+        Step("retrieval at once", BASELINE_POLICY, f"{SWIPE} server.kept={whole}", "asked at every swipe",
+             "every video looked at is ranked at each swipe, none dropped when the session opens. It is charged for "
+             "more than that: a set that keeps more lasts longer, and long sessions wait longer for the best of the "
+             "next one; the column without intents, where there is nothing to retrieve by, shows how much"),
+        Step("phone, cloud's score", "server_score", "", CONFIGURED,
+             "what ranking on the phone costs and what a surplus of candidates saves, with nothing known anew"),
+        Step("phone, cloud's filter", CLOUD_FILTER, "", "phone, cloud's score",
+             "the cloud's own filter, fed with what the phone has just seen, used as much as the cloud uses it "
+             "(server.filter_use)"),
+        Step("phone, reference filter", REFERENCE_FILTER, "", "phone, cloud's filter",
+             "the same filter, used in full: all that a model which knows how people are can see from a phone"),
+        Step("oracle of intents", ORACLE_INTENT, "", "phone, reference filter",
+             "told the passing interests of now, which no phone can know"),
+        Step("oracle of everything", ORACLE, "", "oracle of intents",
+             "told how likely the person truly stays with each candidate held: what is left is not about intents. It "
+             "follows valid plays alone, not the cloud's whole objective"),
+    )  # fmt: skip
+
+
+class World(NamedTuple):
+    """People as they might be, settings over the scenario."""
+
+    label: str
+    settings: str
+    meaning: str
+
+
+def worlds(base: Scenario, bound: float) -> tuple[World, ...]:
+    """No intent, the scenario's own, and the most that the log allows."""
+    assumed, own = base.server.assumed_intent_sd, base.interests.intent_sd
+    return (
+        World("no intent", "interests.intent_sd=0", f"none, while cloud and phone assume an sd of {assumed:g} logit"),
+        World("default", "", f"the scenario's: an sd of {own:g} logit, assumed {assumed:g}"),
+        World("upper bound", f"interests.intent_sd={bound:g} server.assumed_intent_sd={bound:g}",
+              f"the most that the log allows: an sd of {bound:g} logit, as cloud and phone assume too"),
+    )  # fmt: skip
+
+
+def intent_bound(scenario: Path | None) -> float:
+    """Upper end of the 95 % interval of `interests.intent_sd`, logit: of the fit beside a scenario file, if there is
+    one, or of the shipped one. Raises SettingError."""
+    fit = load_fit(scenario if scenario is not None and fit_path(scenario).is_file() else None)
+    for estimate in fit.estimates:
+        if estimate.name == "interests.intent_sd":
+            return float(f"{estimate.high:.3g}")
+    raise SettingError(f"the fit to {fit.log} has no interests.intent_sd, the bound of intents; fit it anew")
+
+
+class Headroom(NamedTuple):
+    """The ladder climbed in each world."""
+
+    steps: tuple[Step, ...]
+    worlds: tuple[World, ...]
+    result: Comparison
+
+    def level(self, world: str, step: str, metric: str) -> Interval | None:
+        """Mean with its 95 % interval."""
+        return self.result.intervals[self._arm(world, step)][_index(metric)]
+
+    def worth(self, world: str, step: Step, metric: str) -> PairedDifference | None:
+        """Paired difference from the step that it adds one thing to; None for the first."""
+        return self._difference(world, step.over, step.label, metric) if step.over else None
+
+    def gain(self, world: str, step: Step, metric: str) -> PairedDifference | None:
+        """Paired difference from `cloud_only` as configured, in the same world; None for itself."""
+        return self._difference(world, CONFIGURED, step.label, metric) if step.over else None
+
+    def _difference(self, world: str, before: str, after: str, metric: str) -> PairedDifference | None:
+        a, b = (self.result.values[self._arm(world, step), :, _index(metric)] for step in (before, after))
+        return paired(a, b)
+
+    def _arm(self, world: str, step: str) -> int:
+        return [each.label for each in self.worlds].index(world) * len(self.steps) + [
+            each.label for each in self.steps
+        ].index(step)
+
+
+def climb(
+    base: Scenario, bound: float, *, seed: int = 0, replications: int = REPLICATIONS, minutes: float = MINUTES,
+    workers: int = 1, progress: Progress | None = None,
+) -> Headroom:  # fmt: skip
+    """Every step in every world, over the same replications. bound: of `intent_bound`. Raises what `compare` does."""
+    ladder, of_people = steps(base), worlds(base, bound)
+    arms = [_arm_of(step, world, base) for world in of_people for step in ladder]
+    result = compare(
+        arms, seed=seed, replications=replications, minutes=minutes, engine="batch", workers=workers, progress=progress
+    )
+    return Headroom(ladder, of_people, result)
+
+
+def _arm_of(step: Step, world: World, base: Scenario) -> Arm:
+    made = parse_arm(f"arm={step.policy} {world.settings} {step.settings}", base)
+    return replace(made, label=f"{world.label}: {step.label}")
+
+
+def headroom_json(found: Headroom) -> dict[str, Any]:
+    """What was asked and a row for each world, step and metric, percentages of what each is measured from."""
+    rows = [
+        {"world": world.label, "step": step.label, "metric": metric}
+        | _ends(found.level(world.label, step.label, metric))
+        | _percent("worth", found.worth(world.label, step, metric))
+        | _percent("gain", found.gain(world.label, step, metric))
+        for world in found.worlds
+        for step in found.steps
+        for metric in SHOWN
+    ]
+    return {
+        "primary": PRIMARY,
+        "people": found.result.baseline.scenario.population.users,
+        "minutes": found.result.minutes,
+        "replications": found.result.replications,
+        "seed": found.result.seed,
+        "worlds": [world._asdict() for world in found.worlds],
+        "steps": [step._asdict() for step in found.steps],
+        "rows": rows,
+    }
+
+
+def _ends(level: Interval | None) -> dict[str, float | None]:
+    return {"mean": level and level.mean, "low": level and level.low, "high": level and level.high}
+
+
+def _percent(name: str, d: PairedDifference | None) -> dict[str, float | None]:
+    return {f"{name}_pct": d and d.diff_pct, f"{name}_low": d and d.diff_pct_low, f"{name}_high": d and d.diff_pct_high}
+
+
+def _index(metric: str) -> int:
+    return [each.name for each in METRICS].index(metric)

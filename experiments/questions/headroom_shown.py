@@ -1,0 +1,109 @@
+"""The ladder of `nextone headroom` as tables and a figure."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+from nextone.experiments.output.drawing import GREY, bare, curve_of, curves, drawn, save_png, zero_line
+from nextone.experiments.runs.metrics import METRICS, PRIMARY
+from nextone.experiments.runs.number_text import difference_text, interval_text, name_and_unit
+
+from .headroom import CONFIGURED, SHOWN, Headroom, World
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+KNOWN = {metric.name: metric for metric in METRICS}
+STEP_TEXT = "{number}  {label}"
+
+
+def headroom_tables(found: Headroom) -> Iterator[Table]:
+    """What the steps are, then what they are worth."""
+    yield _steps_table(found)
+    yield _worth_table(found)
+
+
+def _steps_table(found: Headroom) -> Table:
+    table = Table(title="The ladder: each step adds one thing to the one it is measured from", title_justify="left")
+    table.add_column("step", no_wrap=True)
+    table.add_column("from", justify="right")
+    table.add_column("what it adds, and what that needs")
+    labels = [step.label for step in found.steps]
+    for number, step in enumerate(found.steps, 1):
+        over = str(labels.index(step.over) + 1) if step.over else ""
+        table.add_row(STEP_TEXT.format(number=number, label=step.label), over, Text(step.adds))
+    return table
+
+
+def _worth_table(found: Headroom) -> Table:
+    """A row per metric and step; for each world what the step is worth over the one it adds to, and over the cloud."""
+    table = Table(title="What can be gained at all", caption=Text(_caption(found)), title_justify="left",
+                  caption_justify="left")  # fmt: skip
+    table.add_column("step", no_wrap=True)
+    for world in found.worlds:
+        table.add_column(f"{world.label}\nstep %", justify="right", no_wrap=True)
+        table.add_column("\nin all %", justify="right", no_wrap=True)
+    for name in SHOWN:
+        metric = KNOWN[name]
+        table.add_section()
+        heading = Text(name_and_unit(metric), style="bold" if name == PRIMARY else "")
+        table.add_row(heading, *(Text(t) for world in found.worlds for t in ("", _level(found, world, name))))
+        for number, step in enumerate(found.steps[1:], 2):
+            cells = [
+                difference_text(d(world.label, step, name), metric.better)
+                for world in found.worlds
+                for d in (found.worth, found.gain)
+            ]
+            table.add_row("  " + STEP_TEXT.format(number=number, label=step.label), *cells)
+    return table
+
+
+def _level(found: Headroom, world: World, metric: str) -> str:
+    return interval_text(found.level(world.label, CONFIGURED, metric))
+
+
+def ran(found: Headroom) -> str:
+    """People, window, replications, seed, method: for captions."""
+    result = found.result
+    return (
+        f"{result.baseline.scenario.population.users:,} people, {result.window()}, {result.replications} replications "
+        f"with shared luck, seed {result.seed}, ample servers, 95 % intervals"
+    )
+
+
+def _caption(found: Headroom) -> str:
+    told = "; ".join(f"{world.label}: {world.meaning}" for world in found.worlds)
+    return (
+        f"{ran(found)}. Primary metric: {PRIMARY}. step: paired difference from the step it adds to; in all: from "
+        f"{CONFIGURED} as configured in the same world, whose means stand beside the metric's name; both in % ± half "
+        f"the interval, * it excludes 0. What step 3 is worth is in all of 4 and 5.\nPassing interests, {told}."
+    )
+
+
+def headroom_figure(found: Headroom, path: Path) -> None:
+    """What each step gains in all, to `path`, PNG: a panel for each metric, a colour and marker for each world."""
+    with drawn(11.0, 3.1 * len(SHOWN) + 1.5) as figure:
+        axes = figure.subplots(len(SHOWN), 1, squeeze=False, sharex=True)[:, 0]
+        for axis, name in zip(axes, SHOWN, strict=True):
+            _panel(axis, found, name)
+        figure.suptitle("What can be gained at all, with no, some and most passing interests", x=0.01, ha="left")
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper right", ncols=3, frameon=False)
+        axes[-1].set_xlabel(ran(found), fontsize=8, color=GREY)
+        save_png(figure, path)
+
+
+def _panel(axis: "Axes", found: Headroom, name: str) -> None:
+    steps = found.steps[1:]
+    places = range(len(steps))
+    series = [curve_of(w.label, [found.gain(w.label, step, name) for step in steps]) for w in found.worlds]
+    curves(axis, places, series, joined=False, apart=0.4)
+    zero_line(axis)
+    bare(axis)
+    labels = [STEP_TEXT.format(number=n, label=step.label) for n, step in enumerate(steps, 2)]
+    axis.set_xticks(places, labels, rotation=25, ha="right")
+    axis.set_title(KNOWN[name].meaning + (", the primary metric" if name == PRIMARY else ""), loc="left")
+    axis.set_ylabel(f"gain in {name}\nover {CONFIGURED}, %")
