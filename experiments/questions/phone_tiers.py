@@ -16,9 +16,7 @@ from .what_if import WhatIf
 
 WHAT_IF = WhatIf(
     axis="phone",
-    values={
-        name: f"phone.shares={[int(tier == name) for tier in TIERS]}" for name in ("ios", "android_low")
-    }
+    values={name: f"phone.shares={[int(tier == name) for tier in TIERS]}" for name in ("ios", "android_low")}
     | {"slow, 1 s": "phone.inference_ms=1000"},
     series={
         "cloud_only": "cloud_only",

@@ -10,7 +10,7 @@ from test_features import PAST, SLOTS, USERS, bare_world, random_world, seen
 from nextone.envs.features import C, H, X
 from nextone.experiments.runs.deciding import decider_names, is_edge, make_decide, make_decider
 from nextone.experiments.runs.names import REFERENCES
-from nextone.experiments.runs.oracle import cloud_filter, oracle_greedy
+from nextone.experiments.runs.oracle import cloud_filter, oracle_greedy, oracle_intent, reference_filter
 from nextone.policies import rules
 from nextone.policies.by_name import make_policy
 from nextone.policies.contract import Options, Policy, as_policy, name_of
@@ -225,6 +225,21 @@ def test_the_oracle_prefers_what_is_truly_better():
     assert np.argmax(oracle_greedy(world, np.array([0]))) == 3
     world.mind["intent"][0], world.content[4] = [3, 0, 0, 0, 0, 0, 0, 0], [4, 0, 0, 0, 0, 0, 0, 0]  # 12 for a while
     assert np.argmax(oracle_greedy(world, np.array([0]))) == 4
+
+
+def test_the_oracle_of_intents_follows_them_and_the_reference_what_was_learnt():
+    """Of two candidates of opposite content the one comes first that the person is drawn to; a filter that has seen
+    nothing yet likes both alike."""
+    world = bare_world(users=1, videos=SLOTS)
+    calm(world)
+    world.stored["lasting"], world.indexed["quality"], world.indexed["embedding"][:, 0] = 0, 0, [2, -2, 0, 0, 0, 0]
+    world.pool["rank"], world.pool["video"] = np.arange(SLOTS), np.arange(SLOTS)
+    world.stored["video"] = np.arange(SLOTS)
+    for sign, (first, last) in ((1, (0, 1)), (-1, (1, 0))):
+        world.mind["intent"][0] = [sign, 0, 0, 0, 0, 0, 0, 0]
+        scores = oracle_intent(world, np.array([0]))[0]
+        assert (scores.argmax(), scores.argmin()) == (first, last)
+        assert len(np.unique(reference_filter(world, np.array([0])))) == 1
 
 
 def test_the_clouds_filter_sees_what_the_cloud_will_see_later_and_leaves_it_alone():
