@@ -24,7 +24,7 @@ from nextone.experiments.runs.statistics import Interval, PairedDifference, pair
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError
 
-USERS, MINUTES, REPLICATIONS = 400, 30.0, 10
+MINUTES, REPLICATIONS = 30.0, 10
 SHOWN = (PRIMARY, "valid_play", "long_view")
 """Time in the app, a person; and the shares of impressions that were such plays."""
 CONFIGURED, FREED = "cloud_only", "(free network)"
@@ -159,11 +159,15 @@ def _arm_of(step: Step, world: World, base: Scenario) -> Arm:
 
 def headroom_json(found: Headroom) -> dict[str, Any]:
     """What was asked and a row for each world, step and metric, percentages of what each is measured from."""
-    rows = [
-        {"world": world.label, "step": step.label, "metric": metric}
-        | _ends(found.level(world.label, step.label, metric))
-        | _percent("worth", found.worth(world.label, step, metric))
-        | _percent("gain", found.gain(world.label, step, metric))
+    rows: list[dict[str, Any]] = [
+        {
+            "world": world.label,
+            "step": step.label,
+            "metric": metric,
+            **_ends(found.level(world.label, step.label, metric)),
+            **_percent("worth", found.worth(world.label, step, metric)),
+            **_percent("gain", found.gain(world.label, step, metric)),
+        }
         for world in found.worlds
         for step in found.steps
         for metric in SHOWN

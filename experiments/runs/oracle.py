@@ -11,6 +11,8 @@ The oracles know what no phone knows. `oracle_intent` ranks like `reference_filt
 of now. `oracle_greedy` knows everything: how likely this person truly stays with each candidate, one choice at a time.
 """
 
+from typing import Any
+
 import numpy as np
 
 from nextone.sim.cloud.belief import fade, learn_outcomes
@@ -41,7 +43,7 @@ def true_scores(w: World, rows: Array, scores: Array) -> None:
 
 
 @kernel
-def tell_intent(p, key, person):
+def tell_intent(p: Any, key: Any, person: Any) -> None:
     """The belief is told the intents of now, and is sure of them. Lives on in the person's own rows."""
     live_on(p, key, person.user, person.mind, person.user.now_us)
     for d in range(p.content_dims):

@@ -23,7 +23,8 @@ MAY_IMPORT = {
     "nextone": {"sim", "envs", "envs.features", "policies", "experiments", "version", "nextone"},
 }
 PEOPLE = "experiments/fitting/people/figures.py"  # figures of a log share nothing with those of a comparison
-GALLERY = ("experiments/output/drawing.py", "experiments/questions/figures.py", "experiments/output/report/figures.py")
+GALLERY = ("experiments/output/drawing.py", "experiments/questions/figures.py",
+           "experiments/questions/headroom_shown.py", "experiments/output/report/figures.py")  # fmt: skip
 # Package: the places it may be imported in, a folder or a file. Training code lives in experiments/training/.
 ONLY_IN = {
     "simpy": ("sim/event_run.py", "experiments/speed/parts.py"),  # the bench times SimPy alone
