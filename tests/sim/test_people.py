@@ -283,6 +283,7 @@ def test_what_passes_by_itself_depends_on_person_and_minute_alone():
     live_all(q, KEY, users, mind, 3600 * S)
     for now in range(0, 3600 * S + 1, 120 * S):
         live_all(q, KEY, again, other, now)
+    assert (users["minute"] == 60).all()
     assert users["mood"].tolist() == again["mood"].tolist() and mind["intent"].tolist() == other["intent"].tolist()
     users["session"] = 1
     open_all(q, KEY, users, mind, 3600 * S)
