@@ -35,7 +35,7 @@ def faded(p, belief, now_us):
 
 @njit
 def chance_of(w, i, video, touch):
-    """The cloud's chance of a valid play, before anything is learnt, its log-odds moved by `touch`."""
+    """The cloud's chance of a valid play by its lasting estimate, the log-odds moved by `touch`."""
     p, user, belief, row = w.params[0], w.users[i], w.belief[i], w.indexed[video]
     words = keyed_words(w.key[i], MATCH, user.user, video, 0)
     match = lasting_belief(words.w0, words.w1, p.match_sd, p.match_correlation)
@@ -85,10 +85,13 @@ def test_a_step_goes_as_far_as_the_slope_of_the_chance_says(video):
     """By numpy: gain = C x s / (c (1 - c)), for what a video draws on x, the chance c and its slope s in log-odds;
     the mean moves by gain (1 - c), the covariance by gain s (C x)'."""
     world = world_of(catalogue__videos=3000)
-    before = world.belief[0].copy()
-    chance = chance_of(world, 0, video, 0.0)
-    slope = (chance_of(world, 0, video, 0.1) - chance_of(world, 0, video, -0.1)) / 0.2
-    toward = covariance(before) @ np.concatenate([[1.0, 1.0], world.indexed["embedding"][video]])
+    root = np.random.default_rng(6).normal(size=(BELIEFS, BELIEFS)) / 5  # all hangs together, as after some learning
+    world.belief["expected"][0], world.belief["cov"][0] = np.linspace(-0.5, 0.7, BELIEFS), (root @ root.T)[LOW]
+    before, draws = world.belief[0].copy(), np.concatenate([[1.0, 1.0], world.indexed["embedding"][video]])
+    learnt = before["expected"] @ draws
+    chance = chance_of(world, 0, video, learnt)
+    slope = (chance_of(world, 0, video, learnt + 0.1) - chance_of(world, 0, video, learnt - 0.1)) / 0.2
+    toward = covariance(before) @ draws
     gain = toward * slope / (chance * (1.0 - chance))
     learn_valid(world, 0, video, 1)  # at once: nothing fades
     after = world.belief[0]
