@@ -27,7 +27,7 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="Change a field, e.g. server.page_size=8. Repeatable."),
 ]
-Users = Annotated[int | None, typer.Option(help="People simulated.  [default: 1000]")]
+Users = Annotated[int | None, typer.Option(help="People simulated.  [default: 700]")]
 Minutes = Annotated[float | None, typer.Option(help="Window in which everyone opens once.  [default: 60]")]
 Days = Annotated[float | None, typer.Option(help="Instead: whole days, with people coming back.")]
 Engine = Annotated[
