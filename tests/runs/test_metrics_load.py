@@ -20,7 +20,17 @@ ASKED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("policy", "settings"), [(p, s) for p, each in ASKED.items() for s in each])
+QUICK = ("", "server.page_size=1", "client.ttl_s=30", "server.page_size=50 server.candidates=100")
+
+
+@pytest.mark.parametrize(
+    ("policy", "settings"),
+    [
+        pytest.param(p, s, marks=() if s in QUICK else pytest.mark.long, id=f"{p} {s}")
+        for p, each in ASKED.items()
+        for s in each
+    ],
+)
 def test_servers_that_are_sized_are_used_no_more_than_asked(policy, settings):
     """Six tenths, within what a run of 200 people varies by; and no more than needed: one worker less is near it."""
     world = with_settings(Scenario(), ["population.users=200", "catalogue.videos=7248", *settings.split()])
