@@ -173,6 +173,7 @@ def test_predictions_are_nearly_as_good_as_exact_ones(settings, within):
     assert unlearnt < 1.03 * exact
 
 
+@pytest.mark.long
 def test_to_learn_lasting_tastes_as_well_would_gain_nothing():
     """The particles may learn how the cloud errs in a person's lasting taste, which the filter takes for noise."""
     (filtered, exact, _), _ = log_scores(25, 10.0, "cloud_only", True, **SMALL_WORLD)
