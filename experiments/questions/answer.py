@@ -11,8 +11,8 @@ from rich.text import Text
 
 from nextone.experiments.runs.arms import Arm, Progress, parse_arm
 from nextone.experiments.runs.compare import compare
-from nextone.experiments.runs.comparison import Comparison
-from nextone.experiments.runs.metrics import METRICS, OVERLOAD
+from nextone.experiments.runs.comparison import Comparison, ran
+from nextone.experiments.runs.metrics import OVERLOAD, column_of, metric_named, overload_mark
 from nextone.experiments.runs.number_text import difference_text, interval_text, name_and_unit
 from nextone.experiments.runs.statistics import Interval, PairedDifference, paired
 from nextone.experiments.sweeps.plan import Question
@@ -34,16 +34,16 @@ class Answer:
 
     def level(self, value: str, series: str, metric: str) -> Interval | None:
         """Mean with its 95 % interval."""
-        return self.result.intervals[self._arm(value, series)][_index(metric)]
+        return self.result.intervals[self._arm(value, series)][column_of(metric)]
 
     def change(self, value: str, series: str, metric: str) -> PairedDifference | None:
         """Paired difference from the first series at the usual value; None for that one."""
-        return self.result.differences[self._arm(value, series)][_index(metric)]
+        return self.result.differences[self._arm(value, series)][column_of(metric)]
 
     def gain(self, value: str, series: str, metric: str) -> PairedDifference | None:
         """Paired difference from the first series at the same value; None for the first series."""
         first = self._arm(value, next(iter(self.asked.series)))
-        arm, m = self._arm(value, series), _index(metric)
+        arm, m = self._arm(value, series), column_of(metric)
         return None if arm == first else paired(self.result.values[first, :, m], self.result.values[arm, :, m])
 
     def overloaded(self, value: str, series: str) -> bool:
@@ -102,14 +102,13 @@ def answer_table(answer: Answer) -> Table:
     table = Table(title=Text(answer.question), caption=Text(_caption(answer)), caption_justify="left")
     table.add_column(Text(asked.axis))
     table.add_column("", no_wrap=True)
-    metrics = {metric.name: metric for metric in METRICS}
     for kind, name in asked.show:
-        heading = name_and_unit(metrics[name]) if kind == "level" else f"{name} {kind} %"
+        heading = name_and_unit(metric_named(name)) if kind == "level" else f"{name} {kind} %"
         table.add_column(Text(heading), justify="right", overflow="fold")
     for value in asked.values:
         table.add_section()
         for place, series in enumerate(asked.series):
-            mark = " ‡" * answer.overloaded(value, series)
+            mark = overload_mark(answer.overloaded(value, series))
             cells = [cell(answer, kind, value, series, name) for kind, name in asked.show]
             table.add_row(Text(value if place == 0 else ""), Text(series + mark), *cells)
     return table
@@ -120,7 +119,7 @@ def cell(answer: Answer, kind: str, value: str, series: str, metric: str) -> Tex
     if kind == "level":
         return Text(interval_text(answer.level(value, series, metric)))
     difference = (answer.change if kind == "change" else answer.gain)(value, series, metric)
-    better = METRICS[_index(metric)].better
+    better = metric_named(metric).better
     return difference_text(difference, better)
 
 
@@ -135,19 +134,11 @@ def legend(answer: Answer) -> str:
     return "; ".join(text for kind, text in told.items() if kind in kinds)
 
 
-def ran(answer: Answer) -> str:
-    """People, window, replications, seed, method: for captions."""
-    asked, result = answer.asked, answer.result
-    return (
-        f"{asked.users:,} people, {result.window()}, {result.replications} replications with shared luck, "
-        f"seed {result.seed}, {'servers with queues' if asked.servers else 'ample servers'}, 95 % intervals"
-        + f". {OVERLOAD}" * any(result.overloaded)
-    )
+def ran_of(answer: Answer) -> str:
+    """People, window, replications, seed, method, and that servers drown, if they do: for captions."""
+    servers = "servers with queues" if answer.asked.servers else "ample servers"
+    return ran(answer.result, servers) + f". {OVERLOAD}" * any(answer.result.overloaded)
 
 
 def _caption(answer: Answer) -> str:
-    return f"{ran(answer)}. {legend(answer)}; paired, % of what they are measured from; * the interval excludes 0."
-
-
-def _index(metric: str) -> int:
-    return [m.name for m in METRICS].index(metric)
+    return f"{ran_of(answer)}. {legend(answer)}; paired, % of what they are measured from; * the interval excludes 0."

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from nextone.experiments.output.drawing import GREY, INK, bare, curve_of, curves, drawn, is_number, save_png, zero_line
 from nextone.experiments.output.report.landscape import labels, map_of
 from nextone.experiments.runs.arms import Progress
-from nextone.experiments.runs.metrics import METRICS
+from nextone.experiments.runs.metrics import OVERLOADED, metric_named
 from nextone.experiments.runs.statistics import Interval, PairedDifference
 from nextone.experiments.sweeps.table import sweep_table
 
-from .answer import Answer, ask_sweep, legend, ran
+from .answer import Answer, ask_sweep, legend, ran_of
 from .what_if import SweepIf
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def what_if_figure(answer: Answer, path: Path) -> None:
     with drawn(5.6 * columns, 3.0 * rows + 1.3) as figure:
         top, body, foot = figure.subfigures(3, 1, squeeze=False, height_ratios=[0.78, 3.0 * rows, 0.36])[:, 0]
         top.text(0.012, 0.96, fill(answer.question, 92), fontsize=13, weight="bold", va="top", color=INK)
-        foot.text(0.012, 0.4, fill(ran(answer) + (f".  {legend(answer)}" if legend(answer) else ""), 175),
+        foot.text(0.012, 0.4, fill(ran_of(answer) + (f".  {legend(answer)}" if legend(answer) else ""), 175),
                   fontsize=8, va="center", color=GREY)  # fmt: skip
         axes = body.subplots(rows, columns, squeeze=False)
         for axis, (kind, metric) in zip(axes.flat, asked.show, strict=False):
@@ -59,7 +59,7 @@ def _panel(axis: "Axes", answer: Answer, kind: str, metric: str) -> None:
     for curve in series:
         for place, value, height in zip(x, asked.values, curve.mean, strict=True):
             if answer.overloaded(value, curve.label):
-                axis.annotate("‡", (place, height), xytext=(5, 3), textcoords="offset points", color=INK)
+                axis.annotate(OVERLOADED, (place, height), xytext=(5, 3), textcoords="offset points", color=INK)
     if kind != "level":
         zero_line(axis)
     if numeric and asked.log_axis:
@@ -74,7 +74,7 @@ def _panel(axis: "Axes", answer: Answer, kind: str, metric: str) -> None:
 
 
 def _name(axis: "Axes", kind: str, metric: str) -> None:
-    found = next(m for m in METRICS if m.name == metric)
+    found = metric_named(metric)
     arrow = {"more": " ↑", "fewer": " ↓"}.get(found.better, "")
     axis.set_title(f"{found.meaning}{arrow}", loc="left")
     axis.set_ylabel(f"{metric}, {found.unit}" if kind == "level" else f"{kind} in {metric}, %")

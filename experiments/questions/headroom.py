@@ -18,7 +18,7 @@ from nextone.experiments.fitting.people.fit_file import fit_path, load_fit
 from nextone.experiments.runs.arms import BASELINE_POLICY, Arm, Progress, parse_arm
 from nextone.experiments.runs.compare import compare
 from nextone.experiments.runs.comparison import Comparison
-from nextone.experiments.runs.metrics import METRICS, PRIMARY
+from nextone.experiments.runs.metrics import PRIMARY, column_of
 from nextone.experiments.runs.names import CLOUD_FILTER, ORACLE, ORACLE_INTENT, REFERENCE_FILTER
 from nextone.experiments.runs.statistics import Interval, PairedDifference, paired
 from nextone.sim.config import Scenario
@@ -119,7 +119,7 @@ class Headroom(NamedTuple):
 
     def level(self, world: str, step: str, metric: str) -> Interval | None:
         """Mean with its 95 % interval."""
-        return self.result.intervals[self._arm(world, step)][_index(metric)]
+        return self.result.intervals[self._arm(world, step)][column_of(metric)]
 
     def worth(self, world: str, step: Step, metric: str) -> PairedDifference | None:
         """Paired difference from the step that it adds one thing to; None for the first."""
@@ -130,7 +130,7 @@ class Headroom(NamedTuple):
         return self._difference(world, CONFIGURED, step.label, metric) if step.over else None
 
     def _difference(self, world: str, before: str, after: str, metric: str) -> PairedDifference | None:
-        a, b = (self.result.values[self._arm(world, step), :, _index(metric)] for step in (before, after))
+        a, b = (self.result.values[self._arm(world, step), :, column_of(metric)] for step in (before, after))
         return paired(a, b)
 
     def _arm(self, world: str, step: str) -> int:
@@ -190,7 +190,3 @@ def _ends(level: Interval | None) -> dict[str, float | None]:
 
 def _percent(name: str, d: PairedDifference | None) -> dict[str, float | None]:
     return {f"{name}_pct": d and d.diff_pct, f"{name}_low": d and d.diff_pct_low, f"{name}_high": d and d.diff_pct_high}
-
-
-def _index(metric: str) -> int:
-    return [each.name for each in METRICS].index(metric)

@@ -8,7 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from nextone.experiments.output.drawing import GREY, bare, curve_of, curves, drawn, save_png, zero_line
-from nextone.experiments.runs.metrics import METRICS, PRIMARY
+from nextone.experiments.runs.comparison import ran
+from nextone.experiments.runs.metrics import PRIMARY, metric_named
 from nextone.experiments.runs.number_text import difference_text, interval_text, name_and_unit
 
 from .headroom import CONFIGURED, SHOWN, Headroom, World
@@ -16,7 +17,7 @@ from .headroom import CONFIGURED, SHOWN, Headroom, World
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-KNOWN = {metric.name: metric for metric in METRICS}
+SERVERS = "ample servers"
 STEP_TEXT = "{number}  {label}"
 
 
@@ -47,7 +48,7 @@ def _worth_table(found: Headroom) -> Table:
         table.add_column(f"{world.label}\nstep %", justify="right", no_wrap=True)
         table.add_column("\nin all %", justify="right", no_wrap=True)
     for name in SHOWN:
-        metric = KNOWN[name]
+        metric = metric_named(name)
         table.add_section()
         heading = Text(name_and_unit(metric), style="bold" if name == PRIMARY else "")
         table.add_row(heading, *(Text(t) for world in found.worlds for t in ("", _level(found, world, name))))
@@ -65,21 +66,13 @@ def _level(found: Headroom, world: World, metric: str) -> str:
     return interval_text(found.level(world.label, CONFIGURED, metric))
 
 
-def ran(found: Headroom) -> str:
-    """People, window, replications, seed, method: for captions."""
-    result = found.result
-    return (
-        f"{result.baseline.scenario.population.users:,} people, {result.window()}, {result.replications} replications "
-        f"with shared luck, seed {result.seed}, ample servers, 95 % intervals"
-    )
-
-
 def _caption(found: Headroom) -> str:
     told = "; ".join(f"{world.label}: {world.meaning}" for world in found.worlds)
     return (
-        f"{ran(found)}. Primary metric: {PRIMARY}. step: paired difference from the step it adds to; in all: from "
-        f"{CONFIGURED} as configured in the same world, whose means stand beside the metric's name; both in % ± half "
-        f"the interval, * it excludes 0. What step 3 is worth is in all of 4 and 5.\nPassing interests, {told}."
+        f"{ran(found.result, SERVERS)}. Primary metric: {PRIMARY}. step: paired difference from the step it adds to; "
+        f"in all: from {CONFIGURED} as configured in the same world, whose means stand beside the metric's name; both "
+        "in % ± half the interval, * it excludes 0. What step 3 is worth is in all of 4 and 5.\n"
+        f"Passing interests, {told}."
     )
 
 
@@ -92,7 +85,7 @@ def headroom_figure(found: Headroom, path: Path) -> None:
         figure.suptitle("What can be gained at all, with no, some and most passing interests", x=0.01, ha="left")
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper right", ncols=3, frameon=False)
-        axes[-1].set_xlabel(ran(found), fontsize=8, color=GREY)
+        axes[-1].set_xlabel(ran(found.result, SERVERS), fontsize=8, color=GREY)
         save_png(figure, path)
 
 
@@ -105,5 +98,5 @@ def _panel(axis: "Axes", found: Headroom, name: str) -> None:
     bare(axis)
     labels = [STEP_TEXT.format(number=n, label=step.label) for n, step in enumerate(steps, 2)]
     axis.set_xticks(places, labels, rotation=25, ha="right")
-    axis.set_title(KNOWN[name].meaning + (", the primary metric" if name == PRIMARY else ""), loc="left")
+    axis.set_title(metric_named(name).meaning + (", the primary metric" if name == PRIMARY else ""), loc="left")
     axis.set_ylabel(f"gain in {name}\nover {CONFIGURED}, %")

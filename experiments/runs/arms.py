@@ -100,11 +100,17 @@ def check_run(
 
 def with_the_same_servers(arms: Sequence[Arm], minutes: float | None, days: float | None) -> list[Arm]:
     """Every arm that leaves `server.workers` at 0 gets the number that suits the first."""
-    first = arms[0]
-    count = first.scenario.with_workers(minutes, days, is_edge(first.policy)).server.workers
-    return [
-        arm
-        if arm.scenario.server.workers
-        else replace(arm, scenario=with_settings(arm.scenario, [f"server.workers={count}"]))
-        for arm in arms
-    ]
+    count = workers_needed(arms[0].scenario, arms[0].policy, minutes, days)
+    return [replace(arm, scenario=staffed(arm.scenario, count)) for arm in arms]
+
+
+def workers_needed(scenario: Scenario, policy: "str | PolicyLike", minutes: float | None, days: float | None) -> int:
+    """How many workers the scenario has under a policy, or needs where it leaves their number open."""
+    return scenario.with_workers(minutes, days, is_edge(policy)).server.workers
+
+
+def staffed(scenario: Scenario, workers: int) -> Scenario:
+    """The scenario with so many workers where it leaves their number open; 0 leaves it open."""
+    if scenario.server.workers or not workers:
+        return scenario
+    return with_settings(scenario, [f"server.workers={workers}"])

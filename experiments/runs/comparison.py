@@ -14,7 +14,7 @@ from rich.text import Text
 from nextone.version import __version__
 
 from .arms import Arm, Engine
-from .metrics import OVERLOAD, PRIMARY, Metric, overloaded, shares
+from .metrics import OVERLOAD, PRIMARY, Metric, drowned, overload_mark, shares
 from .number_text import difference_cell, interval_text, name_and_unit
 from .statistics import Interval, PairedDifference, mean_interval, paired
 
@@ -56,12 +56,11 @@ class Comparison:
     @cached_property
     def overloaded(self) -> tuple[bool, ...]:
         """[arm]: whether its servers drowned, by the means over replications."""
-        columns = [[m.name for m in self.metrics].index(name) for name in ("utilisation", "timeout_rate")]
-        return tuple(overloaded(*(float(arm[:, m].mean()) for m in columns)) for arm in self.values)
+        return tuple(map(drowned, self.values))
 
     def label(self, arm: int) -> str:
         """An arm's label, marked where its servers drowned."""
-        return self.arms[arm].label + " ‡" * self.overloaded[arm]
+        return self.arms[arm].label + overload_mark(self.overloaded[arm])
 
     @cached_property
     def valid_play_by_position(self) -> tuple[tuple[Interval | None, ...], ...]:
@@ -101,6 +100,14 @@ def comparison_table(result: Comparison) -> Table:
             name = Text(f"  {name_and_unit(metric)}", style="bold" if metric.name == PRIMARY else "")
             table.add_row(name, interval_text(result.intervals[0][m]), *cells)
     return table
+
+
+def ran(result: Comparison, servers: str) -> str:
+    """People, window, replications, seed, method: for captions. servers: `ample servers`, or what they are."""
+    return (
+        f"{result.baseline.scenario.population.users:,} people, {result.window()}, {result.replications} replications "
+        f"with shared luck, seed {result.seed}, {servers}, 95 % intervals"
+    )
 
 
 def groups(result: Comparison) -> Iterator[tuple[str, list[int]]]:

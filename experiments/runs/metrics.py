@@ -258,12 +258,31 @@ METRICS: tuple[Metric, ...] = (
 
 
 MOST_USED, MOST_GIVEN_UP = 0.9, 0.01
-OVERLOAD = "‡ overloaded: workers used over .9 of the time, or over 1 % of requests given up"
+OVERLOADED = "‡"
+OVERLOAD = f"{OVERLOADED} overloaded: workers used over .9 of the time, or over 1 % of requests given up"
 
 
 def overloaded(utilisation: float, timeout_rate: float) -> bool:
     """Whether servers drown, and with them what is measured; never where there are none (NaN)."""
     return utilisation > MOST_USED or (not math.isnan(utilisation) and timeout_rate > MOST_GIVEN_UP)
+
+
+def drowned(values: Array) -> bool:
+    """`overloaded`, by the means over replications. values: (replications, metrics), in the order of METRICS."""
+    return overloaded(*(float(values[:, column_of(name)].mean()) for name in ("utilisation", "timeout_rate")))
+
+
+def overload_mark(overloaded: bool) -> str:
+    """What follows the name of an arm, or a number of one, whose servers drown; else nothing."""
+    return f" {OVERLOADED}" * overloaded
+
+
+def column_of(name: str) -> int:
+    """The place of a metric in METRICS; KeyError without one of that name."""
+    known = [metric.name for metric in METRICS]
+    if name not in known:
+        raise KeyError(f"no metric {name!r}; known: {', '.join(known)}")
+    return known.index(name)
 
 
 def metric_named(name: str) -> Metric:

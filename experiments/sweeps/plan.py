@@ -11,9 +11,19 @@ from dataclasses import dataclass, fields
 from itertools import islice, product
 from typing import Any, NamedTuple, get_args
 
-from nextone.experiments.runs.arms import BASELINE_POLICY, Arm, Engine, Servers, Task, check_run, words
+from nextone.experiments.runs.arms import (
+    BASELINE_POLICY,
+    Arm,
+    Engine,
+    Servers,
+    Task,
+    check_run,
+    staffed,
+    words,
+    workers_needed,
+)
 from nextone.experiments.runs.metrics import METRICS, PRIMARY, Metric
-from nextone.experiments.runs.names import check_name, is_edge
+from nextone.experiments.runs.names import check_name
 from nextone.experiments.runs.statistics import MIN_REPLICATIONS
 from nextone.sim.config import MINUTES, Scenario
 from nextone.sim.scenario import SettingError, nearest, scenario_toml, setting_text, with_settings
@@ -190,7 +200,7 @@ def _workers_of_all(
     """What `server.workers = 0` means in every cell: what the base needs, or 0 for what each needs."""
     if servers == "own":
         return 0
-    return base.with_workers(minutes, days, is_edge(_baseline(policies))).server.workers
+    return workers_needed(base, _baseline(policies), minutes, days)
 
 
 def _cells(asked: Question, base: Scenario, workers: int, seed: int) -> Iterator[Cell]:
@@ -276,10 +286,7 @@ def _sampled(asked: Question, seed: int) -> Iterator[tuple[str, ...]]:
 
 def _scenario(base: Scenario, settings: Sequence[str], workers: int) -> Scenario:
     """A cell's scenario, with so many workers where it leaves their number open."""
-    scenario = with_settings(base, settings)
-    if scenario.server.workers or not workers:
-        return scenario
-    return with_settings(scenario, [f"server.workers={workers}"])
+    return staffed(with_settings(base, settings), workers)
 
 
 def _value(scenario: Scenario, name: str) -> object:

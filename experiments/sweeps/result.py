@@ -16,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from nextone.experiments.runs.arms import FRESH
-from nextone.experiments.runs.metrics import METRICS, PRIMARY, Metric, overloaded, shares
+from nextone.experiments.runs.metrics import METRICS, PRIMARY, Metric, column_of, drowned, overload_mark, shares
 from nextone.experiments.runs.parquet import read_record, write_record
 from nextone.experiments.runs.statistics import (
     CONFIDENCE,
@@ -93,7 +93,7 @@ class SweepResult:
 
     def of(self, arm: SweepArm, metric: str) -> NDArray[np.float64]:
         """One number per replication, (R,)."""
-        return self.values[arm.cell.number, arm.policy][:, _index(metric)]
+        return self.values[arm.cell.number, arm.policy][:, column_of(metric)]
 
     def interval(self, arm: SweepArm, metric: str) -> Interval | None:
         """Mean with its 95 % interval; None where undefined."""
@@ -101,11 +101,11 @@ class SweepResult:
 
     def overloaded(self, arm: SweepArm) -> bool:
         """Whether its servers drowned, by the means over replications."""
-        return overloaded(*(float(self.of(arm, name).mean()) for name in ("utilisation", "timeout_rate")))
+        return drowned(self.values[arm.cell.number, arm.policy])
 
     def mark(self, arm: SweepArm) -> str:
         """What follows an arm whose servers drowned."""
-        return " ‡" * self.overloaded(arm)
+        return overload_mark(self.overloaded(arm))
 
     def against_baseline(self, arm: SweepArm, metric: str) -> PairedDifference | None:
         """From the plan's baseline policy (cloud_only) in the same cell; None for itself and where undefined."""
@@ -136,7 +136,7 @@ class SweepResult:
         chosen = self.selection
         if chosen is None:
             return None
-        arms, m = self.arms, _index(self.plan.metric)
+        arms, m = self.arms, column_of(self.plan.metric)
         arm = arms[chosen.left[0]]
         again = {key: x[:, m] for key, x in self.fresh.items()}
         own = again.get((arm.cell.number, arm.policy))
@@ -169,7 +169,7 @@ def choose(
     keys = [(cell.number, policy) for cell in plan.cells if cell.number not in failed for policy in plan.policies]
     if sign is None or not keys:
         return None
-    m = _index(plan.metric)
+    m = column_of(plan.metric)
     race = np.full((len(keys), max(len(values[key]) for key in keys)), np.nan)
     for row, key in zip(race, keys, strict=True):
         own = values[key][:, m]
@@ -181,7 +181,7 @@ def choose(
 
 def indifference(plan: Plan, values: Mapping[tuple[int, str], NDArray[np.float64]]) -> float:
     """What differs by less counts as equally good: the half-width asked for, of the first arm's first replications."""
-    first = next(iter(values.values()))[:10, _index(plan.metric)]
+    first = next(iter(values.values()))[:10, column_of(plan.metric)]
     return plan.half_width.of(float(np.mean(first))) or 1e-9
 
 
@@ -289,10 +289,3 @@ def scenario_sha256(cell: Cell) -> str:
 
 def _plain(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
-
-
-def _index(metric: str) -> int:
-    known = [m.name for m in METRICS]
-    if metric not in known:
-        raise KeyError(f"no metric {metric!r}; known: {', '.join(known)}")
-    return known.index(metric)

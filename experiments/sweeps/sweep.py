@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextone.experiments.runs.arms import FRESH, Progress, Task
-from nextone.experiments.runs.metrics import METRICS
+from nextone.experiments.runs.metrics import METRICS, column_of
 from nextone.experiments.runs.statistics import MIN_REPLICATIONS, replications_needed
 from nextone.policies.names import is_trained, shipped, split_name
 from nextone.sim.config import Scenario
@@ -250,7 +250,7 @@ def _next_round(plan: Plan, values: Values, failed: Mapping[int, str]) -> list[K
 def _for_intervals(plan: Plan, values: Values, has: Mapping[int, int]) -> dict[int, int]:
     """Replications each cell needs for its intervals: relative to the mean for means; for differences, from the
     baseline and from the default cell, absolute: in percent of the mean that is compared with, or in units."""
-    m = [metric.name for metric in METRICS].index(plan.metric)
+    m = column_of(plan.metric)
     need = dict(has)
 
     def ask(x: NDArray[np.float64], mean_of: NDArray[np.float64], *cells: int) -> None:

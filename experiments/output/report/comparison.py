@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from nextone.experiments.output.figures import uplift_figure
 from nextone.experiments.runs.arms import Arm
 from nextone.experiments.runs.comparison import Comparison, groups
-from nextone.experiments.runs.metrics import METRICS, OVERLOAD, PRIMARY, Metric
+from nextone.experiments.runs.metrics import METRICS, OVERLOAD, PRIMARY, Metric, column_of
 from nextone.experiments.runs.number_text import interval_text, name_and_unit
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, scenario_toml
@@ -77,7 +77,7 @@ def read_comparison(folder: Path) -> Comparison:
 
 
 def _sentence(result: Comparison, name: str, words: str) -> str:
-    m = [metric.name for metric in result.metrics].index(name)
+    m = column_of(name)
     metric = result.metrics[m]
     told = [
         f"{percent_interval(result.differences[a][m], metric.unit)} for {result.label(a)}"
