@@ -182,11 +182,11 @@ def _mix_content(key, videos, content, tag_share, author_share):
     of_tag, of_author = np.sqrt(tag_share), np.sqrt(author_share)
     tags, author, own = np.empty((MOST_TAGS, dims)), np.empty(dims), np.empty(dims)
     for t in range(len(tags)):
-        draw_content(key, np.int64(t), OF_TAG, tags[t])
+        draw_content(key, np.int64(t), np.int64(OF_TAG), tags[t])
     for v in range(len(content)):
         row = videos[v]
-        draw_content(key, np.int64(row.author), OF_AUTHOR, author)
-        draw_content(key, np.int64(v), OF_VIDEO, own)
+        draw_content(key, np.int64(row.author), np.int64(OF_AUTHOR), author)
+        draw_content(key, np.int64(v), np.int64(OF_VIDEO), own)
         for d in range(dims):
             tag = tags[row.tag, d]
             if row.tag2 != row.tag:
@@ -257,7 +257,7 @@ def _index(params, key, videos, content, index):
     known, rest = p.embedding_correlation, np.sqrt(1.0 - p.embedding_correlation**2)
     for v in range(len(videos)):
         row = index[v]
-        draw_content(key, np.int64(v), OF_EMBEDDING, error)
+        draw_content(key, np.int64(v), np.int64(OF_EMBEDDING), error)
         for d in range(len(error)):
             row.embedding[d] = np.float32(known * (known * content[v, d] + rest * error[d]))
         noise = keyed_words(ERRORS_KEY, VIDEO, v, RATE_ERRORS, 0)

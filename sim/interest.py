@@ -9,7 +9,7 @@ content like what was just seen. Called by `sim/screen.py`, `sim/session.py`, `s
 import numpy as np
 
 from nextone.sim.engine.chance import keyed_words, quick_normal
-from nextone.sim.engine.kernel import inlined, kernel
+from nextone.sim.engine.kernel import inlined, kernel, pasted
 from nextone.sim.engine.luck import INTENT, MATCH, MINUTE, MOOD, PASSING, TASTE
 
 MINUTE_US = 60_000_000
@@ -47,7 +47,7 @@ def draw_taste(p, key, user, taste, known):
         taste[d], known[d] = np.float32(truth), np.float32(believed)
 
 
-@inlined
+@pasted
 def along(vector, content):
     """How far a vector reaches along a video's content: their inner product."""
     total = 0.0

@@ -100,7 +100,7 @@ def plan_preload(p, person, videos):
         early = waiting[k]
         if left == 0:
             return
-        if slot_of(pool, early.video) >= 0 or shown_meanwhile(person, early):
+        if slot_of(pool, np.int64(early.video)) >= 0 or shown_meanwhile(person, early):
             continue
         left -= 1
         bitrate = early.bitrate if early.bitrate >= 0 else choose_bitrate(p, user)

@@ -108,7 +108,7 @@ def take_over(p, person):
         if room == 0 or shown_meanwhile(person, waiting[k]):
             continue
         room -= 1
-        slot = slot_of(pool, waiting[k].video)
+        slot = slot_of(pool, np.int64(waiting[k].video))
         if slot >= 0:
             user.wasted += waiting[k].buffered  # nothing, for what the pool holds is not fetched again
             waiting[k].buffered, waiting[k].bitrate = pool[slot].buffered, pool[slot].bitrate

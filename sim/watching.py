@@ -84,7 +84,7 @@ def draw_watch_us(p, key, user, video_id, duration_us, meeting, logit):
     """`watch_time_us` of this person's nth meeting with this video."""
     words = keyed_words(key, WATCH, user.user, video_id, meeting)
     u_stay, z_time = (np.float64(words.w0) + 0.5) / 4294967296.0, normal_quantile(to_unit(words.w1, words.w2))
-    time_us = attention_us(p, logit, user.person, u_stay, z_time, quick_normal(words.w3, words.w0))
+    time_us = attention_us(p, logit, np.float64(user.person), u_stay, z_time, quick_normal(words.w3, words.w0))
     if time_us < duration_us:  # most leave before the end: the second pair is not drawn
         return time_us
     u_loop, u_end = uniform2(key, WATCH, user.user, video_id, np.int64(meeting) + WATCH_TO_END)

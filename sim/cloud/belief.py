@@ -83,9 +83,9 @@ def learn(p, key, user, belief, row, behaviour):
     estimate = lasting_estimate(p, user, belief, row, match)
     estimate += level(belief) + drawn_by_intent(belief, row.embedding)
     known = what_is_known(p, user, belief)
-    chance, _ = view_rates(estimate, row.skip_long, row.watch_long, known)
-    above, _ = view_rates(estimate + TOUCH, row.skip_long, row.watch_long, known)
-    below, _ = view_rates(estimate - TOUCH, row.skip_long, row.watch_long, known)
+    chance, _ = view_rates(np.float32(estimate), row.skip_long, row.watch_long, known)
+    above, _ = view_rates(np.float32(estimate + TOUCH), row.skip_long, row.watch_long, known)
+    below, _ = view_rates(np.float32(estimate - TOUCH), row.skip_long, row.watch_long, known)
     slope = (np.float64(above) - np.float64(below)) / (2.0 * TOUCH)
     dims = INTENT + p.content_dims
     along_cov = np.zeros(BELIEFS)  # covariance of each with the log-odds

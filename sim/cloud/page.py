@@ -60,12 +60,12 @@ def ship_rates(p, person, index, count):
     for k in range(count):
         early = person.waiting[k]
         row, of_video = person.stored[early.place], index[early.video]
-        estimate = estimate_now(p, person.belief, row, of_video)
+        estimate = np.float32(estimate_now(p, person.belief, row, of_video))
         valid, long = view_rates(estimate, of_video.skip_long, of_video.watch_long, known)
-        early.pxtr[PEVTR] = logit_milli(shifted(valid, p.pxtr_bias))
+        early.pxtr[PEVTR] = logit_milli(shifted(np.float64(valid), p.pxtr_bias))
         if ranks:
-            early.pxtr[PLVTR] = logit_milli(shifted(long, p.pxtr_bias))
-            feedback_chances(p, of_video, chances, row.lasting / 1000.0, for_good, feedback)
+            early.pxtr[PLVTR] = logit_milli(shifted(np.float64(long), p.pxtr_bias))
+            feedback_chances(p, of_video, chances, np.float32(row.lasting / 1000.0), for_good, feedback)
             for head in range(len(feedback)):
                 early.pxtr[FIRST_OF_FEEDBACK + head] = logit_milli(feedback[head])
 
@@ -87,7 +87,7 @@ def score_of(p, estimate, of_video, rest, known):
 @inlined
 def biased(p, chance):
     """A chance as the cloud predicts it, float32."""
-    return np.float32(shifted(chance, p.pxtr_bias))
+    return np.float32(shifted(np.float64(chance), p.pxtr_bias))
 
 
 @inlined

@@ -10,7 +10,7 @@ import numpy as np
 
 from nextone.sim.config import DIMS
 from nextone.sim.engine.chance import quick_sigmoid
-from nextone.sim.engine.kernel import inlined, kernel
+from nextone.sim.engine.kernel import inlined, kernel, pasted
 from nextone.sim.feedback import COMPLETE_SHARE, LONG_SHARE, SHORT_SHARE, mean_level
 from nextone.sim.state import FIRST_OF_FEEDBACK, INTENT, KIND_OF_RATE, LEVEL, MISSING, MOOD, PEVTR, PLVTR
 from nextone.sim.watching import VALID_US, sigmoid
@@ -36,7 +36,7 @@ class Known(NamedTuple):
     worth_long: Any
 
 
-@inlined
+@pasted
 def cell(a, b):
     """Where the covariance of rows a >= b of a belief lies."""
     return a * (a + 1) // 2 + b
@@ -104,8 +104,7 @@ def chance_to_last(stays, longer, skip, watch):
 def view_rates(estimate, skip_long, watch_long, known):
     """(chance of a valid play, of a long view) of a video, float32, from the cloud's estimate of the odds of staying.
 
-    A video that ends before the threshold of a valid play has both at its end."""
-    estimate = np.float32(estimate)
+    estimate: float32. A video that ends before the threshold of a valid play has both at its end."""
     stays, longer = quick_sigmoid(known.flatter * estimate), known.longer * estimate
     skip, watch = max(known.skip_valid, skip_long), max(known.watch_valid, watch_long)
     return chance_to_last(stays, longer, skip, watch), chance_to_last(stays, longer, skip_long, watch_long)
@@ -115,8 +114,8 @@ def view_rates(estimate, skip_long, watch_long, known):
 def shifted(chance, shift):
     """A chance whose logit is moved."""
     if shift == 0.0:
-        return np.float64(chance)
-    odds = np.float64(chance) / (1.0 - chance) * np.exp(shift)
+        return chance
+    odds = chance / (1.0 - chance) * np.exp(shift)
     return odds / (1.0 + odds)
 
 

@@ -164,7 +164,7 @@ def price_feedback(p, person, index):
     for k in range(user.stored):
         row = stored[k]
         if row.rest == UNPRICED:
-            feedback_chances(p, index[row.video & ID], chances, row.lasting / 1000.0, known, feedback)
+            feedback_chances(p, index[row.video & ID], chances, np.float32(row.lasting / 1000.0), known, feedback)
             row.rest = np.int16(np.rint(32767.0 * worth_of_feedback(p, feedback) / most))
 
 
