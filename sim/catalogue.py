@@ -18,6 +18,7 @@ from nextone.sim.engine.kernel import LINE, entry, kernel
 from nextone.sim.engine.luck import (
     APPEAL,
     AUTHOR,
+    AUTHOR_QUALITY,
     CONTENT,
     DURATION,
     OF_AUTHOR,
@@ -29,6 +30,7 @@ from nextone.sim.engine.luck import (
     REAL_ROW,
     RESAMPLE,
     TAG,
+    TAG_QUALITY,
     VIDEO,
 )
 
@@ -73,7 +75,7 @@ def _make(catalogue: Catalogue, numbers: tuple[float, ...]) -> Videos:
     plain, content = _plain(catalogue)
     videos, index = blank(len(plain), VIDEO_ROW), in_lines(len(plain))
     videos[:] = plain  # a copy would leave what lies between the fields to chance
-    _give_quality(record, key, videos, index)
+    _give_quality(record, key, videos, index, quality_of_tags(catalogue), catalogue.author_quality)
     _index(record, key, videos, content[:, : catalogue.content_dims], index)
     for array in (videos, index):
         array.setflags(write=False)
@@ -117,6 +119,17 @@ def _plain(catalogue: Catalogue) -> tuple[Array, Array]:
     whiten(content[:, : catalogue.content_dims])
     content.setflags(write=False)
     return videos, content
+
+
+@lru_cache(maxsize=4)
+def quality_of_tags(catalogue: Catalogue) -> Array:
+    """The part of each video's quality that it shares with all of its tags, (V,) logit: of mean 0 and standard
+    deviation `catalogue.tag_quality`, for there are few tags, and no seed decides how much there is to like."""
+    videos = _plain(catalogue)[0]
+    found = np.empty((len(videos), 1), np.float32)
+    _tag_parts(_key(catalogue), videos, found)
+    whiten(found)
+    return np.float32(catalogue.tag_quality) * found[:, 0]
 
 
 @entry
@@ -232,21 +245,37 @@ def whiten(content):
 
 
 @entry
-def _give_quality(params, key, videos, index):
+def _give_quality(params, key, videos, index, of_tags, author_share):
     """True and believed quality and appeal of each video: the belief is a posterior mean of stated correlation. Quality
-    includes what length does to staying, which the cloud knows as well."""
+    includes what its tags, (V,), and its length do to staying, which the cloud knows."""
     p = params[0]
     known, rest = p.quality_correlation, np.sqrt(1.0 - p.quality_correlation**2)
+    of_author, of_own = np.sqrt(author_share), np.sqrt(1.0 - author_share)
     for v in range(len(videos)):
-        length = length_logit(p, videos[v].duration_us)
-        seen, unseen = normal2(key, VIDEO, v, 0, QUALITY)
-        index[v].quality = p.quality_sd * known * seen + length
-        videos[v].quality = p.quality_sd * (known * seen + rest * unseen) + length
+        usual = length_logit(p, videos[v].duration_us) + np.float64(of_tags[v])
+        seen_own, unseen_own = normal2(key, VIDEO, v, 0, QUALITY)
+        seen_author, unseen_author = normal2(key, VIDEO, np.int64(videos[v].author), 0, AUTHOR_QUALITY)
+        seen = of_own * seen_own + of_author * seen_author
+        unseen = of_own * unseen_own + of_author * unseen_author
+        index[v].quality = p.quality_sd * known * seen + usual
+        videos[v].quality = p.quality_sd * (known * seen + rest * unseen) + usual
         seen, unseen = normal2(key, VIDEO, v, 0, APPEAL)
         believed = np.exp(p.appeal_sd * known * seen - 0.5 * (p.appeal_sd * known) ** 2)
         for k in range(len(index[v].appeal)):
             index[v].appeal[k] = believed
         videos[v].appeal = p.appeal_sd * (known * seen + rest * unseen)
+
+
+@entry
+def _tag_parts(key, videos, out):
+    """What a video's tags make of it, (V, 1), before it is scaled. Of two tags, each counts half."""
+    of_tag = np.empty(MOST_TAGS)
+    for t in range(MOST_TAGS):
+        of_tag[t], _ = normal2(key, VIDEO, np.int64(t), 0, TAG_QUALITY)
+    for v in range(len(videos)):
+        row = videos[v]
+        both = np.sqrt(0.5) * (of_tag[row.tag] + of_tag[row.tag2])
+        out[v, 0] = np.float32(of_tag[row.tag] if row.tag2 == row.tag else both)
 
 
 @entry

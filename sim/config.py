@@ -70,8 +70,15 @@ class Catalogue(Section):
     catalogue_seed: int = number(
         1, "", "Assumed: any", "fixes the videos, apart from people and luck", ge=0, le=2**32 - 1)  # fmt: skip
     quality_sd: float = number(
-        1.24, "logit", "Source: KuaiRand-Pure, ICC of long view between videos .068", "spread of quality between videos",
+        1.24, "logit", "Source: KuaiRand-Pure, ICC of long view between videos .068", "spread of quality between videos of one tag",
         ge=0, le=5)  # fmt: skip
+    author_quality: float = number(
+        0.75, "share", "Source: KuaiRand-Pure, likeness of an author's videos .052 of .068 between videos",
+        "of the variance of quality: what videos of an author have in common; the rest is each video's own",
+        ge=0, le=1)  # fmt: skip
+    tag_quality: float = number(
+        1.5, "logit", "Source: KuaiRand-Pure, tag entropy of a person 3.16 bits, spread of long view by tag .074",
+        "spread, beside quality_sd, between videos of different tags; the cloud knows it", ge=0, le=5)  # fmt: skip
     appeal_sd: float = number(
         0.9395, "log", "Source: KuaiRand-Pure, likes between videos are beta(.67, 35.3): CV 1.2",
         "spread between videos of the odds of feedback", ge=0, le=3)  # fmt: skip
@@ -415,13 +422,13 @@ class Server(Section):
     feature_lag_s: float = number(30.0, "s", "Source: KIR, feedback returns in tens of seconds", "age of the newest behaviour the cloud sees",
                                   ge=0, le=3600)  # fmt: skip
     recall: int = number(
-        1500, "videos", "Assumed: what retrieval brings together for one session; no public data",
+        400, "videos", "Assumed: with what arrives, a session's videos get worse as slowly as in KuaiRand-Pure; see docs/validation.md",
         "videos looked at when a session needs some", ge=1, le=100_000)  # fmt: skip
     kept: int = number(
-        300, "videos", "Assumed: a first filter keeps a fifth; no public data",
+        160, "videos", "Assumed: a first filter keeps two fifths; no public data",
         "best of them that are stored and ranked anew for every page of the session", ge=1, le=5000)  # fmt: skip
     arrivals_per_min: float = number(
-        0.0, "per min", "Assumed: off; then a page costs what it delays, and no more",
+        40.0, "per min", "Assumed: about 16 an impression, as recall; KuaiRand-Pure, valid plays along a session; see docs/validation.md",
         "further videos looked at while the session lasts", ge=0, le=10_000)  # fmt: skip
     repeat_after_days: float = number(
         14.0, "days", "Assumed: as long as KuaiRand-Pure's log, where few videos come twice",

@@ -27,6 +27,7 @@ STRIDES = np.array(
 HALVINGS = 24  # beyond float32's precision
 FEEDBACK_RATES = len(PREDICTED) - FIRST_OF_FEEDBACK
 MOST_LOGIT = 32.0  # of what is stored
+NOTHING = np.int64(-(1 << 20))  # less than any estimate that is stored
 UNPRICED = np.int16(-32768)  # below what any feedback is worth
 AHEAD = 16  # rows of the index that are on their way while one is looked at
 
@@ -180,20 +181,40 @@ def arrive(p, key, person, index, turn_us):
     ids, estimate = np.empty(count, np.int64), np.empty(count, np.float32)
     next_videos(key, user, np.int64(len(index)), ids)
     estimate_all(p, key, person, index, ids, estimate)
+    worst, least = worst_stored(user, stored)
+    taken = False
     for n in range(count):
-        if was_seen(person.seen, ids[n]):
+        if 1000.0 * estimate[n] <= least or was_seen(person.seen, ids[n]) or is_stored(user, stored, ids[n]):
             continue
-        worst, least = -1, 1 << 20
-        for k in range(user.stored):
-            value = -(1 << 20) if stored[k].video & TOLD else np.int64(stored[k].lasting)
-            if value < least:
-                worst, least = k, value
-        if user.stored < len(stored):
-            worst, least = user.stored, -(1 << 20)
-            user.stored += 1
-        if least < 1000.0 * estimate[n]:
-            store(stored[worst], ids[n], estimate[n])
-    price_feedback(p, person, index)
+        store(stored[worst], ids[n], estimate[n])
+        user.stored = max(user.stored, worst + 1)
+        worst, least = worst_stored(user, stored)
+        taken = True
+    if taken:
+        price_feedback(p, person, index)
+
+
+@inlined
+def worst_stored(user, stored):
+    """(the place that a further video takes, the estimate it must exceed, 1/1000 logit): one that is free or was shown,
+    or else the worst."""
+    if user.stored < len(stored):
+        return user.stored, NOTHING
+    worst, least = np.int64(0), np.int64(-NOTHING)
+    for k in range(user.stored):
+        value = NOTHING if stored[k].video & TOLD else np.int64(stored[k].lasting)
+        if value < least:
+            worst, least = k, value
+    return worst, least
+
+
+@inlined
+def is_stored(user, stored, video):
+    """Whether the set has a video already: the walk through a small catalogue comes round."""
+    found = False
+    for k in range(user.stored):
+        found |= stored[k].video & ID == video
+    return found
 
 
 @inlined

@@ -72,6 +72,7 @@ QUEUE_WAIT = 1 << 16
 # Of VIDEO, in a and b.
 QUALITY = 0
 APPEAL = 1  # in b
+TAG_QUALITY, AUTHOR_QUALITY = 2, 3  # in b; of a tag and of an author, in place of a video
 RATE_ERRORS = 1
 
 # Of RESAMPLE, in a.
@@ -127,6 +128,8 @@ SUB_KEYS = (
     Keys(REQUEST, "QUEUE_WAIT", QUEUE_WAIT, LARGEST),
     Keys(VIDEO, "QUALITY", QUALITY),
     Keys(VIDEO, "APPEAL", APPEAL),
+    Keys(VIDEO, "TAG_QUALITY", TAG_QUALITY),
+    Keys(VIDEO, "AUTHOR_QUALITY", AUTHOR_QUALITY),
     Keys(RESAMPLE, "REAL_ROW", REAL_ROW),
     Keys(RESAMPLE, "DURATION", DURATION),
     Keys(RESAMPLE, "TAG", TAG),

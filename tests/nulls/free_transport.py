@@ -39,9 +39,13 @@ EVERYTHING_KNOWN = NOTHING | {
     "server__pxtr_noise": 0.0,
 }  # fmt: skip
 
-ONE_SET = {"catalogue__videos": 2_500, "server__recall": 1_500, "server__kept": 1_000, "sessions__leave_per_min": 0.1}
-"""Sessions of some 30 impressions, and one set of videos that lasts for each. A set of the usual 300 is followed by
-another when what is left cannot fill a page, the earlier the larger the page: that is retrieval, not transport."""
+ONE_SET = {
+    "catalogue__videos": 2_500, "server__recall": 1_500, "server__kept": 1_000, "server__arrivals_per_min": 0.0,
+    "sessions__leave_per_min": 0.1,
+}  # fmt: skip
+"""Sessions of some 30 impressions, and one set of videos that lasts for each. A set of the usual 160 is followed by
+another when what is left cannot fill a page, the earlier the larger the page; and what arrived a moment ago is on no
+page that is older: that is retrieval, not transport."""
 
 OF_THE_PAGE = ("request", "rank", "position", "live", "buffered", "outcome")
 """What an impression says of the page it came from. `outcome` is compared without ASKED and STALE. `buffered` is what

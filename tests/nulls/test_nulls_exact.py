@@ -39,6 +39,15 @@ def test_nothing_to_perceive_and_free_transport(seed, engine):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_nothing_to_perceive_while_videos_arrive(engine):
+    """The same where videos come up all the time, far more than are shown: both ask for a page at the same moment."""
+    world_of = small(FREE, NOTHING, {"server__recall": 400, "server__kept": 160, "server__arrivals_per_min": 40.0})
+    cloud, phone = (lived(world_of, policy, engine) for policy in ("cloud_only", "server_score"))
+    assert same_lives(cloud, phone) == ""
+    assert one_set_each(cloud) and np.median(cloud.world.users["arrived"]) > 100
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_when_a_session_uses_up_several_sets(engine):
     """A new set is looked for at the same impression, though the phone is shipped three times as many."""
     world_of = small(FREE, NOTHING, {"server__kept": 40, "server__recall": 200})

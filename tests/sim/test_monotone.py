@@ -248,9 +248,10 @@ FIRST = scenario(
     population__users=PAIRS, catalogue__videos=20_000, network__constant_mbps=2.0, network__outages_per_hour=0.0,
     network__loss=0.0, sessions__stall_patience_s=1e6, sessions__wait_patience_s=1e6, sessions__leave_per_min=0.0,
     server__item_bytes=100, player__bitrates_mbps=(1.3, 1.3, 1.3), client__timeout_s=600.0, feedback__browse=0.0,
-    sessions__away=0.0,
+    sessions__away=0.0, server__arrivals_per_min=0.0,
 )  # fmt: skip
-"""Nobody leaves, nothing is lost; one bitrate, so that measured throughput decides nothing."""
+"""Nobody leaves, nothing is lost, no video comes up while a request is on its way; one bitrate, so that measured
+throughput decides nothing."""
 
 
 def firsts(number=0, **settings):

@@ -66,7 +66,8 @@ from .thinning import (
 )
 
 PEOPLE, ROUNDS, DRAWS = 1_000, 2, 200
-EVALUATIONS, AGAIN = 16, 6  # of a fit of play times, at most; and of the last one, when interests were fitted before it
+EVALUATIONS, AGAIN = 16, 6  # of the first fit of play times, at most; and of those that go on from it
+DAMPED = 0.5  # of a step, after the first: what the cloud shows answers, and full steps go to and fro
 MIN_USERS, MIN_IMPRESSIONS = 50, 2_000  # fewer cannot tell people from luck
 SAME_LENGTHS = 0.08  # Assumed: KS distance of video lengths within which they are taken for KuaiRand's
 LEVELS = ("skip < 5 s", "a middling play", "a long view, not completed", "completion")
@@ -142,8 +143,9 @@ def calibrate(
     moments, missing = moments_of(told, resampled, chosen)
     pool = pool_of(scenario, log)
     before: Array | None = None
-    steps = (rounds + 1 + interests) * (people // BLOCK + 1) + interests * SIMULATIONS
-    done = 0
+    stages = ["plays"] * rounds + interests * ["interests", *["plays"] * rounds]
+    steps = (len(stages) + 1) * (people // BLOCK + 1) + interests * SIMULATIONS
+    done = lives = 0
     of_interests: list[dict[str, float]] = []
     before_interests = start_of_interests(scenario)
 
@@ -153,19 +155,22 @@ def calibrate(
         if progress:
             progress(min(done, steps), steps)
 
-    for left in range(rounds + interests, 0, -1):
-        if left == 1 and interests:  # play times once more, briefly, under what was found
+    for stage in stages:
+        if stage == "interests":
             tags = tags or Shown(log.user, tags_of(log), log.users)
             scenario, of_interests, said = second_stage(
                 scenario, told, resampled, tags, pool, people, seed, before_interests, step
             )
             missing += said
+            continue
         lived = simulate_fortnight(scenario, people, seed, days, pool, progress=step)
         dense, row = dense_rows(lived, seed)  # all facts of plays are fitted on many rows of few people
         model = PlayModel(scenario, dense, lived.latent[row], parameters, seed)
         before = model.start() if before is None else before
         moments = also_simulated(moments, model)
-        fit = fit_plays(model, moments, model.start(), before, AGAIN if left == 1 and interests else EVALUATIONS)
+        fit = fit_plays(model, moments, model.start(), before, AGAIN if lives else EVALUATIONS)
+        fit = fit._replace(x=model.start() + (DAMPED if lives else 1.0) * (fit.x - model.start()))
+        lives += 1
         scenario = with_settings(scenario, settings_of(scenario, model.settings(fit.x) | person_settings(told)))
         step()
     lived = simulate_fortnight(scenario, people, seed, days, pool, progress=step)  # feedback follows from plays

@@ -15,7 +15,7 @@ from scipy.optimize import least_squares
 from scipy.special import ndtri
 
 from nextone.experiments.fitting.logs.user_log import UserLog
-from nextone.sim.catalogue import REAL_VIDEOS, make_catalogue
+from nextone.sim.catalogue import REAL_VIDEOS, make_catalogue, quality_of_tags
 from nextone.sim.config import FEEDBACK, Scenario
 from nextone.sim.engine.kernel import entry
 from nextone.sim.state import Array
@@ -35,10 +35,12 @@ class Parameter(NamedTuple):
     step: float = 0.1  # to either side for a slope: so wide that luck at a threshold is none
 
 
+HELD = 0.005  # Assumed: of what length does to staying plays of videos that were shown tell nothing, for the cloud that
+# chose them knows it: see docs/validation.md
 PLAY = (
     Parameter("watching.stay", "", known=1.0),
-    Parameter("watching.stay_shorter", ""),
-    Parameter("watching.stay_longer", ""),
+    Parameter("watching.stay_shorter", "", known=HELD),
+    Parameter("watching.stay_longer", "", known=HELD),
     Parameter("watching.dead_time_s", "log"),
     Parameter("watching.dead_time_log_sd", "log"),
     Parameter("watching.skip_log_mean", ""),
@@ -163,10 +165,12 @@ class PlayModel:
         """The same people in the same moods, each row with a random video of the catalogue."""
         p, n = self.scenario.population, len(self._log.user)
         videos = make_catalogue(self.scenario).videos
-        video = videos[rng.integers(0, min(len(videos), REAL_VIDEOS), n)]
+        which = rng.integers(0, min(len(videos), REAL_VIDEOS), n)
+        video = videos[which]
         latent = self._latent.copy()
-        latent[:, 2] = video["quality"] - _lengths(self.scenario.params(), video["duration_us"])
-        latent[:, 3] = math.hypot(p.taste_sd, self.scenario.interests.intent_sd) * rng.standard_normal(n)
+        of_tags = quality_of_tags(self.scenario.catalogue)[which]
+        latent[:, 2] = video["quality"] - _lengths(self.scenario.params(), video["duration_us"]) - of_tags
+        latent[:, 3] = math.hypot(p.taste_sd, self.scenario.interests.intent_sd) * rng.standard_normal(n) + of_tags
         latent[:, 4] = p.match_sd * rng.standard_normal(n)
         return latent, video["duration_us"].copy()
 

@@ -15,7 +15,7 @@ from scipy.stats import poisson
 
 from nextone.experiments.fitting.logs.user_log import UserLog
 from nextone.sim.batch_run import log_parts, run_batch
-from nextone.sim.catalogue import REAL_VIDEOS, make_catalogue
+from nextone.sim.catalogue import REAL_VIDEOS, make_catalogue, quality_of_tags
 from nextone.sim.config import FEEDBACK, Scenario
 from nextone.sim.population import EDGE, relative_seconds
 from nextone.sim.records import Records
@@ -46,7 +46,7 @@ class Fortnight(NamedTuple):
     delivered_ms: Array
     play_ms: Array
     feedback: Array  # bits
-    latent: Array  # (n, 5): person, mood, quality with length, taste and intent, match less fatigue; logit
+    latent: Array  # (n, 5): person, mood, quality with length, taste, intent and tag, match less fatigue; logit
     session: Array  # (n,): number of the session in the person's life
     session_impressions: Array  # (S,) of sessions that ended by themselves
     session_requests: Array  # (S,)
@@ -194,8 +194,10 @@ def _one_block(scenario: Scenario, first: int, seed: int, replication: int, days
     shown = records.impressions
     kept = shown[(shown["video"] < pool) & (shown["outcome"] & CUT == 0)]
     person, quality = world.users["person"][kept["user"]], world.videos["quality"][kept["video"]]
+    of_tags = quality_of_tags(scenario.catalogue)[kept["video"]]
+    quality = quality - of_tags
     mood, content = kept["mood"], world.content[kept["video"]]
-    drawn = (world.mind["taste"][kept["user"]] * content).sum(axis=1) + kept["intent"]
+    drawn = (world.mind["taste"][kept["user"]] * content).sum(axis=1) + kept["intent"] + of_tags
     match = kept["stay_logit"] - scenario.watching.stay - person - mood - quality - drawn
     landed = records.requests[records.requests["outcome"] == SERVED]
     delivered = landed["ended_us"][_row_of(landed, ("user", "request"), kept)]

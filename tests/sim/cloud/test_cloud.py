@@ -251,7 +251,8 @@ def test_nothing_that_happens_after_service_changes_a_page():
 
     Seven of ten pages in each state are used after the cloud has learnt something else: the test would notice."""
     slow = scenario(server__feature_lag_s=0.0, server__service_ms=4_000.0, server__chain_ms=2_000.0,
-                    client__refill_at=5, client__timeout_s=60.0, population__users=30)  # fmt: skip
+                    client__refill_at=5, client__timeout_s=60.0, population__users=30,
+                    server__arrivals_per_min=0.0)  # fmt: skip
     world = build_world(slow, edge=True, seed=3, window_us=60_000_000, queue_waits=np.zeros(1, np.int64))
     users, counts = world.users, {state: [0, 0] for state in (TURNED, READY)}  # pages, learnt otherwise
     for _ in range(15):
