@@ -70,17 +70,17 @@ class Catalogue(Section):
     catalogue_seed: int = number(
         1, "", "Assumed: any", "fixes the videos, apart from people and luck", ge=0, le=2**32 - 1)  # fmt: skip
     quality_sd: float = number(
-        1.24, "logit", "Source: KuaiRand-Pure, ICC of long view between videos .068", "spread of quality between videos of one tag",
+        1.06, "logit", "Source: KuaiRand-Pure, ICC of long view between videos .068", "spread of quality between videos of one tag",
         ge=0, le=5)  # fmt: skip
     author_quality: float = number(
         0.75, "share", "Source: KuaiRand-Pure, likeness of an author's videos .052 of .068 between videos",
         "of the variance of quality: what videos of an author have in common; the rest is each video's own",
         ge=0, le=1)  # fmt: skip
     tag_quality: float = number(
-        1.5, "logit", "Source: KuaiRand-Pure, tag entropy of a person 3.16 bits, spread of long view by tag .074",
+        1.04, "logit", "Source: KuaiRand-Pure, tag entropy of a person 3.16 bits, spread of long view by tag .074",
         "spread, beside quality_sd, between videos of different tags; the cloud knows it", ge=0, le=5)  # fmt: skip
     appeal_sd: float = number(
-        0.9395, "log", "Source: KuaiRand-Pure, likes between videos are beta(.67, 35.3): CV 1.2",
+        0.939, "log", "Source: KuaiRand-Pure, likes between videos are beta(.67, 35.3): CV 1.2",
         "spread between videos of the odds of feedback", ge=0, le=3)  # fmt: skip
     tags: int = number(43, "tags", "Source: KuaiRand-Pure", "number of tags of a synthetic catalogue", ge=1, le=100)
     authors: int = number(
@@ -110,16 +110,16 @@ class Population(Section):
 
     users: int = number(700, "people", "Assumed: any", "people simulated", ge=1, le=10_000_000)
     person_sd: float = number(
-        1.04, "logit", "Source: KuaiRand-Pure, ICC of valid play between users .146",
+        0.788, "logit", "Source: KuaiRand-Pure, ICC of valid play between users .146",
         "spread between people of the readiness to stay with any video", ge=0, le=5)  # fmt: skip
     taste_sd: float = number(
-        1.25, "logit", "Source: KuaiRand-Pure, tag entropy of a person 3.19 bits",
+        0.417, "logit", "Source: KuaiRand-Pure, tag entropy of a person 3.19 bits",
         "spread of a person's lasting taste over videos of different content", ge=0, le=5)  # fmt: skip
     taste_spread: float = number(
         0.3, "log", "Assumed: some are narrower than others; no public data",
         "log-sd between people of their own taste_sd (its median stays)", ge=0, le=2)  # fmt: skip
     match_sd: float = number(
-        1.27, "logit", "Source: KuaiRand, random against recommended valid play .205 / .498",
+        1.11, "logit", "Source: KuaiRand, random against recommended valid play .205 / .498",
         "spread of the lasting match of a person and a video that content does not explain", ge=0, le=5)  # fmt: skip
     past_impressions: int = number(
         11_800, "impressions", "Source: KuaiRand-27K, 150 sessions a person and month of 78.7 impressions",
@@ -130,10 +130,10 @@ class Interests(Section):
     """What changes in people while they watch."""
 
     mood_sd: float = number(
-        0.45, "logit", "Source: KuaiRand-Pure, residual correlation .16 within 15 min against .09 lasting",
+        0.508, "logit", "Source: KuaiRand-Pure, residual correlation .16 within 15 min against .09 lasting",
         "spread of the mood of a session", ge=0, le=5)  # fmt: skip
     mood_hours: float = number(
-        3.0, "h", "Source: KuaiRand-Pure, the excess correlation fades within one to six hours",
+        1.46, "h", "Source: KuaiRand-Pure, the excess correlation fades within one to six hours",
         "time constant of the mood", gt=0, le=1000)  # fmt: skip
     intent_sd: float = number(
         1.2, "logit", "Assumed: within a measured bound, 0 to 1.6 by KuaiRand-Pure, see docs/design.md",
@@ -156,42 +156,42 @@ class Watching(Section):
     """How long a person stays with a video."""
 
     stay: float = number(
-        -2.13, "logit", "Source: KuaiRand-Pure main feed, valid play .498 under cloud_only",
+        -1.72, "logit", "Source: KuaiRand-Pure main feed, valid play .498 under cloud_only",
         "log-odds of staying for a random video, all else zero", ge=-20, le=20)  # fmt: skip
     stay_shorter: float = number(
-        0.25, "logit per log", "Source: KuaiRand-Pure, play times by length",
+        0.35, "logit per log", "Source: KuaiRand-Pure, play times by length",
         "readiness to stay by the log of length, below 80 s", ge=-5, le=5)  # fmt: skip
     stay_longer: float = number(
-        -0.2, "logit per log", "Source: KuaiRand-Pure, play times by length", "the same above 80 s", ge=-5, le=5)  # fmt: skip
+        -0.25, "logit per log", "Source: KuaiRand-Pure, play times by length", "the same above 80 s", ge=-5, le=5)  # fmt: skip
     dead_time_s: float = number(
-        0.544, "s", "Source: KuaiRand-Pure, P(play < 1 s) = .054", "time before a decision, median", ge=0, le=10)  # fmt: skip
+        0.631, "s", "Source: KuaiRand-Pure, P(play < 1 s) = .054", "time before a decision, median", ge=0, le=10)  # fmt: skip
     dead_time_log_sd: float = number(
         0.033, "log", "Source: KuaiRand-Pure, P(play < .5, 1, 1.5 s) = .015, .054, .156", "log-sd of it", ge=0, le=3)  # fmt: skip
     skip_log_mean: float = number(
-        0.563, "log s", "Source: KuaiRand-Pure, two lognormals with a dead time", "log-mean time to an early leave",
+        0.544, "log s", "Source: KuaiRand-Pure, two lognormals with a dead time", "log-mean time to an early leave",
         ge=-5, le=5)  # fmt: skip
     skip_log_sd: float = number(
-        0.937, "log", "Source: KuaiRand-Pure, two lognormals with a dead time", "log-sd of it", ge=0.01, le=3)  # fmt: skip
+        1.06, "log", "Source: KuaiRand-Pure, two lognormals with a dead time", "log-sd of it", ge=0.01, le=3)  # fmt: skip
     skip_log_slope: float = number(
-        0.302, "log per logit", "Source: KuaiRand-Pure, ICC of skips < 2 s between users .123", "lengthening of it by a person's lasting readiness to stay",
+        0.384, "log per logit", "Source: KuaiRand-Pure, ICC of skips < 2 s between users .123", "lengthening of it by a person's lasting readiness to stay",
         ge=0, le=2)  # fmt: skip
     watch_log_mean: float = number(
-        2.21, "log s", "Source: KuaiRand-Pure, videos of 60 s and more", "log-mean time of those who stay",
+        1.79, "log s", "Source: KuaiRand-Pure, videos of 60 s and more", "log-mean time of those who stay",
         ge=-5, le=10)  # fmt: skip
     watch_log_sd: float = number(
-        1.14, "log", "Source: KuaiRand-Pure, videos of 60 s and more", "log-sd of it", ge=0.01, le=3)  # fmt: skip
+        1.31, "log", "Source: KuaiRand-Pure, videos of 60 s and more", "log-sd of it", ge=0.01, le=3)  # fmt: skip
     watch_log_slope: float = number(
-        0.622, "log per logit", "Source: KuaiRand-Pure, weakly identified; who likes it more stays longer", "lengthening of it by the logit of staying",
+        0.814, "log per logit", "Source: KuaiRand-Pure, weakly identified; who likes it more stays longer", "lengthening of it by the logit of staying",
         ge=0, le=2)  # fmt: skip
     loop: float = number(
-        0.48, "probability", "Source: KuaiRand-Pure, time beyond the end", "chance to let a finished video play again",
+        0.484, "probability", "Source: KuaiRand-Pure, time beyond the end", "chance to let a finished video play again",
         ge=0, le=1)  # fmt: skip
     loop_log_mean: float = number(
-        1.63, "log s", "Source: KuaiRand-Pure, time beyond the end", "log-mean time it then plays on", ge=-5, le=10)  # fmt: skip
+        1.3, "log s", "Source: KuaiRand-Pure, time beyond the end", "log-mean time it then plays on", ge=-5, le=10)  # fmt: skip
     loop_log_sd: float = number(
         1.2, "log", "Source: KuaiRand-Pure, time beyond the end", "log-sd of it", ge=0, le=3)  # fmt: skip
     react_log_mean: float = number(
-        -0.65, "log s", "Source: KuaiRand-Pure, time beyond the end", "log-mean time to swipe on otherwise", ge=-5, le=5)  # fmt: skip
+        -0.477, "log s", "Source: KuaiRand-Pure, time beyond the end", "log-mean time to swipe on otherwise", ge=-5, le=5)  # fmt: skip
     react_log_sd: float = number(
         0.65, "log", "Source: KuaiRand-Pure, time beyond the end", "log-sd of it", ge=0, le=3)  # fmt: skip
     most_rounds: int = number(
@@ -202,26 +202,26 @@ class Watching(Section):
 class Feedback(Section):
     """What people say: rates over all impressions, and how much likelier after a long view than otherwise."""
 
-    like: float = number(0.0217, "per impression", "Source: KuaiRand-Pure tab 1", "likes", ge=0, le=1)
-    follow: float = number(0.00171, "per impression", "Source: KuaiRand-Pure tab 1", "follows", ge=0, le=1)
-    comment: float = number(0.00342, "per impression", "Source: KuaiRand-Pure tab 1", "comments written", ge=0, le=1)
-    forward: float = number(0.00112, "per impression", "Source: KuaiRand-Pure tab 1", "forwards", ge=0, le=1)
-    hate: float = number(0.000768, "per impression", "Source: KuaiRand-Pure tab 1", "'not interested'", ge=0, le=1)
-    profile: float = number(0.0252, "per impression", "Source: KuaiRand-Pure tab 1", "author's profile opened", ge=0, le=1)
+    like: float = number(0.0218, "per impression", "Source: KuaiRand-Pure tab 1", "likes", ge=0, le=1)
+    follow: float = number(0.00173, "per impression", "Source: KuaiRand-Pure tab 1", "follows", ge=0, le=1)
+    comment: float = number(0.00351, "per impression", "Source: KuaiRand-Pure tab 1", "comments written", ge=0, le=1)
+    forward: float = number(0.00114, "per impression", "Source: KuaiRand-Pure tab 1", "forwards", ge=0, le=1)
+    hate: float = number(0.000757, "per impression", "Source: KuaiRand-Pure tab 1", "'not interested'", ge=0, le=1)
+    profile: float = number(0.0256, "per impression", "Source: KuaiRand-Pure tab 1", "author's profile opened", ge=0, le=1)
     skip_ratio: Annotated[tuple[float, float, float, float, float, float], _spread(6)] = number(
-        (0.542, 0.445, 0.554, 0.749, 0.657, 0.62), "ratio", "Source: KuaiRand-Pure tab 1, rate on a play < 5 s / on a middling one",
+        (0.52, 0.428, 0.531, 0.718, 0.64, 0.594), "ratio", "Source: KuaiRand-Pure tab 1, rate on a play < 5 s / on a middling one",
         "like, follow, comment, forward, hate, profile", ge=0)  # fmt: skip
     long_ratio: Annotated[tuple[float, float, float, float, float, float], _spread(6)] = number(
-        (1.32, 1.23, 7.08, 3.36, 0.669, 2.3), "ratio", "Source: KuaiRand-Pure tab 1, rate on a long view / on a middling play",
+        (1.44, 1.35, 7.66, 3.65, 0.668, 2.5), "ratio", "Source: KuaiRand-Pure tab 1, rate on a long view / on a middling play",
         "like, follow, comment, forward, hate, profile", ge=0)  # fmt: skip
     complete_ratio: Annotated[tuple[float, float, float, float, float, float], _spread(6)] = number(
-        (1.69, 1.9, 1.47, 1.13, 1.07, 2.03), "ratio", "Source: KuaiRand-Pure tab 1, rate when completed / on other long views",
+        (1.66, 1.88, 1.44, 1.12, 0.96, 1.99), "ratio", "Source: KuaiRand-Pure tab 1, rate when completed / on other long views",
         "like, follow, comment, forward, hate, profile", ge=0)  # fmt: skip
     match_slope: float = number(
         0.15, "log per logit", "Assumed: people like what they like; no public data",
         "feedback odds by taste and match (hate: the other way)", ge=0, le=3)  # fmt: skip
     user_icc: float = number(
-        0.1947, "", "Source: KuaiRand-Pure, likes: beta(.078, 4.06); Assumed the same for the other kinds",
+        0.195, "", "Source: KuaiRand-Pure, likes: beta(.078, 4.06); Assumed the same for the other kinds",
         "intra-class correlation of feedback between people", gt=0.001, lt=1)  # fmt: skip
     browse: float = number(
         0.049, "per impression", "Source: KuaiRand-Pure tab 1", "chance to open the comments", ge=0, le=1)  # fmt: skip
@@ -241,10 +241,10 @@ class Sessions(Section):
         "start of the window in which the servers' load is not measured; at most half of the window",
         ge=0, le=1440)  # fmt: skip
     leave_per_min: float = number(
-        0.0356, "per min", "Source: KuaiRand-27K, 78.7 impressions a session; about 30 min",
+        0.0336, "per min", "Source: KuaiRand-27K, 78.7 impressions a session; about 30 min",
         "hazard of leaving the app at neutral satisfaction", ge=0, le=60)  # fmt: skip
     leave_pace: float = number(
-        0.812, "", "Source: KuaiRand-Pure, correlation over people of log rows and valid play -.065",
+        0.823, "", "Source: KuaiRand-Pure, correlation over people of log rows and valid play -.065",
         "how much sooner, by the clock, people leave who are quick with every video: the power of their expected pace",
         ge=0, le=3)  # fmt: skip
     leave_satisfaction: float = number(
@@ -282,7 +282,7 @@ class Sessions(Section):
         ge=0, le=1)  # fmt: skip
     away_s: float = number(45.0, "s", "Assumed: exponential; no public data", "mean time in the background", ge=0, le=1e6)
     gap_hours: float = number(
-        2.62, "h", "Source: KuaiRand-27K, 4.8 sessions a day",
+        2.63, "h", "Source: KuaiRand-27K, 4.8 sessions a day",
         "median time to the next open, at even activity, of a person of average activity", gt=0.5, le=1000)  # fmt: skip
     activity_log_sd: float = number(
         0.75, "log", "Source: KuaiRand-Pure, rows in one week and the next .78; KuaiRand-27K, sessions a month .37, "
@@ -430,6 +430,9 @@ class Server(Section):
     arrivals_per_min: float = number(
         40.0, "per min", "Assumed: about 16 an impression, as recall; KuaiRand-Pure, valid plays along a session; see docs/validation.md",
         "further videos looked at while the session lasts", ge=0, le=10_000)  # fmt: skip
+    arrivals_every: int = number(
+        1, "impressions", "Assumed: whenever a page is asked for; larger than a page, to tell fresh features from fresh videos",
+        "the cloud looks for what has come up when so many were shown since it last did", ge=1, le=1000)  # fmt: skip
     repeat_after_days: float = number(
         14.0, "days", "Assumed: as long as KuaiRand-Pure's log, where few videos come twice",
         "what was shown does not come back before, unless nothing else is left", ge=0, le=1000)  # fmt: skip

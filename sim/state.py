@@ -110,6 +110,7 @@ USER = np.dtype(  # each part names the file in sim/ that writes it; some fields
         ("recalls", "i4"),  # cloud: sets of them stored so far in this life
         ("stored", "i4"),  # cloud: videos of the present set, 0 if the session has none yet
         ("arrived", "i4"),  # cloud: further videos looked at in this session
+        ("joined", "i4"),  # cloud: the impression at which it last looked at any
         ("waiting", "i2"),  # videos of the response that waits beside the pool
         ("quiet", "i2"),  # next_one: impressions since a policy that waits for so many was asked, -1 after feedback
         ("preload", "i4"),  # player: next to preload, or NOBODY

@@ -126,6 +126,7 @@ def recall(p, key, person, index):
         seen[:, :] = 0
     which = np.empty(looked_at, np.int64)
     user.recalls += 1
+    user.joined = user.impression
     user.stored = choose_best(estimate, min(len(person.stored), left), which)
     for k in range(user.stored):
         store(person.stored[k], ids[which[k]], estimate[which[k]])
@@ -171,11 +172,14 @@ def price_feedback(p, person, index):
 
 @allocating
 def arrive(p, key, person, index, turn_us):
-    """Videos that came up since the session began: each takes the place of one that was shown, or of the worst."""
+    """Videos that came up since the cloud last looked, `server.arrivals_every` impressions ago or more: each takes the
+    place of one that was shown, or of the worst."""
     user, stored = person.user, person.stored
+    if user.impression - user.joined < p.arrivals_every:
+        return
     wanted = np.int64(p.arrivals_per_min * (turn_us - user.opened_us) / MINUTE_US)
     count = np.int64(min(wanted - user.arrived, len(index)))
-    user.arrived = wanted
+    user.arrived, user.joined = wanted, user.impression
     if count <= 0:
         return
     ids, estimate = np.empty(count, np.int64), np.empty(count, np.float32)

@@ -271,6 +271,7 @@ FIELDS: dict[str, Row] = {
     "server.recall": Row("60", "3000", "valid_play", "up", FEW),
     "server.kept": Row("30", "600", mean_of("meeting"), "down", ["server.arrivals_per_min=0"]),
     "server.arrivals_per_min": Row("0", "300", "valid_play", "up", FEW),
+    "server.arrivals_every": Row("1", "100", "valid_play", "down", [*FEW, "server.arrivals_per_min=300"]),
     "server.repeat_after_days": Row("0", "1000", new_to_the_person, "up", [*COME_BACK, "server.recall=7248"],
                                     minutes=None, days=0.5),
     "server.objective": Row("[1,0,0,0,0,0,0]", "[0,0,1,0,0,0,0]", "like", "up", ["feedback.like=0.1"]),

@@ -171,7 +171,8 @@ def calibrate(
         fit = fit_plays(model, moments, model.start(), before, AGAIN if lives else EVALUATIONS)
         fit = fit._replace(x=model.start() + (DAMPED if lives else 1.0) * (fit.x - model.start()))
         lives += 1
-        scenario = with_settings(scenario, settings_of(scenario, model.settings(fit.x) | person_settings(told)))
+        found = model.settings(fit.x) | person_settings(told) | session_settings(known, lived, scenario)
+        scenario = with_settings(scenario, settings_of(scenario, found))
         step()
     lived = simulate_fortnight(scenario, people, seed, days, pool, progress=step)  # feedback follows from plays
     needed, rest = needed_rates(told, lived, scenario), session_settings(known, lived, scenario)

@@ -37,6 +37,8 @@ class Parameter(NamedTuple):
 
 HELD = 0.005  # Assumed: of what length does to staying plays of videos that were shown tell nothing, for the cloud that
 # chose them knows it: see docs/validation.md
+OF_A_LENGTH = 0.15  # how closely plays of videos of one length are to be met: less than those of all, since the two slopes
+# that would tell lengths apart are held
 PLAY = (
     Parameter("watching.stay", "", known=1.0),
     Parameter("watching.stay_shorter", "", known=HELD),
@@ -74,10 +76,10 @@ class Moments(NamedTuple):
 def fitted_facts() -> dict[str, float]:
     """Every fact that play times are fitted to, with how closely it should be met, about the scoreboard's tolerance."""
     chosen = {f"P(play < {t} s)": 0.015 for t in PLAY_S} | {f"hazard in second {t}": 0.012 for t in HAZARD_S}
-    chosen |= {"valid play": 0.005, "long view": 0.0035, "complete": 0.0018}
+    chosen |= {"valid play": 0.005, "long view": 0.0035, "complete": 0.0018, "skip < 2 s": 0.0024}
     for name in CLASSES:
-        chosen |= {f"{name}: P(play < {t:g} s)": 0.075 for t in CLASS_PLAY_S}
-        chosen |= {f"{name}: P(ratio < {r:g})": 0.075 for r in CLASS_RATIO}
+        chosen |= {f"{name}: P(play < {t:g} s)": OF_A_LENGTH for t in CLASS_PLAY_S}
+        chosen |= {f"{name}: P(ratio < {r:g})": OF_A_LENGTH for r in CLASS_RATIO}
     chosen |= {f"spread between users: {name}": 0.006 for name in ("long view", "skip < 2 s", "valid play")}
     chosen |= {"spread between videos: long view": 0.02}
     chosen |= dict.fromkeys(RANDOM, 0.015)
