@@ -6,12 +6,10 @@ as much as in the log, and expectations do not change. Called by `calibrate.py` 
 """
 
 from nextone.experiments.fitting.logs.user_log import UserLog
-from nextone.sim.catalogue import REAL_VIDEOS
-from nextone.sim.config import Scenario
 from nextone.sim.state import Array
 
 from .lags import OTHER_LESS_LASTING, REACTION, SAME_LESS_OTHER, lag_facts, sum_lags
-from .thinning import DAYS, Fortnight, simulate_fortnight, thin
+from .thinning import Fortnight, thin
 
 DENSE_ROWS = 40  # of each simulated person, on average
 SECOND_STAGE = {
@@ -29,11 +27,3 @@ def dense_rows(fortnight: Fortnight, seed: int) -> tuple[UserLog, Array]:
 def dense_facts(fortnight: Fortnight, seed: int) -> dict[str, float]:
     """The facts of `lags.py` of people already simulated."""
     return lag_facts(sum_lags(dense_rows(fortnight, seed)[0]))
-
-
-def simulated_facts(
-    scenario: Scenario, *, people: int, seed: int, days: float = DAYS, pool: int = REAL_VIDEOS
-) -> dict[str, float]:
-    """The facts of `lags.py` under a scenario. A second stage of a fit calls this for each point of a small grid of
-    settings, always with one seed, and compares it with `play_fit.moments_of(told, resampled, SECOND_STAGE)`."""
-    return dense_facts(simulate_fortnight(scenario, people, seed, days, pool), seed)

@@ -41,12 +41,17 @@ SHOWN = (
 )
 
 
+INTO = tuple(f"valid play, {lag} into a session: less that of the person's other rows" for lag in LAGS[:3])
+APART_MS = 60 * MINUTE_MS  # a session begins with a row that none of the person's precedes by less. Assumed: an hour
+
+
 class LagSums(NamedTuple):
     """Sums per person."""
 
     pairs: Array  # (U, classes of lag, 3, 2): sum and number of products of residuals; SAME, OTHER, REPEAT
     square: Array  # (U, 2): sum and number of squared residuals
     reaction: Array  # (U, classes of reaction, 2, 2): after a long view, after a skip: with the same tag, all
+    into: Array  # (U, lags of INTO, 2): sum of what valid plays are less than the person's others, and number
 
 
 def sum_lags(log: UserLog) -> LagSums:
@@ -68,21 +73,25 @@ def sum_lags(log: UserLog) -> LagSums:
         given = bits[name][known][row]
         np.add.at(reaction[:, :, k, 0], (user[row][given], lag[given]), tag[after][given] == tag[row][given])
         np.add.at(reaction[:, :, k, 1], (user[row][given], lag[given]), 1)
-    return LagSums(pairs, square, reaction)
+    into = np.zeros((users, len(INTO), 2))
+    add_into(start, time_ms, bits["valid play"][known].astype(float), EDGES_MS[len(TOO_NEAR) :], into)
+    return LagSums(pairs, square, reaction, into)
 
 
 def lag_facts(sums: LagSums, weight: Array | None = None) -> dict[str, float]:
     """The facts; NaN where the log says nothing. weight: (U,) how often each person counts (default: once)."""
     w = np.ones(len(sums.pairs)) if weight is None else weight
-    pairs, square, reaction = (np.tensordot(w, each, 1) for each in sums)
+    pairs, square, reaction, into = (np.tensordot(w, each, 1) for each in sums)
     with np.errstate(divide="ignore", invalid="ignore"):
         variance = square[0] / square[1]
         level = pairs[:, :, 0] / pairs[:, :, 1] / variance
         repeats = pairs[:, REPEAT].sum(axis=0)
         shares = reaction[:, :, 0] / reaction[:, :, 1]
         shown = (*level[: len(TOO_NEAR), :REPEAT].ravel(), repeats[0] / repeats[1] / variance)
+        along = into[:, 0] / into[:, 1]
     judged = level[len(TOO_NEAR) :]
-    found = dict(zip(SHOWN, shown, strict=True)) | {LASTING: judged[-1, OTHER]}
+    found = dict(zip(INTO, along, strict=True))
+    found |= dict(zip(SHOWN, shown, strict=True)) | {LASTING: judged[-1, OTHER]}
     found |= dict(zip(SAME_LESS_OTHER, judged[:, SAME] - judged[:, OTHER], strict=True))
     found |= dict(zip(OTHER_LESS_LASTING, judged[:-1, OTHER] - judged[-1, OTHER], strict=True))
     found |= dict(zip(REACTION, shares[:, 0] - shares[:, 1], strict=True))
@@ -102,6 +111,27 @@ def add_lags(start, time_ms, tag, video, residual, edges_ms, out):
                 kind = REPEAT if video[i] == video[j] else SAME if tag[i] == tag[j] else OTHER
                 out[u, k, kind, 0] += residual[i] * residual[j]
                 out[u, k, kind, 1] += 1
+
+
+@entry
+def add_into(start, time_ms, valid, edges_ms, out):
+    """How much less, or more, the rows of a session are valid plays than the person's rows outside it, by the time from
+    the session's first row."""
+    for u in range(len(start) - 1):
+        rows, total = start[u + 1] - start[u], valid[start[u] : start[u + 1]].sum()
+        first = start[u]
+        while first < start[u + 1]:
+            end = first + 1
+            while end < start[u + 1] and time_ms[end] - time_ms[end - 1] < APART_MS:
+                end += 1
+            others = rows - (end - first)
+            for i in range(first + 1, end if others > 0 else first):
+                usual = (total - valid[first:end].sum()) / others
+                k = np.searchsorted(edges_ms, time_ms[i] - time_ms[first], side="right") - 1
+                if 0 <= k < out.shape[1]:
+                    out[u, k, 0] += valid[i] - usual
+                    out[u, k, 1] += 1
+            first = end
 
 
 @entry

@@ -35,10 +35,9 @@ class Parameter(NamedTuple):
     step: float = 0.1  # to either side for a slope: so wide that luck at a threshold is none
 
 
-HELD = 0.005  # Assumed: of what length does to staying plays of videos that were shown tell nothing, for the cloud that
+HELD = 0.005  # Assumed: plays of videos that were shown tell nothing of what length does to staying, for the cloud that
 # chose them knows it: see docs/validation.md
-OF_A_LENGTH = 0.15  # how closely plays of videos of one length are to be met: less than those of all, since the two slopes
-# that would tell lengths apart are held
+OF_A_LENGTH = 0.15  # how closely plays of one length are to be met: less than those of all, for the two slopes are held
 PLAY = (
     Parameter("watching.stay", "", known=1.0),
     Parameter("watching.stay_shorter", "", known=HELD),

@@ -1,27 +1,73 @@
-"""Why some rows of the scoreboard are red: the log's targets against each other, in numbers.
+"""Why some rows of the scoreboard are red: what they conflict with.
 
-    python -m nextone.experiments.fitting.people.red_lines 1500 [SECTION.FIELD=VALUE ...]
+    python -m nextone.experiments.fitting.people.red_lines FIGURE.png [PEOPLE]
 
-simulates so many people for a fortnight and prints, of the log and of them, what the likeness of one person's plays is
-made of, and all facts by lag.
+simulates people under other values of one setting at a time and draws, and prints, how far the red row and the row it
+conflicts with are from the log, in tolerances. Where staying by length is concerned the other play times are fitted
+anew for each value. It also prints what the likeness of one person's plays is made of.
 """
 
 import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from nextone.experiments.fitting.logs.user_log import UserLog, shipped_log
+from nextone.experiments.output.drawing import bare, drawn, palette, save_png
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import with_settings
 from nextone.sim.state import Array
 
-from .dense import dense_facts
-from .facts import MIN_ROWS, VIDEO_WEIGHT, outcomes
-from .lags import lag_facts, sum_lags
+from .calibrate import KUAIRAND, calibrate, split_randomised
+from .facts import CLASSES, MIN_ROWS, VIDEO_WEIGHT, outcomes
+from .groups import ACTIVITY, ACTIVITY_CORRELATION
+from .lags import LASTING
+from .play_fit import get
 from .thinning import Fortnight, simulate_fortnight, thin
+from .validate import HISTORY, TIMES, WANTED, compare, facts_of_lives, histories, measured_facts
 
+PEOPLE, SEED = 500, 0
 PARTS = ("of people alone", "of people met with videos", "of videos alone", "together")
-TIMES = 8  # people of the log that each simulated person stands for, at most
+
+
+class Conflict(NamedTuple):
+    """A red row, the rows that other values of a setting spoil, and values tried: multiples of the setting's own."""
+
+    red: str
+    others: tuple[str, ...]
+    settings: tuple[str, ...]
+    multiples: tuple[float, ...]
+    refit: bool = False  # of all play times, with these settings as they are
+
+
+CONFLICTS = (
+    Conflict(f"{CLASSES[4]}: KS distance", ("mean play time, s", "play time: Wasserstein-1 / mean"),
+             ("watching.stay_shorter", "watching.stay_longer"), (0.0, 0.5, 1.0, 2.0, 4.0), True),
+    Conflict("next item same tag", ("tag entropy per user", "spread of long view by tag"),
+             ("catalogue.tag_quality",), (0.5, 1.0, 1.5, 2.0)),
+    Conflict(ACTIVITY[-1], (ACTIVITY_CORRELATION, ACTIVITY[0]), ("sessions.leave_pace",), (0.5, 1.0, 1.5, 2.0)),
+    Conflict("spread between users: skip < 2 s", (LASTING, "spread between users: valid play"),
+             ("watching.skip_log_slope",), (0.5, 1.0, 1.5, 2.0)),
+)  # fmt: skip
+
+
+def distances(conflict: Conflict, scenario: Scenario, people: int) -> Iterator[tuple[float, dict[str, float]]]:
+    """(the first setting's value, |simulated - log| / tolerance by row) for each value. Negative where it is below."""
+    log, tags = split_randomised(shipped_log())[1], histories()
+    known = None
+    for multiple in conflict.multiples:
+        world = with_settings(scenario, [f"{name}={multiple * get(scenario, name)!r}" for name in conflict.settings])
+        if conflict.refit:
+            world = calibrate(log, world, published=KUAIRAND, people=people, seed=SEED).scenario
+        fortnight = simulate_fortnight(world, people, SEED)
+        _, apart, found = facts_of_lives(fortnight, log, tags, HISTORY, world, SEED)
+        known = known or measured_facts(log, tags, apart)
+        within = {name: each for section in WANTED.values() for name, each in section.items()}
+        rows = [compare(name, known[name], found[name], within[name]) for name in (conflict.red, *conflict.others)]
+        off = {row.quantity: (row.simulated - row.target) / row.tolerance for row in rows}
+        yield multiple * get(scenario, conflict.settings[0]), off
 
 
 def likeness(log: UserLog) -> dict[str, float]:
@@ -43,19 +89,43 @@ def likeness(log: UserLog) -> dict[str, float]:
     return dict(zip(PARTS, (own, met, alone, own + met + alone), strict=True))
 
 
-def text(fortnight: Fortnight) -> str:
+def likeness_text(fortnight: Fortnight) -> str:
     """For people: the log beside the simulation."""
     log = shipped_log()
-    simulated, _ = thin(fortnight, len(log.user) / log.users, 0, TIMES)
+    simulated, _ = thin(fortnight, len(log.user) / log.users, SEED, TIMES)
     ours, theirs = likeness(simulated), likeness(log)
     lines = [f"{'likeness of two long views of a person':48} {'log':>8} {'simulated':>10}"]
-    lines += [f"  {name:46} {theirs[name]:8.3f} {ours[name]:10.3f}" for name in PARTS]
-    measured, dense = lag_facts(sum_lags(log)), dense_facts(fortnight, 0)
-    lines.append("by lag")
-    lines += [f"  {name:70} {measured[name]:8.3f} {dense[name]:10.3f}" for name in measured]
-    return "\n".join(lines)
+    return "\n".join(lines + [f"  {name:46} {theirs[name]:8.3f} {ours[name]:10.3f}" for name in PARTS])
+
+
+def draw(found: list[list[tuple[float, dict[str, float]]]], path: Path) -> None:
+    """A panel for each conflict: distances in tolerances, the band of what is within them, to `path`, PNG."""
+    with drawn(12.0, 3.2 * len(found)) as figure:
+        axes = figure.subplots(len(found), 1, squeeze=False)[:, 0]
+        for axis, conflict, points in zip(axes, CONFLICTS, found, strict=True):
+            axis.axhspan(-1, 1, alpha=0.15, color="grey", lw=0)
+            for name, colour in zip(points[0][1], palette(len(points[0][1])), strict=True):
+                y = [off[name] for _, off in points]
+                axis.plot([x for x, _ in points], y, marker="o", color=colour, label=name)
+            axis.set_xlabel(", ".join(conflict.settings) + (" in proportion" if len(conflict.settings) > 1 else ""))
+            axis.set_ylabel("from the log,\nin tolerances")
+            axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+            bare(axis)
+        save_png(figure, path)
+
+
+def main(path: Path, people: int) -> None:
+    """Draws, and prints what is drawn."""
+    scenario, found = Scenario(), []
+    for conflict in CONFLICTS:
+        found.append(list(distances(conflict, scenario, people)))
+        sys.stdout.write(f"{conflict.red}, against {' and '.join(conflict.others)}\n")
+        for value, off in found[-1]:
+            told = "  ".join(f"{x:+6.2f}" for x in off.values())
+            sys.stdout.write(f"  {conflict.settings[0]} {value:7.3f}:  {told}\n")
+    draw(found, path)
+    sys.stdout.write(likeness_text(simulate_fortnight(scenario, people, SEED)) + "\n")
 
 
 if __name__ == "__main__":
-    world = with_settings(Scenario(), sys.argv[2:])
-    sys.stdout.write(text(simulate_fortnight(world, int(sys.argv[1]), seed=0)) + "\n")
+    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else PEOPLE)

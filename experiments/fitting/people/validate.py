@@ -53,7 +53,7 @@ from .groups import (
     author_sums,
     people_sums,
 )
-from .lags import LASTING, OTHER_LESS_LASTING, REACTION, SAME_LESS_OTHER, SHOWN, lag_facts, sum_lags
+from .lags import INTO, LASTING, OTHER_LESS_LASTING, REACTION, SAME_LESS_OTHER, SHOWN, lag_facts, sum_lags
 from .missing import AUTHORS, NO_AUTHORS, NO_RANDOM, NO_REQUEST, NO_SESSION, Missing, add, lines, what_is_needed
 from .play_distances import Distances
 from .random_exposure import at_level, random_exposure
@@ -119,7 +119,7 @@ WANTED: dict[str, dict[str, Within]] = {
         "spread of long view by tag": Within(0.015),
         **dict.fromkeys((*SAME_LESS_OTHER, *OTHER_LESS_LASTING), Within(0.01)),
         LASTING: Within(0.03),
-        **dict.fromkeys(SHOWN, Within(math.inf)),
+        **dict.fromkeys((*SHOWN, *INTO), Within(math.inf)),
     },
     "the cloud's reaction": dict.fromkeys(REACTION, Within(0.01)),
 }
@@ -202,16 +202,10 @@ def validate(
     if len(fortnight.person) < MIN_IMPRESSIONS:
         seen = f"{people} people saw {len(fortnight.person)} videos of the log's pool in {DAYS:g} days"
         raise SettingError(f"{seen}, must be >= {MIN_IMPRESSIONS} to compare; give more --users")
-    simulated, row_of = thin(fortnight, len(measured.user) / measured.users, seed, TIMES)
-    tags = histories() if log is None else of_log(measured)
-    distances = Distances(measured, simulated, scenario.sessions.start_hour)
+    tags, most = (histories(), HISTORY) if log is None else (of_log(measured), None)
+    simulated, distances, found = facts_of_lives(fortnight, measured, tags, most, scenario, seed)
     known = measured_facts(measured, tags, distances)
-    found = facts(sum_up(simulated)) | distances.simulated() | activity_facts(people_sums(simulated))
-    found |= level_facts(thin(fortnight, math.inf, seed)[0]) | dense_facts(fortnight, seed)
-    found |= author_facts(author_sums(simulated)) | author_likeness(author_likeness_sums(simulated))
-    found |= sequence_facts(simulated_sequences(fortnight, tags, seed, HISTORY if log is None else None))
     found[LARGEST] = largest_factor(as_many(simulated, measured.users), seed).ratio
-    found = for_people_drawn(found, fortnight, row_of, scenario)
     missing: Missing = {}
     sections: dict[str, list[Row]] = {}
     for title, wanted in WANTED.items():
@@ -233,6 +227,21 @@ def validate(
     links = compare_network(scenario)
     sections["links"] = [each._replace(kind="self-check") for compared in links for each in link_rows(compared)]
     return Validation(sections, missing, published, measured, simulated, links, scenario, people, seed)
+
+
+def facts_of_lives(
+    fortnight: Fortnight, measured: UserLog, tags: tuple[Array, Array, int], most: int | None, scenario: Scenario,
+    seed: int,
+) -> tuple[UserLog, Distances, dict[str, float]]:  # fmt: skip
+    """(the simulated log, how far its play times are from the measured ones, the facts of simulated people but for
+    `LARGEST`). tags, most: the sequences that theirs are thinned like."""
+    log, row_of = thin(fortnight, len(measured.user) / measured.users, seed, TIMES)
+    distances = Distances(measured, log, scenario.sessions.start_hour)
+    found = facts(sum_up(log)) | distances.simulated() | activity_facts(people_sums(log))
+    found |= level_facts(thin(fortnight, math.inf, seed)[0]) | dense_facts(fortnight, seed)
+    found |= author_facts(author_sums(log)) | author_likeness(author_likeness_sums(log))
+    found |= sequence_facts(simulated_sequences(fortnight, tags, seed, most))
+    return log, distances, for_people_drawn(found, fortnight, row_of, scenario)
 
 
 def measured_facts(log: UserLog, tags: tuple[Array, Array, int], distances: Distances) -> dict[str, Measured]:
