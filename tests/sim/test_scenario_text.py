@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nextone.experiments.fitting.people.fit_file import load_fit
+from nextone.experiments.questions.headroom import intent_bound
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, load_scenario, scenario_toml, with_settings
 
@@ -293,7 +294,9 @@ def test_scenarios_with_names():
     edgerec = load_scenario("edgerec").server
     assert (edgerec.page_size, edgerec.candidates, edgerec.feature_lag_s) == (50, 100, 60)
     strong = load_scenario("strong_intent")
-    assert strong == with_settings(Scenario(), ["interests.intent_sd=1.6"])  # the cloud takes them for the usual ones
+    bound = intent_bound(None)  # that of `nextone headroom`
+    both = [f"{name}={bound}" for name in ("interests.intent_sd", "server.assumed_intent_sd")]
+    assert strong == with_settings(Scenario(), both) and bound > Scenario().interests.intent_sd
     assert load_fit(Path("strong_intent")).draws == load_fit(None).draws
     with pytest.raises(SettingError, match="or kir, edgerec, strong_intent"):
         load_scenario("kri")
