@@ -220,6 +220,9 @@ class Feedback(Section):
     match_slope: float = number(
         0.15, "log per logit", "Assumed: people like what they like; no public data",
         "feedback odds by taste and match (hate: the other way)", ge=0, le=3)  # fmt: skip
+    usual_match: float = number(
+        3.3, "logit", "Assumed: about what taste, intent and match add under cloud_only", "taste and match at which people give feedback "
+        "at the stated rates", ge=-20, le=20)  # fmt: skip
     user_icc: float = number(
         0.195, "", "Source: KuaiRand-Pure, likes: beta(.078, 4.06); Assumed the same for the other kinds",
         "intra-class correlation of feedback between people", gt=0.001, lt=1)  # fmt: skip

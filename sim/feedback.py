@@ -14,7 +14,6 @@ from .config import COMMENT, HATE, PROFILE
 from .config import FEEDBACK as KINDS
 from .state import COMPLETE, LONG
 
-TYPICAL = 3.3  # logit, Source: nextone calibrate: at this interest and match the rates are those under cloud_only
 TAKES_TIME = 1 << COMMENT | 1 << PROFILE  # bits of feedback
 SHORT_US = 5_000_000  # Source: KuaiRand-Pure tab 1, likes on .008 of the plays below 5 s, on .033 of the long views
 # Source: KuaiRand-Pure tab 1, shares of plays below 5 s, of long views and of completed ones; they keep the rates at
@@ -50,7 +49,7 @@ def draw_feedback(p, key, user, video_id, video, meeting, suits, play_us, outcom
     second = keyed_words(key, FEEDBACK, user.user, video_id, np.int64(meeting) + FEEDBACK_MORE)
     draws = (first.w0, first.w1, first.w2, first.w3, second.w0, second.w1)
     appeal = video.appeal - 0.5 * p.appeal_sd * p.appeal_sd  # its exp has mean one
-    more = p.match_slope * (suits - TYPICAL)
+    more = p.match_slope * (suits - p.usual_match)
     suited, unsuited = np.exp(appeal + more), np.exp(appeal - more)
     bits = 0
     for kind in range(len(KINDS)):

@@ -86,8 +86,9 @@ def relative_seconds(scenario: Scenario, durations_us: Array) -> Array:
     """What an impression of a random video takes a person, as a multiple of the mean over people, (NODES,)."""
     s = scenario
     spread = math.hypot(
-        s.interests.mood_sd, s.interests.intent_sd, s.population.match_sd, s.population.taste_sd, s.catalogue.quality_sd
-    )
+        s.interests.mood_sd, s.interests.intent_sd, s.population.match_sd, s.population.taste_sd,
+        s.catalogue.quality_sd, s.catalogue.tag_quality,
+    )  # fmt: skip
     browsing_s = s.feedback.browse * math.exp(s.feedback.browse_log_mean + 0.5 * s.feedback.browse_log_sd**2)
     lengths = np.sort(durations_us[:REAL_VIDEOS])  # of the pool that the facts are about
     lengths = lengths[np.linspace(0, len(lengths) - 1, LENGTHS).astype(np.int64)]

@@ -182,6 +182,7 @@ FIELDS: dict[str, Row] = {
     "feedback.complete_ratio": Row("1", "8", like_ratio_of_completions, "up",
                                    ["feedback.like=0.1", "feedback.match_slope=0"]),
     "feedback.match_slope": Row("0", "3", liked_logit, "up", ["feedback.like=0.1", "feedback.long_ratio=1"]),
+    "feedback.usual_match": Row("0", "6", "like", "down", ["feedback.match_slope=0.5"]),
     "feedback.user_icc": Row("0.01", "0.9", spread_of_likes, "up", ["feedback.like=0.2"]),
     "feedback.browse": Row("0", "1", mean_of("browse_us"), "up"),
     "feedback.browse_log_mean": Row("0", "4", mean_of("browse_us"), "up"),

@@ -9,7 +9,7 @@ from numba import njit
 from worlds import HOUR_US, replace, scenario
 
 from nextone.sim.config import HATE, Scenario
-from nextone.sim.feedback import TYPICAL, draw_feedback, feedback_chance
+from nextone.sim.feedback import draw_feedback, feedback_chance
 from nextone.sim.interest import draw_taste, fatigue, live_on, open_mind, reinforce, settle, tire
 from nextone.sim.population import pace_table, relative_seconds
 from nextone.sim.session import (
@@ -393,7 +393,7 @@ def test_who_is_suited_likes_more_and_hates_less():
 
     found = np.zeros((3, 2))
     for row, suits in zip(found, (-1.0, 0.0, 1.0), strict=True):
-        counts(person(propensity=[0.1] * 6), keen, KEY, np.zeros(1, VIDEO), TYPICAL + suits, row)
+        counts(person(propensity=[0.1] * 6), keen, KEY, np.zeros(1, VIDEO), keen[0].usual_match + suits, row)
     ratios = found[1:] / found[:-1]
     assert np.abs(ratios[:, 0] / math.e - 1).max() < 0.05 and np.abs(ratios[:, 1] * math.e - 1).max() < 0.05
     usual = [feedback_chance(keen[0], kind, 0.1, 1.0, 10 * S, 0) for kind in (0, HATE)]

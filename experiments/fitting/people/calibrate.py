@@ -16,7 +16,7 @@ from scipy.stats import ks_2samp
 from nextone.experiments.fitting.logs.user_log import UserLog, UserLogError
 from nextone.sim.catalogue import REAL_VIDEOS, make_catalogue
 from nextone.sim.config import FEEDBACK, HATE, Scenario
-from nextone.sim.feedback import COMPLETE_SHARE, LONG_SHARE, SHORT_SHARE, SHORT_US, TYPICAL
+from nextone.sim.feedback import COMPLETE_SHARE, LONG_SHARE, SHORT_SHARE, SHORT_US
 from nextone.sim.population import propensity_table
 from nextone.sim.scenario import with_settings
 from nextone.sim.state import Array
@@ -302,7 +302,7 @@ def needed_rates(told: dict[str, float], lived: Fortnight, scenario: Scenario) -
     level = np.where(every.play_ms * 1000 < SHORT_US, 0, 1)
     level[bits["long view"] | bits["complete"]] = 2
     level[bits["complete"]] = 3
-    slope = scenario.feedback.match_slope * (lived.latent[row, 3:].sum(axis=1) - TYPICAL)
+    slope = scenario.feedback.match_slope * (lived.latent[row, 3:5].sum(axis=1) - scenario.feedback.usual_match)
     appeal = lived.appeal[row] - 0.5 * scenario.catalogue.appeal_sd**2
     even = (np.arange(FACTORS) + 0.5) / FACTORS
     multiple = np.ones((len(FEEDBACK), len(LEVELS)))

@@ -112,7 +112,7 @@ def of_plays(log: UserLog) -> dict[str, float]:
 @entry
 def play_times_ms(params, latent, stretch, duration_us, draws, out):
     """Play times of impressions whose circumstances are known. draws: (n, 5) a uniform, three normals (see
-    `watch_time_us`); stretch: (5,) factors of the latent columns."""
+    `watch_time_us`); stretch: (6,) factors of the latent columns."""
     p = params[0]
     for k in range(len(out)):
         logit = p.stay + length_logit(p, duration_us[k])
@@ -169,9 +169,9 @@ class PlayModel:
         which = rng.integers(0, min(len(videos), REAL_VIDEOS), n)
         video = videos[which]
         latent = self._latent.copy()
-        of_tags = quality_of_tags(self.scenario.catalogue)[which]
-        latent[:, 2] = video["quality"] - _lengths(self.scenario.params(), video["duration_us"]) - of_tags
-        latent[:, 3] = math.hypot(p.taste_sd, self.scenario.interests.intent_sd) * rng.standard_normal(n) + of_tags
+        latent[:, 5] = quality_of_tags(self.scenario.catalogue)[which]
+        latent[:, 2] = video["quality"] - _lengths(self.scenario.params(), video["duration_us"]) - latent[:, 5]
+        latent[:, 3] = math.hypot(p.taste_sd, self.scenario.interests.intent_sd) * rng.standard_normal(n)
         latent[:, 4] = p.match_sd * rng.standard_normal(n)
         return latent, video["duration_us"].copy()
 

@@ -46,7 +46,7 @@ class Fortnight(NamedTuple):
     delivered_ms: Array
     play_ms: Array
     feedback: Array  # bits
-    latent: Array  # (n, 5): person, mood, quality with length, taste, intent and tag, match less fatigue; logit
+    latent: Array  # (n, 6): person, mood, quality with length, taste and intent, match less fatigue, tag; logit
     session: Array  # (n,): number of the session in the person's life
     session_impressions: Array  # (S,) of sessions that ended by themselves
     session_requests: Array  # (S,)
@@ -195,9 +195,8 @@ def _one_block(scenario: Scenario, first: int, seed: int, replication: int, days
     kept = shown[(shown["video"] < pool) & (shown["outcome"] & CUT == 0)]
     person, quality = world.users["person"][kept["user"]], world.videos["quality"][kept["video"]]
     of_tags = quality_of_tags(scenario.catalogue)[kept["video"]]
-    quality = quality - of_tags
     mood, content = kept["mood"], world.content[kept["video"]]
-    drawn = (world.mind["taste"][kept["user"]] * content).sum(axis=1) + kept["intent"] + of_tags
+    drawn = (world.mind["taste"][kept["user"]] * content).sum(axis=1) + kept["intent"]
     match = kept["stay_logit"] - scenario.watching.stay - person - mood - quality - drawn
     landed = records.requests[records.requests["outcome"] == SERVED]
     delivered = landed["ended_us"][_row_of(landed, ("user", "request"), kept)]
@@ -207,7 +206,8 @@ def _one_block(scenario: Scenario, first: int, seed: int, replication: int, days
         kept["user"] + first, kept["video"], of_video["duration_us"] // 1000, of_video["tag"], of_video["author"],
         of_video["appeal"],
         delivered // 1000, kept["play_us"] // 1000, kept["feedback"],
-        np.stack([person, mood, quality, drawn, match], axis=1), kept["session"], ended["impressions"],
+        np.stack([person, mood, quality - of_tags, drawn, match, of_tags], axis=1), kept["session"],
+        ended["impressions"],
         _requests_of(records)[records.sessions["cut"] == 0], (ended["close_us"] - ended["open_us"]) / 1e6,
         ended["open_us"] // 86_400_000_000, ended["user"] + first,
         world.users["propensity"], world.users["frequency"],

@@ -20,7 +20,7 @@ from nextone.sim.catalogue import make_catalogue
 from nextone.sim.config import HATE, Scenario, Sessions
 from nextone.sim.engine.chance import normal_quantile
 from nextone.sim.engine.kernel import entry
-from nextone.sim.feedback import TYPICAL, feedback_chance
+from nextone.sim.feedback import feedback_chance
 from nextone.sim.scenario import with_settings
 from nextone.sim.state import COMPLETE, LONG, VALID
 from nextone.sim.watching import attention_us, end_us, outcome_of, sigmoid
@@ -184,7 +184,7 @@ def play_times(params, logit, duration_us, z, z_dead, w_dead, z_end, w_end, play
 def reactions(params, duration_us, appeal, play_us, outcome, like, hate):
     """What play times count as, and the chances of like and hate after each, into the last three."""
     p = params[0]
-    mean, less = appeal - 0.5 * p.appeal_sd * p.appeal_sd, p.match_slope * TYPICAL  # interest and match are 0
+    mean, less = appeal - 0.5 * p.appeal_sd * p.appeal_sd, p.match_slope * p.usual_match  # interest and match are 0
     for k in range(len(play_us)):
         outcome[k] = outcome_of(play_us[k], duration_us)
         like[k] = feedback_chance(p, 0, p.like, np.exp(mean - less), play_us[k], outcome[k])
