@@ -1,4 +1,4 @@
-"""What else an assumed setting might be: its lowest and highest plausible value, and why, as sim/config.py says or a rule.
+"""What else an assumed setting might be: its two plausible ends, and why, as sim/config.py says or by a rule.
 
 Read by `nextone sensitivity`, which walks assumed settings from one end to the other, and by `nextone scenario --show`.
 Measured and published settings have none: the sets of a fit say how far those may be off.

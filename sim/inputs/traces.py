@@ -151,8 +151,8 @@ def shipped_traces(seed: int = 0) -> tuple[Traces, dict[str, range]]:
 
 
 def day_of(trace: str) -> str:
-    """The day of a shipped trace by its name: `3G_2010-09-13_1003CEST`; the drive of `a_1_run_10` and `v_1_run_10`; else
-    the whole name."""
+    """The day of a shipped trace by its name: `3G_2010-09-13_1003CEST`; the drive of `a_1_run_10` and `v_1_run_10`;
+    else the whole name."""
     first, second, *rest = trace.split("_")
     return second if first == "3G" or (rest and rest[0] == "run") else trace
 
