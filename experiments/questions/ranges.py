@@ -1,7 +1,7 @@
 """Within which range an assumed setting may lie: as sim/plausible.py says, or where a log bounds it, as the log says.
 
-The log's intervals come from the fit beside a scenario file, or from the shipped one. Called by the questions that vary what is
-assumed (`headroom.py`, `must_be_true.py`, `sensitivity.py`).
+The log's intervals come from the fit beside a scenario file, or from the shipped one. Called by the questions that vary
+what is assumed (`headroom.py`, `must_be_true.py`, `sensitivity.py`).
 """
 
 from pathlib import Path
@@ -36,8 +36,7 @@ def intents_that_agree(fit: FitFile) -> Agreeing:
     found = _interval(fit, INTENTS)
     if found is None:
         raise SettingError(f"the fit to {fit.log} has no {INTENTS}, the bound of intents; fit it anew")
-    none = any(line.startswith(f"{INTENTS}: {NOT_EXCLUDED}") for line in fit.untold)
-    return Agreeing(0.0 if none else found.low, found.high, fit.log)
+    return Agreeing(found.low, found.high, fit.log)
 
 
 def ends_of(name: str, field: FieldInfo, value: Any, fit: FitFile) -> Plausible | str:
@@ -53,5 +52,8 @@ def _interval(fit: FitFile, name: str) -> Plausible | None:
     for e in fit.estimates:
         if e.name == name:
             low, high = (float(format(x, DIGITS)) for x in (e.low, e.high))
-            return Plausible(low, high, f"95 % interval of the fit to {fit.log}")
+            reason = f"95 % interval of the fit to {fit.log}"
+            if any(line.startswith(f"{name}: {NOT_EXCLUDED}") for line in fit.untold):
+                return Plausible(0.0, high, f"{reason}, which does not exclude 0")
+            return Plausible(low, high, reason)
     return None

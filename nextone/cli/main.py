@@ -34,6 +34,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "headroom": gallery.headroom,
     "what-if": gallery.what_if,
     "must-be-true": assumptions.must_be_true,
+    "sensitivity": assumptions.sensitivity,
     "collect": edge.collect,
     "export": export.export,
     "offline-table": edge.offline_table,
