@@ -1,10 +1,10 @@
 """Which assumptions does the answer depend on? Each assumed setting is walked over its plausible range, one at a time.
 
 `nextone sensitivity` runs it. The answers are what `reference_filter` on the phone gains over `cloud_only`, and the
-level of the primary metric. At each end people and luck are those of the scenario itself, so a move is a paired difference.
-Where a passing interest's strength or half-life is walked, what the cloud assumes of it follows. Besides, some things
-are drawn again: catalogues, days of traces, parameter sets that agree with the log, and all of these with other people
-and luck. Servers are ample.
+level of the primary metric. At each end people and luck are those of the scenario itself, so a move is a paired
+difference. Where a passing interest's strength or half-life is walked, what the cloud assumes of it follows. Besides,
+some things are drawn again: catalogues, days of traces, parameter sets that agree with the log, and all of these with
+other people and luck. Servers are ample.
 """
 
 import time

@@ -125,9 +125,13 @@ class Table:
     drawn: tuple[Drawn, ...]
     not_walked: tuple[NotWalked, ...]
 
+    def names(self, kind: str) -> tuple[str, ...]:
+        """Of the answers of a kind."""
+        return tuple(answer.name for answer in self.answers if answer.kind == kind)
+
     def level_moves_most(self) -> str:
         """The settings that move a level most, with both ends, as a sentence."""
-        levels = tuple(answer.name for answer in self.answers if answer.kind == LEVEL)
+        levels = self.names(LEVEL)
         rows = [row for row in self.rows if row.size(levels)[0] > 0]
         told = [
             f"{row.setting} ({', '.join(span_text(end) for end in move.ends)} %)"

@@ -5,21 +5,25 @@ from collections.abc import Iterator
 from rich.table import Table as Shown
 from rich.text import Text
 
-from .sensitivity_file import HOW_TO_READ, Row, Table, answer_text, name_and_unit, range_text, span_text
+from .sensitivity_file import GAIN, HOW_TO_READ, Row, Table, answer_text, name_and_unit, range_text, span_text
 
 
 def sensitivity_tables(table: Table) -> Iterator[Shown]:
-    """How far each setting moves the answers, then what the answers' intervals hold."""
+    """How far each setting that surely moves a gain moves the answers, then what the answers' intervals hold."""
     yield _moves(table)
     yield _answers(table)
 
 
 def _moves(table: Table) -> Shown:
+    moving = [row for row in table.rows if row.size(table.names(GAIN))[0] > 0]
+    level_alone = [row.setting for row in table.rows if row.sure and row not in moving]
     still = [row.setting for row in table.rows if not row.sure]
     without = [each.setting for each in table.not_walked]
     caption = f"{table.sizes()}. {HOW_TO_READ}"
     if table.level_moves_most():
         caption += f"\n{table.level_moves_most()}"
+    if level_alone:
+        caption += f"\nOnly the level moves (--out says how far): {', '.join(level_alone)}."
     if still:
         caption += f"\nNo move can be told from none: {', '.join(still)}."
     if without:
@@ -31,10 +35,9 @@ def _moves(table: Table) -> Shown:
     shown.add_column("low end\ndefault\nhigh end", justify="right")
     for answer in table.answers:
         shown.add_column(Text(f"move of\n{answer.name}"), justify="right")
-    for rank, row in enumerate(table.rows, 1):
-        if row.sure:
-            shown.add_row(*_cells(rank, row))
-            shown.add_section()
+    for rank, row in enumerate(moving, 1):
+        shown.add_row(*_cells(rank, row))
+        shown.add_section()
     return shown
 
 
