@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nextone.sim.config import Scenario
 from nextone.sim.inputs.round_trips import Pings, level_and_jitter, redrawn_pings, shipped_pings
 from nextone.sim.inputs.traces import (
     TraceError,
@@ -18,6 +19,8 @@ from nextone.sim.inputs.traces import (
     shipped_traces,
     synthetic_traces,
 )
+from nextone.sim.scenario import with_settings
+from nextone.sim.world import make_links
 
 
 def delivered(traces: Traces, k: int, t_us: int) -> int:
@@ -272,3 +275,9 @@ def test_shipped_links_of_other_days():
     assert set(again.rtt_us) <= set(pings.rtt_us) and not np.array_equal(again.sent, pings.sent)
     same = redrawn_pings(pings, 0)
     assert all(np.array_equal(a, b) for a, b in zip(pings, same, strict=True))
+
+
+def test_the_world_draws_both_capacities_and_round_trips():
+    usual, other = (make_links(with_settings(Scenario(), [f"network.trace_seed={k}"])) for k in (0, 1))
+    assert not np.array_equal(usual.trace_mean_bps, other.trace_mean_bps)
+    assert not np.array_equal(usual.rtt, other.rtt)
