@@ -26,7 +26,7 @@ from nextone.sim.plausible import Plausible
 
 from .ranges import Agreeing, ends_of, intents_that_agree
 
-MINUTES, REPLICATIONS = 30.0, 20
+MINUTES, REPLICATIONS = 30.0, 15
 OF_THE_BOUND = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 """Strengths, as multiples of the most that the log allows; the last one is the canary's."""
 PAGES = {

@@ -13,7 +13,7 @@ from . import common
 def must_be_true(
     users: Annotated[int, typer.Option(help="People simulated.")] = 400,
     minutes: Annotated[float, typer.Option(help="Window in which everyone opens once.")] = 30.0,
-    replications: Annotated[int, typer.Option(help="Independent worlds, at least 10.")] = 20,
+    replications: Annotated[int, typer.Option(help="Independent worlds, at least 10.")] = 15,
     seed: common.Seed = 0,
     settings: common.Settings = None,
     scenario: common.ScenarioFile = None,
