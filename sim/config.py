@@ -25,10 +25,16 @@ LIKE, FOLLOW, COMMENT, FORWARD, HATE, PROFILE = range(len(FEEDBACK))
 MINUTES = 60.0  # of the window, if nobody says
 
 
-def number(default: Any, unit: str, source: str, text: str, **bounds: Any) -> Any:
-    """A field of the scenario: default, unit, source ('Source: ...' or 'Assumed: ...'), meaning, bounds (pydantic's)."""
+def number(
+    default: Any, unit: str, source: str, text: str, *, plausible: tuple[Any, Any, str] | str = "", **bounds: Any
+) -> Any:
+    """A field of the scenario: default, unit, source ('Source: ...' or 'Assumed: ...'), meaning, bounds (pydantic's).
+
+    plausible: what else an assumed value might be, lowest and highest, and why; or why it need not be varied. Without
+    it sim/plausible.py's rule holds."""
     assert source.startswith(("Source:", "Assumed:")), source
-    extra: dict[str, Any] = {"unit": unit, "source": source}
+    assert not plausible or source.startswith("Assumed:"), source
+    extra: dict[str, Any] = {"unit": unit, "source": source} | ({"plausible": plausible} if plausible else {})
     if isinstance(default, tuple):  # bounds of a list hold for its entries; `Section` checks them
         extra, bounds = extra | {"bounds": bounds}, {}
     return Field(default, description=text, json_schema_extra=extra, **bounds)
@@ -66,9 +72,11 @@ class Catalogue(Section):
         "real durations and tags, or lognormal durations and Zipf tags")  # fmt: skip
     videos: int = number(
         200_000, "videos", "Assumed: two weeks at 277 impressions a day rank over 100,000 videos",
-        "catalogue size; the first 7,248 are the real ones", ge=1, le=10_000_000)  # fmt: skip
+        "catalogue size; the first 7,248 are the real ones",
+        plausible=(50_000, 400_000, "what a person meets in days, to what they meet in a month"), ge=1, le=10_000_000)  # fmt: skip
     catalogue_seed: int = number(
-        1, "", "Assumed: any", "fixes the videos, apart from people and luck", ge=0, le=2**32 - 1)  # fmt: skip
+        1, "", "Assumed: any", "fixes the videos, apart from people and luck",
+        plausible="drawn with what else may be another (nextone sensitivity)", ge=0, le=2**32 - 1)  # fmt: skip
     quality_sd: float = number(
         1.04, "logit", "Source: KuaiRand-Pure, ICC of long view between videos .068", "spread of quality between videos of one tag",
         ge=0, le=5)  # fmt: skip
@@ -85,19 +93,23 @@ class Catalogue(Section):
     tags: int = number(43, "tags", "Source: KuaiRand-Pure", "number of tags of a synthetic catalogue", ge=1, le=100)
     authors: int = number(
         20_000, "authors", "Assumed: ten videos an author; no public data beyond the pool, whose authors are known",
-        "who made the videos beyond the real ones", ge=1, le=10_000_000)  # fmt: skip
+        "who made the videos beyond the real ones",
+        plausible=(2_000, 100_000, "a hundred videos an author, to two"), ge=1, le=10_000_000)  # fmt: skip
     author_zipf: float = number(
         0.5, "", "Assumed: some make many; in KuaiRand-Pure two rows in a row have the same author once in 800",
-        "exponent of the law by which an author's share of these videos falls with the author's rank", ge=0, le=0.95)  # fmt: skip
+        "exponent of the law by which an author's share of these videos falls with the author's rank",
+        plausible=(0.0, 0.9, "all make as many, to a few who make most"), ge=0, le=0.95)  # fmt: skip
     content_dims: int = number(
         8, "dimensions", "Assumed: few, or nobody could learn a passing interest before it has passed",
-        "length of a video's content vector", ge=1, le=DIMS)  # fmt: skip
+        "length of a video's content vector",
+        plausible=(2, 8, "less is hardly a taste; with more nobody could learn a passing interest before it has passed"), ge=1, le=DIMS)  # fmt: skip
     tag_share: float = number(
         0.721, "share", "Assumed: within a measured bound, .38 to .8 by KuaiRand-Pure, reaction of the cloud within a tag",
         "of the variance of content between videos: what videos of a tag have in common", ge=0, le=1)  # fmt: skip
     author_share: float = number(
         0.2, "share", "Assumed: a few authors' next videos say little in KuaiRand-Pure",
-        "the same, what videos of an author have in common; the rest is each video's own", ge=0, le=1)  # fmt: skip
+        "the same, what videos of an author have in common; the rest is each video's own",
+        plausible=(0.0, 0.2, "nothing, to what an author has in common beside the tags"), ge=0, le=1)  # fmt: skip
     duration_log_mean: float = number(
         3.3, "log s", "Source: KuaiRand-27K, median 27 s", "log-mean duration, synthetic catalogue",
         ge=0, le=8)  # fmt: skip
@@ -108,7 +120,8 @@ class Catalogue(Section):
 class Population(Section):
     """People, as they are for good."""
 
-    users: int = number(700, "people", "Assumed: any", "people simulated", ge=1, le=10_000_000)
+    users: int = number(700, "people", "Assumed: any", "people simulated",
+        plausible="how many are simulated moves intervals, not answers", ge=1, le=10_000_000)
     person_sd: float = number(
         0.8, "logit", "Source: KuaiRand-Pure, ICC of valid play between users .146",
         "spread between people of the readiness to stay with any video", ge=0, le=5)  # fmt: skip
@@ -117,7 +130,8 @@ class Population(Section):
         "spread of a person's lasting taste over videos of different content", ge=0, le=5)  # fmt: skip
     taste_spread: float = number(
         0.3, "log", "Assumed: some are narrower than others; no public data",
-        "log-sd between people of their own taste_sd (its median stays)", ge=0, le=2)  # fmt: skip
+        "log-sd between people of their own taste_sd (its median stays)",
+        plausible=(0.0, 0.6, "all as narrow, to a spread that is twice the default's"), ge=0, le=2)  # fmt: skip
     match_sd: float = number(
         1.04, "logit", "Source: KuaiRand, random against recommended valid play .205 / .498",
         "spread of the lasting match of a person and a video that content does not explain", ge=0, le=5)  # fmt: skip
@@ -136,7 +150,7 @@ class Interests(Section):
         1.94, "h", "Source: KuaiRand-Pure, residual correlation of other tags by lag, .7 to 5.7",
         "time constant of the mood", gt=0, le=1000)  # fmt: skip
     intent_sd: float = number(
-        1.17, "logit", "Source: KuaiRand-Pure, .82 to 1.58 by rows of one tag and the cloud's reaction by lag; see docs/validation.md",
+        1.17, "logit", "Assumed: within a measured bound, .82 to 1.58 by KuaiRand-Pure, see docs/validation.md",
         "spread of a passing interest over videos of different content", ge=0, le=5)  # fmt: skip
     intent_half_life_min: float = number(
         17.9, "min", "Assumed: within a measured bound, 6 to 53 by KuaiRand-Pure, reaction of the cloud by lag",
@@ -144,12 +158,15 @@ class Interests(Section):
     reinforcement: float = number(
         0.0, "logit", "Assumed: none; the log has no sign of it, and it makes policies cause interest",
         "step of the passing interest towards what was stayed with, away from what was not, in proportion to the surprise",
+        plausible=(0.0, 0.1, "none, to some .4 logit by the end of a session"),
         ge=0, le=5)  # fmt: skip
     satiation: float = number(
         0.05, "logit", "Assumed: small; no public sequence of consecutive items",
-        "fatigue with content just like one video seen a moment ago", ge=0, le=2)  # fmt: skip
+        "fatigue with content just like one video seen a moment ago",
+        plausible=(0.0, 0.2, "no fatigue, to a fifth of a logit by one video just like it"), ge=0, le=2)  # fmt: skip
     satiation_s: float = number(
-        600.0, "s", "Assumed: minutes; no public data", "time constant of the recovery from fatigue", gt=0, le=1e7)  # fmt: skip
+        600.0, "s", "Assumed: minutes; no public data", "time constant of the recovery from fatigue",
+        plausible=(120.0, 3600.0, "a few videos, to beyond the session"), gt=0, le=1e7)  # fmt: skip
 
 
 class Watching(Section):
@@ -160,9 +177,11 @@ class Watching(Section):
         "log-odds of staying for a random video, all else zero", ge=-20, le=20)  # fmt: skip
     stay_shorter: float = number(
         0.35, "logit per log", "Assumed: between the lengths that are shown and how each is played, see docs/validation.md",
-        "readiness to stay by the log of length, below 80 s", ge=-5, le=5)  # fmt: skip
+        "readiness to stay by the log of length, below 80 s",
+        plausible=(0.0, 0.6, "length moves nothing, to about what plays of each length ask for"), ge=-5, le=5)  # fmt: skip
     stay_longer: float = number(
-        -0.25, "logit per log", "Assumed: as stay_shorter", "the same above 80 s", ge=-5, le=5)  # fmt: skip
+        -0.25, "logit per log", "Assumed: as stay_shorter", "the same above 80 s",
+        plausible=(-1.0, 0.0, "about what plays of each length ask for, to length moves nothing"), ge=-5, le=5)  # fmt: skip
     dead_time_s: float = number(
         0.658, "s", "Source: KuaiRand-Pure, P(play < 1 s) = .054", "time before a decision, median", ge=0, le=10)  # fmt: skip
     dead_time_log_sd: float = number(
@@ -219,10 +238,12 @@ class Feedback(Section):
         "like, follow, comment, forward, hate, profile", ge=0)  # fmt: skip
     match_slope: float = number(
         0.15, "log per logit", "Assumed: people like what they like; no public data",
-        "feedback odds by taste and match (hate: the other way)", ge=0, le=3)  # fmt: skip
+        "feedback odds by taste and match (hate: the other way)",
+        plausible=(0.0, 0.6, "feedback that says nothing of tastes, to four times the default"), ge=0, le=3)  # fmt: skip
     usual_match: float = number(
         3.3, "logit", "Assumed: about what taste, intent and match add under cloud_only", "taste and match at which people give feedback "
-        "at the stated rates", ge=-20, le=20)  # fmt: skip
+        "at the stated rates", plausible="rates of feedback are fitted with it, so that another one changes them back",
+        ge=-20, le=20)  # fmt: skip
     user_icc: float = number(
         0.195, "", "Source: KuaiRand-Pure, likes: beta(.078, 4.06); Assumed the same for the other kinds",
         "intra-class correlation of feedback between people", gt=0.001, lt=1)  # fmt: skip
@@ -238,10 +259,12 @@ class Sessions(Section):
     """Opening the app, leaving it, coming back."""
 
     start_hour: float = number(
-        20.0, "h", "Assumed: the evening", "hour of day (UTC+8 shape) at which the window starts", ge=0, lt=24)  # fmt: skip
+        20.0, "h", "Assumed: the evening", "hour of day (UTC+8 shape) at which the window starts",
+        plausible=(8.0, 22.0, "from the morning to the night"), ge=0, lt=24)  # fmt: skip
     warm_up_min: float = number(
         30.0, "min", "Assumed: about a mean session; most of the load is there by then",
         "start of the window in which the servers' load is not measured; at most half of the window",
+        plausible="says when load is measured, and moves nothing else",
         ge=0, le=1440)  # fmt: skip
     leave_per_min: float = number(
         0.0335, "per min", "Source: KuaiRand-27K, 78.7 impressions a session; about 30 min",
@@ -252,11 +275,14 @@ class Sessions(Section):
         ge=0, le=3)  # fmt: skip
     leave_satisfaction: float = number(
         0.8, "log per unit", "Assumed: satisfied people stay; no public data",
-        "fall of that hazard per unit of satisfaction", ge=0, le=5)  # fmt: skip
+        "fall of that hazard per unit of satisfaction",
+        plausible=(0.0, 1.6, "sessions that end by the clock alone, to twice as much by how they please"), ge=0, le=5)  # fmt: skip
     satisfaction_memory: float = number(
-        0.9, "", "Assumed: about ten impressions; no public data", "weight of the past in the running satisfaction", ge=0, lt=1)  # fmt: skip
+        0.9, "", "Assumed: about ten impressions; no public data", "weight of the past in the running satisfaction",
+        plausible=(0.7, 0.97, "about three impressions, to thirty"), ge=0, lt=1)  # fmt: skip
     stall_pain: float = number(
         0.5, "per s", "Assumed: a stall of 2 s undoes an enjoyed video; no public data", "satisfaction lost per second of stall or start-up",
+        plausible=(0.1, 2.0, "a stall of ten seconds undoes an enjoyed video, to one of half a second"),
         ge=0, le=10)  # fmt: skip
     stall_felt_s: float = number(
         10.0, "s", "Assumed: who has waited so long is as annoyed as can be; no public data",
@@ -266,22 +292,27 @@ class Sessions(Section):
         "valid plays among impressions that leave satisfaction at zero", ge=0, le=1)  # fmt: skip
     completion_joy: float = number(
         0.5, "valid plays", "Assumed: half as good again; no public data", "worth of a completion, beside the valid play",
+        plausible=(0.0, 1.0, "no more than the valid play, to as much again"),
         ge=0, le=10)  # fmt: skip
     like_joy: float = number(
         1.0, "valid plays", "Assumed: a liked video counts twice; no public data", "worth of a like, beside the valid play",
+        plausible=(0.0, 2.0, "a like is only said, to a liked video that counts three times"),
         ge=0, le=10)  # fmt: skip
     hate_pain: float = number(
         2.0, "valid plays", "Assumed: worse than any skip; no public data", "what a 'not interested' takes away",
+        plausible=(0.0, 4.0, "no more than a skip, to twice the default"),
         ge=0, le=10)  # fmt: skip
     most_pain: float = number(
         5.0, "valid plays", "Assumed: no single impression spoils a session; no public data", "most that an impression takes away",
         ge=0, le=100)  # fmt: skip
     stall_patience_s: float = number(
-        6.0, "s", "Assumed: no public data", "mean time before a stalled video is swiped away", gt=0, le=1e6)  # fmt: skip
+        6.0, "s", "Assumed: no public data", "mean time before a stalled video is swiped away",
+        plausible=(2.0, 20.0, "about a second look, to a third of a minute"), gt=0, le=1e6)  # fmt: skip
     wait_patience_s: float = number(
         60.0, "s", "Assumed: no public data", "mean time before a person without a page leaves", gt=0, le=1e6)  # fmt: skip
     away: float = number(
         0.008, "per impression", "Assumed: some messages are answered; no public data", "chance to put the app in the background",
+        plausible=(0.0, 0.02, "hardly ever, to more than once in a session"),
         ge=0, le=1)  # fmt: skip
     away_s: float = number(45.0, "s", "Assumed: exponential; no public data", "mean time in the background", ge=0, le=1e6)
     gap_hours: float = number(
@@ -295,6 +326,7 @@ class Sessions(Section):
                                ge=0, le=3)  # fmt: skip
     gap_satisfaction: float = number(
         0.2, "log per unit", "Assumed: no public data", "shortening of it per unit of the last session's satisfaction",
+        plausible="only where people come back: in a window of minutes each opens once",
         ge=0, le=5)  # fmt: skip
 
 
@@ -304,15 +336,25 @@ class Network(Section):
     shares: Annotated[tuple[float, float, float, float, float, float, float, float], _spread(8)] = number(
         (0.1, 0.3, 0.15, 0.2, 0.15, 0.06, 0.02, 0.02), "share",
         "Assumed: no public mix; mostly WiFi and static cellular, some on the move",
-        "people on " + ", ".join(LINK_CLASSES), ge=0)  # fmt: skip
-    traces: str = number("", "path", "Assumed: none", "a folder or file of traces that replaces the shipped links")
-    rtt: str = number("", "path", "Assumed: none", "a folder or file of round-trip logs that replaces the shipped ones")
+        "people on " + ", ".join(LINK_CLASSES),
+        plausible=((0.2, 0.5, 0.3, 0.0, 0.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.5, 0.3, 0.1, 0.05, 0.05), "all at home, to all on the way"), ge=0)  # fmt: skip
+    traces: str = number("", "path", "Assumed: none", "a folder or file of traces that replaces the shipped links",
+        plausible="files of your own; what days the shipped links are of is drawn by network.trace_seed")
+    rtt: str = number("", "path", "Assumed: none", "a folder or file of round-trip logs that replaces the shipped ones",
+        plausible="files of your own; what runs the shipped round trips are of is drawn by network.trace_seed")
+    trace_seed: int = number(
+        0, "", "Assumed: any",
+        "0: the shipped traces and round trips; else as many days of them, drawn by this number, some more than once",
+        plausible="drawn with what else may be another (nextone sensitivity)", ge=0, le=2**32 - 1)  # fmt: skip
     constant_mbps: float = number(
-        0.0, "Mbit/s", "Assumed: off", "if positive, every link has this capacity (inf allowed)", ge=0)  # fmt: skip
+        0.0, "Mbit/s", "Assumed: off", "if positive, every link has this capacity (inf allowed)",
+        plausible="replaces the links; off", ge=0)  # fmt: skip
     synthetic_traces: int = number(
-        0, "traces", "Assumed: off", "if positive, links are that many generated traces", ge=0, le=100_000)  # fmt: skip
+        0, "traces", "Assumed: off", "if positive, links are that many generated traces",
+        plausible="replaces the links; off", ge=0, le=100_000)  # fmt: skip
     synthetic_mbps: float = number(
-        20.0, "Mbit/s", "Assumed: near the median of LTE in pam2025", "their median capacity", gt=0, le=10_000)  # fmt: skip
+        20.0, "Mbit/s", "Assumed: near the median of LTE in pam2025", "their median capacity",
+        plausible="nothing while synthetic_traces is 0", gt=0, le=10_000)  # fmt: skip
     synthetic_cv: float = number(
         0.7, "", "Source: pam2025, CV within a trace .71", "their coefficient of variation", ge=0, le=3)  # fmt: skip
     rtt_scale: float = number(
@@ -327,12 +369,15 @@ class Network(Section):
     loss: float = number(0.005, "probability", "Source: pam2025, lost pings", "chance that a request is lost", ge=0, le=1)
     outages_per_hour: float = number(
         0.5, "per h", "Assumed: an elevator or a metro now and then; no public data", "spells without network on cellular links",
+        plausible=(0.0, 2.0, "never, to several in an hour on the way"),
         ge=0, le=3600)  # fmt: skip
     outage_s: float = number(20.0, "s", "Assumed: exponential; no public data", "mean length of a spell", gt=0, le=1e6)
     radio_wake_ms: float = number(
         0.0, "ms", "Assumed: off; pings keep the radio awake, so no data", "delay of the first transfer after idling",
+        plausible=(0.0, 300.0, "none, to an LTE radio that connects anew"),
         ge=0, le=10_000)  # fmt: skip
     radio_idle_s: float = number(5.0, "s", "Assumed: LTE inactivity timers", "idle time after which a radio sleeps",
+        plausible="nothing while radio_wake_ms is 0",
                                  ge=0, le=1e6)  # fmt: skip
 
 
@@ -349,7 +394,8 @@ class Player(Section):
                              gt=0, le=120)  # fmt: skip
     preload_videos: int = number(
         3, "videos", "Assumed: a few, for what is swiped past is wasted; no public data",
-        "how many of the next videos are preloaded", ge=0, le=100)  # fmt: skip
+        "how many of the next videos are preloaded",
+        plausible=(1, 6, "the next one, to a page"), ge=0, le=100)  # fmt: skip
     preload_s: float = number(
         3.0, "s", "Assumed: a short start, for most videos are left early; no public data", "how much of each",
         ge=0, le=60)  # fmt: skip
@@ -357,7 +403,8 @@ class Player(Section):
         (0.8, 1.3, 2.1), "Mbit/s", "Source: ACM MM 2022 Short-Video-Streaming-Challenge, means of 7 videos .73-.90, 1.2-1.4, 1.8-2.3",
         "the three encodings, ascending", gt=0, le=100)  # fmt: skip
     rate_safety: float = number(
-        0.7, "ratio", "Assumed: usual throughput rule", "share of the measured throughput a bitrate may take", gt=0, le=10)  # fmt: skip
+        0.7, "ratio", "Assumed: usual throughput rule", "share of the measured throughput a bitrate may take",
+        plausible=(0.5, 1.0, "half of what was measured, to all of it"), gt=0, le=10)  # fmt: skip
     rate_memory_bytes: int = number(
         950_000, "bytes", "Assumed: the first 3 s of a video at 1.3 Mbit/s weigh .3; no public data",
         "video bytes after which the past weighs half in the measured throughput", ge=1, le=1_000_000_000)  # fmt: skip
@@ -375,11 +422,14 @@ class Player(Section):
 class Client(Section):
     """Pages, pool and requests on the phone."""
 
-    ttl_s: float = number(600.0, "s", "Assumed: KIR publishes no value", "age at which a candidate leaves the pool", gt=0)
+    ttl_s: float = number(600.0, "s", "Assumed: KIR publishes no value", "age at which a candidate leaves the pool",
+        plausible=(120.0, 3600.0, "a few videos, to a session"), gt=0)
     ttl_impressions: float = number(
-        math.inf, "impressions", "Assumed: off", "age in impressions at which a candidate leaves", ge=1)  # fmt: skip
+        math.inf, "impressions", "Assumed: off", "age in impressions at which a candidate leaves",
+        plausible=(20.0, math.inf, "as many as are shipped, to never"), ge=1)  # fmt: skip
     refill_at: int = number(
         1, "impressions", "Assumed: one video ahead of the need; no public data", "ask for a page when so many are left",
+        plausible=(0, 3, "when nothing is left, to half a page ahead"),
         ge=0, le=100)  # fmt: skip
     on_refill: Literal["replace", "merge"] = number(
         "replace", "", "Source: KIR, the pool is cleared wholesale", "what a response does to the pool")  # fmt: skip
@@ -408,10 +458,13 @@ class Server(Section):
     page_size: int = number(6, "impressions", "Source: Kuaishou talk 2021, a request returns 6", "impressions of a page",
                             ge=1, le=100)  # fmt: skip
     candidates: int = number(20, "videos", "Assumed: KIR pool 10 to 50", "videos shipped with a page (cloud_only: page_size)",
+        plausible=(10, 50, "KIR, pool 10 to 50"),
                              ge=1, le=150)  # fmt: skip
     workers: int = number(0, "workers", "Assumed: 0 means as many as keep utilisation <= .6, for each arm",
-                          "requests served at once", ge=0, le=10_000_000)  # fmt: skip
+                          "requests served at once",
+        plausible="servers are ample where nothing is asked about them", ge=0, le=10_000_000)  # fmt: skip
     queue_limit: int = number(1000, "requests", "Assumed: usual server setting", "waiting requests beyond which one is refused",
+        plausible="servers are ample where nothing is asked about them",
                               ge=0, le=10_000_000)  # fmt: skip
     service_ms: float = number(
         600.0, "ms", "Assumed: KIR, about 1 s for the whole chain; most of it holds a worker", "mean time a worker is held",
@@ -419,7 +472,8 @@ class Server(Section):
     service_per_candidate_ms: float = number(
         5.0, "ms", "Assumed: 20 videos take a sixth longer than none; no public data", "more per shipped video",
         ge=0, le=10_000)  # fmt: skip
-    service_cv: float = number(0.3, "", "Assumed: no public data", "coefficient of variation of it (lognormal)", ge=0, le=5)
+    service_cv: float = number(0.3, "", "Assumed: no public data", "coefficient of variation of it (lognormal)",
+        plausible=(0.1, 1.0, "much the same each time, to exponential"), ge=0, le=5)
     chain_ms: float = number(400.0, "ms", "Assumed: KIR, about 1 s with service", "the rest of the chain, no worker held",
                              ge=0, le=600_000)  # fmt: skip
     feature_lag_s: float = number(30.0, "s", "Source: KIR, feedback returns in tens of seconds", "age of the newest behaviour the cloud sees",
@@ -435,38 +489,50 @@ class Server(Section):
         "further videos looked at while the session lasts", ge=0, le=10_000)  # fmt: skip
     arrivals_every: int = number(
         1, "impressions", "Assumed: whenever a page is asked for; larger than a page, to tell fresh features from fresh videos",
-        "the cloud looks for what has come up when so many were shown since it last did", ge=1, le=1000)  # fmt: skip
+        "the cloud looks for what has come up when so many were shown since it last did",
+        plausible=(1, 6, "at every request, to once in a usual page, if pages are smaller"), ge=1, le=1000)  # fmt: skip
     repeat_after_days: float = number(
         14.0, "days", "Assumed: as long as KuaiRand-Pure's log, where few videos come twice",
-        "what was shown does not come back before, unless nothing else is left", ge=0, le=1000)  # fmt: skip
+        "what was shown does not come back before, unless nothing else is left",
+        plausible="only where a run is so long that a video could come twice", ge=0, le=1000)  # fmt: skip
     objective: Annotated[tuple[float, float, float, float, float, float, float], _spread(7)] = number(
         (1.0, 0.5, 1.0, 2.0, 1.0, 1.0, -2.0), "effective views",
         "Assumed: Kuaishou adds effective views and likes with weights it does not publish (CIKM 2022, section 5)",
         "worth of a valid play, long view, like, follow, comment, forward, hate: what the cloud ranks by",
+        plausible=((1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0), (1.0, 0.5, 10.0, 20.0, 10.0, 10.0, -20.0), "valid plays alone, to feedback that weighs ten times as much"),
         ge=-1000, le=1000)  # fmt: skip
     filter_use: float = number(
         0.702, "share", "Assumed: within a measured bound, .22 to .94 by KuaiRand-Pure, reaction of the cloud by lag",
         "how much of what it has learnt of passing interests the cloud ranks by", ge=0, le=1)  # fmt: skip
     assumed_intent_sd: float = number(
-        1.17, "logit", "Assumed: the cloud knows people", "interests.intent_sd as the cloud takes it to be", ge=0, le=5)  # fmt: skip
+        1.17, "logit", "Assumed: the cloud knows people", "interests.intent_sd as the cloud takes it to be",
+        plausible=(0.0, 2.4, "a cloud that sees no passing interests, to one that sees twice the default's; what is true stays"), ge=0, le=5)  # fmt: skip
     assumed_half_life_min: float = number(
         17.9, "min", "Assumed: the cloud knows people", "interests.intent_half_life_min as the cloud takes it to be",
+        plausible=(5.0, 80.0, "a quarter, to four times the default; what is true stays"),
         gt=0, le=100_000)  # fmt: skip
     quality_correlation: float = number(0.7, "", "Assumed: see docs/design.md", "of estimate and truth, video",
+        plausible=(0.5, 0.9, "a quarter of the variance known, to four fifths"),
                                         ge=0, le=1)  # fmt: skip
     person_correlation: float = number(
         0.7, "", "Assumed: people are known about as well as videos", "of prior and truth, a person's readiness to stay",
+        plausible=(0.5, 0.9, "a quarter of the variance known, to four fifths"),
         ge=0, le=1)  # fmt: skip
     embedding_correlation: float = number(
-        0.9, "", "Assumed: content is well known; no public data", "of a video's embedding and its content", ge=0, le=1)  # fmt: skip
+        0.9, "", "Assumed: content is well known; no public data", "of a video's embedding and its content",
+        plausible=(0.7, 1.0, "half of the variance known, to all"), ge=0, le=1)  # fmt: skip
     taste_correlation: float = number(0.9, "", "Assumed: see docs/design.md", "of estimate and truth, lasting taste",
+        plausible=(0.7, 0.95, "half of the variance known, to nine tenths"),
                                       ge=0, le=1)  # fmt: skip
     match_correlation: float = number(0.81, "", "Assumed: see docs/design.md", "of estimate and truth, match",
+        plausible=(0.5, 0.95, "a quarter of the variance known, to nine tenths"),
                                       ge=0, le=1)  # fmt: skip
     pxtr_noise: float = number(0.3, "logit", "Assumed: no public data", "lasting error of each predicted rate of feedback, per video (discrimination)",
                                ge=0, le=5)  # fmt: skip
-    pxtr_bias: float = number(0.0, "logit", "Assumed: calibrated", "shift of every predicted rate (calibration)", ge=-5, le=5)
-    item_bytes: int = number(1500, "bytes", "Assumed: metadata and links", "payload per shipped video", ge=0, le=10_000_000)
+    pxtr_bias: float = number(0.0, "logit", "Assumed: calibrated", "shift of every predicted rate (calibration)",
+        plausible=(-0.5, 0.5, "rates predicted two fifths too low, to two thirds too high"), ge=-5, le=5)
+    item_bytes: int = number(1500, "bytes", "Assumed: metadata and links", "payload per shipped video",
+        plausible=(300, 5_000, "identifiers alone, to much metadata"), ge=0, le=10_000_000)
     embedding_bytes: int = number(
         640, "bytes", "Source: EdgeRec, 160 B per embedded feature; four of them", "more payload per video when the phone ranks",
         ge=0, le=10_000_000)  # fmt: skip
@@ -476,7 +542,8 @@ class Phone(Section):
     """Phones: android_low, android_mid, android_high, ios."""
 
     shares: Annotated[tuple[float, float, float, float], _spread(4)] = number(
-        (0.24, 0.32, 0.24, 0.2), "share", "Assumed: no public mix", "people on " + ", ".join(TIERS), ge=0)  # fmt: skip
+        (0.24, 0.32, 0.24, 0.2), "share", "Assumed: no public mix", "people on " + ", ".join(TIERS),
+        plausible=((0.5, 0.4, 0.1, 0.0), (0.0, 0.2, 0.4, 0.4), "mostly slow phones, to mostly fast ones"), ge=0)  # fmt: skip
     inference_ms: Annotated[tuple[float, float, float, float], _spread(4)] = number(
         (190.0, 115.0, 59.3, 49.4), "ms", "Source: CIKM 2022 Table 7, means 120.8 Android, 49.4 iOS; tiers Assumed",
         "mean time of a decision by tier", ge=0, le=60_000)  # fmt: skip
@@ -489,11 +556,14 @@ class Phone(Section):
         300.0, "ms", "Source: EdgeRec Table 3, at most 300 ms; evenly spread below it Assumed",
         "longest time from the end of play until the newest behaviour is encoded; by the next end it is", ge=0, le=1000)  # fmt: skip
     no_model: float = number(
-        0.05, "share", "Assumed: installed anew; no public data", "phones without a model when first opened", ge=0, le=1)  # fmt: skip
+        0.05, "share", "Assumed: installed anew; no public data", "phones without a model when first opened",
+        plausible=(0.0, 0.2, "nobody, to one in five"), ge=0, le=1)  # fmt: skip
     old_model: float = number(
         0.2, "share", "Assumed: rollout to phones lags (EdgeRec section 2.2); no public data",
-        "phones that still hold the model's version before the current one when first opened", ge=0, le=1)  # fmt: skip
-    software_decoder: float = number(0.15, "share", "Assumed: no public data", "phones without a hardware decoder", ge=0, le=1)
+        "phones that still hold the model's version before the current one when first opened",
+        plausible=(0.0, 0.5, "nobody, to half of the phones"), ge=0, le=1)  # fmt: skip
+    software_decoder: float = number(0.15, "share", "Assumed: no public data", "phones without a hardware decoder",
+        plausible=(0.0, 0.4, "nobody, to two in five"), ge=0, le=1)
     hardware_start_ms: float = number(60.0, "ms", "Assumed: no public data", "start-up delay, hardware decoder", ge=0, le=10_000)
     software_start_ms: float = number(150.0, "ms", "Assumed: no public data", "start-up delay, software decoder",
                                       ge=0, le=10_000)  # fmt: skip
@@ -632,7 +702,7 @@ def _conversions() -> tuple[list[tuple[str, str, str, float | None]], np.dtype[n
         model = info.annotation
         assert isinstance(model, type) and issubclass(model, Section)
         for name, field in model.model_fields.items():
-            if name in ("traces", "rtt", "kind") or name in choices:
+            if name in ("traces", "rtt", "trace_seed", "kind") or name in choices:
                 continue
             extra = field.json_schema_extra
             assert isinstance(extra, dict)

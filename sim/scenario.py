@@ -23,6 +23,7 @@ from pydantic.fields import FieldInfo
 from nextone.sim.inputs.errors import UserError
 
 from .config import Scenario
+from .plausible import about_plausible
 
 MAX_FILE_BYTES = 1 << 20
 MAX_LINE = 4096  # tomllib takes quadratic time over one key of many dots: a line of 1 MB would hang
@@ -90,7 +91,8 @@ def setting_text(value: object) -> str:
 
 
 def scenario_toml(scenario: Scenario, comments: bool = True) -> str:
-    """The whole scenario as TOML which loads back equal; comments give meaning, unit, bounds and source."""
+    """The whole scenario as TOML which loads back equal; comments give meaning, unit, bounds, source and what
+    else an assumed value might be."""
     blocks = []
     for section, model in _sections().items():
         values = getattr(scenario, section)
@@ -334,7 +336,8 @@ def _extra(field: FieldInfo, key: str) -> str:
 def _about(field: FieldInfo) -> str:
     kind = field.annotation
     rule = f"one of {', '.join(map(str, get_args(kind)))}" if get_origin(kind) is Literal else bounds(field)
-    return ". ".join(part for part in (_meaning(field), rule, _extra(field, "source")) if part)
+    parts = (_meaning(field), rule, _extra(field, "source"), about_plausible(field))
+    return ". ".join(part for part in parts if part)
 
 
 def _comment(text: str, wanted: bool) -> list[str]:

@@ -121,8 +121,7 @@ USER = np.dtype(  # each part names the file in sim/ that writes it; some fields
         ("attempt", "i4"),
         ("request_state", "i1"),
         ("refresh", "i1"),  # the policy asked for it: it takes over on arrival
-        # model (population, pool, events): its version that ranks now, the newest on the phone, the one that the last
-        # request was sent with
+        # model (population, pool, events): its version that ranks now, the newest there, the last request's
         ("model", "i1"),
         ("model_held", "i1"),
         ("model_sent", "i1"),

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from nextone.sim.engine.chance import tailed_table, world_key
-from nextone.sim.inputs.round_trips import level_and_jitter, shipped_pings
+from nextone.sim.inputs.round_trips import level_and_jitter, redrawn_pings, shipped_pings
 from nextone.sim.inputs.trace_files import read_pings, read_traces
 from nextone.sim.inputs.traces import Traces, bandwidth_tests, constant_trace, shipped_traces, synthetic_traces
 
@@ -70,7 +70,7 @@ def make_links(scenario: Scenario) -> Links:
         traces = synthetic_traces(n, SYNTHETIC_S, network.synthetic_mbps, network.synthetic_cv, 1)
         spans = [range(n)] * len(LINK_CLASSES)
     else:
-        traces, groups = shipped_traces()
+        traces, groups = shipped_traces(network.trace_seed)
         spans = [groups["steady" if name in LEVELS else name] for name in LINK_CLASSES]
         tests = bandwidth_tests()
         for k, name in enumerate(LINK_CLASSES):
@@ -78,7 +78,7 @@ def make_links(scenario: Scenario) -> Links:
                 levels[k] = np.quantile(np.maximum(tests[LEVELS[name]], 0.1) * 1e6, np.linspace(0, 1, levels.shape[1]))
     knots = blank(len(traces.t_us), KNOT)
     knots["t_us"], knots["bytes"] = traces.t_us, traces.cum_bytes
-    pings = read_pings(network.rtt) if network.rtt else shipped_pings()
+    pings = read_pings(network.rtt) if network.rtt else redrawn_pings(shipped_pings(), network.trace_seed)
     rtt = np.stack([tailed_table(sample) for sample in level_and_jitter(pings)])
     ends = np.array([[span.start, span.stop] for span in spans], dtype=np.int64)
     links = Links(knots, traces.first, traces.mean_bps, ends, levels, rtt)

@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nextone.experiments.fitting.people.fit_file import fit_path, load_fit
 from nextone.experiments.runs.arms import BASELINE_POLICY, Arm, Progress, parse_arm
 from nextone.experiments.runs.compare import compare
 from nextone.experiments.runs.comparison import Comparison
@@ -22,7 +21,8 @@ from nextone.experiments.runs.metrics import PRIMARY, column_of
 from nextone.experiments.runs.names import CLOUD_FILTER, ORACLE, ORACLE_INTENT, REFERENCE_FILTER
 from nextone.experiments.runs.statistics import Interval, PairedDifference, paired
 from nextone.sim.config import Scenario
-from nextone.sim.scenario import SettingError
+
+from .ranges import fit_of, intents_that_agree
 
 MINUTES, REPLICATIONS = 30.0, 10
 SHOWN = (PRIMARY, "valid_play", "long_view")
@@ -100,13 +100,9 @@ def worlds(base: Scenario, bound: float) -> tuple[World, ...]:
 
 
 def intent_bound(scenario: Path | None) -> float:
-    """Upper end of the 95 % interval of `interests.intent_sd`, logit: of the fit beside a scenario file, if there is
-    one, or of the shipped one. Raises SettingError."""
-    fit = load_fit(scenario if scenario is not None and fit_path(scenario).is_file() else None)
-    for estimate in fit.estimates:
-        if estimate.name == "interests.intent_sd":
-            return float(f"{estimate.high:.3g}")
-    raise SettingError(f"the fit to {fit.log} has no interests.intent_sd, the bound of intents; fit it anew")
+    """The most that the log allows of `interests.intent_sd`, logit: of the fit beside a scenario file, if there is one,
+    or of the shipped one. Raises SettingError."""
+    return intents_that_agree(fit_of(scenario)).high
 
 
 class Headroom(NamedTuple):

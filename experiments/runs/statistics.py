@@ -95,6 +95,19 @@ def paired(
     return PairedDifference(diff, diff - half, diff + half, pct, low, high, *_shared_luck(a, b), a.size)
 
 
+def gains(baseline: ArrayLike, arm: ArrayLike) -> NDArray[np.float64]:
+    """What each replication says of the gain over the baseline in percent, both (R,).
+
+    Their mean is `paired`'s diff_pct and their t interval its interval, so that gains of several pairs that share luck
+    can be subtracted. NaN where undefined."""
+    a, b = _values(baseline), _values(arm)
+    d, whole = b - a, float(a.mean())
+    if not whole:
+        return np.full(a.size, np.nan)
+    ratio = float(d.mean()) / whole
+    return 100 * (ratio + (d - ratio * a) / whole)
+
+
 def replications_needed(x: ArrayLike, half_width: float, most: int) -> int:
     """How many replications to have before looking again, so that the interval's half-width is at most this.
 

@@ -14,7 +14,7 @@ from nextone.policies.names import KINDS
 from nextone.sim.inputs.errors import UserError
 from nextone.version import __version__
 
-from . import bench, compare, edge, export, fitting, gallery, runs, sweep, train
+from . import assumptions, bench, compare, edge, export, fitting, gallery, runs, sweep, train
 
 CANCELLED = 130  # typer's exit code for Ctrl-C
 REFUSED = 2
@@ -33,6 +33,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "report": gallery.report,
     "headroom": gallery.headroom,
     "what-if": gallery.what_if,
+    "must-be-true": assumptions.must_be_true,
+    "sensitivity": assumptions.sensitivity,
     "collect": edge.collect,
     "export": export.export,
     "offline-table": edge.offline_table,

@@ -70,7 +70,7 @@ def scenario(
     show: Annotated[bool, typer.Option("--show", help="Print all of it as TOML, with units and sources.")] = False,
     file: common.ScenarioFile = None,
     settings: common.Settings = None,
-    comments: Annotated[bool, typer.Option(help="Meaning, unit, bounds and source of each field.")] = True,
+    comments: Annotated[bool, typer.Option(help="Meaning, unit, bounds, source, plausible range of fields.")] = True,
 ) -> None:
     """Check a scenario; with --show, print all of it as TOML that loads back equal."""
     from nextone.sim.scenario import scenario_toml

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .traces import FloatArray, IntArray, numbers, shipped
+from .traces import FloatArray, IntArray, numbers, rows_drawn, shipped
 
+GROUP = 3  # of what a seed draws; traces are the first three
 PING_EVERY_US = 200_000  # of the shipped runs
 
 
@@ -31,6 +32,14 @@ def shipped_pings() -> Pings:
     start, last = seq[first[:-1]], seq[first[1:] - 1]
     since = seq - np.repeat(start, np.diff(first))
     return Pings(first, since * PING_EVERY_US, numbers(table, "rtt_us", np.float64), last - start + 1)
+
+
+def redrawn_pings(pings: Pings, seed: int) -> Pings:
+    """As many runs, drawn with replacement by a seed; 0: the runs as they are."""
+    runs = rows_drawn([str(run) for run in range(len(pings.sent))], seed, GROUP)
+    rows = np.concatenate([np.arange(pings.first[k], pings.first[k + 1]) for k in runs])
+    first = np.append(0, np.cumsum(np.diff(pings.first)[runs]))
+    return Pings(first, pings.t_us[rows], pings.rtt_us[rows], pings.sent[runs])
 
 
 def level_and_jitter(pings: Pings) -> tuple[FloatArray, FloatArray]:

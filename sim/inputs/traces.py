@@ -4,7 +4,7 @@ A trace is piecewise linear between integer knots and repeats after its last one
 population draws one for each person. Left out: what else the link carries, and any loss of bytes on the way.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -128,15 +128,18 @@ def _ar1(shock: FloatArray) -> FloatArray:
     return np.asarray(lfilter([1.0], [1.0, -SYNTHETIC_LAG_1S], scaled), dtype=np.float64)
 
 
-def shipped_traces() -> tuple[Traces, dict[str, range]]:
+def shipped_traces(seed: int = 0) -> tuple[Traces, dict[str, range]]:
     """The real traces, and the indices of each group: driving (pam2025), ghent_4g and oslo_3g (sabre), and steady, the
-    quarter of ghent_4g that varies least, whose shape the world scales to an access network's level."""
+    quarter of ghent_4g that varies least, whose shape the world scales to an access network's level.
+
+    seed: 0, or what draws as many days of each group with replacement, a day with all its traces: other days that the
+    same people might have measured on. Ghent's traces do not say their day; each is taken for one."""
     pam, sabre = shipped("pam2025/throughput.parquet"), shipped("sabre/traces.parquet")
     pam = pam.append_column("duration_ms", pa.array(np.full(pam.num_rows, PAM_LAST_US // 1_000)))
     is_4g = pa.compute.equal(sabre["tech"], "4G")
-    driving = list(_shipped_curves(pam))
-    ghent = sorted(_shipped_curves(sabre.filter(is_4g)), key=_variation)
-    oslo = list(_shipped_curves(sabre.filter(pa.compute.invert(is_4g))))
+    tables = pam, sabre.filter(is_4g), sabre.filter(pa.compute.invert(is_4g))
+    driving, ghent, oslo = (_of_days(table, seed, group) for group, table in enumerate(tables))
+    ghent = sorted(ghent, key=_variation)
     first, after = len(driving), len(driving) + len(ghent)
     groups = {
         "driving": range(first),
@@ -145,6 +148,34 @@ def shipped_traces() -> tuple[Traces, dict[str, range]]:
         "oslo_3g": range(after, after + len(oslo)),
     }
     return flatten(driving + ghent + oslo), groups
+
+
+def day_of(trace: str) -> str:
+    """The day of a shipped trace by its name: `3G_2010-09-13_1003CEST`; the drive of `a_1_run_10` and `v_1_run_10`;
+    else the whole name."""
+    first, second, *rest = trace.split("_")
+    return second if first == "3G" or (rest and rest[0] == "run") else trace
+
+
+def rows_drawn(days: Sequence[str], seed: int, group: int) -> list[int]:
+    """Rows of as many days as there are, drawn with replacement by (seed, group); seed 0: each row once, in order.
+
+    days: of each row."""
+    if not seed:
+        return list(range(len(days)))
+    of_day: dict[str, list[int]] = {}
+    for row, day in enumerate(days):
+        of_day.setdefault(day, []).append(row)
+    every = list(of_day.values())
+    drawn = np.random.Generator(np.random.Philox(key=[seed, group])).integers(len(every), size=len(every))
+    return [row for k in drawn for row in every[k]]
+
+
+def _of_days(table: pa.Table, seed: int, group: int) -> list[tuple[IntArray, IntArray]]:
+    curves = list(_shipped_curves(table))
+    days = [day_of(str(name)) for name in pa.compute.unique(table["trace"]).to_pylist()]
+    assert len(days) == len(curves), "a trace is one run of rows"
+    return [curves[row] for row in rows_drawn(days, seed, group)]
 
 
 def _variation(curve: tuple[IntArray, IntArray]) -> float:

@@ -24,7 +24,8 @@ MAY_IMPORT = {
 }
 PEOPLE = "experiments/fitting/people/figures.py"  # figures of a log share nothing with those of a comparison
 GALLERY = ("experiments/output/drawing.py", "experiments/questions/figures.py",
-           "experiments/questions/headroom_shown.py", "experiments/output/report/figures.py")  # fmt: skip
+           "experiments/questions/headroom_shown.py", "experiments/questions/must_be_true_shown.py",
+           "experiments/output/report/figures.py")  # fmt: skip
 # Package: the places it may be imported in, a folder or a file. Training code lives in experiments/training/.
 ONLY_IN = {
     "simpy": ("sim/event_run.py", "experiments/speed/parts.py"),  # the bench times SimPy alone

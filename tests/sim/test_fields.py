@@ -217,6 +217,7 @@ FIELDS: dict[str, Row] = {
     "network.shares": Row("[0,0,1,0,0,0,0,0]", "[0,0,0,0,0,0,0,1]", "stall_ratio", "up"),
     "network.traces": Row("FAST", "SLOW", "stall_ratio", "up"),
     "network.rtt": Row("NEAR", "FAR", "wait_ratio", "up"),
+    "network.trace_seed": Row("0", "1", "watch_s", "differs"),
     "network.constant_mbps": Row("0.6", "50", "stall_ratio", "down"),
     "network.synthetic_traces": Row("0", "5", "stall_ratio", "up", ["network.synthetic_mbps=0.5"]),
     "network.synthetic_mbps": Row("0.5", "50", "stall_ratio", "down", [SOME_TRACES]),

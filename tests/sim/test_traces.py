@@ -5,17 +5,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nextone.sim.inputs.round_trips import Pings, level_and_jitter, shipped_pings
+from nextone.sim.config import Scenario
+from nextone.sim.inputs.round_trips import Pings, level_and_jitter, redrawn_pings, shipped_pings
 from nextone.sim.inputs.traces import (
     TraceError,
     Traces,
     bandwidth_tests,
     constant_trace,
+    day_of,
     flatten,
+    rows_drawn,
     segment_bytes,
     shipped_traces,
     synthetic_traces,
 )
+from nextone.sim.scenario import with_settings
+from nextone.sim.world import make_links
 
 
 def delivered(traces: Traces, k: int, t_us: int) -> int:
@@ -234,3 +239,45 @@ def test_level_and_jitter_by_hand() -> None:
     level_us, jitter = level_and_jitter(pings)
     assert level_us.tolist() == [20, 4]
     assert jitter.tolist() == [0.5, 2, 1, 1.5, 0.5]
+
+
+# ---- other days
+
+
+def test_days_are_drawn_whole_and_with_replacement_by_hand():
+    days = ["mon", "tue", "mon", "wed", "wed"]
+    assert rows_drawn(days, 0, 1) == [0, 1, 2, 3, 4]
+    seen = set()
+    for seed in range(1, 40):
+        drawn = rows_drawn(days, seed, 1)
+        assert drawn == rows_drawn(days, seed, 1)
+        for pair in ((0, 2), (3, 4)):  # a day comes whole
+            assert drawn.count(pair[0]) == drawn.count(pair[1])
+        assert sum(drawn.count(row) for row in (0, 1, 3)) == 3, "as many days as there are"
+        seen.add(tuple(drawn))
+    assert len(seen) > 5 and any(len(set(drawn)) < len(drawn) for drawn in seen)
+    assert [rows_drawn(days, seed, 1) for seed in range(1, 9)] != [rows_drawn(days, seed, 2) for seed in range(1, 9)]
+
+
+def test_the_day_of_a_trace_is_in_its_name():
+    names = ("3G_2010-09-13_1003CEST", "a_1_run_10", "v_1_run_89_2", "4G_bus_0002")
+    assert [day_of(name) for name in names] == ["2010-09-13", "1", "1", "4G_bus_0002"]
+
+
+def test_shipped_links_of_other_days():
+    usual, groups = shipped_traces()
+    other, others = shipped_traces(3)
+    assert_well_formed(other)
+    assert groups.keys() == others.keys() and len(others["ghent_4g"]) == len(groups["ghent_4g"])
+    assert set(other.mean_bps) < set(usual.mean_bps), "traces that exist, some of them not drawn"
+    pings, again = shipped_pings(), redrawn_pings(shipped_pings(), 3)
+    assert len(again.sent) == len(pings.sent) and len(again.rtt_us) == again.first[-1]
+    assert set(again.rtt_us) <= set(pings.rtt_us) and not np.array_equal(again.sent, pings.sent)
+    same = redrawn_pings(pings, 0)
+    assert all(np.array_equal(a, b) for a, b in zip(pings, same, strict=True))
+
+
+def test_the_world_draws_both_capacities_and_round_trips():
+    usual, other = (make_links(with_settings(Scenario(), [f"network.trace_seed={k}"])) for k in (0, 1))
+    assert not np.array_equal(usual.trace_mean_bps, other.trace_mean_bps)
+    assert not np.array_equal(usual.rtt, other.rtt)

@@ -1,8 +1,9 @@
-"""What may be claimed: the basis and the range of every parameter, for the documentation.
+"""What may be claimed: what answers depend on, and the basis and the ranges of every parameter, for the documentation.
 
     python -m nextone.experiments.fitting.people.claims docs/what-may-be-claimed.md
 
-writes the page's last part anew from `sim/config.py`; a test holds the page to it.
+writes the page's last part anew from the shipped table of `nextone sensitivity` and from `sim/config.py`; a test holds
+the page to it.
 """
 
 import sys
@@ -12,10 +13,13 @@ from typing import Literal, NamedTuple, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from nextone.experiments.questions.ranges import ends_of
+from nextone.experiments.questions.sensitivity_file import Table, shipped_table, table_markdown
+from nextone.sim.plausible import Plausible, end_text
 from nextone.sim.scenario import bounds
 
 from .domain import domain_of, entries, fields
-from .fit_file import load_fit
+from .fit_file import FitFile, load_fit
 
 MARK = "<!-- written by python -m nextone.experiments.fitting.people.claims: do not edit below -->"
 MEASURED_IN = ("KuaiRand", "pam2025", "bts", "sabre", "encodings")
@@ -36,18 +40,20 @@ class Parameter(NamedTuple):
     unit: str
     range: str
     domain: str  # within which claims hold
+    plausible: str  # what else it might be, if it is assumed, or why it is not varied
     basis: str
     source: str
 
 
 def parameters() -> Iterator[Parameter]:
     """Every field of the scenario, in order."""
-    draws = load_fit(None).draws
+    fit = load_fit(None)
     for name, field in fields():
         extra = field.json_schema_extra
         assert isinstance(extra, dict)
         unit, source = str(extra["unit"]), str(extra["source"])
-        yield Parameter(name, _value(field), unit, _range(field), _domain(name, field, draws), basis(source), source)
+        domain, plausible = _domain(name, field, fit.draws), _plausible(name, field, fit)
+        yield Parameter(name, _value(field), unit, _range(field), domain, plausible, basis(source), source)
 
 
 def basis(source: str) -> str:
@@ -60,22 +66,42 @@ def basis(source: str) -> str:
 
 
 def claims_markdown() -> str:
-    """The parameters by their basis, as Markdown."""
+    """What answers depend on, then the parameters by their basis, as Markdown."""
     every = list(parameters())
-    parts = []
+    parts = [depends_markdown(shipped_table())]
     for kind, meaning in MEANINGS.items():
         of_kind = [p for p in every if p.basis == kind]
+        varied = any(p.plausible for p in of_kind)
+        head, rule = ("| plausible ", "|---") if varied else ("", "")
         lines = [
             f"### {kind.capitalize()}: {len(of_kind)} of {len(every)} parameters",
             "",
             f"{meaning[0].upper()}{meaning[1:]}.",
             "",
-            "| parameter | default | unit | accepted | claims hold within | where from |",
-            "|---|---|---|---|---|---|",
-            *(f"| `{p.name}` | {p.value} | {p.unit} | {p.range} | {p.domain} | {p.source} |" for p in of_kind),
+            f"| parameter | default | unit | accepted | claims hold within {head}| where from |",
+            f"|---|---|---|---|---{rule}|---|",
+            *(
+                f"| `{p.name}` | {p.value} | {p.unit} | {p.range} | {p.domain} "
+                + (f"| {p.plausible} " if varied else "") + f"| {p.source} |" for p in of_kind
+            ),
         ]
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
+
+
+def depends_markdown(table: Table) -> str:
+    """The table of `nextone sensitivity`; said where the scenario has changed since it was made."""
+    now = {name: end_text(field.default) for name, field in fields()}
+    changed = [f"`{row.setting}` ({row.default})" for row in table.rows if now.get(row.setting) != row.default]
+    lines = ["### What the answers depend on", "", "`nextone sensitivity` makes it. " + table_markdown(table).rstrip()]
+    if changed:
+        lines += ["", f"Made when other defaults held, of {', '.join(changed)}: it waits to be made again."]
+    return "\n".join(lines)
+
+
+def _plausible(name: str, field: FieldInfo, fit: FitFile) -> str:
+    found = ends_of(name, field, field.default, fit)
+    return f"{found}: {found.reason}" if isinstance(found, Plausible) else found and f"not varied: {found}"
 
 
 def _value(field: FieldInfo) -> str:

@@ -34,6 +34,7 @@ NAMED: dict[str, tuple[float, float]] = {
     "sessions.leave_pace": (0, 1),  # from time alone to about as many random videos for everybody
     "sessions.activity_log_sd": (0.37, 0.96),  # Source: KuaiRand-27K, sessions a month; impressions a day
     "sessions.warm_up_min": (0, 1440),  # only says when load is measured
+    "network.trace_seed": (0, math.inf),
     "network.loss": (0, 0.047),  # Source: the Irish 5G dataset (MMSys 2020), pings lost while driving under HSPA+
     "client.ttl_s": (30, math.inf),
     "client.ttl_impressions": (6, math.inf),

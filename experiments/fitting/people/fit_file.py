@@ -31,6 +31,7 @@ class FitFile(NamedTuple):
     estimates: tuple[Estimate, ...]
     draws: tuple[dict[str, float], ...]
     own: dict[str, float]  # what the scenario of this fit has; of the shipped one: the defaults, which stay as they are
+    untold: tuple[str, ...] = ()  # what the log could not tell, a line each
 
 
 def fit_path(scenario: Path) -> Path:
@@ -91,7 +92,8 @@ def _parsed(text: str, name: str) -> FitFile:
         draws = tuple({e.name: float(x) for e, x in zip(estimates, row, strict=True)} for row in content["draws"])
         if not draws or not all(math.isfinite(x) for draw in draws for x in draw.values()):
             raise ValueError("no parameter sets, or not numbers")
-        return FitFile(str(content["log"]), estimates, draws, {e.name: e.value for e in estimates})
+        untold = tuple(map(str, content.get("not_identified", ())))
+        return FitFile(str(content["log"]), estimates, draws, {e.name: e.value for e in estimates}, untold)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise SettingError(f"{name}: is not a fit written by nextone calibrate ({error}); write it anew") from None
 

@@ -53,6 +53,7 @@ SIMULATIONS = 2 * len(INTERESTS) + STEPS + 2
 MOST = 2.0  # a step goes no farther than so many widths of a slope
 SURE = 3.84 * 1.35**2  # by how much squared errors must rise without intents to exclude that there are none: 95 %,
 # the facts of a fit lying 1.35 times as far off as they should (`calibrate.WIDENED`)
+NOT_EXCLUDED = "not excluded: 0"  # as `said_of` says it, and a fit on disk
 MIN_PAIRS = 5_000  # pairs of rows of one person within the hour. Source: KuaiRand-Pure has 29,000, which tell little
 WITHIN_THE_HOUR = slice(len(TOO_NEAR), len(TOO_NEAR) + 4)
 
@@ -233,7 +234,7 @@ def said_of(fit: InterestFit, draws: list[dict[str, float]], weak: float) -> lis
     most = float(np.quantile([draw[name] for draw in draws], 0.975))
     found = []
     if fit.without < SURE:
-        found.append(f"{name}: not excluded: 0 (squared errors {fit.without:+.1f}); at most {most:.2g}")
+        found.append(f"{name}: {NOT_EXCLUDED} (squared errors {fit.without:+.1f}); at most {most:.2g}")
     sd = np.sqrt(np.diag(np.linalg.inv(fit.precision))) / spread_before(INTERESTS)
     untold = [p.name for p, x in zip(INTERESTS, sd, strict=True) if x > weak]
     if untold:

@@ -1,0 +1,107 @@
+"""Commands for what answers depend on: `nextone must-be-true` and `nextone sensitivity`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import common
+
+
+def must_be_true(
+    users: Annotated[int, typer.Option(help="People simulated.")] = 400,
+    minutes: Annotated[float, typer.Option(help="Window in which everyone opens once.")] = 30.0,
+    replications: Annotated[int, typer.Option(help="Independent worlds, at least 10.")] = 15,
+    seed: common.Seed = 0,
+    settings: common.Settings = None,
+    scenario: common.ScenarioFile = None,
+    workers: common.Workers = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Save Parquet tables and a figure there.")] = None,
+    as_json: common.Json = False,
+) -> None:
+    """What must be true for the phone to gain: passing interests by strength, half-life, dimensions; pages of 6, 50."""
+    base = common.chosen_scenario(scenario, settings, users)
+    from nextone.experiments.questions.must_be_true import ask, asked_of, must_be_true_json
+    from nextone.experiments.questions.ranges import fit_of
+    from nextone.experiments.runs.arms import check_run
+
+    workers = common.cores() if workers is None else workers
+    check_run(replications=replications, minutes=minutes, seed=seed, workers=workers)
+    asked = asked_of(base, fit_of(scenario))
+    if out is not None:
+        common.prepare_folder(out)
+    with common.progress_bar(as_json) as progress:
+        found = ask(
+            asked, base, seed=seed, replications=replications, minutes=minutes, workers=workers, progress=progress
+        )
+    from nextone.experiments.questions.must_be_true_shown import must_be_true_figure, must_be_true_table, verdicts
+    from nextone.experiments.runs.comparison_files import save_tables
+
+    files: list[Path] = []
+    if out is not None:
+        files = save_tables(found.result, out) + [out / "must_be_true.png"]
+        must_be_true_figure(found, files[-1])
+    if as_json:
+        common.print_json(must_be_true_json(found))
+        return
+    console = common.console(160)
+    console.print(must_be_true_table(found), highlight=False)
+    for line in verdicts(found):
+        console.print(line, highlight=False)
+    if files:
+        common.print_saved(console, files)
+
+
+def sensitivity(
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SECTION.FIELD", help="Walk these settings only. Repeatable.  [default: all assumed]"),
+    ] = None,
+    draws: Annotated[
+        int, typer.Option(help="Catalogues, days of traces, parameter sets drawn, each so many; 0: none.", min=0)
+    ] = 24,
+    users: Annotated[int, typer.Option(help="People simulated.")] = 400,
+    minutes: Annotated[float, typer.Option(help="Window in which everyone opens once.")] = 30.0,
+    replications: Annotated[int, typer.Option(help="Independent worlds, at least 10.")] = 20,
+    seed: common.Seed = 0,
+    settings: common.Settings = None,
+    scenario: common.ScenarioFile = None,
+    workers: common.Workers = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Save it as JSON, CSV and Markdown.")] = None,
+    as_json: common.Json = False,
+) -> None:
+    """Which assumptions the answer depends on: each walked over its plausible range, ranked by how far answers move."""
+    base = common.chosen_scenario(scenario, settings, users)
+    from nextone.experiments.questions.ranges import fit_of
+    from nextone.experiments.questions.sensitivity import name_of, plan_of, run
+    from nextone.experiments.questions.sensitivity_file import save_sensitivity, table_json
+    from nextone.experiments.runs.arms import check_run
+
+    processes = common.cores() if workers is None else workers
+    check_run(replications=replications, minutes=minutes, seed=seed, workers=processes)
+    plan = plan_of(base, fit_of(scenario), seed=seed, draws=draws, only=only or ())
+    if out is not None:
+        common.prepare_folder(out)
+
+    def say_minutes(runs: int, seconds: float) -> None:
+        print(f"nextone: {runs:,} runs are left, about {seconds / 60:.1f} minutes", file=sys.stderr, flush=True)
+
+    with common.progress_bar(as_json) as progress:
+        table = run(
+            plan, replications=replications, minutes=minutes, workers=processes, progress=progress,
+            estimate=say_minutes, name=name_of(scenario, settings or ()),
+        )  # fmt: skip
+    files = save_sensitivity(table, out) if out is not None else []
+    if as_json:
+        common.print_json(json.loads(table_json(table)))
+        return
+    from nextone.experiments.questions.sensitivity_shown import sensitivity_tables
+
+    console = common.console(160)
+    for shown in sensitivity_tables(table):
+        console.print(shown, highlight=False)
+    console.print(f"{len(plan.worlds):,} worlds took {table.took_min:.1f} minutes.", highlight=False)
+    if files:
+        common.print_saved(console, files)

@@ -1,0 +1,69 @@
+"""What else an assumed setting might be: its two plausible ends, and why, as sim/config.py says or by a rule.
+
+Read by `nextone sensitivity`, which walks assumed settings from one end to the other, and by `nextone scenario --show`.
+Measured and published settings have none: the sets of a fit say how far those may be off.
+"""
+
+from typing import Any, Literal, NamedTuple, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+FACTOR = 2.0  # Assumed: of a number about which nothing better is said, either way
+FITTED = "within a measured bound"  # of a source: the log bounds it
+AGREES = "what agrees with the log, the interval of its fit"
+
+
+class Plausible(NamedTuple):
+    """Two ends, as values of the setting, and why they are there."""
+
+    low: Any
+    high: Any
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{end_text(self.low)} to {end_text(self.high)}"
+
+
+def is_assumed(field: FieldInfo) -> bool:
+    """Whether no data and no paper says it."""
+    return str(_extra(field).get("source")).startswith("Assumed:")
+
+
+def plausible_of(field: FieldInfo, value: Any) -> Plausible | str:
+    """The ends of an assumed setting, by the rule about `value`; or in words why it has none here."""
+    extra = _extra(field)
+    if not is_assumed(field):
+        return ""
+    said: Any = extra.get("plausible")
+    if said:
+        return said if isinstance(said, str) else Plausible(*said)
+    if FITTED in str(extra["source"]):
+        return AGREES
+    if get_origin(field.annotation) is Literal:
+        first, *_, last = get_args(field.annotation)
+        return Plausible(first, last, "a choice")
+    low, high = value / FACTOR, value * FACTOR
+    if isinstance(value, int):
+        low, high = round(low), round(high)
+    return Plausible(low, high, "half to twice: a rule, nothing better is known")
+
+
+def about_plausible(field: FieldInfo) -> str:
+    """The same about the default, for comments; empty for what is not assumed."""
+    found = plausible_of(field, field.default)
+    if isinstance(found, Plausible):
+        return f"Plausible: {found} ({found.reason})"
+    return f"Plausible: {found}" if found == AGREES else found and f"Not varied: {found}"
+
+
+def end_text(value: Any) -> str:
+    """One end, for people."""
+    if isinstance(value, tuple):
+        return f"[{', '.join(f'{x:g}' for x in value)}]"
+    return value if isinstance(value, str) else f"{value:,}" if isinstance(value, int) else f"{value:g}"
+
+
+def _extra(field: FieldInfo) -> dict[str, Any]:
+    extra = field.json_schema_extra
+    assert isinstance(extra, dict)
+    return extra
