@@ -217,7 +217,7 @@ def whiten(content):
     for d in range(dims):
         mean = 0.0
         for v in range(rows):
-            mean += content[v, d]
+            mean += np.float64(content[v, d])
         mean /= rows
         for v in range(rows):
             content[v, d] = np.float32(content[v, d] - mean)

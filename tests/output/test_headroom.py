@@ -17,7 +17,7 @@ from nextone.sim.data import open_data
 from nextone.sim.scenario import SettingError, with_settings
 
 TINY = ["catalogue.kind=synthetic", "catalogue.videos=600", "server.recall=500", "server.kept=300",
-        "sessions.leave_per_min=0.3"]  # fmt: skip
+        "server.arrivals_per_min=0", "sessions.leave_per_min=0.3"]  # fmt: skip
 KNOWN = ["server.taste_correlation=1.0", "server.person_correlation=1.0", "server.quality_correlation=1.0",
          "server.match_correlation=1.0", "server.embedding_correlation=1.0", "server.pxtr_noise=0.0",
          "interests.mood_sd=0.0", "interests.satiation=0.0", "server.assumed_intent_sd=0.0"]  # fmt: skip
@@ -35,9 +35,11 @@ def test_each_step_adds_to_one_before_it_and_keeps_what_that_one_has():
     assert len(set(labels)) == len(labels) == 10 and ladder[0].over == "" and ladder[0].settings == ""
     for n, step in enumerate(ladder[1:], 1):
         before = ladder[labels[:n].index(step.over)]
-        assert set(before.settings.split()) <= set(step.settings.split())
+        kept = {text for text in before.settings.split() if "arrivals_every" not in text}
+        assert kept <= set(step.settings.split())
         assert (step.policy == before.policy) != (step.settings == before.settings), "a step changes one thing"
-    assert "server.kept=1500" in ladder[4].settings  # all of server.recall
+    assert f"server.arrivals_every={Scenario().server.page_size}" in ladder[3].settings  # as seldom as configured
+    assert "arrivals_every" not in ladder[4].settings
 
 
 def test_no_intent_is_imagined_and_the_upper_bound_is_known():

@@ -41,8 +41,8 @@ SHOWN = (
 )
 
 
-INTO = tuple(f"valid play, {lag} into a session: less that of the person's other rows" for lag in LAGS[:3])
-APART_MS = 60 * MINUTE_MS  # a session begins with a row that none of the person's precedes by less. Assumed: an hour
+INTO = tuple(f"valid play, {lag} after coming back: less that of the person's other rows" for lag in LAGS[:3])
+APART_MS = 60 * MINUTE_MS  # of a row at which a person comes back, from the one before. Assumed: an hour
 
 
 class LagSums(NamedTuple):
@@ -51,7 +51,7 @@ class LagSums(NamedTuple):
     pairs: Array  # (U, classes of lag, 3, 2): sum and number of products of residuals; SAME, OTHER, REPEAT
     square: Array  # (U, 2): sum and number of squared residuals
     reaction: Array  # (U, classes of reaction, 2, 2): after a long view, after a skip: with the same tag, all
-    into: Array  # (U, lags of INTO, 2): sum of what valid plays are less than the person's others, and number
+    into: Array  # (U, lags of INTO, 2): sum of valid plays less the person's rate at other times, and number
 
 
 def sum_lags(log: UserLog) -> LagSums:
@@ -115,8 +115,8 @@ def add_lags(start, time_ms, tag, video, residual, edges_ms, out):
 
 @entry
 def add_into(start, time_ms, valid, edges_ms, out):
-    """How much less, or more, the rows of a session are valid plays than the person's rows outside it, by the time from
-    the session's first row."""
+    """How much less, or more, rows are valid plays than the person's rows of other times, by the time since the person
+    came back."""
     for u in range(len(start) - 1):
         rows, total = start[u + 1] - start[u], valid[start[u] : start[u + 1]].sum()
         first = start[u]

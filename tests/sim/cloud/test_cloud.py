@@ -12,7 +12,7 @@ from worlds import run, scenario
 from nextone.sim.batch_run import advance_rows
 from nextone.sim.cloud.belief import fade, first_belief, learn_outcomes, report_outcome
 from nextone.sim.cloud.recall import keep_best
-from nextone.sim.config import DIMS, Scenario
+from nextone.sim.config import DIMS
 from nextone.sim.engine.chance import quick_sigmoid
 from nextone.sim.engine.luck import PERSON
 from nextone.sim.impression import DECIDE
@@ -116,7 +116,8 @@ def covariance(belief):
 
 
 def test_a_belief_forgets_what_was_learnt_and_stays_as_wide_as_people_are():
-    p, belief = Scenario().params()[0], np.zeros(1, BELIEF)
+    p = scenario(server__assumed_half_life_min=20.0, interests__mood_hours=3.0).params()[0]
+    belief = np.zeros(1, BELIEF)
     believe(p, belief[0])
     first = covariance(belief[0])
     faded(p, belief[0], 7_200_000_000)
@@ -132,7 +133,7 @@ def test_a_belief_forgets_what_was_learnt_and_stays_as_wide_as_people_are():
 
 def test_learning_is_a_step_of_the_kalman_filter():
     """By numpy: mean and covariance after one valid play change along what the belief says of the video."""
-    world = world_of(catalogue__videos=3000)
+    world = world_of(catalogue__videos=3000, watching__stay=0.0)
     before = world.belief[0].copy()
     report(world, 0, 17, VALID, 1_000)
     learn(world, 0, 999)
@@ -152,12 +153,12 @@ def test_learning_is_a_step_of_the_kalman_filter():
 def test_a_skip_teaches_the_opposite_and_order_of_reports_is_kept():
     changes = []
     for outcome in (VALID, 0):
-        world = world_of(catalogue__videos=3000)
+        world = world_of(catalogue__videos=3000, watching__stay=0.0)
         report(world, 0, 17, outcome, 1_000)
         learn(world, 0, 10_000)
         changes.append(world.belief[0]["expected"].copy())
     assert changes[0] @ changes[1] < 0
-    world = world_of(catalogue__videos=3000)
+    world = world_of(catalogue__videos=3000, watching__stay=0.0)
     ring = world.behaviours.shape[1]
     for k in range(ring + 2):
         report(world, 0, k, VALID, 1_000 * k)

@@ -96,6 +96,9 @@ def test_arrivals_take_the_place_of_the_worst_and_of_what_was_shown():
     show(world, 0, first["video"][0], first["place"][0])
     tell(world, 0)
     page_of(world, 0, 10, turn_us=3 * MINUTE_US)
+    assert world.users["arrived"][0] == 0  # nothing was shown since it last looked
+    world.users["impression"][0] += 1
+    page_of(world, 0, 10, turn_us=3 * MINUTE_US)
     after = world.stored[0]
     assert world.users["arrived"][0] == 300 and world.users["stream"][0] == 400
     assert not (after["video"] & TOLD).any() and after["lasting"].min() > before["lasting"].min()
