@@ -120,8 +120,8 @@ def test_the_clouds_filter_on_a_phone_that_holds_the_whole_set(seed, engine):
     at every swipe shows what the cloud shows that is asked at every swipe.
 
     Compared are the first 100 impressions of each session, the page that the phone has; after it retrieval differs. Two
-    videos whose scores agree to the last bits of a float32 may be taken the other way round, since the two add up the same
-    numbers in another order: so nine tenths of the people have to live the same life, and hardly an impression differs."""
+    videos whose scores agree to the last bits of a float32 may be taken the other way round, since both add up the same
+    numbers in another order: so nine tenths of the people have to see the same videos, not all of them."""
     whole = {"server__kept": 150, "client__refill_at": 0, "client__ttl_s": math.inf}
     cloud = lived(small(FREE, whole, AT_EVERY_SWIPE), "cloud_only", engine, seed=seed)
     held = small(FREE, whole, {"server__candidates": 150, "server__page_size": 100})
