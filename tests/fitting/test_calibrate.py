@@ -223,7 +223,7 @@ def test_the_shipped_fit_is_about_the_defaults_and_its_sets_vary_them():
     shipped = load_fit(None)
     sampled = [e for e in shipped.estimates if e.low < e.high]
     beyond = [e.name for e in sampled if not e.low <= get(Scenario(), e.name) <= e.high]
-    assert len(sampled) == 50 and beyond == []
+    assert len(sampled) == 53 and beyond == []
     for e in sampled:
         sets = [draw[e.name] for draw in shipped.draws]
         assert min(sets) <= get(Scenario(), e.name) <= max(sets), e.name
