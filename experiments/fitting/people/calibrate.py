@@ -65,7 +65,7 @@ from .thinning import (
     simulate_fortnight,
 )
 
-PEOPLE, ROUNDS, DRAWS = 1_000, 2, 200
+PEOPLE, ROUNDS, DRAWS = 1_000, 3, 200
 EVALUATIONS, AGAIN = 16, 6  # of the first fit of play times, at most; and of those that go on from it
 DAMPED = 0.5  # of a step, after the first: what the cloud shows answers, and full steps go to and fro
 MIN_USERS, MIN_IMPRESSIONS = 50, 2_000  # fewer cannot tell people from luck
