@@ -4,7 +4,7 @@
 
 simulates people under other values of one setting at a time and draws, and prints, how far the red row and the row it
 conflicts with are from the log, in tolerances. Where staying by length is concerned the other play times are fitted
-anew for each value. It also prints what the likeness of one person's plays is made of.
+anew for each value. It also prints which lengths are shown, and what the likeness of one person's plays is made of.
 """
 
 import sys
@@ -21,11 +21,11 @@ from nextone.sim.scenario import with_settings
 from nextone.sim.state import Array
 
 from .calibrate import KUAIRAND, calibrate, split_randomised
-from .facts import CLASSES, MIN_ROWS, VIDEO_WEIGHT, outcomes
+from .facts import CLASSES, LENGTHS_S, MIN_ROWS, VIDEO_WEIGHT, outcomes
 from .groups import ACTIVITY, ACTIVITY_CORRELATION
 from .lags import LASTING
 from .play_fit import get
-from .thinning import Fortnight, simulate_fortnight, thin
+from .thinning import simulate_fortnight, thin
 from .validate import HISTORY, TIMES, WANTED, compare, facts_of_lives, histories, measured_facts
 
 PEOPLE, SEED = 500, 0
@@ -89,10 +89,19 @@ def likeness(log: UserLog) -> dict[str, float]:
     return dict(zip(PARTS, (own, met, alone, own + met + alone), strict=True))
 
 
-def likeness_text(fortnight: Fortnight) -> str:
+def lengths_text(log: UserLog, simulated: UserLog) -> str:
+    """For people: how often videos of each length are shown and are valid plays, the log beside the simulation."""
+    lines = [f"{'shown, and valid plays, by length':33} {'log':>8} {'simulated':>10} {'log':>8} {'simulated':>10}"]
+    of = [np.searchsorted(LENGTHS_S, each.duration_ms / 1e3) - 1 for each in (log, simulated)]
+    valid = [outcomes(each)["valid play"] for each in (log, simulated)]
+    for k, name in enumerate(CLASSES):
+        shown, plays = [(c == k).mean() for c in of], [v[c == k].mean() for c, v in zip(of, valid, strict=True)]
+        lines.append(f"  {name:31} {shown[0]:8.3f} {shown[1]:10.3f} {plays[0]:8.3f} {plays[1]:10.3f}")
+    return "\n".join(lines)
+
+
+def likeness_text(log: UserLog, simulated: UserLog) -> str:
     """For people: the log beside the simulation."""
-    log = shipped_log()
-    simulated, _ = thin(fortnight, len(log.user) / log.users, SEED, TIMES)
     ours, theirs = likeness(simulated), likeness(log)
     lines = [f"{'likeness of two long views of a person':48} {'log':>8} {'simulated':>10}"]
     return "\n".join(lines + [f"  {name:46} {theirs[name]:8.3f} {ours[name]:10.3f}" for name in PARTS])
@@ -124,7 +133,9 @@ def main(path: Path, people: int) -> None:
             told = "  ".join(f"{x:+6.2f}" for x in off.values())
             sys.stdout.write(f"  {conflict.settings[0]} {value:7.3f}:  {told}\n")
     draw(found, path)
-    sys.stdout.write(likeness_text(simulate_fortnight(scenario, people, SEED)) + "\n")
+    log = split_randomised(shipped_log())[1]
+    simulated, _ = thin(simulate_fortnight(scenario, people, SEED), len(log.user) / log.users, SEED, TIMES)
+    sys.stdout.write(lengths_text(log, simulated) + "\n" + likeness_text(log, simulated) + "\n")
 
 
 if __name__ == "__main__":
