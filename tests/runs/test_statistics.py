@@ -55,6 +55,11 @@ def test_pairs_need_the_same_replications():
         paired(TEN, np.arange(11.0))
 
 
+def test_one_number_per_replication():
+    with pytest.raises(ValueError, match="one number per replication"):
+        mean_interval(np.ones((10, 1)))
+
+
 def test_paired_by_hand():
     # arm = 1.1 * baseline: difference .1 * (1..10), mean .55; the ratio is exactly 10 % in every replication.
     result = paired(TEN, 1.1 * TEN)
