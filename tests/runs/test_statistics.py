@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from nextone.experiments.runs.statistics import TooFewReplications, mean_interval, paired
+from nextone.experiments.runs.statistics import TooFewReplications, gains, mean_interval, paired
 
 TEN = np.arange(1.0, 11.0)
 
@@ -80,6 +80,14 @@ def test_percent_interval_by_hand():
     half = 100 * 2.262157 * 0.035 * math.sqrt(10 / 9) / math.sqrt(10)
     assert result.diff_pct == pytest.approx(15)
     assert (result.diff_pct_low, result.diff_pct_high) == pytest.approx((15 - half, 15 + half), abs=1e-5)
+
+
+def test_gains_by_hand():
+    # baseline 8, 12 in turn (mean 10), difference 1, 2 in turn: r = .15; .15 + (1 - .15 * 8) / 10 = .13 and
+    # .15 + (2 - .15 * 12) / 10 = .17, as percentages
+    baseline = np.tile([8.0, 12.0], 5)
+    assert gains(baseline, baseline + np.tile([1.0, 2.0], 5)) == pytest.approx(np.tile([13.0, 17.0], 5))
+    assert np.isnan(gains(np.tile([-1.0, 1.0], 5), baseline)).all()
 
 
 def test_the_same_arm_differs_by_exactly_nothing():
