@@ -72,6 +72,15 @@ def test_paired_by_hand():
     assert result.variance_saved == pytest.approx(221)
 
 
+def test_correlation_by_hand():
+    # b is a and as much again of something that does not hang together with it: 1 / sqrt(2); and the reverse of a line
+    a = np.tile([0.0, 0.0, 1.0, 1.0], 3)
+    result = paired(a, a + np.tile([0.0, 1.0, 0.0, 1.0], 3))
+    assert result.correlation == pytest.approx(0.5**0.5)
+    assert result.variance_saved == pytest.approx(3)  # (v + 2 v) / v
+    assert paired(TEN, 20 - TEN).correlation == pytest.approx(-1)
+
+
 def test_percent_interval_by_hand():
     # baseline 9, 11 in turn (mean 10), difference 1, 2 in turn (mean 1.5): r = .15,
     # e = (1 - .15 * 9) / 10 = -.035 and (2 - .15 * 11) / 10 = .035: sd = .035 * sqrt(10 / 9), half = t * sd / sqrt(10)
