@@ -3,6 +3,7 @@
 A macro is one use of a method: ten replications or more, an interval or a choice, right or wrong.
 """
 
+import math
 import secrets
 
 import numpy as np
@@ -139,6 +140,18 @@ def test_stopping_by_hand():
         replications_needed(x[:9], 0.5, 100)
 
 
+@pytest.mark.parametrize(("n", "least"), [(10, 11), (20, 22), (21, 24)])
+def test_another_look_needs_a_tenth_more_and_as_many_as_the_spread_asks_for(n, least):
+    """A half-width that is a fifth too large asks for 1.44 n; one that is just too large, for a tenth more."""
+    x = np.random.default_rng(6).normal(size=n)
+    half = mean_interval(x).high - mean_interval(x).mean
+    assert replications_needed(x, half * (1 + 1e-9), 100) == n
+    assert replications_needed(x, half * (1 - 1e-9), 100) == least
+    assert replications_needed(x, half / 1.2, 100) == math.ceil(1.44 * n)
+    assert replications_needed(x, half / 1.2, n + 1) == n + 1
+    assert replications_needed(x, half / 1.2, n) == replications_needed(x, half / 1.2, n - 1) == n
+
+
 # -- the best of many --------------------------------------------------------------------------------------------------
 
 
@@ -199,6 +212,44 @@ def test_systems_exactly_alike_count_as_one():
     assert select_best(x, 0.5).left == (0,)
 
 
+def race(x, indifference, confidence, first):
+    """Kim and Nelson's procedure, written out as in the paper: (those left, best first; replications)."""
+    k, n = x.shape
+    eta = 0.5 * ((2 * (1 - confidence) / (k - 1)) ** (-2 / (first - 1)) - 1)
+    budget = {
+        (i, j): 2 * eta * (first - 1) * (x[i, :first] - x[j, :first]).var(ddof=1) for i in range(k) for j in range(k)
+    }
+    left = list(range(k))
+    for r in range(first, n + 1):
+        mean = x[:, :r].mean(axis=1)
+
+        def room(i, j, r=r):
+            return max(0.0, indifference / (2 * r) * (budget[i, j] / indifference**2 - r))
+
+        left = [i for i in left if all(mean[i] >= mean[j] - room(i, j) for j in left)]
+        if len(left) == 1:
+            break
+    return tuple(sorted(left, key=lambda i: -mean[i])), r
+
+
+@pytest.mark.parametrize(("k", "confidence", "first"), [(2, 0.95, 10), (5, 0.95, 10), (5, 0.8, 15)])
+def test_the_race_is_that_of_the_paper(k, confidence, first):
+    """Oracle: 20 races of which some are over at once, some late, some not at all."""
+    rng, ends = np.random.default_rng(8), set()
+    for _ in range(20):
+        x = rng.normal(0, 1, 40) + rng.normal(0, 1, (k, 40)) + rng.normal(0, 1, (k, 1))
+        found = select_best(x, 0.4, confidence, first)
+        assert (found.left, found.n) == race(x, 0.4, confidence, first)
+        ends.add(found.n)
+    assert len(ends) > 4
+
+
+def test_one_system_needs_no_race_and_confidence_is_95_percent_unless_asked_otherwise():
+    x = np.random.default_rng(9).normal(0, 1, (4, 60)) + np.arange(4)[:, None] / 3
+    assert select_best(x, 0.4) == select_best(x, 0.4, 0.95, 10)
+    assert select_best(x[:1], 0.4) == ((0,), 10) and select_best(x[:1], 0.4, first=12).n == 12
+
+
 # -- steady state ------------------------------------------------------------------------------------------------------
 
 
@@ -233,3 +284,26 @@ def test_a_run_that_never_settles_is_doubtful():
         steady_state(np.zeros((10, 20)))
     with pytest.raises(TooFewReplications):
         steady_state(np.zeros((9, 100)))
+
+
+@pytest.mark.parametrize("points", [50, 57, 200])
+def test_the_cut_is_where_the_rest_has_the_least_standard_error(points):
+    """Brute force over batches of five, the last five cuts left out; what is kept reaches to the end of the series."""
+    rng, cuts = np.random.default_rng(points), set()
+    for start in (10.0, 12.0, 20.0, 40.0):
+        x = warming(rng, 10, points, start)
+        batch = x[:, : points // 5 * 5].mean(axis=0).reshape(-1, 5).mean(axis=1)
+        errors = [batch[cut:].var() / len(batch[cut:]) for cut in range(len(batch) - 5)]
+        best = int(np.argmin(errors))
+        found = steady_state(x)
+        assert found.cut == 5 * best and found.doubtful == (best > len(batch) // 2)
+        assert found.interval == mean_interval(x[:, 5 * best :].mean(axis=1))
+        cuts.add(best)
+    assert len(cuts) > 1
+
+
+@pytest.mark.parametrize(("late", "doubtful"), [(10, False), (11, True)])
+def test_more_than_half_cut_off_is_doubtful(late, doubtful):
+    """Twenty batches, the first of them far off, the others at .4 and .6 in turn."""
+    x = np.tile(np.where(np.arange(100) < 5 * late, 50.0, np.arange(100) % 2), (10, 1))
+    assert steady_state(x)[1:] == (5 * late, doubtful)

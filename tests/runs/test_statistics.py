@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from nextone.experiments.runs.statistics import TooFewReplications, mean_interval, paired
+from nextone.experiments.runs.statistics import TooFewReplications, gains, mean_interval, paired
 
 TEN = np.arange(1.0, 11.0)
 
@@ -55,6 +55,11 @@ def test_pairs_need_the_same_replications():
         paired(TEN, np.arange(11.0))
 
 
+def test_one_number_per_replication():
+    with pytest.raises(ValueError, match="one number per replication"):
+        mean_interval(np.ones((10, 1)))
+
+
 def test_paired_by_hand():
     # arm = 1.1 * baseline: difference .1 * (1..10), mean .55; the ratio is exactly 10 % in every replication.
     result = paired(TEN, 1.1 * TEN)
@@ -67,6 +72,15 @@ def test_paired_by_hand():
     assert result.variance_saved == pytest.approx(221)
 
 
+def test_correlation_by_hand():
+    # b is a and as much again of something that does not hang together with it: 1 / sqrt(2); and the reverse of a line
+    a = np.tile([0.0, 0.0, 1.0, 1.0], 3)
+    result = paired(a, a + np.tile([0.0, 1.0, 0.0, 1.0], 3))
+    assert result.correlation == pytest.approx(0.5**0.5)
+    assert result.variance_saved == pytest.approx(3)  # (v + 2 v) / v
+    assert paired(TEN, 20 - TEN).correlation == pytest.approx(-1)
+
+
 def test_percent_interval_by_hand():
     # baseline 9, 11 in turn (mean 10), difference 1, 2 in turn (mean 1.5): r = .15,
     # e = (1 - .15 * 9) / 10 = -.035 and (2 - .15 * 11) / 10 = .035: sd = .035 * sqrt(10 / 9), half = t * sd / sqrt(10)
@@ -75,6 +89,14 @@ def test_percent_interval_by_hand():
     half = 100 * 2.262157 * 0.035 * math.sqrt(10 / 9) / math.sqrt(10)
     assert result.diff_pct == pytest.approx(15)
     assert (result.diff_pct_low, result.diff_pct_high) == pytest.approx((15 - half, 15 + half), abs=1e-5)
+
+
+def test_gains_by_hand():
+    # baseline 8, 12 in turn (mean 10), difference 1, 2 in turn: r = .15; .15 + (1 - .15 * 8) / 10 = .13 and
+    # .15 + (2 - .15 * 12) / 10 = .17, as percentages
+    baseline = np.tile([8.0, 12.0], 5)
+    assert gains(baseline, baseline + np.tile([1.0, 2.0], 5)) == pytest.approx(np.tile([13.0, 17.0], 5))
+    assert np.isnan(gains(np.tile([-1.0, 1.0], 5), baseline)).all()
 
 
 def test_the_same_arm_differs_by_exactly_nothing():
