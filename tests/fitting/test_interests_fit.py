@@ -114,7 +114,7 @@ def test_steps_that_do_not_help_are_shortened():
 
 def test_ties_and_bounds():
     """The cloud takes intents to be what they are; a video has not more in common than all it has."""
-    world = with_settings(Scenario(), ["catalogue.author_share=0.25"])
+    world = with_settings(Scenario(), ["catalogue.tag_share=0.5", "catalogue.author_share=0.25"])
     x = start_of_interests(world)
     x[NAMES.index("catalogue.tag_share")] = 4.0
     x[INTENT] = 0.3

@@ -87,7 +87,6 @@ past_seen = Noting(lambda o: o.history[..., H.present].sum(1).mean())
 encoded = Noting(lambda o: o.history[..., H.encoded].sum() / max(o.history[..., H.present].sum(), 1))
 a_model = Noting(lambda o: o.context[:, X.old_model].mean(), downloaded=True)
 predicted = Noting(lambda o: o.candidates[..., C.pevtr][o.mask > 0].mean())
-predicted_of_people = Noting(lambda o: o.candidates[..., C.pevtr].mean(1).std())
 
 
 def noted(run: Run) -> float:
@@ -281,9 +280,7 @@ FIELDS: dict[str, Row] = {
     "server.assumed_intent_sd": Row("0", "3", "valid_play", "up", UNKNOWN),
     "server.assumed_half_life_min": Row("0.01", "20", "valid_play", "up", UNKNOWN),
     "server.quality_correlation": Row("0", "1", "valid_play", "up"),
-    "server.person_correlation": Row("0", "1", noted, "up", ["population.person_sd=3", "population.match_sd=0",
-                                                             "catalogue.quality_sd=0.1", "server.feature_lag_s=3600"],
-                                     policy=predicted_of_people),
+    "server.person_correlation": Row("0", "1", lambda r: r.world.users["cloud_person"].std(), "up"),
     "server.embedding_correlation": Row("0", "1", "valid_play", "up", ["population.taste_sd=2"]),
     "server.taste_correlation": Row("0", "1", "valid_play", "up", ["population.taste_sd=2"]),
     "server.match_correlation": Row("0", "1", "valid_play", "up", ["population.match_sd=2"]),

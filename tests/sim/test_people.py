@@ -177,9 +177,8 @@ def test_who_is_quick_with_every_video_leaves_sooner_by_the_clock():
 def test_pace_is_what_a_random_video_takes():
     """The table's seconds against a plain average over random videos and luck, one standard deviation either way."""
     sds = dict(population__person_sd=1.2, population__match_sd=1.0, population__taste_sd=0.0, catalogue__quality_sd=0.8)
-    alone = dict(interests__mood_sd=0.0, interests__intent_sd=0.0, catalogue__tag_quality=0.5, feedback__browse=0.0,
-                 player__swipe_ms=0.0)
-    world = replace(PEOPLE, **sds, **alone)
+    world = replace(PEOPLE, **sds, interests__mood_sd=0.0, interests__intent_sd=0.0, catalogue__tag_quality=0.5,
+                    feedback__browse=0.0, player__swipe_ms=0.0)  # fmt: skip
     rng = np.random.default_rng(4)
     low, high = (
         np.mean([
@@ -383,7 +382,6 @@ def test_who_is_suited_likes_more_and_hates_less():
     """Odds move by exp(+- slope x suits): at slope 1 likes e-fold up, hates e-fold down, from the stated rate at what
     suits as well as a usual video."""
     keen = Scenario(feedback={"match_slope": 1.0}, catalogue={"appeal_sd": 0.0}).params()
-    usual_match = Scenario().feedback.usual_match
 
     @njit
     def counts(users, p, key, videos, suits, out):
@@ -395,7 +393,7 @@ def test_who_is_suited_likes_more_and_hates_less():
 
     found = np.zeros((3, 2))
     for row, suits in zip(found, (-1.0, 0.0, 1.0), strict=True):
-        counts(person(propensity=[0.1] * 6), keen, KEY, np.zeros(1, VIDEO), usual_match + suits, row)
+        counts(person(propensity=[0.1] * 6), keen, KEY, np.zeros(1, VIDEO), keen[0]["usual_match"] + suits, row)
     ratios = found[1:] / found[:-1]
     assert np.abs(ratios[:, 0] / math.e - 1).max() < 0.05 and np.abs(ratios[:, 1] * math.e - 1).max() < 0.05
     usual = [feedback_chance(keen[0], kind, 0.1, 1.0, 10 * S, 0) for kind in (0, HATE)]
