@@ -3,9 +3,10 @@
 Everybody has the phone named; "slow" is a made-up one at a second a decision. "asked early" decides when the current
 video starts instead of at the swipe. A minute on 2 cores.
 
-Found: only at a second a decision. On a low Android phone 12 % of picks come before their ranking is ready and take the
-one before; watch time gains as much as on iOS, +.49 % ±.47 and +.56 % ±.45. At a second 97 % of picks are stale and the
-gain is gone (-.07 % ±.41); asking early leaves 3 % stale and does not bring it back, perhaps since it knows a video less.
+Found: only at a second a decision. On a low Android phone 12 % of picks come before their ranking is ready and take
+the one before; watch time gains as much as on iOS, +.49 % ±.47 and +.56 % ±.45. At a second 97 % of picks are stale
+and the gain is gone (-.07 % ±.41); asking early leaves 3 % stale and does not bring it back, perhaps since it knows a
+video less.
 """
 
 from nextone.sim.config import TIERS
