@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic.fields import FieldInfo
 
 MAX_SLOTS = 250  # of a candidate pool: an order is one byte, whose highest values have other meanings
 DIMS = 8  # of a content vector, at most
@@ -40,6 +41,13 @@ def number(
     return Field(default, description=text, json_schema_extra=extra, **bounds)
 
 
+def said_of(field: FieldInfo) -> dict[str, Any]:
+    """What `number` was told of a field beside its default: unit, source, plausible, and the bounds of a list's
+    entries."""
+    extra = field.json_schema_extra
+    return dict(extra) if isinstance(extra, dict) else {}
+
+
 def _spread(size: int) -> BeforeValidator:
     """A single number given for a list stands for every entry."""
     return BeforeValidator(lambda v: (v,) * size if isinstance(v, (int, float)) and not isinstance(v, bool) else v)
@@ -53,8 +61,7 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _numbers(cls, value: Any, info: ValidationInfo) -> Any:
-        extra = cls.model_fields[str(info.field_name)].json_schema_extra
-        bounds: Any = extra.get("bounds", {}) if isinstance(extra, dict) else {}
+        bounds = said_of(cls.model_fields[str(info.field_name)]).get("bounds", {})
         for x in value if isinstance(value, (tuple, list)) else (value,):
             if isinstance(x, float) and math.isnan(x):
                 raise ValueError("must be a number, not NaN")
@@ -704,9 +711,7 @@ def _conversions() -> tuple[list[tuple[str, str, str, float | None]], np.dtype[n
         for name, field in model.model_fields.items():
             if name in ("traces", "rtt", "trace_seed", "kind") or name in choices:
                 continue
-            extra = field.json_schema_extra
-            assert isinstance(extra, dict)
-            unit = str(extra["unit"])
+            unit = str(said_of(field)["unit"])
             target, scale = name, None
             if unit in units:
                 old, new, scale = units[unit]

@@ -8,6 +8,8 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from .config import said_of
+
 FACTOR = 2.0  # Assumed: of a number about which nothing better is said, either way
 FITTED = "within a measured bound"  # of a source: the log bounds it
 AGREES = "what agrees with the log, the interval of its fit"
@@ -26,15 +28,15 @@ class Plausible(NamedTuple):
 
 def is_assumed(field: FieldInfo) -> bool:
     """Whether no data and no paper says it."""
-    return str(_extra(field).get("source")).startswith("Assumed:")
+    return str(said_of(field).get("source")).startswith("Assumed:")
 
 
 def plausible_of(field: FieldInfo, value: Any) -> Plausible | str:
     """The ends of an assumed setting, by the rule about `value`; or in words why it has none here."""
-    extra = _extra(field)
+    extra = said_of(field)
     if not is_assumed(field):
         return ""
-    said: Any = extra.get("plausible")
+    said = extra.get("plausible")
     if said:
         return said if isinstance(said, str) else Plausible(*said)
     if FITTED in str(extra["source"]):
@@ -61,9 +63,3 @@ def end_text(value: Any) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(f'{x:g}' for x in value)}]"
     return value if isinstance(value, str) else f"{value:,}" if isinstance(value, int) else f"{value:g}"
-
-
-def _extra(field: FieldInfo) -> dict[str, Any]:
-    extra = field.json_schema_extra
-    assert isinstance(extra, dict)
-    return extra

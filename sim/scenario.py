@@ -22,7 +22,7 @@ from pydantic.fields import FieldInfo
 
 from nextone.sim.inputs.errors import UserError
 
-from .config import Scenario
+from .config import Scenario, said_of
 from .plausible import about_plausible
 
 MAX_FILE_BYTES = 1 << 20
@@ -307,15 +307,13 @@ def _toml(value: object) -> str:
 
 
 def _meaning(field: FieldInfo) -> str:
-    unit = _extra(field, "unit")
+    unit = said_of(field).get("unit")
     return f"{field.description or ''}{f' [{unit}]' if unit else ''}".strip()
 
 
 def bounds(field: FieldInfo) -> str:
     """`>= 1 and <= 100`, of the number or of each entry of a list; empty without bounds."""
-    extra = field.json_schema_extra
-    of_entries = extra.get("bounds") if isinstance(extra, dict) else None
-    limits = dict(of_entries) if isinstance(of_entries, dict) else {}
+    limits = dict(said_of(field).get("bounds", {}))
     for rule in field.metadata:
         limits |= {key: getattr(rule, key) for key in _SIGNS if hasattr(rule, key)}
     return " and ".join(f"{_SIGNS[key]} {_plain(limit)}" for key, limit in limits.items())
@@ -328,15 +326,10 @@ def _plain(limit: object) -> str:
     return f"{int(limit):,}" if isinstance(limit, int | float) and limit == int(limit) else str(limit)
 
 
-def _extra(field: FieldInfo, key: str) -> str:
-    extra = field.json_schema_extra
-    return str(extra.get(key, "")) if isinstance(extra, dict) else ""
-
-
 def _about(field: FieldInfo) -> str:
     kind = field.annotation
     rule = f"one of {', '.join(map(str, get_args(kind)))}" if get_origin(kind) is Literal else bounds(field)
-    parts = (_meaning(field), rule, _extra(field, "source"), about_plausible(field))
+    parts = (_meaning(field), rule, str(said_of(field).get("source", "")), about_plausible(field))
     return ". ".join(part for part in parts if part)
 
 

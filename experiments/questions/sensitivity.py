@@ -26,7 +26,7 @@ from nextone.experiments.runs.executor import Failed, run_all
 from nextone.experiments.runs.metrics import PRIMARY, metric_named
 from nextone.experiments.runs.names import REFERENCE_FILTER
 from nextone.experiments.runs.statistics import Interval, gains, mean_interval
-from nextone.sim.config import Scenario
+from nextone.sim.config import Scenario, said_of
 from nextone.sim.plausible import Plausible, end_text, is_assumed
 from nextone.sim.scenario import SettingError, setting_text, with_settings
 from nextone.version import __version__
@@ -103,8 +103,7 @@ def plan_of(base: Scenario, fit: FitFile, *, seed: int = 0, draws: int = DRAWS, 
         if isinstance(ends, str):
             without.append(NotWalked(name, ends))
             continue
-        extra = field.json_schema_extra
-        unit = str(extra["unit"]) if isinstance(extra, dict) else ""
+        unit = str(said_of(field)["unit"])
         try:
             low, high = (_at_end(base, name, end, seed) for end in (ends.low, ends.high))
         except SettingError as error:

@@ -11,9 +11,9 @@ from . import common
 
 
 def must_be_true(
-    users: Annotated[int, typer.Option(help="People simulated.")] = 400,
-    minutes: Annotated[float, typer.Option(help="Window in which everyone opens once.")] = 30.0,
-    replications: Annotated[int, typer.Option(help="Independent worlds, at least 10.")] = 15,
+    users: common.People = 400,
+    minutes: common.Window = 30.0,
+    replications: common.Replications = 15,
     seed: common.Seed = 0,
     settings: common.Settings = None,
     scenario: common.ScenarioFile = None,
@@ -27,7 +27,7 @@ def must_be_true(
     from nextone.experiments.questions.ranges import fit_of
     from nextone.experiments.runs.arms import check_run
 
-    workers = common.cores() if workers is None else workers
+    workers = common.processes(workers)
     check_run(replications=replications, minutes=minutes, seed=seed, workers=workers)
     asked = asked_of(base, fit_of(scenario))
     if out is not None:
@@ -62,9 +62,9 @@ def sensitivity(
     draws: Annotated[
         int, typer.Option(help="Catalogues, days of traces, parameter sets drawn, each so many; 0: none.", min=0)
     ] = 24,
-    users: Annotated[int, typer.Option(help="People simulated.")] = 400,
-    minutes: Annotated[float, typer.Option(help="Window in which everyone opens once.")] = 30.0,
-    replications: Annotated[int, typer.Option(help="Independent worlds, at least 10.")] = 20,
+    users: common.People = 400,
+    minutes: common.Window = 30.0,
+    replications: common.Replications = 20,
     seed: common.Seed = 0,
     settings: common.Settings = None,
     scenario: common.ScenarioFile = None,
@@ -79,8 +79,8 @@ def sensitivity(
     from nextone.experiments.questions.sensitivity_file import save_sensitivity, table_json
     from nextone.experiments.runs.arms import check_run
 
-    processes = common.cores() if workers is None else workers
-    check_run(replications=replications, minutes=minutes, seed=seed, workers=processes)
+    workers = common.processes(workers)
+    check_run(replications=replications, minutes=minutes, seed=seed, workers=workers)
     plan = plan_of(base, fit_of(scenario), seed=seed, draws=draws, only=only or ())
     if out is not None:
         common.prepare_folder(out)
@@ -90,7 +90,7 @@ def sensitivity(
 
     with common.progress_bar(as_json) as progress:
         table = run(
-            plan, replications=replications, minutes=minutes, workers=processes, progress=progress,
+            plan, replications=replications, minutes=minutes, workers=workers, progress=progress,
             estimate=say_minutes, name=name_of(scenario, settings or ()),
         )  # fmt: skip
     files = save_sensitivity(table, out) if out is not None else []

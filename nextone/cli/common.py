@@ -28,7 +28,10 @@ Settings = Annotated[
     typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="Change a field, e.g. server.page_size=8. Repeatable."),
 ]
 Users = Annotated[int | None, typer.Option(help="People simulated.  [default: 700]")]
+People = Annotated[int, typer.Option(help="People simulated.")]
 Minutes = Annotated[float | None, typer.Option(help="Window in which everyone opens once.  [default: 60]")]
+Window = Annotated[float, typer.Option(help="Window in which everyone opens once.")]
+Replications = Annotated[int, typer.Option(help="Independent worlds, at least 10.")]
 Days = Annotated[float | None, typer.Option(help="Instead: whole days, with people coming back.")]
 Engine = Annotated[
     Literal["event", "batch"], typer.Option(help="SimPy with server queues, or people in parallel without.")
@@ -43,6 +46,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and no
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processes(workers: int | None) -> int:
+    """So many as asked for by `--workers`, or one per core."""
+    return cores() if workers is None else workers
 
 
 def window(minutes: float | None, days: float | None) -> float | None:

@@ -28,7 +28,7 @@ def compare(
     users: common.Users = None,
     minutes: common.Minutes = None,
     days: common.Days = None,
-    replications: Annotated[int, typer.Option(help="Independent worlds, at least 10.")] = 10,
+    replications: common.Replications = 10,
     seed: common.Seed = 0,
     settings: common.Settings = None,
     scenario: common.ScenarioFile = None,
@@ -47,7 +47,7 @@ def compare(
     from nextone.experiments.runs.arms import check_run
     from nextone.experiments.runs.compare import compare as run
 
-    workers = common.cores() if workers is None else workers
+    workers = common.processes(workers)
     minutes = common.window(minutes, days)
     check_run(replications=replications, minutes=minutes, days=days, seed=seed, workers=workers)
     arms = _arms(policies, arm or [], base)

@@ -10,9 +10,9 @@ from . import common
 
 
 def headroom(
-    users: Annotated[int, typer.Option(help="People simulated.")] = 400,
-    minutes: Annotated[float, typer.Option(help="Window in which everyone opens once.")] = 30.0,
-    replications: Annotated[int, typer.Option(help="Independent worlds, at least 10.")] = 10,
+    users: common.People = 400,
+    minutes: common.Window = 30.0,
+    replications: common.Replications = 10,
     seed: common.Seed = 0,
     settings: common.Settings = None,
     scenario: common.ScenarioFile = None,
@@ -25,7 +25,7 @@ def headroom(
     from nextone.experiments.questions.headroom import climb, headroom_json, intent_bound
     from nextone.experiments.runs.arms import check_run
 
-    workers = common.cores() if workers is None else workers
+    workers = common.processes(workers)
     check_run(replications=replications, minutes=minutes, seed=seed, workers=workers)
     bound = intent_bound(scenario)
     if out is not None:

@@ -55,7 +55,7 @@ def sweep(
     from nextone.experiments.sweeps.sweep import begun, code_sha256
     from nextone.sim.scenario import SettingError
 
-    workers = common.cores() if workers is None else workers
+    workers = common.processes(workers)
     check_run(workers=workers)
     options = Question(
         grid=tuple(grid or ()), cells=tuple(cell or ()), sobol=tuple(sobol or ()), samples=samples,

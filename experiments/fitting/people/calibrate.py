@@ -145,7 +145,7 @@ def calibrate(
     before: Array | None = None
     stages = ["plays"] * rounds + interests * ["interests", *["plays"] * rounds]
     steps = (len(stages) + 1) * (people // BLOCK + 1) + interests * SIMULATIONS
-    done = lives = 0
+    done = 0
     of_interests: list[dict[str, float]] = []
     before_interests = start_of_interests(scenario)
 
@@ -166,11 +166,11 @@ def calibrate(
         lived = simulate_fortnight(scenario, people, seed, days, pool, progress=step)
         dense, row = dense_rows(lived, seed)  # all facts of plays are fitted on many rows of few people
         model = PlayModel(scenario, dense, lived.latent[row], parameters, seed)
+        first = before is None
         before = model.start() if before is None else before
         moments = also_simulated(moments, model)
-        fit = fit_plays(model, moments, model.start(), before, AGAIN if lives else EVALUATIONS)
-        fit = fit._replace(x=model.start() + (DAMPED if lives else 1.0) * (fit.x - model.start()))
-        lives += 1
+        fit = fit_plays(model, moments, model.start(), before, EVALUATIONS if first else AGAIN)
+        fit = fit._replace(x=model.start() + (1.0 if first else DAMPED) * (fit.x - model.start()))
         found = model.settings(fit.x) | person_settings(told) | session_settings(known, lived, scenario)
         scenario = with_settings(scenario, settings_of(scenario, found))
         step()

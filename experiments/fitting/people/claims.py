@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from nextone.experiments.questions.ranges import ends_of
 from nextone.experiments.questions.sensitivity_file import Table, shipped_table, table_markdown
+from nextone.sim.config import said_of
 from nextone.sim.plausible import Plausible, end_text
 from nextone.sim.scenario import bounds
 
@@ -49,9 +50,7 @@ def parameters() -> Iterator[Parameter]:
     """Every field of the scenario, in order."""
     fit = load_fit(None)
     for name, field in fields():
-        extra = field.json_schema_extra
-        assert isinstance(extra, dict)
-        unit, source = str(extra["unit"]), str(extra["source"])
+        unit, source = (str(said_of(field)[what]) for what in ("unit", "source"))
         domain, plausible = _domain(name, field, fit.draws), _plausible(name, field, fit)
         yield Parameter(name, _value(field), unit, _range(field), domain, plausible, basis(source), source)
 

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from pydantic.fields import FieldInfo
 
-from nextone.sim.config import FEEDBACK, LINK_CLASSES, TIERS, Scenario, Section
+from nextone.sim.config import FEEDBACK, LINK_CLASSES, TIERS, Scenario, Section, said_of
+from nextone.sim.plausible import is_assumed
 from nextone.sim.scenario import SettingError
 from nextone.sim.state import PREDICTED
 
@@ -130,9 +131,7 @@ def _stretch(entry: str, name: str, field: FieldInfo, draws: tuple[dict[str, flo
         return Range(*NAMED[name])
     if name in ("network.shares", "phone.shares"):
         return Range(0.0, 1.0)
-    extra = field.json_schema_extra
-    assert isinstance(extra, dict)
-    unit, assumed = str(extra["unit"]), str(extra["source"]).startswith("Assumed:")
+    unit, assumed = str(said_of(field)["unit"]), is_assumed(field)
     middle = fitted[0] if fitted else float(dict(entries(name, field.default))[entry])
     if unit.startswith("log") and "mean" in name:
         return Range(middle - LOGIT, middle + LOGIT)
@@ -143,9 +142,7 @@ def _stretch(entry: str, name: str, field: FieldInfo, draws: tuple[dict[str, flo
 
 def limits(field: FieldInfo) -> Range:
     """What the scenario accepts."""
-    extra = field.json_schema_extra
-    of_entries = extra.get("bounds") if isinstance(extra, dict) else None
-    rules: dict[str, Any] = dict(of_entries) if isinstance(of_entries, dict) else {}
+    rules: dict[str, Any] = dict(said_of(field).get("bounds", {}))
     for rule in field.metadata:
         rules |= {key: getattr(rule, key) for key in ("ge", "gt", "le", "lt") if hasattr(rule, key)}
     return Range(rules.get("ge", rules.get("gt", -math.inf)), rules.get("le", rules.get("lt", math.inf)))

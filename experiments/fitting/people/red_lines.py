@@ -56,6 +56,7 @@ CONFLICTS = (
 def distances(conflict: Conflict, scenario: Scenario, people: int) -> Iterator[tuple[float, dict[str, float]]]:
     """(the first setting's value, |simulated - log| / tolerance by row) for each value. Negative where it is below."""
     log, tags = split_randomised(shipped_log())[1], histories()
+    within = {name: each for section in WANTED.values() for name, each in section.items()}
     known = None
     for multiple in conflict.multiples:
         world = with_settings(scenario, [f"{name}={multiple * get(scenario, name)!r}" for name in conflict.settings])
@@ -64,7 +65,6 @@ def distances(conflict: Conflict, scenario: Scenario, people: int) -> Iterator[t
         fortnight = simulate_fortnight(world, people, SEED)
         _, apart, found = facts_of_lives(fortnight, log, tags, HISTORY, world, SEED)
         known = known or measured_facts(log, tags, apart)
-        within = {name: each for section in WANTED.values() for name, each in section.items()}
         rows = [compare(name, known[name], found[name], within[name]) for name in (conflict.red, *conflict.others)]
         off = {row.quantity: (row.simulated - row.target) / row.tolerance for row in rows}
         yield multiple * get(scenario, conflict.settings[0]), off
