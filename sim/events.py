@@ -6,7 +6,7 @@ They stand in the loop's source (`pasted`): compiled by themselves they would be
 
 import numpy as np
 
-from nextone.sim.engine.kernel import pasted
+from nextone.sim.engine.kernel import fetch_ahead, pasted
 
 from .clock import (
     ENOUGH_HELD,
@@ -96,7 +96,7 @@ def happens(p, key, person, w, part, event):
     if event == TRANSFER_DONE:
         return transfer_done(p, person, videos, knots, w.requests, w.logged, part)
     if event == RESPONSE_HERE:
-        return response_here(p, key, person, w.indexed, w.requests, w.logged, part)
+        return response_here(p, key, person, w, part)
     if event == GIVES_UP:
         return gives_up(p, user, w.requests, w.logged, part)
     if event == RETRIES:
@@ -149,15 +149,18 @@ def transfer_done(p, person, videos, knots, requests, logged, part):
 
 
 @pasted
-def response_here(p, key, person, index, requests, logged, part):
+def response_here(p, key, person, w, part):
     """The first byte of the server's answer: a page, or that its queue is full."""
     user = person.user
     if user.queue_us == REFUSED_QUEUE_US:
-        log_request(user, requests, logged, part, np.int64(REFUSED))
+        log_request(user, w.requests, w.logged, part, np.int64(REFUSED))
         backs_off(p, user, user.now_us)
     else:
-        response_arrives(p, key, person, index)
+        response_arrives(p, key, person, w.indexed)
         user.request_state = ARRIVING
+        for k in range(user.waiting):  # what preloading and watching will look at
+            fetch_ahead(w.videos, person.waiting[k].video)
+            fetch_ahead(w.content, person.waiting[k].video)
     return MAY_WANT
 
 

@@ -29,6 +29,8 @@ FEEDBACK_RATES = len(PREDICTED) - FIRST_OF_FEEDBACK
 MOST_LOGIT = 32.0  # of what is stored
 NOTHING = np.int64(-(1 << 20))  # less than any estimate that is stored
 UNPRICED = np.int16(-32768)  # below what any feedback is worth
+PLACE_BITS = 16  # room for a place in the set
+PLACE = (1 << PLACE_BITS) - 1
 AHEAD = 16  # rows of the index that are on their way while one is looked at
 
 
@@ -138,12 +140,10 @@ def estimate_all(p, key, person, index, ids, estimate):
     """The cloud's lasting estimates of videos ids (n,) into estimate (n,), logit."""
     user, belief = person.user, person.belief
     high, low = np.empty(len(ids), np.uint64), np.empty(len(ids), np.uint64)
-    many_words(key, np.uint64(MATCH), user.user, ids, high, low)
-    for n in range(min(AHEAD, len(ids))):
+    for n in range(len(ids)):  # their rows come while the draws are made
         fetch_ahead(index, ids[n])
+    many_words(key, np.uint64(MATCH), user.user, ids, high, low)
     for n in range(len(ids)):
-        if n + AHEAD < len(ids):
-            fetch_ahead(index, ids[n + AHEAD])
         match = lasting_belief(high[n], low[n], p.match_sd, p.match_correlation)
         estimate[n] = lasting_estimate(p, user, belief, index[ids[n]], match)
 
@@ -182,34 +182,52 @@ def arrive(p, key, person, index, turn_us):
     user.arrived, user.joined = wanted, user.impression
     if count <= 0:
         return
-    ids, estimate = np.empty(count, np.int64), np.empty(count, np.float32)
+    ids, estimate, standing = np.empty(count, np.int64), np.empty(count, np.float32), np.empty(len(stored), np.int64)
     next_videos(key, user, np.int64(len(index)), ids)
     estimate_all(p, key, person, index, ids, estimate)
-    worst, least = worst_stored(user, stored)
-    taken = False
-    for n in range(count):
-        if 1000.0 * estimate[n] <= least or was_seen(person.seen, ids[n]) or is_stored(user, stored, ids[n]):
-            continue
-        store(stored[worst], ids[n], estimate[n])
-        user.stored = max(user.stored, worst + 1)
-        worst, least = worst_stored(user, stored)
-        taken = True
-    if taken:
+    if take_in(person, len(index), ids, estimate, standing):
         price_feedback(p, person, index)
 
 
+@kernel
+def take_in(person, videos, ids, estimate, standing):
+    """The set takes in those of ids (n,) that it may; whether there were any. videos: in the catalogue; standing: room
+    for `standing_of` every place."""
+    user, stored, seen = person.user, person.stored, person.seen
+    comes_round = user.stream > videos  # only then may a video come up that is stored already
+    for k in range(len(stored)):
+        standing[k] = standing_of(user, stored, k)
+    lowest, taken = least_of(standing), False
+    for n in range(len(ids)):
+        if 1000.0 * estimate[n] <= lowest >> PLACE_BITS or was_seen(seen, ids[n]):
+            continue
+        if comes_round and is_stored(user, stored, ids[n]):
+            continue
+        place = lowest & PLACE
+        store(stored[place], ids[n], estimate[n])
+        user.stored = max(user.stored, place + 1)
+        standing[place] = standing_of(user, stored, place)
+        lowest, taken = least_of(standing), True
+    return taken
+
+
 @inlined
-def worst_stored(user, stored):
-    """(the place that a further video takes, the estimate it must exceed, 1/1000 logit): one that is free or was shown,
-    or else the worst."""
-    if user.stored < len(stored):
-        return user.stored, NOTHING
-    worst, least = np.int64(0), np.int64(-NOTHING)
-    for k in range(user.stored):
-        value = NOTHING if stored[k].video & TOLD else np.int64(stored[k].lasting)
-        if value < least:
-            worst, least = k, value
-    return worst, least
+def standing_of(user, stored, place):
+    """The estimate that a further video must exceed to take a place, 1/1000 logit, and the place itself in the last
+    bits. The lowest goes first: what is free, then what was shown, then the worst; of equals the first."""
+    if place >= user.stored:
+        return ((NOTHING - 1) << PLACE_BITS) | place
+    value = NOTHING if stored[place].video & TOLD else np.int64(stored[place].lasting)
+    return (value << PLACE_BITS) | place
+
+
+@inlined
+def least_of(values):
+    """The least of integers (n,), on vectors."""
+    least = values[0]
+    for k in range(1, len(values)):
+        least = min(least, values[k])
+    return least
 
 
 @inlined
