@@ -57,6 +57,7 @@ def propensity_tables(scenario: Scenario) -> Array:
     return np.stack([propensity_table(rate, scenario.feedback.user_icc) for rate in rates])
 
 
+@lru_cache(maxsize=64)
 def propensity_table(rate: float, icc: float) -> Array:
     """Quantiles of people's chance to give one kind of feedback, (QUANTILES,), at evenly spaced probabilities.
 

@@ -56,7 +56,7 @@ class Logs:
         for part in range(len(logged)):
             for k, (buffer, chunks) in enumerate(zip(self._buffers, self._chunks, strict=True)):
                 if logged[part, k]:
-                    chunks.append(buffer[part, : logged[part, k]].copy())
+                    chunks.append(in_one(buffer[part, : logged[part, k]]).copy())
         logged[:] = 0
 
     def collect_if_filling(self) -> None:
@@ -69,9 +69,15 @@ class Logs:
         self.collect()
         tables = []
         for buffer, chunks, order in zip(self._buffers, self._chunks, ORDER, strict=True):
-            table = np.concatenate([buffer[0, :0], *chunks])
-            tables.append(table[np.lexsort([table[name] for name in reversed(order)])])
+            rows = np.concatenate([in_one(buffer[0, :0]), *chunks])
+            table = rows.view(buffer.dtype)
+            tables.append(rows.take(np.lexsort([table[name] for name in reversed(order)])).view(buffer.dtype))
         return Records(*tables)
+
+
+def in_one(rows: Array) -> Array:
+    """The same rows without fields: numpy then moves each as it lies, where it would go field by field."""
+    return np.asarray(rows).view(np.dtype((np.void, rows.itemsize)))
 
 
 @kernel

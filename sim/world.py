@@ -1,5 +1,6 @@
 """Building a world: scenario, seed and replication become the arrays of `state.World`."""
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -88,6 +89,7 @@ def make_links(scenario: Scenario) -> Links:
     return links
 
 
+@cache
 def activity_shape() -> Array:
     """Share of a day's opens before each full hour, (25,). Source: KuaiRand-Pure main feed, UTC+8."""
     with open_data("kuairand/hours.parquet") as file:
@@ -188,7 +190,7 @@ def build_world(
         rtt=links.rtt,
         propensities=propensity_tables(scenario),
         pace=pace_table(scenario, videos.videos["duration_us"]),
-        activity=activity_shape(),
+        activity=activity_shape().copy(),
         queue_waits=np.zeros(0, np.int64) if queue_waits is None else queue_waits,
         impressions=blank((parts, log_rows), IMPRESSION),
         requests=blank((parts, log_rows), REQUEST),

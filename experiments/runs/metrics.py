@@ -315,5 +315,4 @@ def shares(positions: Array) -> Array:
 
 def whole_impressions(records: Records) -> Array:
     """Impressions that were not cut off by the run's end."""
-    whole: Array = records.impressions[(records.impressions["outcome"] & CUT) == 0]
-    return whole
+    return records.impressions.take(np.flatnonzero((records.impressions["outcome"] & CUT) == 0))
