@@ -36,15 +36,20 @@ def scaled(raw, scale):
 
 @inlined
 def segment(user, knots, offset_us):
-    """The segment [k, k + 1) of the person's trace that holds an offset in [0, period)."""
-    k = user.knot
-    if knots[k].t_us <= offset_us:
-        if offset_us < knots[k + 1].t_us:
-            return k
-        if k + 1 < user.last_knot and offset_us < knots[k + 2].t_us:
-            user.knot = k + 1
-            return k + 1
-    low, high = user.first_knot, user.last_knot
+    """The segment [k, k + 1) of the person's trace that holds an offset in [0, period): near the last one, mostly."""
+    low, high, stride = user.first_knot, user.last_knot, 1
+    if knots[user.knot].t_us <= offset_us:
+        low = user.knot
+        while low + stride < high and knots[low + stride].t_us <= offset_us:
+            low += stride
+            stride *= 2
+        high = min(low + stride, high)
+    else:
+        high = user.knot
+        while high - stride > low and knots[high - stride].t_us > offset_us:
+            high -= stride
+            stride *= 2
+        low = max(high - stride, low)
     while high - low > 1:
         middle = (low + high) // 2
         if knots[middle].t_us <= offset_us:
@@ -86,7 +91,8 @@ def delivered_bytes(user, knots, start_us, end_us):
     start_us = max(start_us, user.link_ready_us)
     if end_us <= start_us:
         return 0
-    return link_bytes(user, knots, end_us) - link_bytes(user, knots, start_us)
+    before = link_bytes(user, knots, start_us)
+    return link_bytes(user, knots, end_us) - before
 
 
 @inlined
@@ -112,16 +118,18 @@ def finish_us(user, knots, start_us, size):
         goal -= loops * total  # in [1, total]
         since_us += loops * knots[user.last_knot].t_us
     low, high = user.first_knot, user.last_knot
-    k = user.knot
-    if scaled(knots[k].bytes, user.scale) < goal <= scaled(knots[k + 1].bytes, user.scale):
-        low = k
-    else:
-        while high - low > 1:  # the last knot below the goal
-            middle = (low + high) // 2
-            if scaled(knots[middle].bytes, user.scale) < goal:
-                low = middle
-            else:
-                high = middle
+    if scaled(knots[user.knot].bytes, user.scale) < goal:  # most transfers end soon after they start: stride by stride
+        low, stride = user.knot, 1
+        while low + stride < high and scaled(knots[low + stride].bytes, user.scale) < goal:
+            low += stride
+            stride *= 2
+        high = min(low + stride, high)
+    while high - low > 1:  # the last knot below the goal
+        middle = (low + high) // 2
+        if scaled(knots[middle].bytes, user.scale) < goal:
+            low = middle
+        else:
+            high = middle
     raw = goal if user.scale == SCALE_ONE else -(-(goal << 16) // user.scale)  # least raw that scales to the goal
     here = knots[low]
     gain = knots[low + 1].bytes - here.bytes
