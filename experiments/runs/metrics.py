@@ -315,4 +315,5 @@ def shares(positions: Array) -> Array:
 
 def whole_impressions(records: Records) -> Array:
     """Impressions that were not cut off by the run's end."""
-    return records.impressions.take(np.flatnonzero((records.impressions["outcome"] & CUT) == 0))
+    cut = (records.impressions["outcome"] & CUT) != 0
+    return records.impressions.take(np.flatnonzero(~cut)) if cut.any() else records.impressions

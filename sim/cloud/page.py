@@ -20,7 +20,7 @@ from .rates import (
     what_is_known,
     what_is_known_for_good,
 )
-from .recall import AHEAD, FEEDBACK_RATES, arrive, keep_best, left_to_serve, recall
+from .recall import FEEDBACK_RATES, arrive, keep_best, left_to_serve, recall
 
 
 @allocating
@@ -36,26 +36,27 @@ def make_page(p, key, person, index, wanted, turn_us):
     if p.arrivals_per_min > 0.0:
         arrive(p, key, person, index, turn_us)
     fade(p, person.belief, turn_us)
+    known = what_is_known(p, user, person.belief)
     score, which = np.empty(user.stored, np.float32), np.empty(user.stored, np.int64)
-    left = score_stored(p, person, index, score)
+    left = score_stored(p, person, index, known, score)
     count = min(keep_best(score, wanted, which), left)
     for k in range(count):
         row, early = stored[which[k]], waiting[k]
         early.video, early.place, early.score = row.video & ID, np.uint16(which[k]), score[which[k]]
         early.meeting = np.uint16(user.recalls & 0xFFFF)
         early.buffered, early.bitrate = 0, -1
-    ship_rates(p, person, index, count)
+    ship_rates(p, person, index, known, count)
     return count
 
 
 @allocating
-def ship_rates(p, person, index, count):
+def ship_rates(p, person, index, known, count):
     """The predicted rates of a page's first videos, as they were ranked by, into `waiting`, int16 in 1/1000 logit. A
-    phone that does not rank is sent the first alone."""
-    user, ranks = person.user, phone_ranks(p, person.user)
-    known, for_good = what_is_known(p, user, person.belief), what_is_known_for_good(p, user)
+    phone that does not rank is sent the first alone. known: `what_is_known` now."""
+    user, ranks, for_good = person.user, phone_ranks(p, person.user), known
     chances, feedback = np.empty((FEEDBACK_RATES, 3)), np.empty(FEEDBACK_RATES)
     if ranks:
+        for_good = what_is_known_for_good(p, user)
         person_chances(p, user, chances)
     for k in range(count):
         early = person.waiting[k]
@@ -97,20 +98,17 @@ def worth_of(valid, long, rest, known):
 
 
 @allocating
-def score_stored(p, person, index, score):
+def score_stored(p, person, index, known, score):
     """The score of every stored video now into score (R,), -inf where the cloud knows that it was shown; how many it
-    does not know to be.
+    does not know to be. known: `what_is_known` now.
 
     What lies all over the memory is gathered first, so that the rest runs on vectors."""
-    user, stored, belief = person.user, person.stored, person.belief
-    known, size, left = what_is_known(p, user, belief), len(score), 0
+    stored, belief, size, left = person.stored, person.belief, len(score), 0
     estimate, rest = np.empty(size, np.float32), np.empty(size, np.float32)
     skip, watch = np.empty(size, np.float32), np.empty(size, np.float32)
-    for k in range(min(AHEAD, size)):
+    for k in range(size):
         fetch_ahead(index, stored[k].video & ID)
     for k in range(size):
-        if k + AHEAD < size:
-            fetch_ahead(index, stored[k + AHEAD].video & ID)
         of_video = index[stored[k].video & ID]
         estimate[k] = estimate_now(p, belief, stored[k], of_video)
         skip[k], watch[k], rest[k] = of_video.skip_long, of_video.watch_long, stored[k].rest

@@ -31,7 +31,6 @@ NOTHING = np.int64(-(1 << 20))  # less than any estimate that is stored
 UNPRICED = np.int16(-32768)  # below what any feedback is worth
 PLACE_BITS = 16  # room for a place in the set
 PLACE = (1 << PLACE_BITS) - 1
-AHEAD = 16  # rows of the index that are on their way while one is looked at
 
 
 @inlined

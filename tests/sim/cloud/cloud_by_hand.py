@@ -5,6 +5,7 @@ from numba import njit
 from worlds import scenario
 
 from nextone.sim.cloud.page import make_page, score_stored
+from nextone.sim.cloud.rates import what_is_known
 from nextone.sim.cloud.recall import mark_shown, tell_shown
 from nextone.sim.state import person_of
 from nextone.sim.world import build_world
@@ -35,7 +36,8 @@ def tell(w, i):
 
 @njit
 def scored(w, i, out):
-    score_stored(w.params[0], person_of(w, i), w.indexed, out)
+    known = what_is_known(w.params[0], w.users[i], w.belief[i])
+    score_stored(w.params[0], person_of(w, i), w.indexed, known, out)
 
 
 def page_of(world, who, wanted, turn_us=0):
