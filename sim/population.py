@@ -207,9 +207,9 @@ def draw_person(p, key, user, mind, belief, propensities, pace, activity, window
     user.outage_start_us = NEVER_US
     user.outage_end_us = NEVER_US
     if days:  # the day starts in the midst of everybody's gaps: one gap from a random time before
-        user.now_us = -np.int64(uniform(key, LIFE, i, 0, FIRST_GAP) * p.gap_hours / user.frequency * 3.6e9)
+        user.opened_us = -np.int64(uniform(key, LIFE, i, 0, FIRST_GAP) * p.gap_hours / user.frequency * 3.6e9)
         user.phase_end_us = max(next_open_us(p, key, user, activity), 0)
-        user.now_us = 0
+        user.opened_us = 0
     else:
         user.phase_end_us = first_open_us(p, key, user, activity, window_us)
 

@@ -68,11 +68,13 @@ def first_open_us(p, key, user, activity, window_us):
 
 @kernel
 def next_open_us(p, key, user, activity):
-    """When a person comes back after the session that just closed: a gap in active hours, so that nights are long."""
+    """When a person comes back: so many active hours after the last open, so that nights are long, and at the earliest
+    when a log would call it a new session. Counted from the open, since how often people open the app hardly depends on
+    how they watch: from the close, who stays long would open it less often."""
     z, _ = normal2(key, SESSION, user.user, user.session + 1, OPENING)
     hours = p.gap_hours / user.frequency * np.exp(p.gap_log_sd * z - p.gap_satisfaction * user.satisfaction)
-    now = p.start_hour + user.now_us / HOUR_US
-    share = activity_at(p, activity, now) + hours / 24.0
+    opened = p.start_hour + user.opened_us / HOUR_US
+    share = activity_at(p, activity, opened) + hours / 24.0
     opens = np.int64((hours_at(p, activity, share) - p.start_hour) * HOUR_US)
     return max(opens, user.now_us + SESSION_GAP_US)
 

@@ -50,24 +50,27 @@ def what_is_known(p, user, belief):
     of_intent = 0.0
     for d in range(DIMS):
         of_intent += np.float64(belief.cov[cell(INTENT + d, INTENT + d)])
-    return known_within(p, user, of_person, of_intent)
+    return known_within(p, user, of_person, of_intent, np.float64(belief.expected[LEVEL]))
 
 
 @inlined
 def what_is_known_for_good(p, user):
     """`Known`, before anything is learnt from behaviour."""
     of_person = p.person_sd**2 * (1.0 - p.person_correlation**2) + p.mood_sd**2
-    return known_within(p, user, of_person, p.assumed_intent_sd**2)
+    return known_within(p, user, of_person, p.assumed_intent_sd**2, 0.0)
 
 
 @inlined
-def known_within(p, user, of_person, of_intent):
-    """`Known`, from the variances of what is not known of the person's level, and of the intent over videos; logit."""
+def known_within(p, user, of_person, of_intent, level):
+    """`Known`, from the variances of what is not known of the person's level, and of the intent over videos, and what
+    is thought of the level; logit. Who stays more often also leaves later, which counts at 7 s."""
     seen = p.embedding_correlation**2
     unknown = p.quality_sd**2 * (1.0 - p.quality_correlation**2) + p.match_sd**2 * (1.0 - p.match_correlation**2)
     unknown += np.float64(user.taste_sd) ** 2 * (1.0 - p.taste_correlation**2 * seen)
     unknown += p.assumed_intent_sd**2 * (1.0 - seen) + of_intent * seen + of_person
-    skip, watch = tails(p, np.int64(VALID_US))
+    slower = TAIL_SLOPE * p.skip_log_slope * (np.float64(user.cloud_person) + level) / p.skip_log_sd
+    skip = sigmoid(tail_logit(VALID_US, p.dead_time_us, p.skip_log_mean, p.skip_log_sd) + slower)
+    watch = tail_logit(VALID_US, p.dead_time_us, p.watch_log_mean, p.watch_log_sd)
     return Known(
         flatter=np.float32(1.0 / np.sqrt(1.0 + max(unknown, 0.0) / SEEN_AS_NOISE)),
         longer=np.float32(TAIL_SLOPE * p.watch_log_slope / p.watch_log_sd),

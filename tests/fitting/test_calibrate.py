@@ -15,21 +15,20 @@ from nextone.experiments.fitting.people import calibrate as module
 from nextone.experiments.fitting.people.calibrate import (
     KUAIRAND,
     calibrate,
-    feedback_settings,
     split_randomised,
 )
 from nextone.experiments.fitting.people.coverage import covered, one_round, run, text, verdict
+from nextone.experiments.fitting.people.feedback_fit import ENOUGH, LEVELS, feedback_settings, needed_rates
 from nextone.experiments.fitting.people.fit_file import check_sets, fit_path, load_fit, save_fit
+from nextone.experiments.fitting.people.groups import ACTIVITY_CORRELATION, ACTIVITY_ROWS, ACTIVITY_SPREAD
 from nextone.experiments.fitting.people.play_fit import PLAY, get
 from nextone.experiments.fitting.people.robust import ROBUST, varied, verdicts
 from nextone.experiments.fitting.people.thinning import (
-    ACTIVITY,
-    ROWS,
     activity,
-    leave_pace,
+    activity_settings,
     session_settings,
     simulate_fortnight,
-    thinned_correlation,
+    thinned,
 )
 from nextone.experiments.runs.compare import Arm, compare
 from nextone.sim.config import FEEDBACK, Scenario
@@ -171,32 +170,72 @@ def test_rows_and_valid_play_by_hand():
     rng = np.random.default_rng(2)
     share = rng.beta(3, 3, 400)
     rows = np.ceil(300 * np.exp(0.8 * rng.normal(size=400) - 1.5 * share))
-    told = thinned_correlation(rows, share, 7.0)
-    assert told == pytest.approx(thinned_correlation(rows * 10, share, 7.0), abs=0.02)
+    told = thinned(rows, share, 7.0)
+    assert told == pytest.approx(thinned(rows * 10, share, 7.0), abs=0.02)
     drawn = []
     for _ in range(200):
         kept = rng.binomial(rows.astype(int), 7.0 / rows.mean())
         some = kept > 0
         valid = rng.hypergeometric((rows * share).astype(int), (rows - (rows * share).astype(int)).astype(int), kept)
-        drawn.append(np.corrcoef(np.log(kept[some]), valid[some] / kept[some])[0, 1])
-    assert told == pytest.approx(np.mean(drawn), abs=0.02) and told < -0.1
+        log_rows = np.log(kept[some])
+        drawn.append((np.corrcoef(log_rows, valid[some] / kept[some])[0, 1], log_rows.std()))
+    assert told == pytest.approx(np.mean(drawn, axis=0), abs=0.02) and told[0] < -0.1
+    many = thinned(rows, share, 1e3)  # of so many rows luck blurs nothing
+    assert many == (pytest.approx(np.corrcoef(np.log(rows), share)[0, 1]), pytest.approx(np.log(rows).std()))
+    assert thinned(rows, share, 90.0) == pytest.approx(many, abs=0.03)
 
 
-def test_pace_is_fitted_to_who_sees_much():
-    """A small fortnight lived by the clock alone: the power it tells gives about the wanted correlation when lived."""
+def test_activity_is_fitted_to_who_sees_how_much():
+    """A small fortnight lived by the clock alone: the settings it tells give about the wanted facts when lived."""
     world = with_settings(scenario(), ["sessions.leave_pace=0.2", "population.users=300"])
     lived = simulate_fortnight(world, 300, 0, days=4)
-    facts = {ROWS: 7.0, ACTIVITY: 0.05}
-    power, more = leave_pace(facts, lived, world)
+    known = {ACTIVITY_ROWS: 7.0, ACTIVITY_CORRELATION: 0.05, ACTIVITY_SPREAD: 0.75}
+    found, more = activity_settings(known, lived, world)
+    power = found["sessions.leave_pace"]
     assert 0.2 < power < 1.5
-    assert leave_pace(facts | {ACTIVITY: 0.15}, lived, world)[0] > power
-    moved = with_settings(world, [f"sessions.leave_pace={power}"])
+    assert activity_settings(known | {ACTIVITY_CORRELATION: 0.15}, lived, world)[0]["sessions.leave_pace"] > power
+    moved = with_settings(world, [f"{name}={value}" for name, value in found.items()])
     again = simulate_fortnight(moved, 300, 0, days=4)
-    before, after = (thinned_correlation(*activity(f), 7.0) for f in (lived, again))
-    assert abs(after - facts[ACTIVITY]) < 0.05 < abs(before - facts[ACTIVITY])
+    wanted = (known[ACTIVITY_CORRELATION], known[ACTIVITY_SPREAD])
+    before, after = (np.abs(np.subtract(thinned(*activity(f), 7.0), wanted)) for f in (lived, again))
+    assert (after < 0.05).all() and (before > 0.05).all()
     sessions = [f.session_impressions.mean() for f in (lived, again)]
     expected = np.mean(lived.session_impressions * more[lived.person_of_session])
     assert sessions[1] == pytest.approx(expected, rel=0.1)
+
+
+def test_chance_among_the_people_is_no_fact_of_theirs():
+    """People who happen to open the app the more often the less they stay: that is taken out, and nothing else."""
+    lived = simulate_fortnight(scenario(population__users=200), 200, 0, days=2)
+    rows, share = activity(lived)
+    by_chance = lived._replace(frequency=np.exp(np.log(lived.frequency) - 0.3 * of_people(lived)))
+    counted = np.bincount(lived.person, minlength=200)
+    slope = np.polyfit(of_people(lived), np.log(lived.frequency), 1)[0]
+    np.testing.assert_allclose(rows, counted * np.exp(-slope * of_people(lived)), rtol=0.05)
+    np.testing.assert_allclose(activity(by_chance)[0], rows * np.exp(0.3 * of_people(lived)), rtol=0.05)
+    assert (activity(by_chance)[1] == share).all()
+
+
+def of_people(lived):
+    """The lasting effect of each person on staying, 0 of who saw nothing."""
+    effect = np.zeros(len(lived.frequency))
+    effect[lived.person] = lived.latent[:, 0]
+    return effect
+
+
+def test_feedback_is_fitted_to_those_who_give_it():
+    """If the half of the people who give likes, and nobody else, is shown what appeals twice as much, two in place of
+    one and a half likes come of the same rates: three quarters would be asked for, were 50 people enough to tell."""
+    lived = simulate_fortnight(scenario(population__users=100), 100, 0, days=2)
+    told = {f"like given {level}": 0.01 for level in LEVELS}
+    gives = np.arange(100) % 2 == 0
+    everybody = lived._replace(propensity=np.full((100, 6), 0.01), appeal=np.log(2.0) * gives[lived.person])
+    half = everybody._replace(propensity=np.where(gives, 0.02, 0.0)[:, None] * np.ones(6))
+    asked = [needed_rates(told, people, scenario())[0] for people in (everybody, half)]
+    believed = 1 + (2 / 1.5 - 1) * 50 / (50 + ENOUGH)
+    np.testing.assert_allclose(asked[1] / asked[0], 1 / believed, rtol=0.05)
+    nobody = everybody._replace(propensity=np.zeros((100, 6)))
+    np.testing.assert_allclose(needed_rates(told, nobody, scenario())[0], asked[0], rtol=1e-9)
 
 
 # -- files and other fits ----------------------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ import pytest
 from logs_by_hand import log_of
 
 from nextone.experiments.fitting.people import spectrum
-from nextone.experiments.fitting.people.dense import SECOND_STAGE, dense_facts, dense_rows
 from nextone.experiments.fitting.people.facts import level_facts
 from nextone.experiments.fitting.people.groups import (
     ACTIVITY,
@@ -28,6 +27,7 @@ from nextone.experiments.fitting.people.lags import (
     OTHER_LESS_LASTING,
     REACTION,
     SAME_LESS_OTHER,
+    SECOND_STAGE,
     SHOWN,
     add_lags,
     lag_facts,
@@ -36,7 +36,7 @@ from nextone.experiments.fitting.people.lags import (
 )
 from nextone.experiments.fitting.people.missing import what_is_needed
 from nextone.experiments.fitting.people.sampling import distance_floors, noise_floors
-from nextone.experiments.fitting.people.thinning import Fortnight, share_kept, thin
+from nextone.experiments.fitting.people.thinning import Fortnight, dense_rows, share_kept, thin
 from nextone.experiments.fitting.people.validate import as_many
 
 MINUTE_MS = 60_000
@@ -252,7 +252,7 @@ def test_dense_rows_are_in_proportion_and_have_facts():
     log, _ = dense_rows(fortnight, 0)
     few, many = np.bincount(log.user)
     assert 10 < few < 35 and 40 < many < 80
-    assert set(SECOND_STAGE) < set(dense_facts(fortnight, 0)) and set(SHOWN) < set(dense_facts(fortnight, 0))
+    assert set(SECOND_STAGE) | set(SHOWN) < set(lag_facts(sum_lags(log)))
 
 
 # ---- how sure

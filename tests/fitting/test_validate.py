@@ -28,7 +28,6 @@ from nextone.experiments.fitting.people.facts import (
     video_facts,
 )
 from nextone.experiments.fitting.people.figures import save_figures
-from nextone.experiments.fitting.people.lags import lag_facts, sum_lags
 from nextone.experiments.fitting.people.play_distances import Distances, _Distance
 from nextone.experiments.fitting.people.random_exposure import Exposure, at_level, random_exposure
 from nextone.experiments.fitting.people.sampling import Measured, bootstrap
@@ -242,7 +241,7 @@ def test_a_log_matches_itself_and_its_half_does_not(quick, fortnight, monkeypatc
     red."""
     log, rows = thin(fortnight, 12.0, 5, 8)
     monkeypatch.setattr(module, "thin", lambda *_, **__: (log, rows))
-    monkeypatch.setattr(module, "dense_facts", lambda *_: lag_facts(sum_lags(log)))
+    monkeypatch.setattr(module, "dense_rows", lambda *_: (log, rows))
     own = validate(Scenario(), log, people=PEOPLE)
     level = own.sections["level, impression for impression"]
     assert [each.simulated for each in level] == pytest.approx([each.target for each in level])

@@ -219,24 +219,27 @@ def test_first_opens_follow_the_hours_of_the_day():
 
 
 def test_return_gaps_are_lognormal_in_active_hours():
-    """At even activity: lognormal about the stated median, at least half an hour."""
+    """At even activity, from open to open: lognormal about the stated median; at least half an hour after the close."""
     even = np.linspace(0, 1, 25)
 
     @njit
     def gap(user, p, key, activity):
         return next_open_us(p[0], key, user, activity) - user.now_us
 
-    draws = many(gap, P, KEY, even, now_us=5 * HOUR_US, satisfaction=0.0, frequency=1.0) / HOUR_US
+    opened = dict(opened_us=5 * HOUR_US, now_us=5 * HOUR_US)
+    draws = many(gap, P, KEY, even, **opened, satisfaction=0.0, frequency=1.0) / HOUR_US
     law = stats.lognorm(s=P["gap_log_sd"][0], scale=P["gap_hours"][0])
     assert draws.min() == 0.5
     counts_follow(np.array([(draws == 0.5).sum(), (draws > 0.5).sum()]), [law.cdf(0.5), law.sf(0.5)])
     follows(draws[draws > 0.5], beyond(law, 0.5))
-    happy = many(gap, P, KEY, even, now_us=5 * HOUR_US, satisfaction=1.0, frequency=1.0) / HOUR_US
+    happy = many(gap, P, KEY, even, **opened, satisfaction=1.0, frequency=1.0) / HOUR_US
     both = (happy > 0.5) & (draws > 0.5)
     np.testing.assert_allclose(happy[both] / draws[both], math.exp(-P["gap_satisfaction"][0]), rtol=1e-5)
-    twice = many(gap, P, KEY, even, now_us=5 * HOUR_US, satisfaction=0.0, frequency=2.0) / HOUR_US
+    twice = many(gap, P, KEY, even, **opened, satisfaction=0.0, frequency=2.0) / HOUR_US
     both = twice > 0.5
     np.testing.assert_allclose(twice[both] / draws[both], 0.5, rtol=1e-5)
+    late = many(gap, P, KEY, even, opened_us=5 * HOUR_US, now_us=6 * HOUR_US, satisfaction=0.0, frequency=1.0) / HOUR_US
+    np.testing.assert_allclose(late, np.maximum(draws - 1.0, 0.5), atol=1e-9)  # a long session puts nothing off
 
 
 @njit

@@ -15,14 +15,13 @@ from scipy.stats import ks_2samp
 
 from nextone.experiments.fitting.logs.user_log import UserLog, UserLogError
 from nextone.sim.catalogue import REAL_VIDEOS, make_catalogue
-from nextone.sim.config import FEEDBACK, HATE, Scenario
-from nextone.sim.feedback import COMPLETE_SHARE, LONG_SHARE, SHORT_SHARE, SHORT_US
-from nextone.sim.population import propensity_table
+from nextone.sim.config import FEEDBACK, Scenario
 from nextone.sim.scenario import with_settings
 from nextone.sim.state import Array
 
-from .dense import dense_rows
 from .facts import facts, outcomes, sum_up, tags_of
+from .feedback_fit import FEWEST, feedback_settings, needed_rates
+from .groups import activity_facts, people_sums
 from .interests_fit import (
     FACTS,
     INTERESTS,
@@ -57,8 +56,7 @@ from .play_fit import (
 from .thinning import (
     BLOCK,
     DAYS,
-    Fortnight,
-    activity_facts,
+    dense_rows,
     pool_of,
     session_facts,
     session_settings,
@@ -70,12 +68,9 @@ EVALUATIONS, AGAIN = 16, 6  # of the first fit of play times, at most; and of th
 DAMPED = 0.5  # of a step, after the first: what the cloud shows answers, and full steps go to and fro
 MIN_USERS, MIN_IMPRESSIONS = 50, 2_000  # fewer cannot tell people from luck
 SAME_LENGTHS = 0.08  # Assumed: KS distance of video lengths within which they are taken for KuaiRand's
-LEVELS = ("skip < 5 s", "a middling play", "a long view, not completed", "completion")
 WIDENED = 1.35  # Source: coverage.py, seeds 100 to 120 and 200 to 210: planted parameters lay 1.3 times as
 # far off as the linear approximation says, which leaves out that facts curve and the fortnight is lived anew
 WEAK = 0.5  # what a log must leave of a parameter's prior standard deviation, at most, to be said to tell it
-FACTORS, ITERATIONS = 64, 12  # quantiles of how well videos suit; steps of a fixed point
-FEWEST = 30  # times a kind of feedback must have been given to say when it is given
 KUAIRAND = {
     "random: valid play": 0.205, "random: long view": 0.098, "impressions a session": 78.7, "sessions a day": 4.8,
 }  # fmt: skip
@@ -123,7 +118,7 @@ def calibrate(
             f"give at least {MIN_IMPRESSIONS:,} of {2 * MIN_USERS}, of more days or people"
         )
     scenario, known = with_settings(scenario or Scenario(), catalogue_settings(log)), published or {}
-    known = random | session_facts(log) | activity_facts(log) | known
+    known = random | session_facts(log) | activity_facts(people_sums(log)) | known
     of_people = facts_of_people(log)
     rng = np.random.Generator(np.random.Philox(key=[seed, 0x626F6F74]))
     told = of_people(np.ones(log.users)) | known | {"impressions": float(len(log.user))}
@@ -264,61 +259,6 @@ def catalogue_settings(log: UserLog) -> list[str]:
         "catalogue.kind=synthetic", f"catalogue.tags={tags}", f"catalogue.duration_log_mean={np.clip(mean, 0, 8):.4g}",
         f"catalogue.duration_log_sd={np.clip(sd, 0, 3):.4g}",
     ]  # fmt: skip
-
-
-def feedback_settings(told: dict[str, float], needed: Array) -> dict[str, float]:
-    """Rates of feedback, and how they depend on the play time, for the kinds that the log has often enough.
-
-    In the model the chance is the person's propensity, times a level for how long was watched, times how well the video
-    suits and appeals, at most 1. needed: what rates by level have to be asked for, as multiples, see `needed_rates`."""
-    found: dict[str, float] = {}
-    for k, kind in enumerate(FEEDBACK):
-        rates = [told.get(f"{kind} given {what}", np.nan) for what in LEVELS]
-        if not np.isfinite(told.get(kind, np.nan)):
-            continue
-        found[f"feedback.{kind}"] = told[kind]
-        if not np.isfinite(rates).all() or told[kind] * told["impressions"] < FEWEST or rates[1] <= 0:
-            continue
-        asked = np.array(rates) * needed[k]
-        ratio, found[f"feedback.{kind}"] = by_level(asked)
-        found |= {f"feedback.{what}_ratio.{kind}": value for what, value in ratio.items()}
-    return found
-
-
-def by_level(asked: Array) -> tuple[dict[str, float], float]:
-    """(the scenario's ratios, its rate) of one kind of feedback, from propensity times level by level, (4,)."""
-    short, middling, long, complete = (float(x) for x in np.maximum(asked, 1e-12))
-    ratio = {"skip": short / middling, "long": long / middling, "complete": complete / long}
-    shares = (SHORT_SHARE, 1 - SHORT_SHARE - LONG_SHARE, LONG_SHARE - COMPLETE_SHARE, COMPLETE_SHARE)
-    return ratio, min(float(np.dot(shares, np.maximum(asked, 1e-12))), 1.0)
-
-
-def needed_rates(told: dict[str, float], lived: Fortnight, scenario: Scenario) -> Array:
-    """What to ask for, as a multiple of a rate by kind and level, (6, 4), so that it comes out under these plays.
-
-    Videos that are shown suit and appeal more or less than average, and nobody gives feedback more than always."""
-    every, row = dense_rows(lived, 0)
-    bits = outcomes(every)
-    level = np.where(every.play_ms * 1000 < SHORT_US, 0, 1)
-    level[bits["long view"] | bits["complete"]] = 2
-    level[bits["complete"]] = 3
-    slope = scenario.feedback.match_slope * (lived.latent[row, 3:5].sum(axis=1) - scenario.feedback.usual_match)
-    appeal = lived.appeal[row] - 0.5 * scenario.catalogue.appeal_sd**2
-    even = (np.arange(FACTORS) + 0.5) / FACTORS
-    multiple = np.ones((len(FEEDBACK), len(LEVELS)))
-    for k, kind in enumerate(FEEDBACK):
-        rates = np.array([told.get(f"{kind} given {what}", np.nan) for what in LEVELS])
-        if not np.isfinite(rates).all() or not rates.all() or not np.bincount(level, minlength=4).all():
-            continue
-        factor = np.exp(appeal + (-slope if k == HATE else slope))
-        spread = np.stack([np.quantile(factor[level == c], even) for c in range(len(LEVELS))])
-        for _ in range(ITERATIONS):
-            rate = by_level(rates * multiple[k])[1]
-            people = propensity_table(rate, scenario.feedback.user_icc)
-            for c in range(len(LEVELS)):
-                chance = np.minimum(1.0, people[:, None] * (rates[c] * multiple[k, c] / rate) * spread[c])
-                multiple[k, c] *= rates[c] / np.trapezoid(chance.mean(axis=1), dx=1 / (len(people) - 1))
-    return multiple
 
 
 def person_settings(told: dict[str, float]) -> dict[str, float]:

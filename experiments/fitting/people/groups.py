@@ -16,6 +16,8 @@ from .lags import next_row
 FIFTHS = ("fewest rows", "few rows", "a middling number", "many rows", "most rows")
 ACTIVITY = tuple(f"valid play, fifth of the people with {name}" for name in FIFTHS)
 ACTIVITY_CORRELATION = "correlation over people of log rows with valid play"
+ACTIVITY_SPREAD = "standard deviation over people of log rows"
+ACTIVITY_ROWS = "rows of who has any"
 NEXT_AUTHOR = "next row of the same author"
 LIKE_AUTHORS = "correlation of long views of two videos of one author"
 
@@ -28,8 +30,8 @@ def people_sums(log: UserLog) -> Array:
 
 def activity_facts(sums: Array, weight: Array | None = None) -> dict[str, float]:
     """Who is active watches otherwise: valid plays by fifth of the people, from those with fewest rows, and the
-    correlation of log rows with the person's share of valid plays. People with as many rows as each other are shared
-    out between the fifths that they lie in."""
+    correlation of log rows with the person's share of valid plays; and how many rows people have and how far they
+    differ in that. People with as many rows as each other are shared out between the fifths that they lie in."""
     w = np.ones(len(sums)) if weight is None else weight
     rows, valid = sums.T
     there = rows > 0
@@ -43,7 +45,9 @@ def activity_facts(sums: Array, weight: Array | None = None) -> dict[str, float]
         x, y = np.log(rows), valid / rows
         covariance = np.cov(np.stack([x, y]), aweights=w) if w.sum() > 1 else np.full((2, 2), np.nan)
         correlation = covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1])
-    return {ACTIVITY_CORRELATION: float(correlation)} | dict(zip(ACTIVITY, map(float, share), strict=True))
+    found = {ACTIVITY_CORRELATION: float(correlation), ACTIVITY_SPREAD: float(np.sqrt(covariance[0, 0]))}
+    found[ACTIVITY_ROWS] = float(of_rows[-1] / people[-1]) if people[-1] > 0 else float("nan")
+    return found | dict(zip(ACTIVITY, map(float, share), strict=True))
 
 
 def author_sums(log: UserLog) -> Array:

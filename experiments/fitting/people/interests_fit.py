@@ -16,9 +16,8 @@ from nextone.sim.config import Scenario
 from nextone.sim.scenario import with_settings
 from nextone.sim.state import Array
 
-from .dense import SECOND_STAGE
 from .facts import LogSums, Sequences, facts, sequence_facts, sequences, sum_up, tags_of
-from .lags import REACTION, REPEAT, TOO_NEAR, LagSums, lag_facts, sum_lags
+from .lags import REACTION, REPEAT, SECOND_STAGE, TOO_NEAR, LagSums, lag_facts, sum_lags
 from .play_fit import Moments, Parameter, from_scale, get, limits, spread_before, to_scale
 from .thinning import Fortnight, simulate_fortnight, thin
 

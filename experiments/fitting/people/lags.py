@@ -6,7 +6,8 @@ again, the more so after a long view than after a skip.
 
 Fitted and judged are pairs of different videos delivered more than a minute apart. Within one delivery the cloud chose
 the videos together; within a minute only those who skip get the next page; a video delivered twice is one video. These
-three are shown, and nothing is fitted to them. Called by `validate.py`, `calibrate.py`, `dense.py` and `play_fit.py`.
+three are shown, and nothing is fitted to them. Called by `validate.py`, `calibrate.py`,
+`interests_fit.py` and `play_fit.py`.
 """
 
 from typing import NamedTuple
@@ -39,6 +40,11 @@ SHOWN = (
     *(f"residual correlation, {lag}: {tags}" for lag in TOO_NEAR for tags in ("same tag", "other tags")),
     "residual correlation, repeats of a video",
 )
+SECOND_STAGE = {
+    **dict.fromkeys(SAME_LESS_OTHER, 0.01), **dict.fromkeys(OTHER_LESS_LASTING, 0.01), **dict.fromkeys(REACTION, 0.01),
+}  # fmt: skip
+"""What is to be met by simulating anew under other settings, and how closely, about the scoreboard's tolerance: mood
+and how long it lasts (other tags less beyond a day), intents and what the cloud makes of them (the other two)."""
 
 
 INTO = tuple(f"valid play, {lag} after coming back: less that of the person's other rows" for lag in LAGS[:3])

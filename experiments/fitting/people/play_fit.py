@@ -21,7 +21,7 @@ from nextone.sim.engine.kernel import entry
 from nextone.sim.state import Array
 from nextone.sim.watching import LONG_US, VALID_US, length_logit, watch_time_us
 
-from .facts import CLASS_PLAY_S, CLASS_RATIO, CLASSES, HAZARD_S, PLAY_S, facts, sum_up
+from .facts import CLASS_PLAY_S, CLASS_RATIO, CLASSES, HAZARD_S, MEAN_PLAY, PLAY_S, facts, sum_up
 from .lags import OTHER_LESS_LASTING, lag_facts, sum_lags
 
 
@@ -75,7 +75,7 @@ class Moments(NamedTuple):
 def fitted_facts() -> dict[str, float]:
     """Every fact that play times are fitted to, with how closely it should be met, about the scoreboard's tolerance."""
     chosen = {f"P(play < {t} s)": 0.015 for t in PLAY_S} | {f"hazard in second {t}": 0.012 for t in HAZARD_S}
-    chosen |= {"valid play": 0.005, "long view": 0.0035, "complete": 0.0018, "skip < 2 s": 0.0024}
+    chosen |= {"valid play": 0.005, "long view": 0.0035, "complete": 0.0018, "skip < 2 s": 0.0024, MEAN_PLAY: 0.25}
     for name in CLASSES:
         chosen |= {f"{name}: P(play < {t:g} s)": OF_A_LENGTH for t in CLASS_PLAY_S}
         chosen |= {f"{name}: P(ratio < {r:g})": OF_A_LENGTH for r in CLASS_RATIO}
@@ -90,7 +90,7 @@ def moments_of(
 ) -> tuple[Moments, list[str]]:
     """What to fit to, of what the log tells; and what it does not tell, in words. chosen: facts and how closely each is
     to be met; None: those of play times. A fit of other settings, by lives simulated anew, takes
-    `dense.SECOND_STAGE`."""
+    `lags.SECOND_STAGE`."""
     chosen = fitted_facts() if chosen is None else chosen
     names, value, error = [], [], []
     for name, tolerance in chosen.items():

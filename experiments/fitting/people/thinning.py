@@ -2,7 +2,7 @@
 
 KuaiRand keeps what people saw of 7,583 videos, about 9 of a person's 3,900 impressions in two weeks. So everybody lives
 14 days under cloud_only, impressions of the catalogue's first videos (the real ones) are kept, and of these the same
-share of everybody's: who sees twice as much has twice the rows, as in a log. Called by `calibrate.py`, `dense.py` and
+share of everybody's: who sees twice as much has twice the rows, as in a log. Called by `calibrate.py` and
 `validate.py`.
 """
 
@@ -24,13 +24,13 @@ from nextone.sim.state import CUT, SERVED, Array
 from nextone.sim.watching import VALID_US
 from nextone.sim.world import build_world
 
-from .facts import outcomes
+from .groups import ACTIVITY_CORRELATION, ACTIVITY_ROWS, ACTIVITY_SPREAD
 
 DAYS = 14.0  # Source: KuaiRand-Pure, 25 April to 8 May 2022
 BLOCK = 250  # people simulated at once: bounds memory
 MOST_POOL = 20_000  # of a synthetic catalogue; more only cost memory
 MANY = 100  # rows of a person, in which luck blurs little
-ACTIVITY, ROWS = "activity: rows and valid play", "activity: rows a person"
+DENSE_ROWS = 40  # of each simulated person, on average
 FEWEST = 0.1  # rows of a person, on average over everybody: a log of one row each would leave nobody
 
 
@@ -93,36 +93,33 @@ def session_facts(log: UserLog) -> dict[str, float]:
     return found
 
 
-def activity_facts(log: UserLog) -> dict[str, float]:
-    """How many rows people have who have any, and the correlation of its logarithm with their share of valid plays."""
-    rows = np.bincount(log.user, minlength=log.users)
-    valid = np.bincount(log.user, outcomes(log)["valid play"], minlength=log.users)[rows > 0] / rows[rows > 0]
-    rows = rows[rows > 0]
-    if len(rows) < 3 or rows.min() == rows.max():
-        return {}
-    return {ROWS: float(rows.mean()), ACTIVITY: float(np.corrcoef(np.log(rows), valid)[0, 1])}
-
-
 def activity(fortnight: Fortnight) -> tuple[Array, Array]:
     """(rows of each person in the fortnight, their share of valid plays: 0 of who has none), (people,).
 
-    How often people open the app is drawn apart from how they watch; what both have in common among these people by
+    How often people open the app is drawn apart from what they are like; what both have in common among these people by
     chance is taken out of the rows."""
     people = len(fortnight.frequency)
     valid_ms = np.minimum(VALID_US // 1000, fortnight.duration_ms)
     rows = np.bincount(fortnight.person, minlength=people).astype(float)
     share = np.bincount(fortnight.person, fortnight.play_ms >= valid_ms, minlength=people) / np.maximum(rows, 1)
-    some = rows > 0
-    often, apart = np.log(fortnight.frequency[some]), share[some] - share[some].mean()
-    rows[some] *= np.exp(-apart * (apart @ often) / max(apart @ apart, 1e-9))
+    often, alike = np.log(fortnight.frequency), likes_of(fortnight)
+    rows *= np.exp(-alike * (alike @ (often - often.mean())) / max(alike @ alike, 1e-9))
     return rows, share
 
 
-def thinned_correlation(rows: Array, share: Array, mean: float) -> float:
-    """Correlation over people of the logarithm of their rows with their share of valid plays, when of everybody's rows
-    the same part is kept: so much that who has any left has `mean` on average. An expectation: nothing is drawn.
+def likes_of(fortnight: Fortnight) -> Array:
+    """The lasting effect of each person on staying, (people,): 0 of who has no rows."""
+    logit = np.zeros(len(fortnight.propensity))
+    logit[fortnight.person] = fortnight.latent[:, 0]
+    return logit
 
-    rows, share: of each person before. So few rows blur both: a log must be compared with a simulation thinned alike.
+
+def thinned(rows: Array, share: Array, mean: float) -> tuple[float, float]:
+    """(correlation over people of the logarithm of their rows with their share of valid plays, standard deviation of
+    that logarithm), when everybody keeps the same part, such that who has any left has `mean` on average.
+    An expectation: nothing is drawn.
+
+    rows, share: of each person before. So few rows blur all: a log must be compared with a simulation thinned alike.
     """
 
     def excess(log_part: float) -> float:
@@ -131,7 +128,7 @@ def thinned_correlation(rows: Array, share: Array, mean: float) -> float:
 
     rows, share = rows[rows > 0], share[rows > 0]
     if mean > MANY:
-        return float(np.corrcoef(np.log(rows), share)[0, 1])
+        return float(np.corrcoef(np.log(rows), share)[0, 1]), float(np.std(np.log(rows)))
     kept = rows * np.exp(brentq(excess, -30.0, 30.0))
     count = np.arange(1, int(kept.max() + 8 * np.sqrt(kept.max())) + 9)
     chance = poisson.pmf(count, kept[:, None])
@@ -141,47 +138,59 @@ def thinned_correlation(rows: Array, share: Array, mean: float) -> float:
     drawn = np.maximum(rows[:, None] - count, 0) / np.maximum(rows[:, None] - 1, 1) / count  # without replacement
     variance = np.sum(chance * ((share - mean_share) ** 2 + (share * (1 - share)) * drawn.T).T)
     common = (share - mean_share) @ chance @ (log_count - mean_log)
-    return float(common / np.sqrt(variance * (of_count @ (log_count - mean_log) ** 2)))
+    spread = float(np.sqrt(of_count @ (log_count - mean_log) ** 2))
+    return float(common / np.sqrt(variance)) / spread, spread
 
 
 def session_settings(known: dict[str, float], lived: Fortnight, scenario: Scenario) -> dict[str, float]:
-    """Leaving and coming back, so that sessions have the stated means and who sees much watches as the log says."""
+    """Leaving and coming back, so that sessions have the stated means, people differ in how much they see, and who sees
+    much watches, as the log says."""
     found, s = {}, scenario.sessions
     more = np.ones(len(lived.propensity))
-    if ACTIVITY in known and scenario.population.person_sd > 0:
-        found["sessions.leave_pace"], more = leave_pace(known, lived, scenario)
+    if np.isfinite(known.get(ACTIVITY_CORRELATION, np.nan)) and scenario.population.person_sd > 0:
+        found, more = activity_settings(known, lived, scenario)
     if "impressions a session" in known:
         ratio = float(np.mean(lived.session_impressions * more[lived.person_of_session]))
         found["sessions.leave_per_min"] = s.leave_per_min * ratio / known["impressions a session"]
     if "sessions a day" in known:
         people, days = int(lived.person_of_session.max()) + 1, float(lived.open_day.max()) + 1
-        cycle_h = 24 / (len(lived.open_day) / people / days)
-        open_h = float(np.mean(lived.session_s)) / 3600
-        wanted_h = max(24 / known["sessions a day"] - open_h, 0.5)
-        found["sessions.gap_hours"] = max(s.gap_hours * wanted_h / max(cycle_h - open_h, 0.5), 0.51)
+        ratio = len(lived.open_day) / people / days / known["sessions a day"]
+        found["sessions.gap_hours"] = max(s.gap_hours * ratio, 0.51)
     return found
 
 
-def leave_pace(known: dict[str, float], lived: Fortnight, scenario: Scenario) -> tuple[float, Array]:
-    """(the power of people's pace under which rows and valid play would go together over people as in the log, how many
-    more impressions a session of each person then holds than it does, (people,)).
+def activity_settings(
+    known: dict[str, float], lived: Fortnight, scenario: Scenario
+) -> tuple[dict[str, float], Array]:  # fmt: skip
+    """(how far people differ in how often they open the app, and the power of their pace, under which rows spread over
+    people and go with valid plays as in the log; how many more impressions a session of each person then holds than it
+    does, (people,)).
 
-    Who leaves twice as fast sees half as much: so the counts of people under another power follow from those lived."""
+    Who opens the app twice as often sees twice as much, who leaves twice as fast half as much: so the counts of people
+    under other settings follow from those lived."""
+    s = scenario.sessions
     seconds = relative_seconds(scenario, make_catalogue(scenario).videos["duration_us"])
-    people = len(lived.propensity)
-    logit = np.zeros(people)
-    logit[lived.person] = lived.latent[:, 0]
-    z = logit / scenario.population.person_sd
+    z = likes_of(lived) / scenario.population.person_sd
     slower = np.interp(z, np.linspace(-EDGE, EDGE, len(seconds)), np.log(seconds))
+    often = np.log(lived.frequency)
     rows, valid = activity(lived)
 
-    def beyond(power: float) -> float:
-        change = np.exp((power - scenario.sessions.leave_pace) * slower)
-        return thinned_correlation(rows * change, valid, known[ROWS]) - known[ACTIVITY]
+    def beyond(stretch: float, power: float) -> tuple[float, float]:
+        change = np.exp((power - s.leave_pace) * slower + (stretch - 1) * (often - often.mean()))
+        correlation, spread = thinned(rows * change, valid, known[ACTIVITY_ROWS])
+        return correlation - known[ACTIVITY_CORRELATION], spread - known[ACTIVITY_SPREAD]
 
-    low, high = 0.0, 3.0
-    power = low if beyond(low) > 0 else high if beyond(high) < 0 else float(brentq(beyond, low, high, xtol=1e-3))
-    return power, np.exp((power - scenario.sessions.leave_pace) * slower)
+    stretch = _root(lambda x: beyond(x, s.leave_pace)[1], 0.2, 3.0) if s.activity_log_sd > 0 else 1.0
+    power = _root(lambda x: beyond(stretch, x)[0], 0.0, 3.0)
+    found = {"sessions.activity_log_sd": min(stretch * s.activity_log_sd, 2.0), "sessions.leave_pace": power}
+    return found, np.exp((power - s.leave_pace) * slower)
+
+
+def _root(rising: Callable[[float], float], low: float, high: float) -> float:
+    """Where a rising function is 0, or the end at which it comes nearest."""
+    if rising(low) >= 0:
+        return low
+    return high if rising(high) <= 0 else float(brentq(rising, low, high, xtol=1e-3))
 
 
 def _one_block(scenario: Scenario, first: int, seed: int, replication: int, days: float, pool: int) -> Fortnight:
@@ -261,6 +270,15 @@ def thin(
         author=fortnight.author[row],
     )  # fmt: skip
     return log, row
+
+
+def dense_rows(fortnight: Fortnight, seed: int) -> tuple[UserLog, Array]:
+    """(the log, the rows of the fortnight in it): many rows of few people, where only expectations matter.
+
+    A log keeps some nine rows of a person, so that few pairs of rows lie within the hour. Simulated people can give
+    more: pairs grow with the square of the rows. Everybody still gives the same share of what they saw, so the same
+    people count as much as in the log, and expectations do not change."""
+    return thin(fortnight, DENSE_ROWS, seed)
 
 
 def share_kept(impressions: Array, mean_rows: float, most: int | None = None) -> float:

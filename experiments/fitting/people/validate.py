@@ -25,7 +25,6 @@ from nextone.sim.state import Array
 from nextone.version import __version__
 
 from .calibrate import split_randomised
-from .dense import dense_facts
 from .facts import (
     CLASSES,
     HAZARD_S,
@@ -44,6 +43,7 @@ from .facts import (
 from .groups import (
     ACTIVITY,
     ACTIVITY_CORRELATION,
+    ACTIVITY_SPREAD,
     LIKE_AUTHORS,
     NEXT_AUTHOR,
     activity_facts,
@@ -59,7 +59,7 @@ from .play_distances import Distances
 from .random_exposure import at_level, random_exposure
 from .sampling import Measured, bootstrap, distance_floors, noise_floors, with_floors
 from .spectrum import LARGEST, largest_factor
-from .thinning import DAYS, Fortnight, pool_of, session_facts, simulate_fortnight, thin
+from .thinning import DAYS, Fortnight, dense_rows, pool_of, session_facts, simulate_fortnight, thin
 
 PEOPLE = 5_000  # simulated by default: see docs/validation.md for what sampling error that leaves
 TIMES = 8  # people of the log that each of them stands for, at most
@@ -100,7 +100,9 @@ WANTED: dict[str, dict[str, Within]] = {
         **{f"hazard in second {t}": Within(0.012) for t in HAZARD_S},
         **{f"segments by length and {by} that fit": Within(0.1) for by in ("hour", "activity")},
     },
-    "activity": {**dict.fromkeys(ACTIVITY, RELATIVE_2), ACTIVITY_CORRELATION: Within(0.02)},
+    "activity": {
+        **dict.fromkeys(ACTIVITY, RELATIVE_2), ACTIVITY_CORRELATION: Within(0.02), ACTIVITY_SPREAD: Within(0.05),
+    },
     "feedback": {
         **dict.fromkeys(FEEDBACK, INTERVAL),
         **{f"like given {what}": RELATIVE_15 for what in ("long view", "completion", "skip < 5 s")},
@@ -238,7 +240,7 @@ def facts_of_lives(
     log, row_of = thin(fortnight, len(measured.user) / measured.users, seed, TIMES)
     distances = Distances(measured, log, scenario.sessions.start_hour)
     found = facts(sum_up(log)) | distances.simulated() | activity_facts(people_sums(log))
-    found |= level_facts(thin(fortnight, math.inf, seed)[0]) | dense_facts(fortnight, seed)
+    found |= level_facts(thin(fortnight, math.inf, seed)[0]) | lag_facts(sum_lags(dense_rows(fortnight, seed)[0]))
     found |= author_facts(author_sums(log)) | author_likeness(author_likeness_sums(log))
     found |= sequence_facts(simulated_sequences(fortnight, tags, seed, most))
     return log, distances, for_people_drawn(found, fortnight, row_of, scenario)
