@@ -33,7 +33,7 @@ MAX_WHOLE = 1 << 53  # beyond it a float and an int64 no longer mean the same nu
 NAMED: dict[str, tuple[str, ...]] = {
     "kir": ("server.page_size=6", "server.candidates=20"),
     "edgerec": ("server.page_size=50", "server.candidates=100", "server.feature_lag_s=60"),
-    "strong_intent": ("interests.intent_sd=1.54", "server.assumed_intent_sd=1.54"),
+    "strong_intent": ("interests.intent_sd=1.52", "server.assumed_intent_sd=1.52"),
 }
 """Scenarios with names, as settings over the defaults: Kuaishou's case and Taobao's, as published (KIR; EdgeRec's page
 of 50 and behaviour that the cloud sees after a minute), and intents as strong as the log allows, of which the cloud

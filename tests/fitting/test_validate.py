@@ -225,7 +225,8 @@ def test_odds_at_another_level_by_hand():
 
 def test_random_videos_do_as_well_where_all_videos_are_alike():
     small = ["catalogue.videos=7248"]
-    spreads = ("catalogue.quality_sd", "population.taste_sd", "population.match_sd", "interests.intent_sd")
+    spreads = ("catalogue.quality_sd", "catalogue.tag_quality", "watching.stay_shorter", "watching.stay_longer",
+               "population.taste_sd", "population.match_sd", "interests.intent_sd")  # fmt: skip
     settings = [*small, *(f"{name}=0" for name in spreads), "interests.satiation=0"]
     alike = random_exposure(with_settings(Scenario(), settings), 1, 40, 0.25)
     assert alike.random_valid == pytest.approx(alike.valid, abs=0.03)

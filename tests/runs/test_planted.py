@@ -18,7 +18,7 @@ from nextone.experiments.runs.statistics import paired
 from nextone.sim.batch_run import run_batch
 from nextone.sim.world import build_world
 
-STAY = 0.145
+STAY = 0.13
 """Added to everybody's log-odds of staying with a video: about +1 % of watch time, through staying and leaving."""
 AT_ONCE = 20_000  # people in one run
 

@@ -218,7 +218,7 @@ def test_who_is_more_satisfied_never_leaves_earlier(rng):
 def returns(users, p, key, activity, satisfaction, out):
     for k in range(len(out)):
         user = users[0]
-        user.user, user.satisfaction, user.now_us = k, satisfaction[k], k * 7_000_000
+        user.user, user.satisfaction, user.now_us, user.opened_us = k, satisfaction[k], k * 7_000_000, k * 7_000_000
         out[k] = next_open_us(p[0], key, user, activity)
 
 

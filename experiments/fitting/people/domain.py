@@ -33,7 +33,8 @@ NAMED: dict[str, tuple[float, float]] = {
     "interests.intent_half_life_min": (10, 40),
     "sessions.start_hour": (0, 24),
     "sessions.leave_pace": (0, 1),  # from time alone to about as many random videos for everybody
-    "sessions.activity_log_sd": (0.37, 0.96),  # Source: KuaiRand-27K, sessions a month; impressions a day
+    "sessions.activity_log_sd": (0.37, 1.2),  # Source: KuaiRand-27K, sessions a month; KuaiRand-Pure, rows
+    # in a fortnight
     "sessions.warm_up_min": (0, 1440),  # only says when load is measured
     "network.trace_seed": (0, math.inf),
     "network.loss": (0, 0.047),  # Source: the Irish 5G dataset (MMSys 2020), pings lost while driving under HSPA+

@@ -145,7 +145,8 @@ def thinned(rows: Array, share: Array, mean: float) -> tuple[float, float]:
 def session_settings(known: dict[str, float], lived: Fortnight, scenario: Scenario) -> dict[str, float]:
     """Leaving and coming back, so that sessions have the stated means, people differ in how much they see, and who sees
     much watches, as the log says."""
-    found, s = {}, scenario.sessions
+    found: dict[str, float] = {}
+    s = scenario.sessions
     more = np.ones(len(lived.propensity))
     if np.isfinite(known.get(ACTIVITY_CORRELATION, np.nan)) and scenario.population.person_sd > 0:
         found, more = activity_settings(known, lived, scenario)
