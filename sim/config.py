@@ -180,7 +180,7 @@ class Watching(Section):
     """How long a person stays with a video."""
 
     stay: float = number(
-        -1.57, "logit", "Source: KuaiRand-Pure main feed, valid play .498 under cloud_only",
+        -1.53, "logit", "Source: KuaiRand-Pure main feed, valid play .498 under cloud_only",
         "log-odds of staying for a random video, all else zero", ge=-20, le=20)  # fmt: skip
     stay_shorter: float = number(
         0.25, "logit per log", "Assumed: between the lengths that are shown and how each is played, see docs/validation.md",

@@ -21,11 +21,12 @@ from nextone.experiments.fitting.people.coverage import covered, one_round, run,
 from nextone.experiments.fitting.people.feedback_fit import ENOUGH, LEVELS, feedback_settings, needed_rates
 from nextone.experiments.fitting.people.fit_file import check_sets, fit_path, load_fit, save_fit
 from nextone.experiments.fitting.people.groups import ACTIVITY_CORRELATION, ACTIVITY_ROWS, ACTIVITY_SPREAD
-from nextone.experiments.fitting.people.play_fit import PLAY, get
+from nextone.experiments.fitting.people.play_fit import PLAY, PlayModel, at_the_level, get
 from nextone.experiments.fitting.people.robust import ROBUST, varied, verdicts
 from nextone.experiments.fitting.people.thinning import (
     activity,
     activity_settings,
+    dense_rows,
     session_settings,
     simulate_fortnight,
     thinned,
@@ -154,6 +155,19 @@ def test_feedback_by_hand():
     assert found["feedback.like"] == pytest.approx(0.451 * 0.01 + 0.196 * 0.02 + 0.169 * 0.04 + 0.184 * 0.08)
     rare = feedback_settings(told | {"like": 0.03, "impressions": 500}, np.ones((6, 4)))
     assert rare == {"feedback.like": 0.03}  # 15 likes do not say when
+
+
+@pytest.mark.parametrize("missing", [0.03, -0.03])
+def test_the_last_step_meets_the_level(missing):
+    """If so many more plays should be valid, one step of `watching.stay`, and of nothing else, brings them, about."""
+    world = scenario(population__users=100)
+    lived = simulate_fortnight(world, 100, 0, days=1)
+    log, row = dense_rows(lived, 0)
+    model = PlayModel(world, log, lived.latent[row])
+    wanted = model.facts(model.start())["valid play"] + missing
+    x = at_the_level(model, {"valid play": wanted})
+    assert np.flatnonzero(x != model.start()).tolist() == [0] and PLAY[0].name == "watching.stay"
+    assert model.facts(x)["valid play"] == pytest.approx(wanted, abs=0.01)
 
 
 def test_sessions_by_hand():

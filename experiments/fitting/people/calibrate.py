@@ -46,6 +46,7 @@ from .play_fit import (
     Parameter,
     PlayModel,
     also_simulated,
+    at_the_level,
     fit_plays,
     fitted_facts,
     get,
@@ -170,6 +171,8 @@ def calibrate(
         scenario = with_settings(scenario, settings_of(scenario, found))
         step()
     lived = simulate_fortnight(scenario, people, seed, days, pool, progress=step)  # feedback follows from plays
+    last, row = dense_rows(lived, seed)
+    fit = fit._replace(x=at_the_level(PlayModel(scenario, last, lived.latent[row], parameters, seed), told))
     needed, rest = needed_rates(told, lived, scenario), session_settings(known, lived, scenario)
     passing = {name: get(scenario, name) for name in of_interests[0]} if of_interests else {}
     settings = model.settings(fit.x) | passing | person_settings(told) | feedback_settings(told, needed) | rest

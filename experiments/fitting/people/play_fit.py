@@ -61,6 +61,7 @@ PLAY = (
 MATCH = Parameter("population.match_sd", "log", 4)
 """One more, identified only by how much less people stay with videos shown at random."""
 RANDOM = ("random: valid play", "random: long view")
+LEVEL, LEVEL_STEP = "valid play", 0.2  # the fact that the last step is for; logit, to either side
 TOLERANCE = 1e-3  # of a relative change of the cost, or of the parameters, at which a fit ends
 
 
@@ -281,6 +282,15 @@ def fit_plays(model: PlayModel, moments: Moments, start: Array, before: Array, e
 def spread_before(parameters: tuple[Parameter, ...]) -> Array:
     """What is known of each before, (P,), standard deviations on their scales."""
     return np.array([p.known for p in parameters])
+
+
+def at_the_level(model: PlayModel, told: dict[str, float]) -> Array:
+    """The model's own parameters, but for one last step of `watching.stay`: as lived, more or fewer plays were valid
+    than in the log, since what the cloud shows answers to each step of a fit."""
+    x, move = model.start(), np.zeros(len(model.parameters))
+    move[[p.name for p in model.parameters].index("watching.stay")] = LEVEL_STEP
+    lived, slope = model.facts(x)[LEVEL], model.facts(x + move)[LEVEL] - model.facts(x - move)[LEVEL]
+    return np.asarray(x + move * 2 * (told[LEVEL] - lived) / slope if slope > 0 else x)
 
 
 def limits(parameters: tuple[Parameter, ...]) -> tuple[Array, Array]:
