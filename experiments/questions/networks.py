@@ -3,10 +3,10 @@
 Everybody is on the link named. The commute drives with twelve outages of 30 s an hour instead of one in two; with
 "serve" expired candidates may be shown while there is no network. A minute on 2 cores.
 
-Found: where the link fails. On the commute tag_momentum has +16.7 % ±3.9 watch time over the cloud's order, on 3G
-+1.3 % ±.9, on 4G +1.2 % ±.8, while driving +1.0 % ±.7, on WiFi +.4 % ±.3. On the commute the pool does it rather than
+Found: where the link fails. On the commute tag_momentum has +16.7 % ±3.5 watch time over the cloud's order, on 4G
++1.2 % ±.7, while driving +.8 % ±.6, on 3G +.5 % ±.8, on WiFi +.4 % ±.2. On the commute the pool does it rather than
 the choice: a phone that ranks holds 20 candidates, the cloud's page 6, and people wait for pages a tenth as long. The
-commute itself costs 40 to 49 % against 4G. Serving expired candidates changes nothing at a TTL of 600 s: outages are
+commute itself costs 41 to 49 % against 4G. Serving expired candidates changes nothing at a TTL of 600 s: outages are
 shorter.
 """
 

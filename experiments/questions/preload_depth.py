@@ -2,9 +2,9 @@
 
 Half a minute on 2 cores.
 
-Found: one video ahead is nearly enough. Without preloading 6.4 % ±.4 of watch time is lost, with one .37 % ±.14 under
-the cloud's order. Reranking pays for depth in bytes: 218, 227 and 243 MB a person are wasted at 1, 3 and 8 videos, by
-the cloud's order 219, 221 and 226.
+Found: one video ahead is nearly enough. Without preloading 6.2 % ±.6 of watch time is lost, with one .15 % ±.31 under
+the cloud's order. Reranking pays for depth in bytes: 205, 214 and 230 MB a person are wasted at 1, 3 and 8 videos, by
+the cloud's order 206, 208 and 213.
 """
 
 from .what_if import WhatIf, along

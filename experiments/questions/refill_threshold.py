@@ -3,8 +3,8 @@
 With "replace" a page waits until the last one is used up, with "merge" it joins the pool on arrival. A minute on 2
 cores.
 
-Found: with one left, and no earlier. For the cloud's order that brings waits down from .036 to .029 a minute, while
-asking with four left adds .9 requests and 50 unseen videos a person for nothing that can be seen. A phone that ranks
+Found: with one left, and no earlier. For the cloud's order that brings waits down from .035 to .028 a minute, while
+asking with four left adds a request and 49 unseen videos a person for nothing that can be seen. A phone that ranks
 has unseen candidates to go on with, so the threshold does not change its waits. Merging instead of replacing changes
 nothing that can be seen.
 """
