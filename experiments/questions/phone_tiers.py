@@ -5,8 +5,8 @@ video starts instead of at the swipe. A minute on 2 cores.
 
 Found: only at a second a decision. On a low Android phone 12 % of picks come before their ranking is ready and take
 the one before; watch time gains as much as on iOS, +.76 % ±.31 and +.73 % ±.28. At a second 97 % of picks are stale
-and what is left of the gain cannot be told from nothing (+.24 % ±.42); asking early leaves 3 % stale and does not bring it
-back, perhaps since it knows a video less.
+and what is left of the gain cannot be told from nothing (+.24 % ±.42); asking early leaves 3 % stale and does not bring
+it back, perhaps since it knows a video less.
 """
 
 from nextone.sim.config import TIERS
