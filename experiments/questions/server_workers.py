@@ -4,9 +4,9 @@ Three workers are what the scenario takes by itself for 400 people in half an ho
 Half a minute on 2 cores.
 
 Found: with six, a page of 2 has .5 % ±.4 more watch time than one of 6; with three it loses 26 % ±10, with two half
-of it. Requests then wait near the phone's timeout of 5 s and are given up and sent again, so that workers serve what nobody
-waits for. A page of 4 can live on three workers but not on two (-8 % ±12, marked as overloaded); at 6 and 12 two are
-enough. A page of 12 costs .3 % ±.3 whatever the servers.
+of it. Requests then wait near the phone's timeout of 5 s and are given up and sent again, so that workers serve what
+nobody waits for. A page of 4 can live on three workers but not on two (-8 % ±12, marked as overloaded); at 6 and 12
+two are enough. A page of 12 costs .3 % ±.3 whatever the servers.
 """
 
 from .what_if import WhatIf, along
