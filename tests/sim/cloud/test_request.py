@@ -204,6 +204,7 @@ def test_a_full_queue_answers_at_once_and_no_turn_never():
         user = phone(request_state=SENT, queue_us=queue_us, arrived_us=2 * S, service_us=77)
         answer(params(), KEY, user[0], STEADY)
         assert user["request_state"] == TURNED and user["response_us"] == response_us
+    assert REFUSED_QUEUE_US < 0  # never a wait
 
 
 # -- the page ----------------------------------------------------------------------------------------------------------
@@ -285,7 +286,7 @@ def test_a_page_waits_until_the_one_before_is_used_up_or_the_pool_is_dry():
 
 
 def test_somebody_waited_if_there_is_something_to_show_now():
-    assert lands(somebody([-1, -1], [7, 8], phase=WAITING))
+    assert lands(somebody([-1, -1], [7, 8], phase=WAITING)) and lands(somebody([-1, -1], [7], phase=WAITING))
     assert not lands(somebody([-1, -1], [7, 8], phase=PLAYING))
     assert not lands(somebody([-1, -1], [7, 8], shown=[7, 8], phase=WAITING))  # nothing is left of it
 
@@ -352,6 +353,9 @@ def test_the_transfer_of_what_expires_is_broken_off():
         person.pool["arrived_us"][0] = first_us
         expired(person, preload_us=5 * S, bitrates_bps=[1 * S] * 3)
         assert (person.user["fetching"], person.user["cancelled"]) == (slot, cancelled)
+    ahead = somebody([1, 2], [7, 8], request_state=READY, fetching=FROM_WAITING)  # of a page that waits: it goes on
+    ahead.pool["arrived_us"][0] = 5 * S
+    assert expired(ahead) == [1] and ahead.user["fetching"] == FROM_WAITING
 
 
 def test_a_candidate_is_known_by_its_request_video_and_rank():
