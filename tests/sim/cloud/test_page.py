@@ -5,7 +5,7 @@ Estimates are written out in numpy; what they mean in chances is held by `test_r
 
 import numpy as np
 import pytest
-from cloud_by_hand import page_of, scored, tell, world_of
+from cloud_by_hand import MINUTE_US, page_of, scored, tell, world_of
 from numba import njit
 
 from nextone.sim.cloud.page import score_held
@@ -32,9 +32,10 @@ def rank_held(w, i, scores):
 
 
 def taught(**settings):
-    """A world whose cloud has learnt something of everybody's level, mood and intent."""
+    """A world whose cloud has learnt something of everybody's level, mood and intent, and is surer of them."""
     world = world_of(catalogue__videos=3000, server__recall=200, server__kept=60, **settings)
     rng = np.random.default_rng(8)
+    world.belief["cov"] *= 0.25
     world.belief["expected"][:, : INTENT + world.params["content_dims"][0]] = rng.normal(0, 0.7, (12, 1))
     world.belief["expected"][:, 1:3] += rng.normal(0, 0.7, (12, 2))
     return world
@@ -100,6 +101,16 @@ def test_new_videos_are_looked_for_when_no_page_is_left(model):
         assert (page["place"] < (60 if fresh else left)).all()
         assert np.isneginf(scores).sum() == (0 if fresh else 60 - left)
         assert not (world.stored[0]["video"][page["place"]] & TOLD).any()
+
+
+def test_what_has_come_up_by_the_turn_is_taken_in_however_seldom():
+    """At .4 a minute, two in six minutes; and what was learnt has faded until then."""
+    for per_min, arrived in ((0.4, 2), (0.0, 0)):
+        world = taught(server__arrivals_per_min=per_min)
+        page_of(world, 0, 1)
+        world.users["impression"][0] += 100
+        page_of(world, 0, 1, turn_us=6 * MINUTE_US)
+        assert world.users["arrived"][0] == arrived and world.belief["at_us"][0] == 6 * MINUTE_US
 
 
 @pytest.mark.parametrize("bias", [0.0, 0.4])
