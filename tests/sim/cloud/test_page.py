@@ -115,7 +115,7 @@ def test_what_has_come_up_by_the_turn_is_taken_in_however_seldom():
 
 @pytest.mark.parametrize("bias", [0.0, 0.4])
 def test_what_a_phone_holds_is_ranked_as_the_cloud_would_now(bias):
-    """Slots hold: a video of the set; nothing; one from a set before at the place of another; one at a place that the
+    """Slots hold: a video of the set; one that has left; one from a set before at the place of another; one at a place that the
     present set does not use; one that was shown. Only the first and the last have a score of now."""
     world = taught(server__pxtr_bias=bias)
     page_of(world, 0, 1)
@@ -124,7 +124,7 @@ def test_what_a_phone_holds_is_ranked_as_the_cloud_would_now(bias):
     ids = world.stored[0]["video"].copy()
     user["stored"], world.stored[0]["video"][9] = 50, ids[9] | SHOWN | TOLD
     pool["rank"], pool["score"], held = DEAD, 0.25, np.full(len(pool), 5.0, np.float32)
-    for slot, (video, place) in enumerate(((ids[4], 4), (0, 0), (ids[7], 8), (ids[50], 50), (ids[9], 9))):
+    for slot, (video, place) in enumerate(((ids[4], 4), (ids[5], 5), (ids[7], 8), (ids[50], 50), (ids[9], 9))):
         pool["video"][slot], pool["place"][slot], pool["rank"][slot] = video, place, DEAD if slot == 1 else 3
     rank_held(world, 0, held)
     assert held[:5] == pytest.approx([scores[4], 5.0, 0.25, 0.25, scores[9]], abs=1e-6)
