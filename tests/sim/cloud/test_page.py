@@ -115,8 +115,8 @@ def test_what_has_come_up_by_the_turn_is_taken_in_however_seldom():
 
 @pytest.mark.parametrize("bias", [0.0, 0.4])
 def test_what_a_phone_holds_is_ranked_as_the_cloud_would_now(bias):
-    """Slots hold: a video of the set; one that has left; one from a set before at the place of another; one at a place that the
-    present set does not use; one that was shown. Only the first and the last have a score of now."""
+    """Slots hold: a video of the set; one that has left; one from a set before at the place of another; one at a place
+    that the present set does not use; one that was shown. Only the first and the last have a score of now."""
     world = taught(server__pxtr_bias=bias)
     page_of(world, 0, 1)
     scores, pool, user = np.zeros(60, np.float32), world.pool[0], world.users[0]
