@@ -68,6 +68,7 @@ def test_paired_by_hand():
     assert result.diff_pct == pytest.approx(10)
     assert (result.diff_pct_low, result.diff_pct_high) == pytest.approx((10, 10))  # the plain one would be +-3.9
     assert result.correlation == pytest.approx(1)
+    assert paired(TEN / 100, 1.1 * TEN / 100).diff_pct == pytest.approx(10)  # of a baseline of .055
     # (1 + 1.21) v / .01 v
     assert result.variance_saved == pytest.approx(221)
 
