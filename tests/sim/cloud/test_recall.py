@@ -235,6 +235,12 @@ def test_who_has_too_few_left_for_a_page_is_brought_everything_again():
         assert world.seen[0].any() == (stored == 23)
 
 
+def test_a_catalogue_smaller_than_a_page_is_looked_at_once():
+    world = world_of(catalogue__videos=15, server__recall=40)
+    assert len(page_of(world, 0, 20)) == 15
+    assert world.users["stored"][0] == world.users["stream"][0] == 15
+
+
 # -- the walk and what it brings, by hand ------------------------------------------------------------------------------
 
 
