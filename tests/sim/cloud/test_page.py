@@ -41,10 +41,13 @@ def taught(**settings):
     return world
 
 
-@pytest.mark.parametrize("bias", [0.0, 0.4])
-def test_rates_and_scores_are_of_what_is_stored_and_what_was_learnt_since(bias):
-    """What was learnt of the intent counts as far as `server.filter_use` says; a bias moves every rate."""
-    world = taught(server__filter_use=0.6, server__pxtr_bias=bias)
+@pytest.mark.parametrize(
+    "settings", [{}, {"server__pxtr_bias": 0.4, "server__objective": (0.1, 0.1, 5.0, 2.0, 2.0, 2.0, -3.0)}]
+)
+def test_rates_and_scores_are_of_what_is_stored_and_what_was_learnt_since(settings):
+    """What was learnt of the intent counts as far as `server.filter_use` says; a bias moves every rate. Feedback's part
+    of a score is by the lasting estimate, and rounded to 1/32767."""
+    world, bias = taught(server__filter_use=0.6, **settings), settings.get("server__pxtr_bias", 0.0)
     weights, chances = world.params["objective"][0], np.zeros(RATES)
     for who in range(3):
         page, learnt = page_of(world, who, SHIPPED), world.belief["expected"][who]
@@ -58,7 +61,7 @@ def test_rates_and_scores_are_of_what_is_stored_and_what_was_learnt_since(bias):
             shipped = 1000 * np.clip(logits, -13.815511, 13.815511)  # a chance of a millionth, the least that is told
             assert np.abs(early["pxtr"] - shipped).max() < 1.0, (who, video)
             worth = (weights / (1 + np.exp(-logits))).sum() / np.abs(weights).sum()
-            assert early["score"] == pytest.approx(worth, abs=3e-5)
+            assert early["score"] == pytest.approx(worth, abs=1.7e-5)
 
 
 def test_a_phone_that_does_not_rank_is_sent_the_first_rate_alone():

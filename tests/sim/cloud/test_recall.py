@@ -339,3 +339,4 @@ def test_arrivals_are_looked_for_every_so_many_impressions():
         user["impression"] = impression
         page_of(world, 0, 5, turn_us=turn_s * 1_000_000)
         assert (user["arrived"], user["joined"], user["stream"]) == (arrived, joined, stream), impression
+        assert (world.stored[0]["rest"][: user["stored"]] != -32768).all()  # what came has its price
