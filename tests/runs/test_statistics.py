@@ -123,10 +123,11 @@ def test_nothing_correlates_with_what_does_not_vary():
         for a, b in ((np.full(10, constant), TEN), (TEN, np.full(10, constant))):
             result = paired(a, b)
             assert result.correlation is None and result.variance_saved == pytest.approx(1)
-    tenth = np.full(10, 0.1)  # its mean is rounded, and so it seems to vary a little
-    for a, b in ((np.zeros(10), np.zeros(10)), (np.zeros(10), tenth), (tenth, np.zeros(10))):
-        result = paired(a, b)
-        assert result.correlation is None and result.variance_saved is None
+    for n in range(10, 21):
+        zero, tenth = np.zeros(n), np.full(n, 0.1)  # whose mean may be rounded, so that it seems to vary a little
+        for a, b in ((zero, zero), (zero, tenth), (tenth, zero)):
+            result = paired(a, b)
+            assert result.correlation is None and result.variance_saved is None
 
 
 def test_no_percentage_of_a_baseline_that_may_be_zero():
