@@ -259,6 +259,9 @@ def test_a_transfer_that_goes_on_is_left_alone_and_any_other_is_measured_first()
         works_for(person)
         assert (person.user["fetched"], person.user["rate_bps"]) == (fetched, rate_bps)
         assert (person.user["link_ready_us"] == 4 * S) == (fields["fetching"] in (SCREEN, NOBODY))
+    person = watching(fetching=SCREEN, phase=AWAY, link_ready_us=4 * S)  # nobody wants the link any more
+    assert works_for(person)[0] == NOBODY
+    assert person.user["link_ready_us"] == 4 * S and (person.pool["bitrate"] == -1).all()
 
 
 def test_a_new_transfer_takes_a_round_trip_of_its_own_but_a_page_none():
@@ -285,7 +288,7 @@ def test_the_radio_wakes_up_before_a_new_transfer():
 def test_the_bitrate_of_a_preload_is_chosen_when_its_first_byte_is_asked_for():
     """At 4 Mbit/s the second of three is safe; what has a bitrate keeps it. Each has a round trip of its own."""
     p = settings()
-    for slot, bitrate, then in ((0, -1, 2), (1, 0, 0), (FROM_WAITING, -1, 2), (FROM_WAITING + 1, 1, 1)):
+    for slot, bitrate, then in ((0, -1, 2), (1, 0, 0), (FROM_WAITING, -1, 2), (FROM_WAITING + 1, 0, 0)):
         person = watching(phase=SWIPING, preload=slot)
         rows, k = (person.waiting, slot - FROM_WAITING) if slot >= FROM_WAITING else (person.pool, slot)
         rows["bitrate"][k] = bitrate
@@ -306,12 +309,12 @@ def test_what_is_to_come_and_what_has_come_is_of_whoever_the_link_works_for():
         (FROM_WAITING, 625_000 - 500, 0, {}),
         (FROM_WAITING + 1, 1_250_000 - 600, 0, {}),
     ):
-        person = watching(fetching=fetching, payload_left=70, model_left=80, delivered=5, fetched=3)
+        person = watching(fetching=fetching, payload_left=70, model_left=80, delivered=5, fetched=3, data_bytes=4)
         user, pool, page = person.user, person.pool, person.waiting
         pool["bitrate"], pool["buffered"], page["bitrate"], page["buffered"] = [0, 1], [300, 400], [0, 1], [500, 600]
         assert still_to_fetch(settings(), person, VIDEOS) == left
         receive(person, 10)
-        assert user["data_bytes"] == pages
+        assert user["data_bytes"] == 4 + pages
         assert (user["delivered"], user["fetched"]) == ((5, 3) if pages else (15, 13))
         held = [int(person.screen["bytes"]), *pool["buffered"].tolist(), *page["buffered"].tolist()]
         got = [new - old for new, old in zip(held, (1_000, 300, 400, 500, 600), strict=True)]
@@ -323,7 +326,7 @@ def test_what_is_to_come_and_what_has_come_is_of_whoever_the_link_works_for():
 def test_the_more_bytes_a_transfer_had_the_less_the_past_counts():
     """Memory: a million bytes. So many in so many microseconds turn 4 Mbit/s into so much."""
     for size, took_us, rate_bps in ((S, S, 6 * S), (2 * S, S, 13 * S), (S, 2 * S, 4 * S), (0, S, 4 * S), (S, 0, 4 * S),
-                                    (S, -1, 4 * S), (S, 1, 4_000_002_000_000)):  # fmt: skip
+                                    (S, -1, 4 * S), (S, 1, 4_000_002_000_000), (1, 1, 4_000_003)):  # fmt: skip
         user = filled(np.zeros(1, USER), {"rate_bps": 4 * S})
         learn_rate(settings(), user[0], size, took_us)
         assert user["rate_bps"] == rate_bps
