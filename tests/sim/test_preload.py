@@ -2,6 +2,8 @@
 1,250,000 bytes); who comes before whom, what a new transfer waits for, what becomes of one that is broken off.
 """
 
+from bisect import bisect_left
+
 import numpy as np
 import pytest
 from worlds import scenario
@@ -18,6 +20,7 @@ from nextone.sim.player import (
     learn_rate,
     measure,
     plan_preload,
+    recall_rate,
     receive,
     still_to_fetch,
 )
@@ -361,3 +364,32 @@ def test_what_is_held_is_the_content_of_its_bytes_and_all_of_it_at_its_end():
                               (900, 900, 20 * S), (2_600_000, 2_700_000, 20 * S)):  # fmt: skip
         filled(screen, {"bytes": size, "total_bytes": total, "bitrate_bps": 1 * S})
         assert held_us(screen[0], video[0]) == held
+
+
+def test_the_first_measured_throughput_is_that_of_a_session_before():
+    """Five videos, 12 s apart, 10 s of each, over a link of .1 and 2 bytes a microsecond in turn, 10 s each: written
+    out in whole numbers, from wherever the trace began."""
+    p, rates = settings(buffer_us=10 * S, recalled_videos=5, recalled_every_us=12 * S), [1 * S, 2 * S, 4 * S]
+    p["bitrates_bps"] = rates
+    knots = filled(np.zeros(3, KNOT), {"t_us": [0, 10 * S, 20 * S], "bytes": [0, 1 * S, 21 * S]})
+    link = np.array([0, 3]), np.ones(1), np.tile([0, 1], (8, 1)), np.zeros((8, 3))
+    starts = set()
+    for who in range(12):
+        user = filled(np.zeros(1, USER), {"user": who, "link_ready_us": 10**12, "rate_bps": 7})[0]
+        recall_rate(p, KEY, user, knots, *link, 50 * S)
+        loop_us, rate, start = int(user["loop_us"]), 8_400_000, 50 * S
+
+        def carried(t, loop_us=loop_us):
+            loops, t = divmod(t - loop_us, 20 * S)
+            return 21 * S * loops + (t // 10 if t < 10 * S else S + 2 * (t - 10 * S))
+
+        for _ in range(5):
+            size = 10 * max([x for x in rates if x <= rate / 2], default=rates[0]) // 8
+            done = bisect_left(range(start, start + 12 * S), size, key=lambda t: carried(t) - carried(start))
+            took = min(done, 12 * S)
+            got = min(size, carried(start + took) - carried(start))
+            past = 2.0 ** (-got / S)
+            rate, start = round(past * rate + (1 - past) * (got * 8 * S // took)), start + 12 * S
+        assert abs(user["rate_bps"] - rate) <= 2
+        starts.add(rate)
+    assert len(starts) > 6
