@@ -12,18 +12,22 @@ from nextone.sim.pool import (
     expire,
     forget_rankings,
     live_slots,
+    may_rank,
     next_expiry,
     next_slots,
     past_ttl,
     rank_pool,
+    rankable,
     take_over,
 )
 from nextone.sim.state import (
     BEHAVIOUR,
     BELIEF,
+    CURRENT,
     DEAD,
     IMPRESSION,
     MIND,
+    MISSING,
     PAST,
     PXTR,
     SHOWN,
@@ -126,6 +130,18 @@ def test_any_ranking_is_a_stable_sort(user):
         apply_ranking(pool)
         expected = sorted(np.flatnonzero(live), key=lambda k: (-scores[k], pages[k], ranks[k]))
         assert order_of(user, pool) == expected
+
+
+def test_a_phone_ranks_with_a_model_what_came_since_it_has_it(user):
+    """The version that ranks is that of request 65,530; page numbers are kept modulo 65,536."""
+    user["request"], user["model_since"] = 65_540, 65_530
+    pool = pool_of([0, 0, 0, 0, DEAD], requests=[4, 65_535, 65_530, 65_529, 4])
+    assert [bool(rankable(user[0], slot)) for slot in pool] == [True, True, True, False, False]
+    old = pool_of([0, DEAD, 0], requests=[65_529, 4, 65_528])
+    for edge, model, some, may in ((1, CURRENT, pool, True), (1, CURRENT, pool[2:], True), (1, CURRENT, old, False),
+                                   (0, CURRENT, pool, False), (1, MISSING, pool, False)):  # fmt: skip
+        user["model"] = model
+        assert may_rank(params(edge=edge)[0], user[0], some) == may
 
 
 def test_what_leaves_unshown_is_wasted(user):

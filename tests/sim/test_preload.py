@@ -367,9 +367,9 @@ def test_what_is_held_is_the_content_of_its_bytes_and_all_of_it_at_its_end():
 
 
 def test_the_first_measured_throughput_is_that_of_a_session_before():
-    """Five videos, 12 s apart, 10 s of each, over a link of .1 and 2 bytes a microsecond in turn, 10 s each: written
+    """Five videos, 4 s apart, 10 s of each, over a link of .1 and 2 bytes a microsecond in turn, 10 s each: written
     out in whole numbers, from wherever the trace began."""
-    p, rates = settings(buffer_us=10 * S, recalled_videos=5, recalled_every_us=12 * S), [1 * S, 2 * S, 4 * S]
+    p, rates = settings(buffer_us=10 * S, recalled_videos=5, recalled_every_us=4 * S), [1 * S, 2 * S, 4 * S]
     p["bitrates_bps"] = rates
     knots = filled(np.zeros(3, KNOT), {"t_us": [0, 10 * S, 20 * S], "bytes": [0, 1 * S, 21 * S]})
     link = np.array([0, 3]), np.ones(1), np.tile([0, 1], (8, 1)), np.zeros((8, 3))
@@ -385,11 +385,11 @@ def test_the_first_measured_throughput_is_that_of_a_session_before():
 
         for _ in range(5):
             size = 10 * max([x for x in rates if x <= rate / 2], default=rates[0]) // 8
-            done = bisect_left(range(start, start + 12 * S), size, key=lambda t: carried(t) - carried(start))
-            took = min(done, 12 * S)
+            done = bisect_left(range(start, start + 4 * S), size, key=lambda t: carried(t) - carried(start))
+            took = min(done, 4 * S)
             got = min(size, carried(start + took) - carried(start))
             past = 2.0 ** (-got / S)
-            rate, start = round(past * rate + (1 - past) * (got * 8 * S // took)), start + 12 * S
+            rate, start = round(past * rate + (1 - past) * (got * 8 * S // took)), start + 4 * S
         assert abs(user["rate_bps"] - rate) <= 2
         starts.add(rate)
     assert len(starts) > 6
