@@ -81,6 +81,7 @@ def test_without_a_ranking_the_page_then_the_rank_decides(user):
     assert order_of(user, pool) == [4, 3, 0, 1]
     assert live_slots(pool) == 4
     assert order_of(user, pool_of([DEAD, DEAD])) == []
+    assert order_of(user, pool_of([0, 200], requests=[5, 4])) == [1, 0]  # however long the older page
 
 
 def test_page_numbers_wrap_without_confusion(user):
@@ -149,7 +150,7 @@ def test_what_leaves_unshown_is_wasted(user):
     empty_slot(user[0], pool[0])
     assert user["wasted"] == 300 and pool["buffered"][0] == 0 and pool["rank"][0] == DEAD
     waiting["buffered"], user["waiting"] = [10, 20, 0, 999], 3  # the fourth is not in use
-    assert empty_waiting(user[0], waiting) == 3
+    assert empty_waiting(user[0], waiting) == 3 and waiting["buffered"].tolist() == [0, 0, 0, 999]
     assert user["wasted"] == 330 and user["waiting"] == 0
 
 
@@ -247,6 +248,19 @@ def test_a_video_that_is_there_already_keeps_what_is_fetched_of_it(user, merge):
     again = pool[(pool["video"] == 101) & (pool["rank"] != DEAD)]
     assert len(again) == 1 and again["request"] == 6 and again["buffered"] == 30 and again["bitrate"] == 2
     assert user["wasted"] == (0 if merge else 5) and user["dropped"] == (1 if merge else 2)
+
+
+def test_only_what_there_is_room_for_leaves_its_place_for_the_page(user):
+    """Room for two: of four, the first was shown; the next two join, the third with what was fetched of it; the last is
+    dropped, and stays where it was. Slot 2 held the second once."""
+    pool = pool_of([0, 1, DEAD, DEAD, DEAD], video=[101, 103, 102, 0, 0], buffered=[30, 50, 0, 0, 0])
+    pool["bitrate"][0] = 2
+    user["request"] = 6
+    land(user, pool, page_of(4, video=[100, 102, 101, 103]), shown=[0], edge=0, page_size=2, merge=1)
+    live = pool["rank"] != DEAD
+    held = sorted(zip(pool["video"][live].tolist(), pool["buffered"][live].tolist(), strict=True))
+    assert held == [(101, 30), (102, 0), (103, 50)] and user["wasted"] == 0 and user["dropped"] == 3
+    assert pool["bitrate"][pool["video"] == 101].tolist() == [2]
 
 
 # -- expiry ------------------------------------------------------------------------------------------------------------
