@@ -250,16 +250,23 @@ def test_a_video_that_is_there_already_keeps_what_is_fetched_of_it(user, merge):
     assert user["wasted"] == (0 if merge else 5) and user["dropped"] == (1 if merge else 2)
 
 
+def test_a_new_version_ranks_from_the_first_page_with_embeddings_for_it(user):
+    for model, since in ((MISSING, 6), (CURRENT, 2)):
+        user["model"], user["model_since"], user["model_sent"], user["request"] = model, 2, CURRENT, 6
+        land(user, pool_of([DEAD, DEAD]), page_of(2))
+        assert (user["model"][0], user["model_since"][0]) == (CURRENT, since)
+
+
 def test_only_what_there_is_room_for_leaves_its_place_for_the_page(user):
     """Room for two: of four, the first was shown; the next two join, the third with what was fetched of it; the last is
     dropped, and stays where it was. Slot 2 held the second once."""
     pool = pool_of([0, 1, DEAD, DEAD, DEAD], video=[101, 103, 102, 0, 0], buffered=[30, 50, 0, 0, 0])
     pool["bitrate"][0] = 2
-    user["request"] = 6
+    user["request"], user["dropped"] = 6, 4
     land(user, pool, page_of(4, video=[100, 102, 101, 103]), shown=[0], edge=0, page_size=2, merge=1)
     live = pool["rank"] != DEAD
     held = sorted(zip(pool["video"][live].tolist(), pool["buffered"][live].tolist(), strict=True))
-    assert held == [(101, 30), (102, 0), (103, 50)] and user["wasted"] == 0 and user["dropped"] == 3
+    assert held == [(101, 30), (102, 0), (103, 50)] and user["wasted"] == 0 and user["dropped"] == 4 + 3
     assert pool["bitrate"][pool["video"] == 101].tolist() == [2]
 
 
