@@ -250,6 +250,17 @@ def test_a_video_that_is_there_already_keeps_what_is_fetched_of_it(user, merge):
     assert user["wasted"] == (0 if merge else 5) and user["dropped"] == (1 if merge else 2)
 
 
+def test_what_joins_is_what_was_shipped_and_not_ranked_yet(user):
+    """Numbers are kept modulo 65,536; slots were ranked before."""
+    user["impression"], user["request"] = 2 * 65_536 + 43, 65_543
+    pool = pool_of([DEAD, DEAD], order=1, next_order=0)
+    land(user, pool, page_of(2, meeting=[5, 6], score=[0.5, 0.25]))
+    assert pool["meeting"].tolist() == [5, 6] and pool["place"].tolist() == [0, 1]
+    assert pool["score"].tolist() == [0.5, 0.25] and pool["rank"].tolist() == [0, 1]
+    assert (pool["arrived_at"] == 43).all() and (pool["request"] == 7).all()
+    assert (pool["order"] == UNRANKED).all() and (pool["next_order"] == UNRANKED).all()
+
+
 def test_a_new_version_ranks_from_the_first_page_with_embeddings_for_it(user):
     for model, since in ((MISSING, 6), (CURRENT, 2)):
         user["model"], user["model_since"], user["model_sent"], user["request"] = model, 2, CURRENT, 6
