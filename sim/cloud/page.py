@@ -31,15 +31,15 @@ def make_page(p, key, person, index, wanted, turn_us):
     A new set is looked for when there is no page left, whoever ranks: were it when there are no candidates left, a
     phone that is shipped more would be given better videos for it."""
     user, stored, waiting = person.user, person.stored, person.waiting
-    if user.stored == 0 or left_to_serve(user, stored) < p.page_size + p.refill_at:
+    if left_to_serve(user, stored) < p.page_size + p.refill_at:
         recall(p, key, person, index)
     if p.arrivals_per_min > 0.0:
         arrive(p, key, person, index, turn_us)
     fade(p, person.belief, turn_us)
     known = what_is_known(p, user, person.belief)
     score, which = np.empty(user.stored, np.float32), np.empty(user.stored, np.int64)
-    left = score_stored(p, person, index, known, score)
-    count = min(keep_best(score, wanted, which), left)
+    score_stored(p, person, index, known, score)
+    count = keep_best(score, wanted, which)
     for k in range(count):
         row, early = stored[which[k]], waiting[k]
         early.video, early.place, early.score = row.video & ID, np.uint16(which[k]), score[which[k]]
@@ -99,11 +99,11 @@ def worth_of(valid, long, rest, known):
 
 @allocating
 def score_stored(p, person, index, known, score):
-    """The score of every stored video now into score (R,), -inf where the cloud knows that it was shown; how many it
-    does not know to be. known: `what_is_known` now.
+    """The score of every stored video now into score (R,), -inf where the cloud knows that it was shown. known:
+    `what_is_known` now.
 
     What lies all over the memory is gathered first, so that the rest runs on vectors."""
-    stored, belief, size, left = person.stored, person.belief, len(score), 0
+    stored, belief, size = person.stored, person.belief, len(score)
     estimate, rest = np.empty(size, np.float32), np.empty(size, np.float32)
     skip, watch = np.empty(size, np.float32), np.empty(size, np.float32)
     for k in range(size):
@@ -120,9 +120,7 @@ def score_stored(p, person, index, known, score):
         for k in range(size):
             score[k] = score_of(p, estimate[k], index[stored[k].video & ID], rest[k], known)
     for k in range(size):
-        left += stored[k].video & TOLD == 0
         score[k] = -np.inf if stored[k].video & TOLD else score[k]
-    return left
 
 
 @kernel

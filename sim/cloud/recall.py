@@ -8,7 +8,6 @@ nor, in later ones, within `server.repeat_after_days`.
 
 import numpy as np
 
-from nextone.sim.config import NEVER_US
 from nextone.sim.engine.chance import keyed_words, many_words
 from nextone.sim.engine.kernel import allocating, fetch_ahead, inlined, kernel
 from nextone.sim.engine.luck import MATCH, WALK
@@ -61,7 +60,7 @@ def note_seen(p, user, seen, video):
     remembered, it becomes the older, so that all is kept for so long, and nothing for twice as long."""
     if seen.shape[1] == 0:
         return
-    keep_us = np.int64(min(p.repeat_after_days * 86_400e6, NEVER_US / 2))
+    keep_us = np.int64(p.repeat_after_days * 86_400e6)
     if user.now_us - user.generation_us >= keep_us:
         for k in range(seen.shape[1]):
             seen[1, k] = seen[0, k] if user.now_us - user.generation_us < 2 * keep_us else 0
@@ -128,7 +127,7 @@ def recall(p, key, person, index):
     which = np.empty(looked_at, np.int64)
     user.recalls += 1
     user.joined = user.impression
-    user.stored = choose_best(estimate, min(len(person.stored), left), which)
+    user.stored = choose_best(estimate, len(person.stored), which)
     for k in range(user.stored):
         store(person.stored[k], ids[which[k]], estimate[which[k]])
     price_feedback(p, person, index)

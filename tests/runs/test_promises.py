@@ -11,6 +11,7 @@ import pytest
 from scipy.special import stdtrit
 
 from nextone.experiments.runs.statistics import (
+    Selection,
     TooFewReplications,
     mean_interval,
     paired,
@@ -133,6 +134,7 @@ def test_stopping_by_hand():
     x = np.tile([0.0, 2 * 0.7 * 0.9**0.5], 5)
     assert x.std(ddof=1) == pytest.approx(0.7)
     assert replications_needed(x, 0.51, 100) == 10
+    assert replications_needed(np.ones(12), 0.0, 100) == 12  # exactly as sharp as was asked
     assert replications_needed(x, 0.01, 15) == 15  # the budget
     assert replications_needed(x, 0.01, 100) == 20  # at most twice as many at once
     assert replications_needed([*x[:-1], np.nan], 0.01, 100) == 10  # undefined: nothing to wait for
@@ -248,6 +250,9 @@ def test_one_system_needs_no_race_and_confidence_is_95_percent_unless_asked_othe
     x = np.random.default_rng(9).normal(0, 1, (4, 60)) + np.arange(4)[:, None] / 3
     assert select_best(x, 0.4) == select_best(x, 0.4, 0.95, 10)
     assert select_best(x[:1], 0.4) == ((0,), 10) and select_best(x[:1], 0.4, first=12).n == 12
+    assert Selection((0,), 10).settled and not Selection((0, 1), 10).settled
+    with pytest.raises(TooFewReplications):
+        select_best(x, 0.4, first=9)
 
 
 # -- steady state ------------------------------------------------------------------------------------------------------
@@ -307,3 +312,11 @@ def test_more_than_half_cut_off_is_doubtful(late, doubtful):
     """Twenty batches, the first of them far off, the others at .4 and .6 in turn."""
     x = np.tile(np.where(np.arange(100) < 5 * late, 50.0, np.arange(100) % 2), (10, 1))
     assert steady_state(x)[1:] == (5 * late, doubtful)
+
+
+def test_a_series_must_be_long_and_whole_and_one_for_each_of_ten_replications():
+    for shape, value in (((60,), 1.0), ((10, 49), 1.0), ((10, 60, 2), 1.0), ((10, 60), np.nan), ((10, 60), np.inf)):
+        with pytest.raises(ValueError, match="at least 50 finite points"):
+            steady_state(np.full(shape, value))
+    with pytest.raises(TooFewReplications):
+        steady_state(np.ones((9, 60)))

@@ -68,6 +68,7 @@ def test_paired_by_hand():
     assert result.diff_pct == pytest.approx(10)
     assert (result.diff_pct_low, result.diff_pct_high) == pytest.approx((10, 10))  # the plain one would be +-3.9
     assert result.correlation == pytest.approx(1)
+    assert paired(TEN / 100, 1.1 * TEN / 100).diff_pct == pytest.approx(10)  # of a baseline of .055
     # (1 + 1.21) v / .01 v
     assert result.variance_saved == pytest.approx(221)
 
@@ -115,6 +116,18 @@ def test_nothing_varies_nothing_to_save():
     assert result.diff_pct == 50
     assert result.correlation is None
     assert result.variance_saved is None
+
+
+def test_nothing_correlates_with_what_does_not_vary():
+    for constant in (0.0, 2.0):
+        for a, b in ((np.full(10, constant), TEN), (TEN, np.full(10, constant))):
+            result = paired(a, b)
+            assert result.correlation is None and result.variance_saved == pytest.approx(1)
+    for n in range(10, 21):
+        zero, tenth = np.zeros(n), np.full(n, 0.1)  # whose mean may be rounded, so that it seems to vary a little
+        for a, b in ((zero, zero), (zero, tenth), (tenth, zero)):
+            result = paired(a, b)
+            assert result.correlation is None and result.variance_saved is None
 
 
 def test_no_percentage_of_a_baseline_that_may_be_zero():

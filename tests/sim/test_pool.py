@@ -12,18 +12,22 @@ from nextone.sim.pool import (
     expire,
     forget_rankings,
     live_slots,
+    may_rank,
     next_expiry,
     next_slots,
     past_ttl,
     rank_pool,
+    rankable,
     take_over,
 )
 from nextone.sim.state import (
     BEHAVIOUR,
     BELIEF,
+    CURRENT,
     DEAD,
     IMPRESSION,
     MIND,
+    MISSING,
     PAST,
     PXTR,
     SHOWN,
@@ -77,6 +81,7 @@ def test_without_a_ranking_the_page_then_the_rank_decides(user):
     assert order_of(user, pool) == [4, 3, 0, 1]
     assert live_slots(pool) == 4
     assert order_of(user, pool_of([DEAD, DEAD])) == []
+    assert order_of(user, pool_of([0, 200], requests=[5, 4])) == [1, 0]  # however long the older page
 
 
 def test_page_numbers_wrap_without_confusion(user):
@@ -128,12 +133,24 @@ def test_any_ranking_is_a_stable_sort(user):
         assert order_of(user, pool) == expected
 
 
+def test_a_phone_ranks_with_a_model_what_came_since_it_has_it(user):
+    """The version that ranks is that of request 65,530; page numbers are kept modulo 65,536."""
+    user["request"], user["model_since"] = 65_540, 65_530
+    pool = pool_of([0, 0, 0, 0, DEAD], requests=[4, 65_535, 65_530, 65_529, 4])
+    assert [bool(rankable(user[0], slot)) for slot in pool] == [True, True, True, False, False]
+    old = pool_of([0, DEAD, 0], requests=[65_529, 4, 65_528])
+    for edge, model, some, may in ((1, CURRENT, pool, True), (1, CURRENT, pool[2:], True), (1, CURRENT, old, False),
+                                   (0, CURRENT, pool, False), (1, MISSING, pool, False)):  # fmt: skip
+        user["model"] = model
+        assert may_rank(params(edge=edge)[0], user[0], some) == may
+
+
 def test_what_leaves_unshown_is_wasted(user):
     pool, waiting = pool_of([0, 1], buffered=[300, 50]), np.zeros(4, WAITING_VIDEO)
     empty_slot(user[0], pool[0])
     assert user["wasted"] == 300 and pool["buffered"][0] == 0 and pool["rank"][0] == DEAD
     waiting["buffered"], user["waiting"] = [10, 20, 0, 999], 3  # the fourth is not in use
-    assert empty_waiting(user[0], waiting) == 3
+    assert empty_waiting(user[0], waiting) == 3 and waiting["buffered"].tolist() == [0, 0, 0, 999]
     assert user["wasted"] == 330 and user["waiting"] == 0
 
 
@@ -231,6 +248,37 @@ def test_a_video_that_is_there_already_keeps_what_is_fetched_of_it(user, merge):
     again = pool[(pool["video"] == 101) & (pool["rank"] != DEAD)]
     assert len(again) == 1 and again["request"] == 6 and again["buffered"] == 30 and again["bitrate"] == 2
     assert user["wasted"] == (0 if merge else 5) and user["dropped"] == (1 if merge else 2)
+
+
+def test_what_joins_is_what_was_shipped_and_not_ranked_yet(user):
+    """Numbers are kept modulo 65,536; slots were ranked before."""
+    user["impression"], user["request"] = 2 * 65_536 + 43, 65_543
+    pool = pool_of([DEAD, DEAD], order=1, next_order=0)
+    land(user, pool, page_of(2, meeting=[5, 6], score=[0.5, 0.25]))
+    assert pool["meeting"].tolist() == [5, 6] and pool["place"].tolist() == [0, 1]
+    assert pool["score"].tolist() == [0.5, 0.25] and pool["rank"].tolist() == [0, 1]
+    assert (pool["arrived_at"] == 43).all() and (pool["request"] == 7).all()
+    assert (pool["order"] == UNRANKED).all() and (pool["next_order"] == UNRANKED).all()
+
+
+def test_a_new_version_ranks_from_the_first_page_with_embeddings_for_it(user):
+    for model, since in ((MISSING, 6), (CURRENT, 2)):
+        user["model"], user["model_since"], user["model_sent"], user["request"] = model, 2, CURRENT, 6
+        land(user, pool_of([DEAD, DEAD]), page_of(2))
+        assert (user["model"][0], user["model_since"][0]) == (CURRENT, since)
+
+
+def test_only_what_there_is_room_for_leaves_its_place_for_the_page(user):
+    """Room for two: of four, the first was shown; the next two join, the third with what was fetched of it; the last is
+    dropped, and stays where it was. Slot 2 held the second once."""
+    pool = pool_of([0, 1, DEAD, DEAD, DEAD], video=[101, 103, 102, 0, 0], buffered=[30, 50, 0, 0, 0])
+    pool["bitrate"][0] = 2
+    user["request"], user["dropped"] = 6, 4
+    land(user, pool, page_of(4, video=[100, 102, 101, 103]), shown=[0], edge=0, page_size=2, merge=1)
+    live = pool["rank"] != DEAD
+    held = sorted(zip(pool["video"][live].tolist(), pool["buffered"][live].tolist(), strict=True))
+    assert held == [(101, 30), (102, 0), (103, 50)] and user["wasted"] == 0 and user["dropped"] == 4 + 3
+    assert pool["bitrate"][pool["video"] == 101].tolist() == [2]
 
 
 # -- expiry ------------------------------------------------------------------------------------------------------------

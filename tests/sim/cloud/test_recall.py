@@ -8,7 +8,7 @@ from cloud_by_hand import MINUTE_US, page_of, show, tell, world_of
 from numba import njit
 from worlds import scenario
 
-from nextone.sim.cloud.recall import STRIDES, mark_shown, note_seen, shown_meanwhile, was_seen
+from nextone.sim.cloud.recall import STRIDES, mark_shown, next_videos, note_seen, shown_meanwhile, take_in, was_seen
 from nextone.sim.state import ID, SHOWN, STORED, TOLD, USER, WAITING_VIDEO
 
 DAY_US = 86_400_000_000
@@ -233,3 +233,110 @@ def test_who_has_too_few_left_for_a_page_is_brought_everything_again():
         page_of(world, 0, 20)
         assert world.users["stored"][0] == stored
         assert world.seen[0].any() == (stored == 23)
+
+
+def test_a_catalogue_smaller_than_a_page_is_looked_at_once():
+    world = world_of(catalogue__videos=15, server__recall=40)
+    assert len(page_of(world, 0, 20)) == 15
+    assert world.users["stored"][0] == world.users["stream"][0] == 15
+
+
+# -- the walk and what it brings, by hand ------------------------------------------------------------------------------
+
+
+@njit
+def walk(user, videos, ids):
+    next_videos(np.array([7, 9], np.uint32), user, videos, ids)
+
+
+@pytest.mark.parametrize("videos", [1, 2, 7, 64, 301])
+def test_a_walk_in_pieces_is_the_same_walk_and_each_pass_meets_everything(videos):
+    for who in range(5):
+        whole, pieces = np.zeros(3 * videos, np.int64), []
+        user, other = (np.zeros(1, USER) for _ in range(2))
+        user["user"] = other["user"] = who
+        walk(user[0], videos, whole)
+        for size in (0, 1, 5, 2, 11, 3 * videos):
+            piece = np.zeros(min(size, 3 * videos - len(pieces)), np.int64)
+            walk(other[0], videos, piece)
+            pieces += piece.tolist()
+        assert pieces == whole.tolist() and user["stream"] == other["stream"] == 3 * videos
+        for k in range(3):
+            assert sorted(pieces[k * videos : (k + 1) * videos]) == list(range(videos))
+
+
+def taken_in(rows, count, comers, seen_before, comes_round):
+    """By hand: rows (video, lasting, told) of which `count` are in use; comers (video, estimate). The first free place,
+    else the first of those that were told, else the first of the worst; who comes must be better than what is there.
+    Returns (rows in use, whether any came in)."""
+    rows, taken = list(rows), False
+    for video, estimate in comers:
+        standing = [(0, 0) if k >= count else (1, 0) if told else (2, lasting)
+                    for k, (_, lasting, told) in enumerate(rows)]  # fmt: skip
+        place = standing.index(min(standing))
+        stored = video in [row[0] for row in rows[:count]]
+        if video in seen_before or (comes_round and stored) or (2, 1000 * estimate) <= standing[place]:
+            continue
+        rows[place], count = (video, int(np.rint(1000 * np.clip(estimate, -32, 32))), False), max(count, place + 1)
+        taken = True
+    return rows[:count], taken
+
+
+def test_what_comes_takes_the_place_of_the_least():
+    """400 random sets of up to six with few different estimates, so that equals are frequent; also beyond what can be
+    stored. A walk that has come round may bring what is there already, which is not stored twice."""
+    rng, levels, outcomes = np.random.default_rng(6), np.array([-33.0, -1.5, -0.25, 0.0, 0.25, 1.5, 33.0]), set()
+    for _ in range(400):
+        size = int(rng.integers(1, 7))
+        count, videos = int(rng.integers(0, size + 1)), rng.permutation(16)[:size]
+        user, stored = set_of(videos, count)
+        told = rng.random(size) < 0.3
+        stored["lasting"] = np.rint(1000 * np.clip(levels[rng.integers(0, 7, size)], -32, 32))
+        stored["video"] |= np.where(told, SHOWN | TOLD, SHOWN)
+        comers = [(int(v), float(x)) for v, x in zip(rng.permutation(16)[:5], rng.choice(levels, 5), strict=True)]
+        seen, comes_round = np.zeros((2, 2), np.uint8), bool(rng.random() < 0.5)
+        seen[0, 0], seen[1, 1] = 1 << 3, 1 << 2  # videos 3 and 10
+        user["stream"] = 17 if comes_round else 16
+        rows = list(zip(videos.tolist(), stored["lasting"].tolist(), told.tolist(), strict=True))
+        expected, any_taken = taken_in(rows, count, comers, (3, 10), comes_round)
+        ids, estimate = np.array([v for v, _ in comers]), np.array([x for _, x in comers], np.float32)
+        took = take_in(Served(user[0], seen, stored), 16, ids, estimate, np.zeros(size, np.int64))
+        found = zip((stored["video"] & ID).tolist(), stored["lasting"].tolist(), (stored["video"] & TOLD != 0).tolist(),
+                    strict=True)  # fmt: skip
+        assert list(found)[: len(expected)] == expected and user["stored"] == len(expected)
+        assert took == any_taken
+        outcomes.add(any_taken)
+    assert outcomes == {False, True}
+
+
+def test_the_least_of_a_large_set_is_found_where_it_stands():
+    user, stored = set_of(np.arange(40_001), 40_001)
+    stored["lasting"], stored["lasting"][40_000] = 5, 4
+    person = Served(user[0], np.zeros((2, 0), np.uint8), stored)
+    standing, estimate = np.zeros(40_001, np.int64), np.array([0.0004, 0.0044, 0.0056, 0.0056], np.float32)
+    assert take_in(person, 10**6, np.array([50_000, 50_001, 50_002, 50_003]), estimate, standing)
+    changed = np.flatnonzero(stored["video"] != np.arange(40_001))
+    assert changed.tolist() == [0, 40_000] and stored["video"][changed].tolist() == [50_003, 50_002]
+    assert stored["lasting"][changed].tolist() == [6, 6] and (stored["rest"][changed] == -32768).all()
+
+
+def test_arrivals_are_looked_for_every_so_many_impressions():
+    """One a second, looked for at every third impression after a set was stored; no more than there are videos."""
+    world = world_of(catalogue__videos=60, server__recall=30, server__kept=25, server__arrivals_per_min=60.0,
+                     server__arrivals_every=3)  # fmt: skip
+    user = world.users[0]
+    user["impression"], user["opened_us"] = 7, 1_000_000
+    page_of(world, 0, 5, turn_us=1_000_000)
+    assert (user["recalls"], user["joined"], user["stream"], user["stored"]) == (1, 7, 30, 25)
+    for impression, turn_s, arrived, joined, stream in (
+        (9, 5, 0, 7, 30),
+        (10, 5, 4, 10, 34),
+        (12, 9, 4, 10, 34),
+        (13, 5, 4, 13, 34),  # nothing has come up since
+        (20, 6, 5, 20, 35),
+        (30, 1000, 999, 30, 95),
+    ):
+        user["impression"] = impression
+        page_of(world, 0, 5, turn_us=turn_s * 1_000_000)
+        assert (user["arrived"], user["joined"], user["stream"]) == (arrived, joined, stream), impression
+        assert (world.stored[0]["rest"][: user["stored"]] != -32768).all()  # what came has its price
