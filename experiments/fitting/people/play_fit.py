@@ -61,7 +61,7 @@ PLAY = (
 MATCH = Parameter("population.match_sd", "log", 4)
 """One more, identified only by how much less people stay with videos shown at random."""
 RANDOM = ("random: valid play", "random: long view")
-LEVEL, LEVEL_STEP = "valid play", 0.2  # the fact that the last step is for; logit, to either side
+LEVEL, LEVEL_STEP = "valid play", 0.2  # the fact that the last step is for; logit, for its slope, and at most
 TOLERANCE = 1e-3  # of a relative change of the cost, or of the parameters, at which a fit ends
 
 
@@ -290,7 +290,7 @@ def at_the_level(model: PlayModel, told: dict[str, float]) -> Array:
     x, move = model.start(), np.zeros(len(model.parameters))
     move[[p.name for p in model.parameters].index("watching.stay")] = LEVEL_STEP
     lived, slope = model.facts(x)[LEVEL], model.facts(x + move)[LEVEL] - model.facts(x - move)[LEVEL]
-    return np.asarray(x + move * 2 * (told[LEVEL] - lived) / slope if slope > 0 else x)
+    return np.asarray(x + move * np.clip(2 * (told[LEVEL] - lived) / slope, -1, 1) if slope > 0 else x)
 
 
 def limits(parameters: tuple[Parameter, ...]) -> tuple[Array, Array]:
