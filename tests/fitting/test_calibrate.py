@@ -160,8 +160,8 @@ def test_feedback_by_hand():
 
 @pytest.mark.parametrize("missing", [0.015, -0.015])
 def test_the_last_step_meets_the_level(missing):
-    """If so many more plays should be valid, one step of `watching.stay`, and of nothing else, brings them, about; a step
-    is no wider than its slope."""
+    """If so many more plays should be valid, one step of `watching.stay`, and of nothing else, brings them, about; no
+    step is wider than its slope."""
     world = scenario(population__users=100)
     lived = simulate_fortnight(world, 100, 0, days=1)
     log, row = dense_rows(lived, 0)
