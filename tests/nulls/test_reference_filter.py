@@ -159,14 +159,14 @@ LARGER = {"interests__intent_sd": 1.8, "server__assumed_intent_sd": 1.8, "watchi
     [
         (SMALL_WORLD, 1.01),
         pytest.param(LARGER, 1.01, marks=pytest.mark.long),
-        ({}, 1.04),
+        ({}, 1.025),
     ],
     ids=["two dimensions", "eight, more intent", "as shipped"],
 )
 def test_predictions_are_nearly_as_good_as_exact_ones(settings, within):
     """The log score of each valid play, foretold before it is seen, is within 1 % of exact filtering's, while not to
     learn costs several. Where early leaves take longer for who stays more (watching.skip_log_slope), as shipped, it
-    costs 2 to 3 %: the cloud's rates, and so the filter's, take that time to be the same for everybody."""
+    costs 1 to 2 %: the cloud's rates, and so the filter's, do not say how unsure that is."""
     (filtered, exact, unlearnt), shown = log_scores(25, 10.0, "cloud_only", False, **settings)
     assert shown > 2_000
     assert 0.995 * exact > filtered > within * exact  # they are negative; exact is the best but for its own luck
