@@ -19,6 +19,7 @@ from nextone.sim.state import BELIEFS, INTENT, LEVEL, MOOD, VALID
 from .rates import cell, view_rates, what_is_known
 
 TOUCH = 0.05  # logit to either side, for the slope of a chance
+LEAST_NOISE = 1e-6  # of a yes or no that is all but certain
 
 
 @kernel
@@ -77,7 +78,8 @@ def lasting_estimate(p, user, belief, row, match):
 @allocating
 def learn(p, key, user, belief, row, behaviour):
     """One behaviour moves the belief: a step of the linear minimum-mean-square estimate, whose noise is the whole
-    variance of a yes or no. row: of the index."""
+    variance of a yes or no. That is never less than what it is made of; where the slope says so, the slope is too steep
+    for so wide a belief, and variances would become negative. row: of the index."""
     words = keyed_words(key, MATCH, user.user, behaviour.video, 0)
     match = lasting_belief(words.w0, words.w1, p.match_sd, p.match_correlation)
     estimate = lasting_estimate(p, user, belief, row, match)
@@ -97,7 +99,10 @@ def learn(p, key, user, belief, row, behaviour):
             along_cov[a] += both * of_b
             along_cov[b] += both * of_a
         along_cov[a] += np.float64(belief.cov[cell(a, a)]) * of_a
-    noise = np.float64(chance) * (1.0 - np.float64(chance))
+    told = 0.0  # by how much the chance varies for what is not known, along the slope
+    for a in range(dims):
+        told += along_cov[a] * (1.0 if a < INTENT else np.float64(row.embedding[a - INTENT]))
+    noise = max(np.float64(chance) * (1.0 - np.float64(chance)), told * slope * slope, LEAST_NOISE)
     surprise = (1.0 if behaviour.valid else 0.0) - chance
     for a in range(dims):
         gain = along_cov[a] * slope / noise
