@@ -98,3 +98,16 @@ def test_a_step_goes_as_far_as_the_slope_of_the_chance_says(video):
     assert after["expected"] - before["expected"] == pytest.approx(gain * (1.0 - chance), rel=1e-2, abs=1e-5)
     shrunk = covariance(before) - covariance(after)
     assert shrunk == pytest.approx(slope * np.outer(gain, toward), rel=2e-2, abs=1e-5)
+
+
+@pytest.mark.parametrize("wide", [1.0, 2.0, 4.0, 8.0])
+def test_no_variance_becomes_negative_however_wide_a_belief_is(wide):
+    """Where nothing is known the slope at the middle promises more than a yes or no can tell. A step that believed it
+    made variances negative, and soon all of the belief NaN: no page could be ranked, and the phone asked for ever."""
+    world = world_of(catalogue__videos=3000)
+    for video in range(300):
+        world.belief["expected"][0], world.belief["cov"][0] = 0.0, (wide**2 * np.eye(BELIEFS))[LOW]
+        for _ in range(3):
+            learn_valid(world, 0, video, 1)
+        assert np.isfinite(world.belief["expected"][0]).all()
+        assert np.linalg.eigvalsh(covariance(world.belief[0])).min() > -1e-4 * wide**2, video
