@@ -69,8 +69,9 @@ def known_within(p, user, of_person, of_intent, level):
     unknown += np.float64(user.taste_sd) ** 2 * (1.0 - p.taste_correlation**2 * seen)
     unknown += p.assumed_intent_sd**2 * (1.0 - seen) + of_intent * seen + of_person
     slower = TAIL_SLOPE * p.skip_log_slope * (np.float64(user.cloud_person) + level) / p.skip_log_sd
-    skip = sigmoid(tail_logit(VALID_US, p.dead_time_us, p.skip_log_mean, p.skip_log_sd) + slower)
-    watch = tail_logit(VALID_US, p.dead_time_us, p.watch_log_mean, p.watch_log_sd)
+    valid_us = np.int64(VALID_US)
+    skip = sigmoid(tail_logit(valid_us, p.dead_time_us, p.skip_log_mean, p.skip_log_sd) + slower)
+    watch = tail_logit(valid_us, p.dead_time_us, p.watch_log_mean, p.watch_log_sd)
     return Known(
         flatter=np.float32(1.0 / np.sqrt(1.0 + max(unknown, 0.0) / SEEN_AS_NOISE)),
         longer=np.float32(TAIL_SLOPE * p.watch_log_slope / p.watch_log_sd),
