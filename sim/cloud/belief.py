@@ -75,6 +75,12 @@ def lasting_estimate(p, user, belief, row, match):
     return p.stay + user.cloud_person + row.quality + along(belief.taste, row.embedding) + match
 
 
+@inlined
+def draw_of(row, a):
+    """How much of what is believed at place `a` draws to a video: all of level and mood, of the intent by content."""
+    return 1.0 if a < INTENT else np.float64(row.embedding[a - INTENT])
+
+
 @allocating
 def learn(p, key, user, belief, row, behaviour):
     """One behaviour moves the belief: a step of the linear minimum-mean-square estimate, whose noise is the whole
@@ -92,17 +98,17 @@ def learn(p, key, user, belief, row, behaviour):
     dims = INTENT + p.content_dims
     along_cov = np.zeros(BELIEFS)  # covariance of each with the log-odds
     for a in range(dims):
-        of_a = 1.0 if a < INTENT else np.float64(row.embedding[a - INTENT])
+        of_a = draw_of(row, a)
         for b in range(a):
-            of_b = 1.0 if b < INTENT else np.float64(row.embedding[b - INTENT])
+            of_b = draw_of(row, b)
             both = np.float64(belief.cov[cell(a, b)])
             along_cov[a] += both * of_b
             along_cov[b] += both * of_a
         along_cov[a] += np.float64(belief.cov[cell(a, a)]) * of_a
-    told = 0.0  # by how much the chance varies for what is not known, along the slope
+    unknown = 0.0  # variance of the log-odds for what is believed
     for a in range(dims):
-        told += along_cov[a] * (1.0 if a < INTENT else np.float64(row.embedding[a - INTENT]))
-    noise = max(np.float64(chance) * (1.0 - np.float64(chance)), told * slope * slope, LEAST_NOISE)
+        unknown += along_cov[a] * draw_of(row, a)
+    noise = max(np.float64(chance) * (1.0 - np.float64(chance)), unknown * slope * slope, LEAST_NOISE)
     surprise = (1.0 if behaviour.valid else 0.0) - chance
     for a in range(dims):
         gain = along_cov[a] * slope / noise
