@@ -41,11 +41,23 @@ def number(
     return Field(default, description=text, json_schema_extra=extra, **bounds)
 
 
+SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+"""Of the bounds of a field, as pydantic names them and as people read them."""
+
+
 def said_of(field: FieldInfo) -> dict[str, Any]:
     """What `number` was told of a field beside its default: unit, source, plausible, and the bounds of a list's
     entries."""
     extra = field.json_schema_extra
     return dict(extra) if isinstance(extra, dict) else {}
+
+
+def rules_of(field: FieldInfo) -> dict[str, float]:
+    """The bounds of a number, or of each entry of a list, by sign: ge, gt, le, lt."""
+    rules: dict[str, float] = dict(said_of(field).get("bounds", {}))
+    for rule in field.metadata:
+        rules |= {sign: getattr(rule, sign) for sign in SIGNS if hasattr(rule, sign)}
+    return rules
 
 
 def _spread(size: int) -> BeforeValidator:

@@ -22,7 +22,7 @@ from pydantic.fields import FieldInfo
 
 from nextone.sim.inputs.errors import UserError
 
-from .config import Scenario, said_of
+from .config import SIGNS, Scenario, rules_of, said_of
 from .plausible import about_plausible
 
 MAX_FILE_BYTES = 1 << 20
@@ -313,13 +313,7 @@ def _meaning(field: FieldInfo) -> str:
 
 def bounds(field: FieldInfo) -> str:
     """`>= 1 and <= 100`, of the number or of each entry of a list; empty without bounds."""
-    limits = dict(said_of(field).get("bounds", {}))
-    for rule in field.metadata:
-        limits |= {key: getattr(rule, key) for key in _SIGNS if hasattr(rule, key)}
-    return " and ".join(f"{_SIGNS[key]} {_plain(limit)}" for key, limit in limits.items())
-
-
-_SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+    return " and ".join(f"{SIGNS[sign]} {_plain(limit)}" for sign, limit in rules_of(field).items())
 
 
 def _plain(limit: object) -> str:

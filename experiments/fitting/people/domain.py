@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from pydantic.fields import FieldInfo
 
-from nextone.sim.config import FEEDBACK, LINK_CLASSES, TIERS, Scenario, Section, said_of
+from nextone.sim.config import FEEDBACK, LINK_CLASSES, TIERS, Scenario, Section, rules_of, said_of
 from nextone.sim.plausible import is_assumed
 from nextone.sim.scenario import SettingError
 from nextone.sim.state import PREDICTED
@@ -143,9 +143,7 @@ def _stretch(entry: str, name: str, field: FieldInfo, draws: tuple[dict[str, flo
 
 def limits(field: FieldInfo) -> Range:
     """What the scenario accepts."""
-    rules: dict[str, Any] = dict(said_of(field).get("bounds", {}))
-    for rule in field.metadata:
-        rules |= {key: getattr(rule, key) for key in ("ge", "gt", "le", "lt") if hasattr(rule, key)}
+    rules = rules_of(field)
     return Range(rules.get("ge", rules.get("gt", -math.inf)), rules.get("le", rules.get("lt", math.inf)))
 
 

@@ -16,7 +16,7 @@ from scipy.special import ndtri
 
 from nextone.experiments.fitting.logs.user_log import UserLog
 from nextone.sim.catalogue import REAL_VIDEOS, make_catalogue, quality_of_tags
-from nextone.sim.config import FEEDBACK, Scenario
+from nextone.sim.config import FEEDBACK, Scenario, rules_of
 from nextone.sim.engine.kernel import entry
 from nextone.sim.state import Array
 from nextone.sim.watching import LONG_US, VALID_US, length_logit, watch_time_us
@@ -304,9 +304,7 @@ def bounds(parameter: Parameter) -> tuple[float, float]:
     section, field = parameter.name.split(".")
     part = Scenario.model_fields[section].annotation
     assert part is not None
-    rules: dict[str, float] = {}
-    for rule in part.model_fields[field].metadata:
-        rules |= {name: getattr(rule, name) for name in ("ge", "gt", "le", "lt") if hasattr(rule, name)}
+    rules = rules_of(part.model_fields[field])
     if parameter.scale == "logit":
         return -15.0, 15.0
     low, high = rules.get("ge", rules.get("gt", -1e9)), rules.get("le", rules.get("lt", 1e9))
