@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from nextone.envs.features import CANDIDATE, EMBEDDING, MOST_S, PREDICTED, TAG_SCALE, C, H
-from nextone.sim.config import FEEDBACK
+from nextone.envs.features import CANDIDATE, EMBEDDING, MOST_EMBEDDING, MOST_S, PREDICTED, TAG_SCALE, C, H
+from nextone.sim.config import DIMS, FEEDBACK
 
 TAGS = int(TAG_SCALE)
 TAG_WIDTH, LENGTH_WIDTH = 16, 8  # Assumed: numbers an id is embedded in; EdgeRec publishes 40 for brands only
 LENGTHS = 16  # buckets of a video's length, even in log(1 + s)
-EMBEDDED = TAG_WIDTH + LENGTH_WIDTH
+EMBEDDED = TAG_WIDTH + LENGTH_WIDTH + DIMS
 RATE_SCALE = 5.0  # predicted rates are observed in 10 logits, networks learn faster from 2
 DEAD = -1e9  # finite, so that no product with zero is undefined
 OLDER_PAGE, BY_SLOT = 16.0, 1e-6  # in the server's order: more than all ranks of a page, less than one
@@ -29,12 +29,10 @@ ACTIONS = (
 """History columns that say what the person did; fixed once the impression is over. `since` moves on: see `edgerec`."""
 SAID = (*(feature.name for feature in PREDICTED), "duration")
 """Columns that say the same of a candidate and of a past video."""
-CLOUD = (*SAID, "popularity", "rank")
+CLOUD = (*SAID, "popularity", "rank", "score")
 """Candidate columns that the cloud knows too."""
 RATES = tuple(feature.name for feature in PREDICTED)
-UNREAD = ("score", *(feature.name for feature in EMBEDDING))
-"""Features that the edge networks do not read: those that are shipped were trained without."""
-NUMBERS = [k for k, feature in enumerate(CANDIDATE) if feature.name not in ("tag", "tag2", *UNREAD)]
+NUMBERS = [k for k, feature in enumerate(CANDIDATE) if feature.name not in ("tag", "tag2") and feature not in EMBEDDING]
 """Candidate columns that are no ids, the predicted rates first."""
 
 
@@ -68,10 +66,12 @@ class Embeddings(nn.Module):
             nn.init.normal_(table.weight, std=0.1)
 
     def forward(self, rows: Tensor, table: Any) -> Tensor:
-        """(N, M, EMBEDDED) of rows (N, M, F) whose columns `table` (C or H) names; two tags count half each."""
+        """(N, M, EMBEDDED) of rows (N, M, F) whose columns `table` (C or H) names; two tags count half each, and the
+        server's embedding of what the video shows comes last, its numbers' variance about one."""
         tags = (rows[..., [table.tag, table.tag2]] * TAG_SCALE).round().long().clamp(0, TAGS - 1)
         length = (rows[..., table.duration] * LENGTHS).long().clamp(0, LENGTHS - 1)
-        return torch.cat([self.tag(tags).mean(-2), self.length(length)], -1)
+        content = MOST_EMBEDDING * rows[..., table.embedding_0 : table.embedding_0 + DIMS]
+        return torch.cat([self.tag(tags).mean(-2), self.length(length), content], -1)
 
 
 class Sequence(NamedTuple):
@@ -134,8 +134,8 @@ def taken(rows: Tensor, order: Tensor) -> Tensor:
 
 
 def put_back(values: Tensor, order: Tensor) -> Tensor:
-    """Values (N, M) of rows that were `taken` in an order, at their own places again."""
-    return torch.zeros_like(values).scatter(1, order, values)
+    """Values (N, M, K) of rows that were `taken` in an order, at their own places again."""
+    return torch.zeros_like(values).scatter(1, order[..., None].expand_as(values), values)
 
 
 def last_present(rows: Tensor, present: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from nextone.policies.checkpoint import MODEL, Checkpoint, CheckpointError, load
 from nextone.policies.names import KINDS
 from nextone.policies.trained import check_features
 
-from .behaviours import UNREAD
+
 from .cloud_ranks.network import CloudRank, DlcmDense, DnnRankDense
 from .context_aware.network import ContextAware
 from .edgerec.network import ABLATIONS, EdgeRec
@@ -18,7 +18,7 @@ from .kir.network import Kir
 
 def load_network(kind: str, checkpoint: Checkpoint) -> nn.Module:
     """The network in a checkpoint. Raises CheckpointError."""
-    check_features(checkpoint, UNREAD)
+    check_features(checkpoint)
     about = checkpoint.about
     found, ablation = about.get("kind"), about.get("ablation")
     if found != kind:

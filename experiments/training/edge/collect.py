@@ -16,6 +16,7 @@ import numpy as np
 from nextone.envs.features import empty_observation
 from nextone.envs.observing import observe
 from nextone.experiments.runs.deciding import make_decider
+from nextone.experiments.runs.oracle import reference_filter
 from nextone.experiments.runs.replication import end_of, window_of
 from nextone.policies.names import CLOUD_ONLY
 from nextone.policies.networks.behaviours import engaged as is_page_view
@@ -27,7 +28,7 @@ from nextone.sim.scenario import SettingError, scenario_toml, with_settings
 from nextone.sim.state import CUT, DEAD, LAST, LONG, STALE, VALID, World
 from nextone.sim.world import build_world
 
-from .samples import COLUMNS, SPLITS, UNKNOWN, Array, write_samples
+from .samples import COLUMNS, KINDS, SPLITS, UNKNOWN, Array, write_samples
 from .tried import draw_people, draw_picks, try_candidates
 
 A_WORLD = 1000  # people
@@ -35,7 +36,6 @@ SHARES = {"train": 0.55, "valid": 0.1, "test": 0.35}  # Assumed: of people
 CUT_AT = 0.5  # Assumed: share of the window that training sees
 LEAVES_WITHIN = 5  # impressions
 HATE = 1 << FEEDBACK.index("hate")
-LIKE = 1 << FEEDBACK.index("like")
 NO_MODEL = (  # the phone computes and downloads nothing under cloud_only
     "phone.inference_ms=0", "phone.inference_min_ms=0", "client.model_bytes=0",
 )  # fmt: skip
@@ -184,6 +184,7 @@ class Recorder:
                 "context": seen.context,
                 "picked_at_random": random[kept].astype(np.int8),
                 "propensity": chance.astype(np.float32),
+                "reference": np.where(live, np.take_along_axis(reference_filter(w, rows), order, 1), 0).astype(np.float32),
                 "would_effective_view": np.where(live, outcome & VALID != 0, UNKNOWN).astype(np.int8),
                 "would_engage": np.where(live, is_engaged(outcome, feedback), UNKNOWN).astype(np.int8),
             }
@@ -253,7 +254,8 @@ def label(
     known = (offset >= 0) & (shown["outcome"] & CUT == 0) & (ended_us(shown) < until[:, None])
     labels = {
         "effective_view": shown["outcome"] & VALID != 0,
-        "like": shown["feedback"] & LIKE != 0,
+        "long_view": shown["outcome"] & LONG != 0,
+        **{kind: shown["feedback"] >> FEEDBACK.index(kind) & 1 != 0 for kind in KINDS},
         "has_next": shown["outcome"] & LAST == 0,
         "engaged": is_engaged(shown["outcome"], shown["feedback"]),
     }

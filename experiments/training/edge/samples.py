@@ -17,13 +17,18 @@ from numpy.typing import NDArray
 from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY
 from nextone.experiments.runs.files import write_whole
 from nextone.policies.trained import features_hash
+from nextone.sim.config import FEEDBACK
 from nextone.sim.inputs.errors import UserError
+from nextone.sim.state import PXTR
 from nextone.version import __version__
 
 FORMAT = 1
 FILE = "samples.parquet"
 SPLITS = ("train", "valid", "test")
 UNKNOWN = -1
+KINDS = FEEDBACK[: len(PXTR) - 2]
+RATED = ("effective_view", "long_view", *KINDS)
+"""What came of a video that was shown, in the order of the server's predicted rates."""
 Array = NDArray[Any]
 
 
@@ -60,16 +65,18 @@ COLUMNS = (
     Column("propensity", _F32, "", "chance that the logging policy showed it; NaN where its ranking came too late"),
     Column("shown_after", _I16, "P", "0 shown next, 1 after that, ...; -1 not while the page lasted, or unknown"),
     Column("effective_view", _I8, "P", "1 valid play, 0 not; -1 where not shown"),
-    Column("like", _I8, "P", "1 liked, 0 not; -1 where not shown"),
+    Column("long_view", _I8, "P", "1 long view, 0 not; -1 where not shown"),
+    *(Column(kind, _I8, "P", f"1 {kind} during it, 0 not; -1 where not shown") for kind in KINDS),
     Column("has_next", _I8, "P", "1 swiped on after it, 0 left the app; -1 where not shown"),
     Column("engaged", _I8, "P", "1 long view or feedback other than hate, 0 not; -1 where not shown"),
     Column("leaves_soon", _I8, "", "1: the session ends within 5 impressions, 0 not; -1 unknown"),
     Column("wants_page", _I8, "", "1: no effective view in the rest of the page (2 or more); 0 not; -1 unknown"),
+    Column("reference", _F32, "P", "evaluation only: the reference filter's score"),
     Column("would_effective_view", _I8, "P", EVALUATION + "; -1 empty"),
     Column("would_engage", _I8, "P", EVALUATION + "; -1 empty"),
 )
-LABELS = ("effective_view", "like", "has_next", "engaged")
-WOULD = tuple(column.name for column in COLUMNS if column.meaning.startswith(EVALUATION))
+LABELS = (*RATED, "has_next", "engaged")
+WOULD = tuple(column.name for column in COLUMNS if column.meaning.startswith("evaluation only"))
 
 
 def columns_markdown() -> str:

@@ -11,13 +11,16 @@ from nextone.envs.features import C
 from nextone.policies.networks.behaviours import (
     CLOUD,
     EMBEDDED,
-    Embeddings,
+    RATES,
     cloud_items,
+    columns_of,
     last_present,
     put_back,
+    scaled,
     server_order,
     taken,
 )
+from nextone.policies.networks.blend import Blend, Corrections, EdgeNetwork
 from nextone.policies.networks.edgerec.network import HIDDEN, LAYERS
 
 INPUTS = (0, 1, 5)
@@ -30,12 +33,19 @@ class DnnRankDense(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.score = nn.Sequential(
-            nn.Linear(EMBEDDED + len(CLOUD), HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU(),
-            nn.Linear(HIDDEN, 1),
-        )  # fmt: skip
+            nn.Linear(EMBEDDED + len(CLOUD), HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU()
+        )
+        self.corrections, self.blend = Corrections(HIDDEN), Blend()
 
     def forward(self, candidates: Tensor, of_candidates: Tensor, mask: Tensor) -> Tensor:
-        logits: Tensor = self.score(cloud_items(candidates, of_candidates))[..., 0]
+        worth: Tensor = self.blend(self.heads(candidates, of_candidates, mask))
+        return worth
+
+    def heads(self, candidates: Tensor, of_candidates: Tensor, mask: Tensor) -> Tensor:
+        """Logits (N, P, len(RATES)), of the candidates alone."""
+        logits: Tensor = self.corrections(
+            self.score(cloud_items(candidates, of_candidates)), scaled(candidates, columns_of(RATES, C))
+        )
         return logits
 
 
@@ -45,25 +55,28 @@ class DlcmDense(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.candidates = nn.GRU(EMBEDDED + len(CLOUD), HIDDEN, LAYERS, batch_first=True)
-        self.score = nn.Sequential(nn.Linear(2 * HIDDEN, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 1))
+        self.score = nn.Sequential(nn.Linear(2 * HIDDEN, HIDDEN), nn.ReLU())
+        self.corrections, self.blend = Corrections(HIDDEN), Blend()
 
     def forward(self, candidates: Tensor, of_candidates: Tensor, mask: Tensor) -> Tensor:
+        worth: Tensor = self.blend(self.heads(candidates, of_candidates, mask))
+        return worth
+
+    def heads(self, candidates: Tensor, of_candidates: Tensor, mask: Tensor) -> Tensor:
+        """Logits (N, P, len(RATES))."""
         order = server_order(candidates, mask)
         live = torch.gather((mask > 0).to(candidates.dtype), 1, order)
         outputs, _ = self.candidates(taken(cloud_items(candidates, of_candidates), order) * live[..., None])
         local = last_present(outputs, live)[:, None].expand_as(outputs)
-        return put_back(self.score(torch.cat([outputs, local], -1))[..., 0], order)
+        said = put_back(self.score(torch.cat([outputs, local], -1)), order)
+        logits: Tensor = self.corrections(said, scaled(candidates, columns_of(RATES, C)))
+        return logits
 
 
-class CloudRank(nn.Module):
+class CloudRank(EdgeNetwork):
     """DNN-rank or DLCM: `dense` and `embeddings`, both in the cloud."""
 
-    def __init__(self, dense: nn.Module) -> None:
-        super().__init__()
-        self.embeddings = Embeddings()
-        self.dense = dense
-
-    def forward(self, candidates: Tensor, history: Tensor, context: Tensor, mask: Tensor) -> Tensor:
-        """Logits (N, P) of engagement from candidates (N, P, Fc) and mask (N, P); history and context are not used."""
-        logits: Tensor = self.dense(candidates, self.embeddings(candidates, C), mask)
+    def heads(self, candidates: Tensor, history: Tensor, context: Tensor, mask: Tensor) -> Tensor:
+        """Logits (N, P, len(RATES)); history and context are not used."""
+        logits: Tensor = self.dense.heads(candidates, self.embeddings(candidates, C), mask)
         return logits

@@ -21,8 +21,8 @@ from nextone.policies.networks.behaviours import (
     ACTIONS,
     CLOUD,
     EMBEDDED,
+    RATES,
     SAID,
-    Embeddings,
     Sequence,
     attention_weights,
     behaviour_sequence,
@@ -34,6 +34,8 @@ from nextone.policies.networks.behaviours import (
     server_order,
     taken,
 )
+from nextone.policies.networks.blend import Blend, Corrections, EdgeNetwork
+from nextone.policies.networks.recent_interest import CHANNELS, RecentInterest, content_of, what_is_told
 
 HIDDEN, LAYERS = 32, 3
 HEADS = ("leaves_soon", "wants_page")
@@ -48,6 +50,8 @@ class Encoded(NamedTuple):
     values: Tensor  # (N, M, 2 * HIDDEN): actions and items; (N, M, HIDDEN) without actions
     since: Tensor  # (N, M)
     present: Tensor  # (N, M) 0 or 1
+    actions: Tensor  # (N, M, len(ACTIONS)): as they went in
+    items: Tensor  # (N, M, EMBEDDED + len(SAID)): as they went in
 
 
 class Encoder(nn.Module):
@@ -96,7 +100,10 @@ class Behaviour(nn.Module):
         for encoder, sequence in ((self.exposure, exposures), (self.page_view, page_views)):
             if encoder is not None:
                 keys, values, _ = encoder(sequence.actions, sequence.items, encoder.start(len(sequence.items)))
-                encoded.append(Encoded(keys, values, sequence.since, sequence.present))
+                actions = sequence.actions if encoder.actions is not None else 0 * sequence.actions
+                encoded.append(
+                    Encoded(keys, values, sequence.since, sequence.present, actions, sequence.items)
+                )
         return encoded
 
 
@@ -124,19 +131,32 @@ class Rerank(nn.Module):
         super().__init__()
         self.candidates = nn.GRU(EMBEDDED + len(CLOUD), HIDDEN, LAYERS, batch_first=True)
         self.attention = nn.ModuleList(BehaviourAttention() for _ in range(sequences))
+        self.recent = nn.ModuleList(RecentInterest() for _ in range(sequences))
         self.score = nn.Sequential(
-            nn.Linear(sequences * value_width + 2 * HIDDEN, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 1)
+            nn.Linear(sequences * (value_width + CHANNELS) + 2 * HIDDEN, HIDDEN), nn.ReLU()
         )
+        self.corrections = Corrections(HIDDEN + sequences * CHANNELS)
+        self.blend = Blend()
         self.user = nn.Sequential(
             nn.Linear(sequences * value_width + len(CONTEXT), HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, len(HEADS))
         )
 
-    def logits_of(self, items: Tensor, live: Tensor, encoded: list[Encoded]) -> Tensor:
-        """Of the candidates, (N, P): items (N, P, EMBEDDED + len(CLOUD)) in server order, live (N, P) 0 or 1."""
+    def heads(self, items: Tensor, live: Tensor, encoded: list[Encoded]) -> Tensor:
+        """Logits (N, P, len(RATES)) of the candidates: items (N, P, EMBEDDED + len(CLOUD)) in server order, live (N, P)
+        0 or 1."""
         queries, _ = self.candidates(items)
         local = last_present(queries, live)[:, None].expand_as(queries)
         attended = [attend(queries, behaviour) for attend, behaviour in zip(self.attention, encoded, strict=True)]
-        logits: Tensor = self.score(torch.cat([*attended[::-1], queries, local], -1))[..., 0]
+        embedded, rates = items[..., :EMBEDDED], items[..., EMBEDDED : EMBEDDED + len(RATES)]
+        recent = [
+            leant(
+                what_is_told(behaviour.actions, behaviour.items[..., EMBEDDED : EMBEDDED + len(RATES)], behaviour.since),
+                content_of(behaviour.items[..., :EMBEDDED]), behaviour.present, embedded,
+            )
+            for leant, behaviour in zip(self.recent, encoded, strict=True)
+        ]  # fmt: skip
+        said = self.score(torch.cat([*attended[::-1], *recent, queries, local], -1))
+        logits: Tensor = self.corrections(torch.cat([said, *recent], -1), rates)
         return logits
 
     def person_of(self, encoded: list[Encoded], context: Tensor) -> Tensor:
@@ -154,12 +174,28 @@ class EdgeRecDense(nn.Module):
         self.behaviour = Behaviour(ablation)
         sequences = 1 if ablation in ("ie", "ipv") else 2
         self.rerank = Rerank(sequences, HIDDEN if ablation == "huism" else 2 * HIDDEN)
+        self.blend = self.rerank.blend
 
     def forward(
         self, candidates: Tensor, of_candidates: Tensor, history: Tensor, of_history: Tensor, context: Tensor,
         mask: Tensor,
+    ) -> Tensor:
+        """What each candidate is worth (N, P), ids already embedded."""
+        worth: Tensor = self.blend(self.heads(candidates, of_candidates, history, of_history, context, mask))
+        return worth
+
+    def heads(
+        self, candidates: Tensor, of_candidates: Tensor, history: Tensor, of_history: Tensor, context: Tensor,
+        mask: Tensor,
+    ) -> Tensor:
+        """Logits (N, P, len(RATES)) of the candidates."""
+        return self.all_heads(candidates, of_candidates, history, of_history, context, mask)[0]
+
+    def all_heads(
+        self, candidates: Tensor, of_candidates: Tensor, history: Tensor, of_history: Tensor, context: Tensor,
+        mask: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """As `EdgeRec.forward`, ids already embedded; logits (N, P) and of the person (N, len(HEADS))."""
+        """The same, and the person's logits (N, len(HEADS))."""
         order = server_order(candidates, mask)
         live = torch.gather((mask > 0).to(candidates.dtype), 1, order)
         items = taken(cloud_items(candidates, of_candidates), order) * live[..., None]
@@ -168,27 +204,19 @@ class EdgeRecDense(nn.Module):
             behaviour_sequence(history, of_history, exposed(history) & perceived),
             behaviour_sequence(history, of_history, engaged(history) & perceived),
         )
-        logits = self.rerank.logits_of(items, live, encoded)
-        return put_back(logits, order), self.rerank.person_of(encoded, context)
+        return put_back(self.rerank.heads(items, live, encoded), order), self.rerank.person_of(encoded, context)
 
 
-class EdgeRec(nn.Module):
+class EdgeRec(EdgeNetwork):
     """The whole model: `dense` for the phone, `embeddings` for the cloud."""
 
     def __init__(self, ablation: str = "") -> None:
-        super().__init__()
-        self.embeddings = Embeddings()
-        self.dense = EdgeRecDense(ablation)
-
-    def forward(self, candidates: Tensor, history: Tensor, context: Tensor, mask: Tensor) -> Tensor:
-        """Logits (N, P) that a candidate would be engaged with: candidates (N, P, Fc), history (N, H, Fh) newest first,
-        context (N, Fx), mask (N, P); of empty slots anything finite."""
-        return self.all_heads(candidates, history, context, mask)[0]
+        super().__init__(EdgeRecDense(ablation))
 
     def all_heads(
         self, candidates: Tensor, history: Tensor, context: Tensor, mask: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The same, and the person's logits (N, len(HEADS))."""
+        """Logits of the candidates (N, P, len(RATES)) and of the person (N, len(HEADS))."""
         of_candidates, of_history = self.embeddings(candidates, C), self.embeddings(history, H)
-        logits, person = self.dense(candidates, of_candidates, history, of_history, context, mask)
+        logits, person = self.dense.all_heads(candidates, of_candidates, history, of_history, context, mask)
         return logits, person

@@ -3,8 +3,9 @@
 From the public part of Kuaishou's article (KIR, November 2020): both read the watched list with feedback, time and
 index, the second as a correction of the predicted rates; every swipe triggers; the best one is shown. The text breaks
 off before it says how they are fused. Chosen here, hence "-like": tokens of watched videos see each other, a
-candidate's token sees them and itself; two layers of width 32 with four heads; the candidate's outputs, the FM's terms
-and its features go through an MLP to one logit, of being engaged with.
+candidate's token sees them and itself; two layers of width 32 with four heads; the candidate's outputs, the FM's terms,
+among them that with what was just liked (`recent_interest.py`), and its features go through an MLP, and beside it, to
+corrections of the server's rates (`blend.py`) and to has_next.
 """
 
 import torch
@@ -18,15 +19,18 @@ from nextone.policies.networks.behaviours import (
     EMBEDDED,
     NUMBERS,
     RATES,
-    Embeddings,
     columns_of,
     scaled,
     what_was_done,
 )
+from nextone.policies.networks.blend import Blend, Corrections, EdgeNetwork
+from nextone.policies.networks.recent_interest import CHANNELS, RecentInterest, content_of, what_is_told
 
 WIDTH, LAYERS, ATTENTION_HEADS = 32, 2, 4
 FACTORS = 8
 TIMES = ("since", "index")
+OTHERS = ("has_next",)
+"""What is predicted besides the server's rates."""
 EPSILON = 1e-5  # of the variance in a LayerNorm, as torch's own
 
 
@@ -79,31 +83,43 @@ class KirDense(nn.Module):
         fields = EMBEDDED + len(NUMBERS) + len(CONTEXT)
         self.by_id = Transformer(EMBEDDED)
         self.by_rate = Transformer(len(RATES))
-        self.first_order = nn.Linear(fields, 1)
         self.factors = nn.Linear(fields, FACTORS, bias=False)
-        self.score = nn.Sequential(
-            nn.Linear(fields + FACTORS + 2 * WIDTH, 2 * WIDTH), nn.ReLU(), nn.Linear(2 * WIDTH, WIDTH), nn.ReLU(),
-            nn.Linear(WIDTH, 1),
+        self.recent = RecentInterest()
+        self.deep = nn.Sequential(
+            nn.Linear(fields + FACTORS + CHANNELS + 2 * WIDTH, 2 * WIDTH), nn.ReLU(),
+            nn.Linear(2 * WIDTH, WIDTH), nn.ReLU(),
         )  # fmt: skip
+        self.corrections = Corrections(fields + FACTORS + CHANNELS + WIDTH, len(OTHERS))
+        self.blend = Blend()
 
     def forward(
         self, candidates: Tensor, of_candidates: Tensor, history: Tensor, of_history: Tensor, context: Tensor,
         mask: Tensor,
     ) -> Tensor:
-        """As `Kir.forward`, ids already embedded."""
+        """What each candidate is worth (N, P); see `heads`."""
+        worth: Tensor = self.blend(self.heads(candidates, of_candidates, history, of_history, context, mask))
+        return worth
+
+    def heads(
+        self, candidates: Tensor, of_candidates: Tensor, history: Tensor, of_history: Tensor, context: Tensor,
+        mask: Tensor,
+    ) -> Tensor:
+        """Logits (N, P, len(RATES) + len(OTHERS)), ids already embedded."""
         slots, rows = candidates.shape[1], history.shape[1]
         index = (torch.arange(rows, device=history.device, dtype=history.dtype) / rows).expand(len(history), -1)
         times = torch.stack([history[..., H.since], index], -1)
         done, sees = what_was_done(history), visible(history[..., H.present], slots)
         ids = self.by_id(of_candidates, of_history, done, times, sees)
-        rates = self.by_rate(
-            scaled(candidates, columns_of(RATES, C)), scaled(history, columns_of(RATES, H)), done, times, sees
-        )
+        predicted = scaled(history, columns_of(RATES, H))
+        of_server = scaled(candidates, columns_of(RATES, C))
+        rates = self.by_rate(of_server, predicted, done, times, sees)
         fields = torch.cat([of_candidates, scaled(candidates, NUMBERS), context[:, None].expand(-1, slots, -1)], -1)
         pairs = 0.5 * (self.factors(fields) ** 2 - (fields**2) @ (self.factors.weight.T**2))  # (N, P, FACTORS)
-        logits: Tensor = self.score(torch.cat([fields, pairs, ids, rates], -1)) + self.first_order(fields)
-        out: Tensor = (logits + pairs.sum(-1, keepdim=True))[..., 0]
-        return out
+        told = what_is_told(done, predicted, history[..., H.since])
+        recent = self.recent(told, content_of(of_history), history[..., H.present], of_candidates)
+        deep = self.deep(torch.cat([fields, pairs, recent, ids, rates], -1))
+        logits: Tensor = self.corrections(torch.cat([fields, pairs, recent, deep], -1), of_server)
+        return logits
 
 
 def visible(present: Tensor, slots: int) -> Tensor:
@@ -114,17 +130,8 @@ def visible(present: Tensor, slots: int) -> Tensor:
     return ((1.0 - torch.maximum(watched, itself)) * DEAD)[:, None]
 
 
-class Kir(nn.Module):
+class Kir(EdgeNetwork):
     """The whole model: `dense` for the phone, `embeddings` for the cloud."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.embeddings = Embeddings()
-        self.dense = KirDense()
-
-    def forward(self, candidates: Tensor, history: Tensor, context: Tensor, mask: Tensor) -> Tensor:
-        """Logits (N, P) that a candidate would be engaged with: candidates (N, P, Fc), history (N, H, Fh) newest first,
-        context (N, Fx), mask (N, P); of empty slots anything finite."""
-        of_candidates, of_history = self.embeddings(candidates, C), self.embeddings(history, H)
-        logits: Tensor = self.dense(candidates, of_candidates, history, of_history, context, mask)
-        return logits
+        super().__init__(KirDense())

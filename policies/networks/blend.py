@@ -1,0 +1,75 @@
+"""What every edge network ends in: the server's predicted rates, corrected, and the one blend that candidates go by.
+
+A network does not learn again what the cloud knows: for each predicted rate it learns by how much the logit is off, now
+that the phone has seen what the person did. Before it has learnt anything it ranks as the cloud does. Candidates are
+ordered by what the corrected chances are worth together: the cloud's own objective (`server.objective`), so that phone
+and cloud want the same. Source of the idea: KIR, predictions of the server reused as features and corrected.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nextone.envs.features import LOGIT_SCALE, C, H
+from nextone.sim.config import Scenario
+
+from .behaviours import RATE_SCALE, RATES, Embeddings
+
+
+class Corrections(nn.Module):
+    """Logits of the rates, and of `others` that the server does not predict."""
+
+    def __init__(self, width: int, others: int = 0) -> None:
+        super().__init__()
+        self.by = nn.Linear(width, len(RATES) + others)
+        start_at_nothing(self.by)
+
+    def forward(self, said: Tensor, rates: Tensor) -> Tensor:
+        """(N, P, len(RATES) + others) from what the network says of each candidate (N, P, width), and its predicted
+        rates (N, P, len(RATES)) as networks read them (`behaviours.scaled`)."""
+        logits = self.by(said)
+        predicted = LOGIT_SCALE / RATE_SCALE * rates
+        return torch.cat([predicted + logits[..., : len(RATES)], logits[..., len(RATES) :]], -1)
+
+
+def start_at_nothing(layer: nn.Linear) -> None:
+    """Before it has learnt anything a layer of corrections says 0."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+
+
+class Blend(nn.Module):
+    """What corrected rates are worth together, as a share of the most that any video could be."""
+
+    objective: Tensor
+
+    def __init__(self, objective: tuple[float, ...] | None = None) -> None:
+        super().__init__()
+        weights = torch.tensor(objective or Scenario().server.objective)
+        self.register_buffer("objective", weights / weights.abs().sum())
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """(...,) from logits (..., len(RATES) or more)."""
+        return torch.sigmoid(logits[..., : len(RATES)]) @ self.objective
+
+
+class EdgeNetwork(nn.Module):
+    """A whole model: `dense` for the phone, `embeddings` for the cloud."""
+
+    def __init__(self, dense: nn.Module) -> None:
+        super().__init__()
+        self.embeddings = Embeddings()
+        self.dense: Any = dense
+
+    def forward(self, candidates: Tensor, history: Tensor, context: Tensor, mask: Tensor) -> Tensor:
+        """What each candidate is worth (N, P), see `Blend`: candidates (N, P, Fc), history (N, H, Fh) newest first,
+        context (N, Fx), mask (N, P); of empty slots anything finite."""
+        worth: Tensor = self.dense.blend(self.heads(candidates, history, context, mask))
+        return worth
+
+    def heads(self, candidates: Tensor, history: Tensor, context: Tensor, mask: Tensor) -> Tensor:
+        """Logits (N, P, len(RATES) or more): the rates, and what else the network predicts."""
+        of_candidates, of_history = self.embeddings(candidates, C), self.embeddings(history, H)
+        logits: Tensor = self.dense.heads(candidates, of_candidates, history, of_history, context, mask)
+        return logits
