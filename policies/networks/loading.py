@@ -9,7 +9,6 @@ from nextone.policies.checkpoint import MODEL, Checkpoint, CheckpointError, load
 from nextone.policies.names import KINDS
 from nextone.policies.trained import check_features
 
-
 from .cloud_ranks.network import CloudRank, DlcmDense, DnnRankDense
 from .context_aware.network import ContextAware
 from .edgerec.network import ABLATIONS, EdgeRec
