@@ -13,7 +13,6 @@ from nextone.policies.checkpoint import MODEL, CheckpointError, best_checkpoint,
 from nextone.policies.contract import name_of
 from nextone.policies.names import KINDS, SHIPPED, UnknownPolicy, shipped
 from nextone.policies.networks.behaviours import (
-    UNREAD,
     behaviour_sequence,
     engaged,
     exposed,
@@ -168,7 +167,7 @@ def test_a_checkpoint_plays_again_and_says_what_it_is(kind, tmp_path):
     network = fresh(kind, seed=3)
     weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
     about = {
-        "kind": kind, "ablation": "", "features": features_hash(UNREAD),
+        "kind": kind, "ablation": "", "features": features_hash(),
         "scenario": scenario_toml(Scenario(), comments=False),
     }  # fmt: skip
     save_checkpoint(tmp_path, 1, about, {MODEL: weights})

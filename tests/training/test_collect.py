@@ -6,12 +6,14 @@ import pytest
 from worlds import scenario
 
 from nextone.cli.main import main
-from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY, C, H, X
+from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY, MOST_S, C, H, X
+from nextone.experiments.runs.arms import FRESH, MAX_REPLICATIONS
 from nextone.experiments.training.edge import collect as module
-from nextone.experiments.training.edge.collect import SHARES, CollectSettings, collect, split_people
+from nextone.experiments.training.edge.collect import COLLECTED, SHARES, CollectSettings, collect, split_people
 from nextone.experiments.training.edge.samples import (
     COLUMNS,
     FILE,
+    KINDS,
     LABELS,
     SPLITS,
     SampleError,
@@ -101,11 +103,15 @@ def test_labels_are_what_happened(told, name):
             assert not was["outcome"] & CUT
             hated = was["feedback"] >> FEEDBACK.index("hate") & 1
             wanted = {
-                "effective_view": was["outcome"] & VALID > 0, "like": was["feedback"] & 1 > 0,
+                "effective_view": was["outcome"] & VALID > 0, "long_view": was["outcome"] & LONG > 0,
+                **{kind: was["feedback"] >> k & 1 > 0 for k, kind in enumerate(KINDS)},
                 "has_next": was["outcome"] & LAST == 0,
                 "engaged": not hated and (was["outcome"] & LONG > 0 or was["feedback"] > 0),
             }  # fmt: skip
-            assert {label: part[label][row][slot] == 1 for label in LABELS} == wanted
+            assert {label: part[label][row][slot] == 1 for label in wanted} == wanted
+            played = np.expm1(part["watch"][row][slot] * np.log1p(MOST_S))
+            assert played == pytest.approx(min(was["play_us"] * 1e-6, MOST_S), rel=1e-4, abs=1e-4)
+            assert part["stall_s"][row][slot] == pytest.approx(was["stall_us"] * 1e-6)
 
 
 def test_what_would_have_come_is_what_came_where_nothing_stalled(told):
@@ -190,6 +196,19 @@ def test_the_same_bits_again_and_other_luck_with_another_seed(told, tmp_path):
         mine = part["person"] < A_WORLD
         same_bits = all(np.array_equal(again[name], part[name][mine], equal_nan=True) for name in again)
         assert same_bits is same
+
+
+def test_nobody_collected_is_in_a_comparison():
+    """Whatever its seed: the replications of a comparison end before those that people are collected from."""
+    assert FRESH + MAX_REPLICATIONS <= COLLECTED < 2**32 - 1_000_000
+
+
+def test_the_reference_is_the_filters_order(told):
+    part = split(told, "test")
+    live = part["live"] == 1
+    assert np.isfinite(part["reference"]).all() and (part["reference"][~live] == 0).all()
+    gap = part["reference"][live].std()
+    assert gap > 0.01 and np.corrcoef(part["reference"][live], part["candidates"][live][:, C.score])[0, 1] > 0.5
 
 
 def test_parts_of_people_have_their_shares():

@@ -14,10 +14,22 @@ import torch
 from test_edge_networks import fresh, observation
 
 from nextone.cli.main import main
+from nextone.envs.features import LOGIT_SCALE, C
 from nextone.experiments.training.edge import train as module
-from nextone.experiments.training.edge.samples import COLUMNS, SPLITS, WOULD, Samples, read_samples, write_samples
+from nextone.experiments.training.edge.samples import (
+    COLUMNS,
+    LABELS,
+    RATED,
+    SPLITS,
+    WOULD,
+    Samples,
+    read_samples,
+    write_samples,
+)
 from nextone.experiments.training.edge.train import (
+    OTHERS_OF,
     READ,
+    SLOWER,
     EdgeSettings,
     loss_of,
     one_of_each_page,
@@ -28,7 +40,6 @@ from nextone.experiments.training.edge.train import (
 from nextone.policies.by_name import make_policy
 from nextone.policies.checkpoint import MODEL, TRAINING, CheckpointError, newest_checkpoint, read_checkpoint
 from nextone.policies.names import KINDS
-from nextone.policies.networks.context_aware.network import TASKS
 from nextone.policies.networks.edgerec.network import HEADS
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, scenario_toml
@@ -53,7 +64,7 @@ def made_up(rows=ROWS, seed=0):
         "shown_after": after, "shown": (after == 0).argmax(1),
         "person": np.arange(rows) // 6, "page": np.arange(rows) // 3,
         "leaves_soon": draw.integers(-1, 2, rows), "wants_page": draw.integers(-1, 2, rows),
-        **dict.fromkeys(("engaged", "effective_view", "like", "has_next"), label),
+        **dict.fromkeys(LABELS, label),
         **dict.fromkeys(WOULD, np.where(live, draw.random((rows, SLOTS)) < candidates[..., 1], -1)),
     }  # fmt: skip
     columns["split"] = np.searchsorted([0.6, 0.8], columns["person"] / max(columns["person"].max(), 1), "right")
@@ -90,15 +101,17 @@ def test_the_loss_by_hand_over_all_candidates(kind):
     columns = made_up()
     samples, network = Samples(columns, {}), fresh(kind)
     seen = [torch.from_numpy(columns[name].astype(np.float32)) for name in ("candidates", "history", "context", "live")]
+    labels = [*RATED, *OTHERS_OF.get(type(network), ())]
+    wanted = 0.0
     if kind == "context_aware":
-        logits = network.all_tasks(*seen, *placed_before(torch.from_numpy(columns["shown_after"].astype(np.float32))))
-        wanted = sum(by_hand(logits[..., k], columns[task]) for k, task in enumerate(TASKS))
+        logits = network.in_lists(*seen, *placed_before(torch.from_numpy(columns["shown_after"].astype(np.float32))))
     elif kind == "edgerec":
         logits, person = network.all_heads(*seen)
-        wanted = by_hand(logits, columns["engaged"])
-        wanted += 0.1 * sum(by_hand(person[:, k], columns[head]) for k, head in enumerate(HEADS))
+        wanted = 0.1 * sum(by_hand(person[:, k], columns[head]) for k, head in enumerate(HEADS))
     else:
-        wanted = by_hand(network(*seen), columns["engaged"])
+        logits = network.heads(*seen)
+    assert logits.shape[-1] == len(labels)
+    wanted += sum(by_hand(logits[..., k], columns[label]) for k, label in enumerate(labels))
     assert loss_of(network, samples, np.arange(ROWS)).item() == pytest.approx(wanted, rel=1e-4)
 
 
@@ -201,9 +214,29 @@ def test_it_stops_when_held_out_people_gain_nothing(data, tmp_path, monkeypatch)
     monkeypatch.setattr(module, "run_epoch", epoch)
     monkeypatch.setattr(module, "moments_of", lambda optimiser: {})
     training = train_edge(settings("dnn", epochs=30, patience=3), data, tmp_path)
-    assert len(training.looks) == 5
+    assert len(training.looks) == 5  # three of them no better than the second
     best = module.best_checkpoint(tmp_path)
     assert best.step == 2 and best.about["score"] == -0.8
+
+
+def test_the_learning_rate_falls_with_each_epoch_that_brings_nothing(data):
+    training, chosen = module.begin(settings("dnn")), settings("dnn")
+    train, valid = (read_samples(data, split, READ) for split in ("train", "valid"))
+    for past, nothing in (([0.9, 0.8], 0), ([0.9, 0.8, 0.85], 1), ([0.9, 0.8, 0.8, 0.7, 0.71], 2)):
+        training.looks[:] = [{"epoch": k, "step": k, "train": 1.0, "valid": loss} for k, loss in enumerate(past)]
+        module.run_epoch(training, chosen, train, valid)
+        assert training.optimiser.param_groups[0]["lr"] == pytest.approx(0.005 * SLOWER**nothing)
+
+
+def test_before_it_has_learnt_anything_a_network_ranks_as_the_cloud_does():
+    """Its worth is the cloud's objective over the rates as they were sent, whatever was watched."""
+    seen = observation()
+    chances = 1 / (1 + np.exp(-LOGIT_SCALE * seen.candidates[..., C.pevtr : C.pevtr + 7].astype(np.float64)))
+    weights = np.array(Scenario().server.objective)
+    worth = chances @ weights / np.abs(weights).sum()
+    for kind in KINDS:
+        told = fresh(kind)(*map(torch.from_numpy, seen)).detach().numpy()
+        assert np.allclose(told[seen.mask], worth[seen.mask], atol=1e-6), kind
 
 
 def test_first_weights_are_the_seeds_and_nobody_elses_luck_is_touched():

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nextone.envs.features import empty_observation
+from nextone.envs.features import MOST_S, empty_observation
 from nextone.envs.observing import observe
 from nextone.experiments.runs.deciding import make_decider
 from nextone.experiments.runs.oracle import reference_filter
@@ -32,6 +32,9 @@ from .samples import COLUMNS, KINDS, SPLITS, UNKNOWN, Array, write_samples
 from .tried import draw_people, draw_picks, try_candidates
 
 A_WORLD = 1000  # people
+COLLECTED = 1 << 24
+"""The first replication that people are collected from: comparisons, at most 10,000, never reach it, so nobody that a
+network was trained on is in a published result, whatever the seed."""
 SHARES = {"train": 0.55, "valid": 0.1, "test": 0.35}  # Assumed: of people
 CUT_AT = 0.5  # Assumed: share of the window that training sees
 LEAVES_WITHIN = 5  # impressions
@@ -102,7 +105,7 @@ def _one_world(settings: CollectSettings, first: int, people: int) -> tuple[dict
     window_us = window_of(settings.minutes, settings.days)
     world = build_world(
         with_settings(settings.scenario, [f"population.users={people}", *extra]), edge=True, seed=settings.seed,
-        replication=first // A_WORLD, window_us=window_us, days=days, parts=log_parts(),
+        replication=COLLECTED + first // A_WORLD, window_us=window_us, days=days, parts=log_parts(),
         queue_waits=np.zeros(1, np.int64),
     )  # fmt: skip
     part_of = split_people(settings.seed, np.arange(first, first + people))
@@ -165,6 +168,7 @@ class Recorder:
         outcome, feedback = np.zeros((n, slots), np.uint8), np.zeros((n, slots), np.uint8)
         try_candidates(w, rows, outcome, feedback)
         outcome, feedback = (np.take_along_axis(bits, order, 1) for bits in (outcome, feedback))
+        filtered = reference_filter(w, rows)
         users, pool = w.users[rows], w.pool[rows]
         chance = self.explore / live.sum(1) + (1 - self.explore) * (picked == best)[kept]
         self.noted.append(
@@ -184,7 +188,7 @@ class Recorder:
                 "context": seen.context,
                 "picked_at_random": random[kept].astype(np.int8),
                 "propensity": chance.astype(np.float32),
-                "reference": np.where(live, np.take_along_axis(reference_filter(w, rows), order, 1), 0).astype(np.float32),
+                "reference": np.where(live, np.take_along_axis(filtered, order, 1), 0).astype(np.float32),
                 "would_effective_view": np.where(live, outcome & VALID != 0, UNKNOWN).astype(np.int8),
                 "would_engage": np.where(live, is_engaged(outcome, feedback), UNKNOWN).astype(np.int8),
             }
@@ -260,6 +264,8 @@ def label(
         "engaged": is_engaged(shown["outcome"], shown["feedback"]),
     }
     columns: dict[str, Array] = {name: np.where(known, x, UNKNOWN).astype(np.int8) for name, x in labels.items()}
+    columns["watch"] = np.where(known, log_seconds(shown["play_us"]), UNKNOWN).astype(np.float32)
+    columns["stall_s"] = np.where(known, shown["stall_us"] * 1e-6, UNKNOWN).astype(np.float32)
     columns["shown_after"] = np.where(known, offset, -1).astype(np.int16)
     columns["shown"] = (offset == 0).argmax(1).astype(np.int16)
     columns["page"] = impressions["request"][at].astype(np.int32)
@@ -282,6 +288,12 @@ def _leaves_soon(noted: dict[str, Array], impressions: Array, sessions: Array, a
     goes_on &= at + LEAVES_WITHIN < len(impressions)
     known = np.where(goes_on, later["start_us"] < until, (session["cut"] == 0) & (session["close_us"] < until))
     return np.where(known, ~goes_on, UNKNOWN).astype(np.int8)
+
+
+def log_seconds(microseconds: Array) -> Array:
+    """As networks read times: log(1 + s) / log(1 + 3600), at most 1."""
+    scaled: Array = np.minimum(np.log1p(microseconds * 1e-6) / np.log1p(MOST_S), 1.0)
+    return scaled
 
 
 def ended_us(impressions: Array) -> Array:

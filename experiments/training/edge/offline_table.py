@@ -20,8 +20,10 @@ import torch
 
 from nextone.experiments.runs.files import write_whole
 from nextone.policies.checkpoint import best_checkpoint
+from nextone.policies.networks.behaviours import RATES
 from nextone.policies.networks.loading import load_network
 
+from .gates import column_of
 from .ranking_metrics import (
     Measured,
     auc_by_line,
@@ -36,20 +38,25 @@ from .train import SEES, EdgeSettings, batches, finish_edge, one_of_each_page
 
 
 class Method(NamedTuple):
-    """A row of the table; published: GAUC in EdgeRec's Table 2."""
+    """A row of the table: a network of a kind, or what is no network's, a column of the samples. published: GAUC in
+    EdgeRec's Table 2."""
 
     name: str
-    kind: str
+    kind: str = ""
     ablation: str = ""
     published: float | None = None
+    column: str = ""
 
     @property
     def folder(self) -> str:
-        return f"{self.kind}_{self.ablation}" if self.ablation else self.kind or "server"
+        return f"{self.kind}_{self.ablation}" if self.ablation else self.kind
 
 
+SHOWN = "shown_after"
 METHODS = (
-    Method("server's order (pEVTR)", ""),
+    Method("the order that was shown", column=SHOWN),
+    Method("the cloud's score", column="score"),
+    *(Method(f"{name} alone", column=name) for name in RATES),
     Method("DNN-rank", "dnn", "", 0.62531),
     Method("DLCM", "dlcm", "", 0.63552),
     Method("EdgeRec, exposures only", "edgerec", "ie", 0.63818),
@@ -58,10 +65,11 @@ METHODS = (
     Method("EdgeRec", "edgerec", "", 0.64825),
     Method("KIR-like", "kir"),
     Method("context-aware", "context_aware"),
+    Method("reference filter", column="reference"),
 )
 BASE = "DLCM"
 METRICS = ("gauc", "auc", "ndcg_1", "ndcg_5", "gauc_full")
-READ = (*SEES, "page", "engaged", "effective_view", "would_engage", "would_effective_view")
+READ = (*SEES, "page", SHOWN, "engaged", "effective_view", "would_engage", "would_effective_view", "reference")
 LABELS = {"engaged": "would_engage", "effective_view": "would_effective_view"}
 Progress = Callable[[str], None]
 
@@ -101,7 +109,7 @@ def offline_table(
     out: Path,
     *,
     seeds: int = 5,
-    label: str = "engaged",
+    label: str = "effective_view",
     epochs: int | None = None,
     threads: int = 1,
     progress: bool = False,
@@ -110,7 +118,7 @@ def offline_table(
     """Train what is missing in `out`, and measure. Raises SampleError, CheckpointError."""
     read = functools.cache(read_samples)  # once, for all trainings
     for seed in range(seeds):
-        for method in METHODS[1:]:
+        for method in (m for m in METHODS if m.kind):
             settings = EdgeSettings(kind=method.kind, ablation=method.ablation, seed=seed, threads=threads)
             settings = settings if epochs is None else replace(settings, epochs=epochs)
             folder = out / method.folder / f"seed-{seed}"
@@ -126,7 +134,7 @@ def offline_table(
             scores = (
                 _scores(method.kind, out / method.folder / f"seed-{seed}", asked.samples)
                 if method.kind
-                else asked.samples.columns["candidates"][..., 0].astype(np.float64)
+                else column_scores(asked.samples, method.column)
             )
             measured[method.name].append(measure(scores, asked, label))
         said(f"{method.name} measured")
@@ -141,6 +149,14 @@ def _scores(kind: str, run: Path, test: Samples) -> Array:
         for rows in batches(np.arange(test.rows), 512):
             parts.append(network(*(torch.from_numpy(test.columns[name][rows]) for name in SEES)).double().numpy())
     return np.concatenate(parts)
+
+
+def column_scores(samples: Samples, name: str) -> Array:
+    """A column as scores (N, P) float64; what was shown first is above what was shown later, and above the others."""
+    if name == SHOWN:
+        after = samples.columns[SHOWN].astype(np.float64)
+        return np.where(after < 0, -np.inf, -after)
+    return column_of(samples, name)
 
 
 class Asked(NamedTuple):

@@ -22,7 +22,7 @@ from nextone.sim.inputs.errors import UserError
 from nextone.sim.state import PXTR
 from nextone.version import __version__
 
-FORMAT = 1
+FORMAT = 2
 FILE = "samples.parquet"
 SPLITS = ("train", "valid", "test")
 UNKNOWN = -1
@@ -67,6 +67,8 @@ COLUMNS = (
     Column("effective_view", _I8, "P", "1 valid play, 0 not; -1 where not shown"),
     Column("long_view", _I8, "P", "1 long view, 0 not; -1 where not shown"),
     *(Column(kind, _I8, "P", f"1 {kind} during it, 0 not; -1 where not shown") for kind in KINDS),
+    Column("watch", _F32, "P", "time played, as the history's `play_time`; -1 where not shown"),
+    Column("stall_s", _F32, "P", "interruptions of play, s; -1 where not shown"),
     Column("has_next", _I8, "P", "1 swiped on after it, 0 left the app; -1 where not shown"),
     Column("engaged", _I8, "P", "1 long view or feedback other than hate, 0 not; -1 where not shown"),
     Column("leaves_soon", _I8, "", "1: the session ends within 5 impressions, 0 not; -1 unknown"),
@@ -75,7 +77,7 @@ COLUMNS = (
     Column("would_effective_view", _I8, "P", EVALUATION + "; -1 empty"),
     Column("would_engage", _I8, "P", EVALUATION + "; -1 empty"),
 )
-LABELS = (*RATED, "has_next", "engaged")
+LABELS = (*RATED, "has_next", "watch", "engaged")
 WOULD = tuple(column.name for column in COLUMNS if column.meaning.startswith("evaluation only"))
 
 

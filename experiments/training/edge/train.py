@@ -31,24 +31,29 @@ from nextone.policies.checkpoint import (
     save_checkpoint,
 )
 from nextone.policies.names import KINDS
-from nextone.policies.networks.behaviours import UNREAD, megabytes
+from nextone.policies.networks.behaviours import megabytes
 from nextone.policies.networks.cloud_ranks.network import CloudRank, DlcmDense
-from nextone.policies.networks.context_aware.network import TASKS, ContextAware
+from nextone.policies.networks.context_aware.network import CORRECTED, TASKS, ContextAware
 from nextone.policies.networks.edgerec.network import ABLATIONS, HEADS, EdgeRec
+from nextone.policies.networks.kir.network import OTHERS, Kir
 from nextone.policies.networks.loading import load_network, make_network
 from nextone.policies.trained import check_features, features_hash
 from nextone.sim.scenario import SettingError
 from nextone.version import __version__
 
-from .samples import LABELS, Array, Samples, read_samples
+from .samples import RATED, Array, Samples, read_samples
 
 Read = Callable[[Path, str, tuple[str, ...]], Samples]
 SEES = ("candidates", "history", "context", "live")
-READ = (*SEES, "page", "shown_after", *LABELS, *HEADS)
+READ = (*SEES, "page", "shown_after", *RATED, *OTHERS, *HEADS)
+OTHERS_OF: dict[type[nn.Module], tuple[str, ...]] = {Kir: OTHERS, ContextAware: TASKS[CORRECTED:]}
+"""What a network predicts besides the server's rates, of each candidate."""
 HEADS_WEIGHT = 0.1  # Assumed: of the heads on the user state against the rerank's loss
 LOOKED_AT = 512  # requests of held-out people at a time
-LEARNING_RATE = {"edgerec": 0.005, "dlcm": 0.005, "dnn": 0.005, "kir": 0.002, "context_aware": 0.002}
-"""EdgeRec's is published, and used for the baselines of its table; the others are Assumed."""
+LEARNING_RATE = {"edgerec": 0.005, "dlcm": 0.005, "dnn": 0.005, "kir": 0.003, "context_aware": 0.003}
+"""To begin with. EdgeRec's is published, and used for the baselines of its table; the others are Assumed."""
+SLOWER = 0.3
+"""Assumed: what the learning rate is multiplied by after an epoch that brought nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +64,9 @@ class EdgeSettings:
     ablation: str = ""
     seed: int = 0
     batch: int = 512  # samples, about: candidates shown, in whole requests; Source: EdgeRec 3.2
-    learning_rate: float | None = None  # Adam's, constant; by kind if None
-    epochs: int = 8  # at most
-    patience: int = 3  # epochs without getting better
+    learning_rate: float | None = None  # Adam's, to begin with; by kind if None
+    epochs: int = 60  # at most
+    patience: int = 4  # epochs that bring nothing, after which it ends
     threads: int = 1  # of torch; another number may give other bits
 
     def __post_init__(self) -> None:
@@ -132,16 +137,23 @@ def begin(settings: EdgeSettings) -> Training:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         network = make_network(settings.kind, settings.ablation)
-    rate = settings.learning_rate or LEARNING_RATE[settings.kind]
-    return Training(network, torch.optim.Adam(network.parameters(), rate), [])
+    return Training(network, torch.optim.Adam(network.parameters(), rate_of(settings)), [])
+
+
+def rate_of(settings: EdgeSettings) -> float:
+    """The learning rate to begin with."""
+    return settings.learning_rate or LEARNING_RATE[settings.kind]
 
 
 def finished(training: Training, settings: EdgeSettings) -> bool:
-    """Whether all epochs are over, or the last few brought nothing."""
-    losses = [look["valid"] for look in training.looks]
-    return len(losses) >= settings.epochs or (
-        len(losses) > settings.patience and min(losses[: -settings.patience]) <= min(losses[-settings.patience :])
-    )
+    """Whether all epochs are over, or too many brought nothing."""
+    return len(training.looks) >= settings.epochs or brought_nothing(training.looks) >= settings.patience
+
+
+def brought_nothing(looks: list[dict[str, float]]) -> int:
+    """How many epochs did not lower the loss on held-out people below all before."""
+    losses = np.array([look["valid"] for look in looks])
+    return int((losses[1:] >= np.minimum.accumulate(losses)[:-1]).sum()) if len(losses) else 0
 
 
 def run_epoch(
@@ -149,6 +161,8 @@ def run_epoch(
 ) -> None:
     """One pass over the pages, and a look at held-out people."""
     epoch = len(training.looks)
+    for group in training.optimiser.param_groups:
+        group["lr"] = rate_of(settings) * SLOWER ** brought_nothing(training.looks)
     rows = one_of_each_page(train, settings.seed, epoch)
     size = max(1, round(settings.batch * train.rows / (train.columns["shown_after"] >= 0).sum()))  # requests
     total, step = 0.0, training.looks[-1]["step"] if training.looks else 0
@@ -185,25 +199,24 @@ def batches(rows: Array, size: int) -> Iterator[Array]:
 
 
 def loss_of(network: nn.Module, samples: Samples, rows: Array) -> Tensor:
-    """Mean cross-entropy over the candidates that were shown, plus that of the heads on the person."""
-    nothing = torch.zeros(())
+    """The sum over what a network predicts of the mean cross-entropy where it is known: of the candidates that were
+    shown, and of the person."""
+    told = (*RATED, *OTHERS_OF.get(type(network), ()))
+    candidates, history, context, live, *known = columns_of(samples, rows, (*SEES, "shown_after", *told))
+    after, labels = known[0], torch.stack(known[1:], -1)
     if isinstance(network, EdgeRec):
-        given = columns_of(samples, rows, (*SEES, "engaged", *HEADS))
-        logits, person = network.all_heads(*given[:4])
-        heads = sum((known_loss(person[:, k], given[5 + k]) for k in range(len(HEADS))), nothing)
-        return known_loss(logits, given[4]) + HEADS_WEIGHT * heads
+        logits, person = network.all_heads(candidates, history, context, live)
+        heads = columns_of(samples, rows, HEADS)
+        return known_loss(logits, labels) + HEADS_WEIGHT * known_loss(person, torch.stack(heads, -1))
     if isinstance(network, CloudRank) and isinstance(network.dense, DlcmDense):
-        *seen, label = columns_of(samples, rows, (*SEES, "engaged"))
-        return known_loss(network(*seen), label)
+        return known_loss(network.heads(candidates, history, context, live), labels)
     # the others look at no candidates but those that were shown: leaving out the rest changes nothing but the time
-    labels = TASKS if isinstance(network, ContextAware) else ("engaged",)
-    candidates, history, context, *given = columns_of(samples, rows, (*SEES, "shown_after", *labels))
-    live, after, *told = only_shown(given[1], *given)
-    shown = torch.gather(candidates, 1, places_of(given[1])[..., None].expand(-1, -1, candidates.shape[-1]))
+    places = places_of(after)
+    shown, labels = at_places(candidates, places), at_places(labels, places)
+    live, after = torch.gather(live, 1, places), torch.gather(after, 1, places)
     if isinstance(network, ContextAware):
-        logits = network.all_tasks(shown, history, context, live, *placed_before(after))
-        return sum((known_loss(logits[..., k], label) for k, label in enumerate(told)), nothing)
-    return known_loss(network(shown, history, context, live), told[0])
+        return known_loss(network.in_lists(shown, history, context, live, *placed_before(after)), labels)
+    return known_loss(network.heads(shown, history, context, live), labels)
 
 
 def columns_of(samples: Samples, rows: Array, names: tuple[str, ...]) -> list[Tensor]:
@@ -217,9 +230,9 @@ def places_of(after: Tensor) -> Tensor:
     return torch.argsort(torch.where(after >= 0, 0, 1), stable=True)[:, :most]
 
 
-def only_shown(after: Tensor, *columns: Tensor) -> list[Tensor]:
-    """Columns (N, P) at `places_of(after)`."""
-    return [torch.gather(column, 1, places_of(after)) for column in columns]
+def at_places(rows: Tensor, places: Tensor) -> Tensor:
+    """Rows (N, P, F) at slots (N, S), (N, S, F)."""
+    return torch.gather(rows, 1, places[..., None].expand(-1, -1, rows.shape[-1]))
 
 
 def placed_before(after: Tensor) -> tuple[Tensor, Tensor]:
@@ -231,10 +244,10 @@ def placed_before(after: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def known_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy where the label is known, not -1; 0 if it is nowhere."""
-    known = (labels >= 0).float()
+    """Of each label (..., K) the mean cross-entropy where it is known, not -1, and 0 if it is nowhere; their sum."""
+    known, around = (labels >= 0).float(), tuple(range(labels.dim() - 1))
     losses = binary_cross_entropy_with_logits(logits, labels.clamp(min=0), reduction="none")
-    return (losses * known).sum() / known.sum().clamp(min=1)
+    return ((losses * known).sum(around) / known.sum(around).clamp(min=1)).sum()
 
 
 def tell(out: Path, look: dict[str, float]) -> None:
@@ -249,7 +262,7 @@ def save(training: Training, settings: EdgeSettings, samples: Samples, out: Path
     look = training.looks[-1]
     dense_mb = megabytes(training.network.get_submodule("dense"))
     about = {
-        "kind": settings.kind, "ablation": settings.ablation, "version": __version__, "features": features_hash(UNREAD),
+        "kind": settings.kind, "ablation": settings.ablation, "version": __version__, "features": features_hash(),
         "scenario": samples.about["run"]["scenario"], "samples": samples.about, "settings": asdict(settings),
         "score": -look["valid"], "looks": training.looks, "dense_mb": dense_mb,
     }  # fmt: skip
@@ -268,7 +281,7 @@ def restore(training: Training, checkpoint: Checkpoint) -> None:
 def resume_from(run: Path) -> tuple[EdgeSettings, Checkpoint]:
     """The newest whole checkpoint of a training and its settings. Raises CheckpointError."""
     checkpoint = newest_checkpoint(run, (MODEL, TRAINING))
-    check_features(checkpoint, UNREAD)
+    check_features(checkpoint)
     try:
         settings = EdgeSettings(**checkpoint.about["settings"])
         numbers = ("epoch", "step", "train", "valid")

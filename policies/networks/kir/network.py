@@ -29,8 +29,8 @@ from nextone.policies.networks.recent_interest import CHANNELS, RecentInterest, 
 WIDTH, LAYERS, ATTENTION_HEADS = 32, 2, 4
 FACTORS = 8
 TIMES = ("since", "index")
-OTHERS = ("has_next",)
-"""What is predicted besides the server's rates."""
+OTHERS = ("has_next", "watch")
+"""What is predicted besides the server's rates: that the person swipes on, and how long a video plays, as `play_time`."""
 EPSILON = 1e-5  # of the variance in a LayerNorm, as torch's own
 
 
