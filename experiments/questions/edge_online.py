@@ -76,7 +76,7 @@ def table(result: Comparison) -> str:
     lines = [f"| % against {result.baseline.label} | " + " | ".join(labels) + " | published |",
              "|---|" + "---:|" * len(labels) + "---|"]  # fmt: skip
     for row, of_arms in zip(ROWS, differences(result), strict=True):
-        cells = [_cell(difference) for difference in of_arms]
+        cells = [cell(difference) for difference in of_arms]
         lines.append(f"| {row.name} | " + " | ".join(cells) + f" | {row.published} |")
     column = {metric.name: k for k, metric in enumerate(result.metrics)}
     for name in ("decisions_per_page", "requests", "data_mb"):
@@ -86,7 +86,7 @@ def table(result: Comparison) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _cell(d: PairedDifference | None) -> str:
+def cell(d: PairedDifference | None) -> str:
     if d is None or d.diff_pct is None or d.diff_pct_low is None or d.diff_pct_high is None:
         return "–"
     half = (d.diff_pct_high - d.diff_pct_low) / 2
