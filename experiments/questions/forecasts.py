@@ -40,18 +40,18 @@ class Forecast(NamedTuple):
 FORECASTS = (
     Forecast(
         "KIR (Kuaishou, 2020): first launch", "kir", "kir",
-        "Pages of 6 of 20 candidates, and a network that picks at every swipe. Their baseline had server features tens of "
-        "seconds old, as here; their people and videos are of 2020, ours of 2022.",
-        "In the default world KIR gains .3 to 1.3 % of the time in the app; with the strongest intents 1 to 2.2 %; without "
-        "any it loses up to 1 %. Likes move by less than 3 % in all of them: here a like depends on how long a video plays "
-        "and on what it is, and so little on what was just watched that knowing it sooner hardly helps.",
+        "Pages of 6 of 20 candidates, and a network that picks at every swipe. Their baseline had server features tens "
+        "of seconds old, as here; their people and videos are of 2020, ours of 2022.",
+        "In the default world KIR gains .3 to 1.3 % of the time in the app; with the strongest intents 1 to 2.2 %; "
+        "without any it loses up to 1 %. Likes move by less than 3 % in all of them: here a like depends on how long a "
+        "video plays and on what it is, and so little on what was just watched that knowing it sooner hardly helps.",
         (Row("time in the app a person", "app_min", "", "+1"),
          Row("likes a person", "like", "impressions", "\"very significant\""),
          Row("effective views a person", "valid_play", "impressions", "")),
     ),
     Forecast(
         "The context-aware reranker (Kuaishou, CIKM 2022)", "kir", "context_aware",
-        "Pages of 6 of 20 candidates, lists by beam search. Whether their baseline had an edge model already is not told.",
+        "Pages of 6 of 20 candidates, lists by beam search. Whether their baseline had an edge model is not told.",
         "Effective views gain .3 to 1.8 % in the default world, 2 to 4 % with the strongest intents; without any they "
         "lose up to 1.5 %. Likes and follows stay within 3 %: the published +8.22 and +13.6 % will be missed by far.",
         (Row("effective views a person", "valid_play", "impressions", "+1.28"),
@@ -94,8 +94,9 @@ def page() -> str:
         "# Forecasts", "",
         "What nextone was expected to say of published tests, what it says, and what was published. Written by",
         "`python -m nextone.experiments.questions.forecasts docs/forecasts.md`; the expectations stand in",
-        "`experiments/questions/forecasts.py`, and were committed before the first run. Percent of the cloud's, ± half a",
-        f"95 % interval, * where it excludes 0; {PEOPLE:,} people, an hour, {REPLICATIONS} replications, seed {SEED}.", "",
+        "`experiments/questions/forecasts.py`, and were committed before the first run. Percent of the cloud's, ± half",
+        f"a 95 % interval, * where it excludes 0; {PEOPLE:,} people, an hour, {REPLICATIONS} replications, seed",
+        f"{SEED}.", "",
     ]  # fmt: skip
     for forecast in FORECASTS:
         lines += [
