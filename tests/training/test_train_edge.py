@@ -129,6 +129,16 @@ def test_an_epoch_takes_each_page_once_and_other_requests_the_next_time():
         assert sorted(samples.columns["page"][rows].tolist()) == list(range(ROWS // 3))
 
 
+def test_pages_of_few_requests_come_as_early_as_others():
+    """Theory: where in an epoch a page of one request comes has the mean of a shuffle, within four standard errors."""
+    requests = np.tile([1, 1, 9, 9], 200)
+    page = np.repeat(np.arange(len(requests)), requests)
+    samples = Samples({"person": np.zeros(len(page), np.int64), "page": page.astype(np.int32)}, {})
+    places = np.argsort(page[one_of_each_page(samples, 3, 0)])  # of each page
+    small = places[requests == 1]
+    assert abs(small.mean() - 399.5) < 4 * 800 / np.sqrt(12 * len(small))
+
+
 def test_training_never_reads_what_no_log_holds(data):
     assert not set(READ) & set(WOULD)
     asked = []

@@ -183,12 +183,15 @@ def run_epoch(
 
 
 def one_of_each_page(samples: Samples, seed: int, epoch: int) -> Array:
-    """Rows of one request of each page, shuffled; keyed by seed and epoch."""
+    """Rows of one request of each page, shuffled; keyed by seed and epoch.
+
+    Shuffled again at the end: by their first request, pages with few requests would come last, and the last steps of
+    each epoch would learn from the ends of sessions alone."""
     draw = np.random.Generator(np.random.Philox(key=[seed, epoch]))
     person, page = samples.of("person", "page")
     order = draw.permutation(samples.rows)
     _, first = np.unique((person[order] << 32) + page[order], return_index=True)
-    rows: Array = order[np.sort(first)]
+    rows: Array = draw.permutation(order[first])
     return rows
 
 
