@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nextone.envs.features import PREDICTED, C, H
+from nextone.envs.features import MOST_EMBEDDING, PREDICTED, C, H
+from nextone.sim.config import DIMS
 from nextone.sim.state import Array
 
 from .behaviours import (
@@ -39,14 +40,14 @@ DONE, WAS, FROM_CLOUD = (
 CANDIDATE_RATES, PAST_RATES = numbers_of(columns_of(RATES, C)), numbers_of(columns_of(RATES, H))
 CANDIDATE_NUMBERS, PAGE_VIEW = numbers_of(NUMBERS), numbers_of(columns_of(ENGAGING, H))
 N_RATES, SCALE = len(PREDICTED), np.float32(RATE_SCALE)
-OLDER, SLOT = np.float32(OLDER_PAGE), np.float32(BY_SLOT)
+OLDER, SLOT, PER_NUMBER = np.float32(OLDER_PAGE), np.float32(BY_SLOT), np.float32(MOST_EMBEDDING)
 
 
 @network_kernel
 def embed(row, columns, of_tag, of_length, out):
-    """`behaviours.Embeddings` of one video: row (F,), columns of tag, second tag and length; tables (TAGS, T) and
-    (LENGTHS, L); out (T + L,)."""
-    tags, width, lengths = len(of_tag), of_tag.shape[1], len(of_length)
+    """`behaviours.Embeddings` of one video: row (F,), columns of tag, second tag, length and the embedding's first;
+    tables (TAGS, T) and (LENGTHS, L); out (T + L + DIMS,)."""
+    tags, width, lengths, content = len(of_tag), of_tag.shape[1], len(of_length), EMBEDDED - DIMS
     one = row_of(row[columns[0]] * np.float32(tags) + HALF, tags)
     other = row_of(row[columns[1]] * np.float32(tags) + HALF, tags)
     bucket = row_of(row[columns[2]] * np.float32(lengths), lengths)
@@ -54,18 +55,20 @@ def embed(row, columns, of_tag, of_length, out):
         out[d] = HALF * (of_tag[one, d] + of_tag[other, d])
     for d in range(of_length.shape[1]):
         out[width + d] = of_length[bucket, d]
+    for d in range(DIMS):
+        out[content + d] = PER_NUMBER * row[columns[3] + d]
 
 
 @network_kernel
 def embed_candidate(row, of_tag, of_length, out):
     """Of a candidate (Fc,)."""
-    embed(row, (C.tag, C.tag2, C.duration), of_tag, of_length, out)
+    embed(row, (C.tag, C.tag2, C.duration, C.embedding_0), of_tag, of_length, out)
 
 
 @network_kernel
 def embed_past(row, of_tag, of_length, out):
     """Of a past impression (Fh,)."""
-    embed(row, (H.tag, H.tag2, H.duration), of_tag, of_length, out)
+    embed(row, (H.tag, H.tag2, H.duration, H.embedding_0), of_tag, of_length, out)
 
 
 @network_kernel

@@ -51,18 +51,19 @@ def exponential(x):
 
 @network_kernel
 def linear(x, weight, bias, out):
-    """out (M, J) = x (M, K) weight (K, J) + bias (J,)."""
-    whole = x.shape[1] // 4 * 4
+    """out (M, J) = x (M, K) weight (K, J) + bias (J,); x and out may have more columns, which are left alone."""
+    inputs, outputs = weight.shape
+    whole = inputs // 4 * 4
     for m in range(x.shape[0]):
         said = out[m]
-        for j in range(len(said)):
+        for j in range(outputs):
             said[j] = bias[j]
         for k in range(0, whole, 4):
             a, b, c, d = x[m, k], x[m, k + 1], x[m, k + 2], x[m, k + 3]
-            for j in range(len(said)):
+            for j in range(outputs):
                 said[j] += a * weight[k, j] + b * weight[k + 1, j] + c * weight[k + 2, j] + d * weight[k + 3, j]
-        for k in range(whole, x.shape[1]):
-            for j in range(len(said)):
+        for k in range(whole, inputs):
+            for j in range(outputs):
                 said[j] += x[m, k] * weight[k, j]
 
 

@@ -8,8 +8,10 @@ from torch import Tensor, nn
 
 from nextone.envs.features import C, H, Observation
 from nextone.policies.contract import Scores
+from nextone.policies.networks.blend import Blend
 from nextone.policies.networks.context_aware.compiled import CompiledContextAware
 from nextone.policies.networks.context_aware.network import (
+    SAID,
     WIDTH,
     ContextAware,
     ContextAwareDense,
@@ -47,20 +49,19 @@ class ListPolicy:
         candidates, history, context, _ = blank(slots, rows)
         dense, network = self.network.dense, self.network
         tokens = tokens_of(candidates, network.embeddings(candidates, C))
-        crossed = crossed_with_candidates(candidates, torch.zeros(1, slots))
-        watched = torch.zeros(1, slots, WIDTH)
+        crossed = crossed_with_candidates(candidates, tokens, torch.zeros(1, slots))
         return {
             "watched": (Watched(dense), (candidates, tokens, history, network.embeddings(history, H))),
             "placed": (dense.placed, (tokens, tokens, crossed, torch.zeros(1, 1, slots))),
-            "towers": (Towers(dense), (tokens, watched, watched, context)),
+            "towers": (Towers(dense), (tokens, torch.zeros(1, slots, SAID), torch.zeros(1, slots, WIDTH), context)),
         }
 
     def install(self, parts: dict[str, nn.Module]) -> None:
-        self.network.dense, self.twin = ContextAwareParts(parts), None  # type: ignore[assignment]
+        self.network.dense, self.twin = ContextAwareParts(parts, self.network.dense.blend), None
 
 
 class Watched(nn.Module):
-    """Attention (a), once a decision."""
+    """Attention (a) and recent interest, once a decision."""
 
     def __init__(self, dense: ContextAwareDense) -> None:
         super().__init__()
@@ -82,8 +83,9 @@ class Towers(nn.Module):
 
 
 class ContextAwareParts(nn.Module):
-    """`ContextAwareDense`, as far as the search asks it, from parts that run elsewhere."""
+    """`ContextAwareDense`, as far as the search asks it, from parts that run elsewhere; the blend is the search's."""
 
-    def __init__(self, parts: dict[str, nn.Module]) -> None:
+    def __init__(self, parts: dict[str, nn.Module], blend: Blend) -> None:
         super().__init__()
+        self.blend = blend
         self.from_watched, self.placed, self.towers_of = parts["watched"], parts["placed"], parts["towers"]

@@ -16,7 +16,7 @@ from nextone.envs.features import Observation, X
 from nextone.policies.contract import Scores
 from nextone.policies.networks.behaviours import ACTIONS, CLOUD, EMBEDDED, SAID
 from nextone.policies.networks.compiled_layers import in_threads
-from nextone.policies.networks.edgerec.compiled import edgerec_weights
+from nextone.policies.networks.edgerec.compiled import Read, edgerec_weights
 from nextone.policies.networks.edgerec.network import HIDDEN, EdgeRec, Encoded, Encoder, Rerank
 from nextone.sim.state import Array
 
@@ -62,7 +62,10 @@ class EdgeRecPhone:
     def parts(self, slots: int, rows: int) -> dict[str, Part]:
         """What the phone runs, with inputs of one person: two encoders and the reranker, deployed apart."""
         width, kept = self.start(0).values.shape[2], min(self.settings.kept, rows)
-        read = [torch.zeros(1, kept, HIDDEN), torch.zeros(1, kept, width), torch.zeros(1, kept), torch.ones(1, kept)]
+        read = Encoded(
+            torch.zeros(1, kept, HIDDEN), torch.zeros(1, kept, width), torch.zeros(1, kept), torch.ones(1, kept),
+            torch.zeros(1, kept, len(ACTIONS)), torch.zeros(1, kept, EMBEDDED + len(SAID)),
+        )  # fmt: skip
         items, live = torch.zeros(1, slots, EMBEDDED + len(CLOUD)), torch.ones(1, slots)
         steps = {kind: (Step(encoder), Step(encoder).example()) for kind, encoder in self.encoders.items()}
         return {
@@ -119,13 +122,13 @@ class ByEngine(NamedTuple):
         """See `edgerec_loop.loop`; hidden, key and value change."""
         key[0], value[:], hidden[:] = self._run(self.kinds[e], actions[0], items[0], hidden)
 
-    def rerank(self, w: Any, items: Array, keys: Array, values: Array, since: Array, counts: Array) -> Array:
+    def rerank(self, w: Any, items: Array, read: Read) -> Array:
         """See `edgerec_loop.loop`; an engine's file is for pools of one size, the live candidates first."""
         filled, live = np.zeros((self.slots, items.shape[1]), np.float32), np.zeros(self.slots, np.float32)
         filled[: len(items)], live[: len(items)] = items, 1.0
-        present = (np.arange(since.shape[1]) < counts[:, None]).astype(np.float32)
-        read = (array[s] for s in range(len(counts)) for array in (keys, values, since, present))
-        return self._run("rerank", filled, live, *read)[0]
+        present = (np.arange(read.since.shape[1]) < read.counts[:, None]).astype(np.float32)
+        arrays = Encoded(read.keys, read.values, read.since, present, read.actions, read.items)
+        return self._run("rerank", filled, live, *(array[s] for s in range(len(present)) for array in arrays))[0]
 
     def _run(self, part: str, *inputs: Array) -> tuple[Array, ...]:
         """One person through a part."""
@@ -150,13 +153,15 @@ class Step(nn.Module):
 
 
 class RerankOnPhone(nn.Module):
-    """What the phone runs at a rerank: logits of candidates, in the order given."""
+    """What the phone runs at a rerank: what candidates are worth, in the order given."""
 
     def __init__(self, rerank: Rerank) -> None:
         super().__init__()
         self.rerank = rerank
 
     def forward(self, items: Tensor, live: Tensor, *encoded: Tensor) -> Tensor:
-        """encoded: keys, values, since, present of each sequence in turn."""
-        sequences = [Encoded(*encoded[k : k + 4]) for k in range(0, len(encoded), 4)]
-        return self.rerank.logits_of(items, live, sequences)
+        """encoded: the tensors of each sequence's `Encoded` in turn."""
+        each = len(Encoded._fields)
+        sequences = [Encoded(*encoded[k : k + each]) for k in range(0, len(encoded), each)]
+        worth: Tensor = self.rerank.blend(self.rerank.heads(items, live, sequences))
+        return worth

@@ -26,7 +26,7 @@ from nextone.policies.networks.compiled_behaviours import (
     what_was_done,
 )
 from nextone.policies.networks.compiled_layers import network_kernel
-from nextone.policies.networks.edgerec.compiled import encode, rerank
+from nextone.policies.networks.edgerec.compiled import Read, encode, rerank
 from nextone.policies.networks.edgerec.network import HIDDEN
 from nextone.policies.rules import FACTORS
 from nextone.sim.config import FEEDBACK
@@ -72,7 +72,7 @@ def loop(encode: Callable[..., None], rerank: Callable[..., Array]) -> Callable[
     """The decision loop around two forward functions, as `decide` for one person.
 
     encode(w, e, actions, items, hidden, key, value): a step of encoder e, see `networks/edgerec/compiled.py`.
-    rerank(w, items, keys, values, since, counts) -> logits of the candidates, see there."""
+    rerank(w, items, read) -> what the candidates are worth, see there."""
 
     def decide(w, candidates, history, mask, memory, i, scores, settings):
         """One decision of person i of the memory, which changes: candidates (P, Fc), history (H, Fh), mask (P,) to
@@ -97,11 +97,11 @@ def loop(encode: Callable[..., None], rerank: Callable[..., Array]) -> Callable[
             order = np.empty(len(mask), np.int64)
             slots = server_order(candidates, mask, order)
             if slots > 0:
-                key, value, since, counts = read_out(history, count, number[0], keys, values, encoded, settings)
-                logits = rerank(w, cloud_items(candidates, order[:slots], w.tag, w.length), key, value, since, counts)
+                read = read_out(w, history, count, number[0], keys, values, encoded, settings)
+                worth = rerank(w, cloud_items(candidates, order[:slots], w.tag, w.length), read)
                 scores[:] = np.float32(0.0)
                 for m in range(slots):
-                    scores[order[m]] = logits[m]
+                    scores[order[m]] = worth[m]
 
     return decide
 
@@ -182,20 +182,26 @@ def encoder_of(row, settings):
 
 
 @network_kernel
-def read_out(history, count, number, keys, values, encoded, settings):
-    """The newest finished encodings, oldest first: keys (S, M, HIDDEN), values (S, M, width), since (S, M), of which
-    the first counts (S,) are there; S encoders, M behaviours that may be in sight."""
+def read_out(w, history, count, number, keys, values, encoded, settings):
+    """`Read`: the newest finished encodings, and what the phone knows of these behaviours."""
     sequences, most = max(settings.exposures, settings.page_views) + 1, min(len(encoded), len(history))
-    key = np.zeros((sequences, most, HIDDEN), np.float32)
-    value = np.zeros((sequences, most, values.shape[1]), np.float32)
-    since, counts = np.zeros((sequences, most), np.float32), np.zeros(sequences, np.int64)
+    width = values.shape[1]
+    read = Read(
+        np.zeros((sequences, most, HIDDEN), np.float32), np.zeros((sequences, most, width), np.float32),
+        np.zeros((sequences, most), np.float32), np.zeros((sequences, most, len(ACTIONS)), np.float32),
+        np.zeros((sequences, most, EMBEDDED + len(SAID)), np.float32), np.zeros(sequences, np.int64),
+    )  # fmt: skip
     for k in range(count - 1, -1, -1):
         at, s = (number - 1 - k) % len(encoded), encoder_of(history[k], settings)
         if encoded[at] and s >= 0:
+            m = read.counts[s]
             for d in range(HIDDEN):
-                key[s, counts[s], d] = keys[at, d]
-            for d in range(values.shape[1]):
-                value[s, counts[s], d] = values[at, d]
-            since[s, counts[s]] = history[k, H.since]
-            counts[s] += 1
-    return key, value, since, counts
+                read.keys[s, m, d] = keys[at, d]
+            for d in range(width):
+                read.values[s, m, d] = values[at, d]
+            read.since[s, m] = history[k, H.since]
+            if width > HIDDEN:  # else no encoder reads actions, and nothing else is to
+                what_was_done(history[k], read.actions[s, m])
+            what_it_was(history[k], w.tag, w.length, read.items[s, m])
+            read.counts[s] += 1
+    return read

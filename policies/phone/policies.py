@@ -47,7 +47,8 @@ class PhonePolicy(Protocol):
 class EdgePolicy:
     """A network that scores every swipe from the observation alone, as a PhonePolicy.
 
-    network: with parts `dense` and `embeddings`; inputs: which of a decision's inputs `dense` takes."""
+    network: with parts `dense`, which says what each candidate is worth, and `embeddings`; inputs: which of a
+    decision's inputs `dense` takes."""
 
     downloaded = True
 
@@ -55,6 +56,7 @@ class EdgePolicy:
         self, network: nn.Module, name: str, twin: Compiled | None = None, inputs: tuple[int, ...] = tuple(range(6))
     ) -> None:
         self.network: Any = network.eval()
+        self.dense: nn.Module = self.network.dense
         self.__name__, self.twin, self.inputs = name, twin, inputs
         self.pad_to = PAD_TO if twin is None else None
 
@@ -65,16 +67,18 @@ class EdgePolicy:
         if self.twin is not None:
             return self.twin(observation), None
         with torch.inference_mode():
-            return self.network(*map(torch.from_numpy, observation)).numpy(), None
+            return self.dense(*self._inputs(*map(torch.from_numpy, observation))).numpy(), None
 
     def parts(self, slots: int, rows: int) -> dict[str, Part]:
-        candidates, history, context, mask = blank(slots, rows)
-        of_candidates, of_history = self.network.embeddings(candidates, C), self.network.embeddings(history, H)
-        inputs = (candidates, of_candidates, history, of_history, context, mask)
-        return {"dense": (self.network.dense, tuple(inputs[k] for k in self.inputs))}
+        return {"dense": (self.dense, self._inputs(*blank(slots, rows)))}
 
     def install(self, parts: dict[str, nn.Module]) -> None:
-        self.network.dense, self.twin = parts["dense"], None
+        self.dense, self.twin = parts["dense"], None
+
+    def _inputs(self, candidates: Tensor, history: Tensor, context: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        of_candidates, of_history = self.network.embeddings(candidates, C), self.network.embeddings(history, H)
+        inputs = (candidates, of_candidates, history, of_history, context, mask)
+        return tuple(inputs[k] for k in self.inputs)
 
 
 class OnEngine:

@@ -23,8 +23,8 @@ from nextone.policies.networks.compiled_behaviours import (
     scaled,
     what_was_done,
 )
+from nextone.policies.networks.compiled_blend import PER_RATE, chance_of
 from nextone.policies.networks.compiled_layers import (
-    ONE,
     exponential,
     in_threads,
     linear,
@@ -36,38 +36,42 @@ from nextone.policies.networks.compiled_layers import (
     stacked,
     weight_of,
 )
+from nextone.policies.networks.compiled_recent_interest import (
+    CONTENT,
+    RecentWeights,
+    alike,
+    lean,
+    recent_weights,
+    what_is_told,
+)
+from nextone.policies.networks.recent_interest import TOLD
+from nextone.sim.config import DIMS
 from nextone.sim.state import Array
 
+from .compiled_attention import CROSSING, NOTHING, PLACE, SHOWN, TAG, attend
 from .network import (
-    ATTENTION_HEADS,
     COMPARED,
     COMPARED_PAST,
-    CROSSED,
-    DIFFERENCES,
+    CORRECTED,
     EXPERTS,
     FIRST,
     MOST_PLACES,
-    PAIR,
+    SAID,
     TASKS,
     TIMES,
     WIDTH,
-    WORTH,
     ContextAware,
     Search,
     TargetAttention,
 )
 
-HEAD, N_TASKS = WIDTH // ATTENTION_HEADS, len(TASKS)
+N_TASKS = len(TASKS)
 assert EXPERTS == 3  # `foresee` writes the largest gate out
 TOKEN, WATCHED = EMBEDDED + len(CANDIDATE_NUMBERS), EMBEDDED + N_RATES + len(DONE) + len(TIMES)
-PLACE = DIFFERENCES - 1  # column of the place among what is crossed
-PER_PLACE, SOFTER = np.float32(1.0 / MOST_PLACES), np.float32(HEAD**-0.5)
-OF_VIEW, OF_LIKE = np.float32(WORTH[0]), np.float32(WORTH[1])
 CROSSED_OF_CANDIDATE, CROSSED_OF_PAST = numbers_of(COMPARED), numbers_of(COMPARED_PAST)
-CROSSING = DIFFERENCES + 2  # and two tags
-TOLD = WIDTH + TOKEN + len(CONTEXT)
-DEAD = np.float32(-np.inf)
-NOTHING, OF_PAIR, OF_FIRST = np.float32(0.0), np.float32(PAIR), np.float32(FIRST)
+ROW = SAID + TOKEN + len(CONTEXT)
+"""What no step changes of a candidate's input to the bottom layer."""
+DEAD, OF_FIRST, PER_PLACE = np.float32(-np.inf), np.float32(FIRST), np.float32(1.0 / MOST_PLACES)
 
 
 class ContextAwareWeights(NamedTuple):
@@ -91,7 +95,7 @@ class ContextAwareWeights(NamedTuple):
     b_value_bias: Array
     b_key_cross: Array
     b_value_cross: Array
-    bottom: Array  # (watched, token, context; 2 WIDTH): what no step changes
+    bottom: Array  # (ROW, 2 WIDTH): what no step changes
     bottom_bias: Array
     bottom_placed: Array  # (WIDTH, 2 WIDTH)
     no_bias: Array  # (2 WIDTH,) zeros
@@ -103,6 +107,20 @@ class ContextAwareWeights(NamedTuple):
     towers_bias: Array
     last: Array  # (N_TASKS, WIDTH / 2)
     last_bias: Array  # (N_TASKS,)
+    objective: Array  # (N_RATES,)
+    recent: RecentWeights  # of one sequence
+
+
+class Choice(NamedTuple):
+    """What no step of the search changes of P candidates; what is crossed changes by the place alone."""
+
+    base: Array  # (P, 2 WIDTH): the bottom layer but for what is placed
+    query: Array  # (P, WIDTH), as key and value: of attention (b)
+    key: Array
+    value: Array
+    ours: Array  # (P, CROSSING)
+    predicted: Array  # (P, CORRECTED): logits that towers correct
+    settled: Array  # (P,): what the other rates are worth
 
 
 class CompiledContextAware:
@@ -137,10 +155,11 @@ def context_aware_weights(network: ContextAware) -> ContextAwareWeights:
     weights: tuple[Any, ...] = (
         plain(network.embeddings.tag.weight), plain(network.embeddings.length.weight),
         *_attention(dense.watched), *_attention(dense.placed),
-        np.concatenate([bottom[:WIDTH], bottom[2 * WIDTH :]]), plain(dense.bottom[0].bias),
-        bottom[WIDTH : 2 * WIDTH].copy(), np.zeros(2 * WIDTH, np.float32),
+        np.concatenate([bottom[:SAID], bottom[SAID + WIDTH :]]), plain(dense.bottom[0].bias),
+        bottom[SAID : SAID + WIDTH].copy(), np.zeros(2 * WIDTH, np.float32),
         *side_by_side, *stacked([tower[0] for tower in dense.towers]),
         np.array(last), np.concatenate([plain(tower[2].bias) for tower in dense.towers]),
+        plain(dense.blend.objective), recent_weights([dense.recent]),
     )  # fmt: skip
     return ContextAwareWeights(*weights)
 
@@ -161,51 +180,57 @@ def search_people(w, candidates, history, context, mask, scores, rewards, beams,
         slots, watched = rows_where(mask[i], live), rows_where(history[i, :, H.present], past)
         if slots == 0:
             continue
-        tokens, ours = np.empty((slots, TOLD), np.float32), np.zeros((slots, CROSSING), np.float32)
+        rows, ours = np.empty((slots, ROW), np.float32), np.zeros((slots, CROSSING), np.float32)
         for m in range(slots):
-            candidate_token(w, candidates[i, live[m]], context[i], tokens[m], ours[m])
+            candidate_token(w, candidates[i, live[m]], context[i], rows[m], ours[m])
         seen, theirs = np.empty((watched, WATCHED), np.float32), np.empty((watched, CROSSING), np.float32)
+        told = np.empty((watched, TOLD), np.float32)
         for m in range(watched):
-            watched_token(w, history[i, past[m]], seen[m], theirs[m])
-        base, query, key, value = prepared(w, tokens, ours, seen, theirs)
-        alone, first, rewards[i] = best_list(w, base, query, key, value, ours, beams, depth, stability)
+            watched_token(w, history[i, past[m]], seen[m], theirs[m], told[m])
+        choice = prepared(w, rows, ours, seen, theirs, told)
+        alone, first, rewards[i] = best_list(w, choice, beams, depth, stability)
         for m in range(slots):
             scores[i, live[m]] = alone[m]
         scores[i, live[first]] += OF_FIRST
 
 
 @network_kernel
-def candidate_token(w, row, context, token, ours):
-    """A candidate (Fc,): its token and the context, (TOLD,); and what is crossed, (CROSSING,), tags last."""
-    embed_candidate(row, w.tag, w.length, token[WIDTH:])
-    scaled(row, CANDIDATE_NUMBERS, token[WIDTH + EMBEDDED :])
+def candidate_token(w, row, context, out, ours):
+    """A candidate (Fc,): its token and the context, into out (ROW,); and what is crossed, (CROSSING,)."""
+    embed_candidate(row, w.tag, w.length, out[SAID:])
+    scaled(row, CANDIDATE_NUMBERS, out[SAID + EMBEDDED :])
     for k in range(len(context)):
-        token[WIDTH + TOKEN + k] = context[k]
+        out[SAID + TOKEN + k] = context[k]
     scaled(row, CROSSED_OF_CANDIDATE, ours)
-    ours[DIFFERENCES], ours[DIFFERENCES + 1] = row[C.tag], row[C.tag2]
+    ours[TAG], ours[TAG + 1] = row[C.tag], row[C.tag2]
+    for d in range(DIMS):
+        ours[SHOWN + d] = out[SAID + CONTENT + d]
 
 
 @network_kernel
-def watched_token(w, row, seen, theirs):
-    """A past impression (Fh,): key and value features (WATCHED,); and what is crossed, (CROSSING,), tags last."""
+def watched_token(w, row, seen, theirs, told):
+    """A past impression (Fh,): key and value features (WATCHED,); what is crossed, (CROSSING,); and what recent
+    interest is told (TOLD,)."""
     embed_past(row, w.tag, w.length, seen)
     scaled(row, PAST_RATES, seen[EMBEDDED:])
     what_was_done(row, seen[EMBEDDED + N_RATES :])
     for k in range(len(TIMES)):
         seen[EMBEDDED + N_RATES + len(DONE) + k] = row[TIMES[k]]
     scaled(row, CROSSED_OF_PAST, theirs)
-    theirs[DIFFERENCES], theirs[DIFFERENCES + 1] = row[H.tag], row[H.tag2]
+    theirs[TAG], theirs[TAG + 1] = row[H.tag], row[H.tag2]
+    for d in range(DIMS):
+        theirs[SHOWN + d] = seen[CONTENT + d]
+    what_is_told(row, told)
 
 
 @network_kernel
-def prepared(w, tokens, ours, seen, theirs):
-    """What no step of the search changes: the bottom layer (P, 2 WIDTH) but for what is placed, and query, key and
-    value (P, WIDTH) of attention (b)."""
-    slots = len(tokens)
+def prepared(w, rows, ours, seen, theirs, told):
+    """`Choice`: what no step of the search changes. rows (P, ROW): their first columns are filled in."""
+    slots = len(rows)
     token = np.empty((slots, TOKEN), np.float32)
     for m in range(slots):
         for k in range(TOKEN):
-            token[m, k] = tokens[m, WIDTH + k]
+            token[m, k] = rows[m, SAID + k]
     query, key, value, said = (
         np.empty((slots, WIDTH), np.float32), np.empty((slots, WIDTH), np.float32),
         np.empty((slots, WIDTH), np.float32), np.empty((slots, WIDTH), np.float32),
@@ -215,86 +240,42 @@ def prepared(w, tokens, ours, seen, theirs):
     linear(seen, w.a_key, w.a_key_bias, watched_key)
     linear(seen, w.a_value, w.a_value_bias, watched_value)
     attend(query, watched_key, watched_value, w.a_key_cross, w.a_value_cross, ours, theirs, said)
+    leaning = lean(w.recent, 0, told, seen)
+    predicted, settled = np.empty((slots, CORRECTED), np.float32), np.zeros(slots, np.float32)
     for m in range(slots):
         for d in range(WIDTH):
-            tokens[m, d] = said[m, d]
+            rows[m, d] = said[m, d]
+        alike(leaning, token[m], rows[m, WIDTH:])
+        for k in range(N_RATES):
+            logit = PER_RATE * token[m, EMBEDDED + k]
+            if k < CORRECTED:
+                predicted[m, k] = logit
+            else:
+                settled[m] += w.objective[k] * chance_of(logit)
     base = np.empty((slots, 2 * WIDTH), np.float32)
-    linear(tokens, w.bottom, w.bottom_bias, base)
+    linear(rows, w.bottom, w.bottom_bias, base)
     linear(token, w.b_query, w.b_query_bias, query)
     linear(token, w.b_key, w.b_key_bias, key)
     linear(token, w.b_value, w.b_value_bias, value)
-    return base, query, key, value
+    return Choice(base, query, key, value, ours, predicted, settled)
 
 
 @network_kernel
-def attend(query, key, value, key_cross, value_cross, ours, theirs, out):
-    """`TargetAttention`: targets' query (P, WIDTH) and ours (P, CROSSING), keys' key and value (K, WIDTH) and theirs
-    (K, CROSSING), to out (P, WIDTH)."""
-    keys = len(key)
-    cross, energy = np.empty((keys, CROSSED), np.float32), np.empty(keys, np.float32)
-    asked, mean = np.empty(CROSSED, np.float32), np.empty(CROSSED, np.float32)
-    for t in range(len(query)):
-        for j in range(keys):
-            compare(ours[t], theirs[j], cross[j])
-        for head in range(ATTENTION_HEADS):
-            at = head * HEAD
-            asked[:] = NOTHING
-            mean[:] = NOTHING
-            for d in range(at, at + HEAD):
-                for c in range(CROSSED):
-                    asked[c] += query[t, d] * key_cross[d, c]
-                out[t, d] = NOTHING
-            most, total = np.float32(-1e30), NOTHING
-            for j in range(keys):
-                told = NOTHING
-                for d in range(at, at + HEAD):
-                    told += query[t, d] * key[j, d]
-                for c in range(CROSSED):
-                    told += asked[c] * cross[j, c]
-                energy[j] = told * SOFTER
-                most = max(most, energy[j])
-            for j in range(keys):
-                energy[j] = exponential(energy[j] - most)
-                total += energy[j]
-            for j in range(keys):
-                share = energy[j] / total
-                for c in range(CROSSED):
-                    mean[c] += share * cross[j, c]
-                for d in range(at, at + HEAD):
-                    out[t, d] += share * value[j, d]
-            for c in range(CROSSED):
-                for d in range(at, at + HEAD):
-                    out[t, d] += mean[c] * value_cross[c, d]
-
-
-@network_kernel
-def compare(ours, theirs, cross):
-    """`crossed`: differences, their absolute values, and the share of common tags."""
-    for k in range(DIFFERENCES):
-        cross[k] = ours[k] - theirs[k]
-        cross[DIFFERENCES + k] = abs(cross[k])
-    common = NOTHING
-    for a in range(DIFFERENCES, DIFFERENCES + 2):
-        for b in range(DIFFERENCES, DIFFERENCES + 2):
-            common += OF_PAIR if ours[a] == theirs[b] else NOTHING
-    cross[2 * DIFFERENCES] = common
-
-
-@network_kernel
-def foresee(w, base, placed, reward, has_next):
-    """MMoE and towers: from the bottom layer (P, 2 WIDTH) and what is placed (P, WIDTH) to reward and has_next (P,)."""
-    slots = len(base)
+def foresee(w, choice, placed, reward, has_next):
+    """MMoE and towers: from `Choice` and what is placed (P, WIDTH) to reward and has_next (P,)."""
+    slots = len(placed)
     shared, experts = np.empty((slots, 2 * WIDTH), np.float32), np.empty((slots, EXPERTS * WIDTH), np.float32)
     gates = np.empty((slots, N_TASKS * EXPERTS), np.float32)
     linear(placed, w.bottom_placed, w.no_bias, shared)
     for m in range(slots):
         for d in range(2 * WIDTH):
-            shared[m, d] += base[m, d]
+            shared[m, d] += choice.base[m, d]
     rectify(shared)
     linear(shared, w.experts, w.experts_bias, experts)
     rectify(experts)
     linear(shared, w.gates, w.gates_bias, gates)
     mixed, inner = np.empty((slots, WIDTH), np.float32), np.empty((slots, WIDTH // 2), np.float32)
+    reward[:] = choice.settled
     for task in range(N_TASKS):
         for m in range(slots):
             gate = gates[m, task * EXPERTS : (task + 1) * EXPERTS]
@@ -314,20 +295,17 @@ def foresee(w, base, placed, reward, has_next):
             logit = w.last_bias[task]
             for d in range(WIDTH // 2):
                 logit += inner[m, d] * w.last[task, d]
-            chance = ONE / (ONE + exponential(-logit))
-            if task == 0:
-                has_next[m] = chance
-            elif task == 1:
-                reward[m] = OF_VIEW * chance
+            if task == CORRECTED:
+                has_next[m] = chance_of(logit)
             else:
-                reward[m] += OF_LIKE * chance
+                reward[m] += w.objective[task] * chance_of(choice.predicted[m, task] + logit)
 
 
 @network_kernel
-def best_list(w, base, query, key, value, ours, beams, depth, stability):
+def best_list(w, choice, beams, depth, stability):
     """`beam_search.adaptive_beam_search` of one person: rewards (P,) as the first entry, the first of the best list,
     and that list's reward."""
-    slots = len(base)
+    slots = len(choice.base)
     depth = min(depth, slots)
     lists, taken = np.zeros((beams, depth), np.int64), np.zeros((beams, slots), np.bool_)
     lists_after, taken_after = np.zeros_like(lists), np.zeros_like(taken)
@@ -340,8 +318,8 @@ def best_list(w, base, query, key, value, ours, beams, depth, stability):
         for beam in range(beams):
             if total[beam] > DEAD:
                 if step > 0:
-                    look_back(w, query, key, value, ours, lists[beam], step, placed)
-                foresee(w, base, placed, reward[beam], has_next[beam])
+                    look_back(w, choice, lists[beam], step, placed)
+                foresee(w, choice, placed, reward[beam], has_next[beam])
         if step == 0:
             alone[:] = reward[0]
         for beam in range(beams):
@@ -373,18 +351,18 @@ def best_list(w, base, query, key, value, ours, beams, depth, stability):
 
 
 @network_kernel
-def look_back(w, query, key, value, ours, entries, step, placed):
+def look_back(w, choice, entries, step, placed):
     """Attention (b): every candidate, to be entry number `step`, sees the entries before."""
     of_key, of_value = np.empty((step, WIDTH), np.float32), np.empty((step, WIDTH), np.float32)
     theirs = np.empty((step, CROSSING), np.float32)
     for k in range(step):
         for d in range(WIDTH):
-            of_key[k, d], of_value[k, d] = key[entries[k], d], value[entries[k], d]
+            of_key[k, d], of_value[k, d] = choice.key[entries[k], d], choice.value[entries[k], d]
         for d in range(CROSSING):
-            theirs[k, d] = ours[entries[k], d]
+            theirs[k, d] = choice.ours[entries[k], d]
         theirs[k, PLACE] = PER_PLACE * np.float32(k)
-    for m in range(len(ours)):
-        ours[m, PLACE] = PER_PLACE * np.float32(step)
-    attend(query, of_key, of_value, w.b_key_cross, w.b_value_cross, ours, theirs, placed)
-    for m in range(len(ours)):
-        ours[m, PLACE] = NOTHING
+    for m in range(len(placed)):
+        choice.ours[m, PLACE] = PER_PLACE * np.float32(step)
+    attend(choice.query, of_key, of_value, w.b_key_cross, w.b_value_cross, choice.ours, theirs, placed)
+    for m in range(len(placed)):
+        choice.ours[m, PLACE] = NOTHING

@@ -5,8 +5,8 @@ already placed in the list that is being made. Features that cross candidate and
 position; shared tags; how alike they look) enter both. Then MMoE: three experts, a gate and a tower each for has_next,
 effective_view and like, and for long_view, which the cloud's objective has besides. The list is made by beam search
 (`beam_search.py`). Chosen here: the exact list of crossings, widths (32, two heads), k = 2, t = .95 (the values of the
-paper's figure); a video is worth what the declared blend says (`blend.py`), where the paper has alpha p(effective_view) +
-beta p(like) with weights it does not publish; the towers correct what the server predicts.
+paper's figure); a video is worth what the declared blend says (`blend.py`), where the paper has alpha
+p(effective_view) + beta p(like) with weights it does not publish; the towers correct what the server predicts.
 """
 
 from typing import NamedTuple
@@ -106,10 +106,11 @@ class ContextAwareDense(nn.Module):
         before (N, P or 1, P): 1 where a candidate (last axis) is placed before the target; places (N, P) float: the
         place of each candidate, for a target that is not placed the one it would take."""
         tokens = tokens_of(candidates, of_candidates)
+        crossed = crossed_with_candidates(candidates, tokens, places)
         return self.towers_of(
             tokens,
             self.from_watched(candidates, tokens, history, of_history),
-            self.placed(tokens, tokens, crossed_with_candidates(candidates, tokens, places), before * (mask > 0)[:, None]),
+            self.placed(tokens, tokens, crossed, before * (mask > 0)[:, None]),
             context,
         )
 

@@ -13,6 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from torch import nn
 
+from nextone.policies.networks.behaviours import EMBEDDED
+from nextone.policies.networks.compiled_behaviours import N_RATES
+from nextone.policies.networks.compiled_blend import BlendWeights, blend_weights, worth_of
 from nextone.policies.networks.compiled_layers import (
     LANES,
     ONE,
@@ -26,6 +29,8 @@ from nextone.policies.networks.compiled_layers import (
     rectify,
     weight_of,
 )
+from nextone.policies.networks.compiled_recent_interest import RecentWeights, alike, lean, recent_weights
+from nextone.policies.networks.recent_interest import CHANNELS, TOLD
 from nextone.sim.state import Array
 
 from .network import HIDDEN, LAYERS, EdgeRec
@@ -58,10 +63,21 @@ class EdgeRecWeights(NamedTuple):
     since: Array  # (S, HIDDEN)
     energy: Array  # (S, HIDDEN)
     safe: bool  # no exponential overflows
-    score: Array  # (attended, queries, local; HIDDEN)
+    score: Array  # (attended, recent, queries, local; HIDDEN)
     score_bias: Array
-    last: Array  # (HIDDEN,)
-    last_bias: Array  # (1,)
+    recent: RecentWeights  # of S sequences
+    blend: BlendWeights
+
+
+class Read(NamedTuple):
+    """What a rerank reads of each of S sequences: M newest behaviours, oldest first, of which `counts` are there."""
+
+    keys: Array  # (S, M, HIDDEN)
+    values: Array  # (S, M, width of values)
+    since: Array  # (S, M)
+    actions: Array  # (S, M, len(ACTIONS)): zero if no encoder reads actions
+    items: Array  # (S, M, EMBEDDED + len(SAID))
+    counts: Array  # (S,)
 
 
 def edgerec_weights(network: EdgeRec) -> EdgeRecWeights:
@@ -82,7 +98,8 @@ def edgerec_weights(network: EdgeRec) -> EdgeRecWeights:
         gru_weights([rerank.candidates]),
         query, query_bias, key, np.zeros(HIDDEN, np.float32), since[:, 0].copy(), energy[:, :, 0].copy(),
         bool(most < SAFE),
-        *of_linear(rerank.score[0]), weight_of(rerank.score[2])[:, 0].copy(), plain(rerank.score[2].bias),
+        *of_linear(rerank.score[0]), recent_weights(list(rerank.recent)),
+        blend_weights(rerank.corrections, rerank.blend),
     )  # fmt: skip
 
 
@@ -130,29 +147,50 @@ def encode(w, e, actions, items, hidden, key, value):
 
 
 @network_kernel
-def rerank(w, items, keys, values, since, counts):
-    """Logits (P,) of one person's live candidates items (P, K) in server order; of the S sequences keys (S, M, HIDDEN),
-    values (S, M, width) and since (S, M) the first counts (S,)."""
-    slots, sequences, width = len(items), values.shape[0], values.shape[2]
+def rerank(w, items, read):
+    """What each of one person's live candidates is worth (P,): items (P, EMBEDDED + len(CLOUD)) in server order; read:
+    `Read`."""
+    slots, sequences, width = len(items), read.values.shape[0], read.values.shape[2]
     queries, hidden = np.empty((slots, HIDDEN), np.float32), np.zeros((LAYERS, HIDDEN), np.float32)
     gru(w.candidates, 0, items, hidden, queries)
-    read, asked = np.zeros((slots, sequences * width + 2 * HIDDEN), np.float32), np.empty_like(queries)
+    crossed = sequences * width  # the column where the crossings with recent interest begin
+    last = crossed + sequences * CHANNELS
+    scored, asked = np.zeros((slots, last + 2 * HIDDEN), np.float32), np.empty_like(queries)
     for s in range(sequences):
+        count = read.counts[s]
         linear(queries, w.query[s], w.query_bias[s], asked)
-        energy = energies(w, s, asked, keys[s, : counts[s]], since[s])
-        attend(energy, values[s], read, (sequences - 1 - s) * width)  # page views first
+        energy = energies(w, s, asked, read.keys[s, :count], read.since[s])
+        attend(energy, read.values[s], scored, (sequences - 1 - s) * width)  # page views first
+        leaning = lean(w.recent, s, what_is_told(read, s), read.items[s, :count])
+        for t in range(slots):
+            alike(leaning, items[t], scored[t, crossed + s * CHANNELS :])
     for t in range(slots):
         for d in range(HIDDEN):
-            read[t, sequences * width + d] = queries[t, d]
-            read[t, sequences * width + HIDDEN + d] = queries[slots - 1, d]
-    linear(read, w.score, w.score_bias, asked)
+            scored[t, last + d] = queries[t, d]
+            scored[t, last + HIDDEN + d] = queries[slots - 1, d]
+    said, worth = np.empty((slots, HIDDEN + sequences * CHANNELS), np.float32), np.empty(slots, np.float32)
+    linear(scored, w.score, w.score_bias, asked)
     rectify(asked)
-    logits = np.empty(slots, np.float32)
     for t in range(slots):
-        logits[t] = w.last_bias[0]
         for d in range(HIDDEN):
-            logits[t] += asked[t, d] * w.last[d]
-    return logits
+            said[t, d] = asked[t, d]
+        for d in range(sequences * CHANNELS):
+            said[t, HIDDEN + d] = scored[t, crossed + d]
+        worth[t] = worth_of(w.blend, said[t], items[t, EMBEDDED:])
+    return worth
+
+
+@network_kernel
+def what_is_told(read, s):
+    """Of the behaviours of sequence s, (count, TOLD): predicted rates, what was done, time since."""
+    told, done = np.empty((read.counts[s], TOLD), np.float32), read.actions.shape[2]
+    for m in range(len(told)):
+        for k in range(N_RATES):
+            told[m, k] = read.items[s, m, EMBEDDED + k]
+        for k in range(done):
+            told[m, N_RATES + k] = read.actions[s, m, k]
+        told[m, N_RATES + done] = read.since[s, m]
+    return told
 
 
 @network_kernel

@@ -150,10 +150,10 @@ class Rerank(nn.Module):
         embedded, rates = items[..., :EMBEDDED], items[..., EMBEDDED : EMBEDDED + len(RATES)]
         recent = [
             leant(
-                what_is_told(behaviour.actions, behaviour.items[..., EMBEDDED : EMBEDDED + len(RATES)], behaviour.since),
-                content_of(behaviour.items[..., :EMBEDDED]), behaviour.present, embedded,
+                what_is_told(of.actions, of.items[..., EMBEDDED : EMBEDDED + len(RATES)], of.since),
+                content_of(of.items[..., :EMBEDDED]), of.present, embedded,
             )
-            for leant, behaviour in zip(self.recent, encoded, strict=True)
+            for leant, of in zip(self.recent, encoded, strict=True)
         ]  # fmt: skip
         said = self.score(torch.cat([*attended[::-1], *recent, queries, local], -1))
         logits: Tensor = self.corrections(torch.cat([said, *recent], -1), rates)

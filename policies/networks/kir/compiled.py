@@ -16,12 +16,12 @@ from nextone.policies.networks.compiled_behaviours import (
     CANDIDATE_RATES,
     DONE,
     N_RATES,
-    PAST_RATES,
     embed_candidate,
     embed_past,
     scaled,
     what_was_done,
 )
+from nextone.policies.networks.compiled_blend import BlendWeights, blend_weights, worth_of
 from nextone.policies.networks.compiled_layers import (
     HALF,
     LANES,
@@ -37,6 +37,14 @@ from nextone.policies.networks.compiled_layers import (
     stacked,
     weight_of,
 )
+from nextone.policies.networks.compiled_recent_interest import (
+    RecentWeights,
+    alike,
+    lean,
+    recent_weights,
+    what_is_told,
+)
+from nextone.policies.networks.recent_interest import CHANNELS
 from nextone.sim.state import Array
 
 from .network import ATTENTION_HEADS, EPSILON, FACTORS, LAYERS, TIMES, WIDTH, Kir
@@ -44,7 +52,11 @@ from .network import ATTENTION_HEADS, EPSILON, FACTORS, LAYERS, TIMES, WIDTH, Ki
 HEAD = WIDTH // ATTENTION_HEADS
 FIELDS = EMBEDDED + len(CANDIDATE_NUMBERS) + len(CONTEXT)
 TOLD = len(DONE) + len(TIMES)
-SCORED = FIELDS + FACTORS + 2 * WIDTH
+CROSSED = FIELDS + FACTORS
+"""Where of what is scored the crossing with recent interest begins."""
+TOWERS = CROSSED + CHANNELS
+"""Where the two towers' outputs begin, and what the MLP says of them takes their place."""
+SCORED = TOWERS + 2 * WIDTH
 SOFTER, UNSEEN, EPS = np.float32(HEAD**-0.5), np.float32(DEAD), np.float32(EPSILON)
 assert HEAD == 8  # `attend` writes a head's product out
 
@@ -67,15 +79,15 @@ class KirWeights(NamedTuple):
     wide_bias: Array
     narrow: Array
     narrow_bias: Array
-    linear: Array  # (FIELDS, 1 + FACTORS): first order and factors
-    squares: Array  # (FIELDS, FACTORS)
-    nothing: Array  # (1 + FACTORS,) zeros: no bias
-    score: Array  # three layers
-    score_bias: Array
-    score_2: Array
-    score_2_bias: Array
-    score_3: Array
-    score_3_bias: Array  # and of the first order
+    factors: Array  # (FIELDS, FACTORS)
+    squares: Array
+    nothing: Array  # (FACTORS,) zeros: no bias
+    deep: Array  # (SCORED, 2 WIDTH)
+    deep_bias: Array
+    deep_2: Array
+    deep_2_bias: Array
+    recent: RecentWeights  # of one sequence
+    blend: BlendWeights
 
 
 class CompiledKir:
@@ -94,7 +106,6 @@ class CompiledKir:
 def kir_weights(network: Kir) -> KirWeights:
     """Of a network."""
     dense: Any = network.dense
-    score = dense.score
     blocks = [*dense.by_id.blocks, *dense.by_rate.blocks]
     layers: Any = zip(*((b.query_key_value, b.mixed, b.mlp[0], b.mlp[2]) for b in blocks), strict=True)
     norms = [[[plain(n.weight), plain(n.bias)] for n in (b.attention_norm, b.mlp_norm)] for b in blocks]
@@ -102,10 +113,9 @@ def kir_weights(network: Kir) -> KirWeights:
         plain(network.embeddings.tag.weight), plain(network.embeddings.length.weight),
         *of_linear(dense.by_id.token), *of_linear(dense.by_rate.token),
         np.array(norms), *(array for same in layers for array in stacked(list(same))),
-        np.concatenate([weight_of(dense.first_order), weight_of(dense.factors)], 1), weight_of(dense.factors) ** 2,
-        np.zeros(1 + FACTORS, np.float32),
-        *of_linear(score[0]), *of_linear(score[2]),
-        weight_of(score[4]), plain(score[4].bias) + plain(dense.first_order.bias),
+        weight_of(dense.factors), weight_of(dense.factors) ** 2, np.zeros(FACTORS, np.float32),
+        *of_linear(dense.deep[0]), *of_linear(dense.deep[2]),
+        recent_weights([dense.recent]), blend_weights(dense.corrections, dense.blend),
     )  # fmt: skip
     return KirWeights(*weights)
 
@@ -118,12 +128,15 @@ def score_people(w, candidates, history, context, mask, scores):
         slots, watched = rows_where(mask[i], live), rows_where(history[i, :, H.present], past)
         ids = np.zeros((watched + slots, EMBEDDED + TOLD), np.float32)
         rates = np.zeros((watched + slots, N_RATES + TOLD), np.float32)
-        fields, scored = np.empty((slots, FIELDS), np.float32), np.empty((slots, SCORED), np.float32)
+        scored = np.empty((slots, SCORED), np.float32)
         for m in range(watched):
             watched_tokens(w, history[i, past[m]], np.float32(past[m]) / np.float32(len(past)), ids[m], rates[m])
         for m in range(slots):
-            candidate_tokens(w, candidates[i, live[m]], context[i], ids[watched + m], rates[watched + m], fields[m])
-        first = factorise(w, fields, scored)
+            candidate_tokens(w, candidates[i, live[m]], context[i], ids[watched + m], rates[watched + m], scored[m])
+        factorise(w, scored)
+        leaning = lean(w.recent, 0, rates[:watched], ids[:watched])
+        for m in range(slots):
+            alike(leaning, ids[watched + m], scored[m, CROSSED:])
         tokens = np.empty((watched + slots, WIDTH), np.float32)
         for tower in range(2):
             if tower == 0:
@@ -131,17 +144,15 @@ def score_people(w, candidates, history, context, mask, scores):
             else:
                 linear(rates, w.rate_token, w.rate_token_bias, tokens)
             transform(w, tower * LAYERS, tokens, watched)
-            copy(tokens, watched, scored, FIELDS + FACTORS + tower * WIDTH)
+            copy(tokens, watched, scored, TOWERS + tower * WIDTH)
         hidden, narrow = np.empty((slots, 2 * WIDTH), np.float32), np.empty((slots, WIDTH), np.float32)
-        linear(scored, w.score, w.score_bias, hidden)
+        linear(scored, w.deep, w.deep_bias, hidden)
         rectify(hidden)
-        linear(hidden, w.score_2, w.score_2_bias, narrow)
+        linear(hidden, w.deep_2, w.deep_2_bias, narrow)
         rectify(narrow)
+        copy(narrow, 0, scored, TOWERS)
         for m in range(slots):
-            said = w.score_3_bias[0] + first[m]
-            for k in range(WIDTH):
-                said += narrow[m, k] * w.score_3[k, 0]
-            scores[i, live[m]] = said
+            scores[i, live[m]] = worth_of(w.blend, scored[m], rates[watched + m])
 
 
 @network_kernel
@@ -154,18 +165,18 @@ def copy(rows, first, to, column):
 
 @network_kernel
 def watched_tokens(w, row, index, ids, rates):
-    """A past impression (Fh,) as a token of each tower: ids or rates, actions, time since, and index."""
+    """A past impression (Fh,) as a token of each tower: ids or rates, actions, time since, and index. The second begins
+    with what recent interest is told."""
     embed_past(row, w.tag, w.length, ids)
-    scaled(row, PAST_RATES, rates)
     what_was_done(row, ids[EMBEDDED:])
-    what_was_done(row, rates[N_RATES:])
-    ids[EMBEDDED + len(DONE)] = rates[N_RATES + len(DONE)] = row[H.since]
+    what_is_told(row, rates)
+    ids[EMBEDDED + len(DONE)] = row[H.since]
     ids[EMBEDDED + len(DONE) + 1] = rates[N_RATES + len(DONE) + 1] = index
 
 
 @network_kernel
 def candidate_tokens(w, row, context, ids, rates, fields):
-    """A candidate (Fc,) as a token of each tower, and DeepFM's fields (FIELDS,)."""
+    """A candidate (Fc,) as a token of each tower, and DeepFM's fields (FIELDS or more,)."""
     embed_candidate(row, w.tag, w.length, ids)
     scaled(row, CANDIDATE_RATES, rates)
     for d in range(EMBEDDED):
@@ -177,24 +188,19 @@ def candidate_tokens(w, row, context, ids, rates, fields):
 
 
 @network_kernel
-def factorise(w, fields, scored):
-    """The fields and the FM's pairs, into the first columns of scored; first order and the pairs' sum (P,)."""
-    slots = len(fields)
-    first, of_squares = np.empty((slots, 1 + FACTORS), np.float32), np.empty((slots, FACTORS), np.float32)
-    linear(fields, w.linear, w.nothing, first)
+def factorise(w, scored):
+    """The FM's pairs of the fields, which are the first columns of scored (P, SCORED), into the next FACTORS."""
+    slots = len(scored)
+    sums, of_squares = np.empty((slots, FACTORS), np.float32), np.empty((slots, FACTORS), np.float32)
+    squared = np.empty((slots, FIELDS), np.float32)
     for m in range(slots):
         for k in range(FIELDS):
-            scored[m, k] = fields[m, k]
-            fields[m, k] *= fields[m, k]
-    linear(fields, w.squares, w.nothing, of_squares)
-    total = np.empty(slots, np.float32)
+            squared[m, k] = scored[m, k] * scored[m, k]
+    linear(scored, w.factors, w.nothing, sums)
+    linear(squared, w.squares, w.nothing, of_squares)
     for m in range(slots):
-        total[m] = first[m, 0]
         for f in range(FACTORS):
-            pair = HALF * (first[m, 1 + f] * first[m, 1 + f] - of_squares[m, f])
-            scored[m, FIELDS + f] = pair
-            total[m] += pair
-    return total
+            scored[m, FIELDS + f] = HALF * (sums[m, f] * sums[m, f] - of_squares[m, f])
 
 
 @network_kernel
