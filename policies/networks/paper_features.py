@@ -5,6 +5,7 @@ docs/edge-models.md shows the table made from here; a test holds every name to `
 
 from typing import NamedTuple
 
+from nextone.envs.features import EMBEDDING
 from nextone.sim.state import PXTR
 
 EXPOSURE, PAGE_VIEW, ITEM = "EdgeRec, exposure", "EdgeRec, page view", "EdgeRec, item"
@@ -57,7 +58,7 @@ MAPPED = (
     Mapped(ITEM, "p4", "price_level", "", CANDIDATES, ("duration",), "what a video costs is time; embedded by bucket"),
     _none(ITEM, "p5", "age_level", "the item's", "a video is for anybody"),
     _none(ITEM, "p6", "bc_type", "kind of shop", "there are no kinds of author"),
-    Mapped(ITEM, "p7", "scores", "raw scores of the cloud", CANDIDATES, (*PXTR, "popularity", "rank"), ""),
+    Mapped(ITEM, "p7", "scores", "raw scores of the cloud", CANDIDATES, (*PXTR, "popularity", "rank", "score"), ""),
     Mapped(CIKM, "pXTR", "pXTR", "rates predicted by the server", CANDIDATES, PXTR, "the same in the history"),
     Mapped(CIKM, "v_d", "v_d", "duration", CANDIDATES, ("duration",), ""),
     Mapped(CIKM, "v_c", "v_c", "category", CANDIDATES, ("tag", "tag2"), ""),
@@ -71,6 +72,8 @@ MAPPED = (
 )  # fmt: skip
 OURS = (
     (HISTORY, ("valid_play", "long_view", "completion", "forward"), "thresholds of KuaiRand, and forwarding"),
+    (CANDIDATES, tuple(feature.name for feature in EMBEDDING),
+     "what a video shows, as the server embeds it; the same in the history"),
     (CANDIDATES, ("page_age", "age", "impressions_since"), "how old the page is"),
     (CANDIDATES, (*(f"diff_{name}" for name in PXTR), "diff_time", "diff_position", "same_tag"),
      "crossing features of CIKM 2022, with the newest watched video of the candidate's tag"),

@@ -3,8 +3,8 @@
 Each recent behaviour is weighed by what was done next to what the server had predicted (watched on against the odds:
 above zero; skipped against them: below), and by how long ago that was. The weighed sum of the videos' embeddings is
 where the person leans; its product with a candidate's embedding goes into the network. It is the crossing of a
-factorisation machine, between the candidate and the real-time feedback: attention alone, whose weights are shares,
-needed some thirty times as many samples to find the same (tried on KIR's network; docs/edge-models.md).
+factorisation machine, between the candidate and the real-time feedback, for which attention alone, whose weights are
+shares, needs far more samples (docs/edge-models.md).
 """
 
 import torch

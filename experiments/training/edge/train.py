@@ -66,7 +66,7 @@ class EdgeSettings:
     batch: int = 512  # samples, about: candidates shown, in whole requests; Source: EdgeRec 3.2
     learning_rate: float | None = None  # Adam's, to begin with; by kind if None
     epochs: int = 60  # at most
-    patience: int = 4  # epochs that bring nothing, after which it ends
+    patience: int = 3  # epochs that bring nothing, after which it ends
     threads: int = 1  # of torch; another number may give other bits
 
     def __post_init__(self) -> None:

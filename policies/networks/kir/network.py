@@ -30,7 +30,7 @@ WIDTH, LAYERS, ATTENTION_HEADS = 32, 2, 4
 FACTORS = 8
 TIMES = ("since", "index")
 OTHERS = ("has_next", "watch")
-"""What is predicted besides the server's rates: that the person swipes on, and how long a video plays, as `play_time`."""
+"""What is predicted besides the server's rates: that the person swipes on, and the time played, as `play_time`."""
 EPSILON = 1e-5  # of the variance in a LayerNorm, as torch's own
 
 
