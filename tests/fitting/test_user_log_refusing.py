@@ -163,8 +163,8 @@ REFUSED: dict[str, tuple[bytes | Columns, str]] = {
     "garbage text": (b"\xfe\xed\xfa\xce" * 100, "not UTF-8"),
     "latin-1 ids": (csv_text(changed(user=with_value("Zoë", 3))).encode("latin-1"), "UTF-8"),
     "latin-1 ragged": (csv_text(columns()).replace("\n", ",Zoë\n", 9).encode("latin-1"), "not UTF-8 text here"),
-    "UTF-16": (csv_text(columns()).encode("utf-16"), "is binary"),
-    "zip": (b"PK\x03\x04" + bytes(200), "is binary"),
+    "UTF-16 without a mark": (csv_text(columns()).encode("utf-16-le"), "is binary"),
+    "damaged zip": (b"PK\x03\x04" + bytes(200), "cannot be unpacked"),
     "truncated gzip": (gzip.compress(csv_text(columns()).encode())[:-20], "cannot be unpacked"),
     "truncated Parquet": (PARQUET[:-40], "not a readable Parquet"),
     "Parquet head": (PARQUET[:6], "not a readable Parquet"),
@@ -233,8 +233,8 @@ def test_what_would_mislead_is_refused_in_one_line(tmp_path: Path, case: str) ->
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path, message in (
-        (tmp_path, "is not a file"),
-        (tmp_path / "pipe", "is not a file"),
+        (tmp_path, "is not a regular file"),
+        (tmp_path / "pipe", "is not a regular file"),
         (tmp_path / "missing.csv", "No such file"),
         (tmp_path / "log\0.csv", "cannot be opened"),
         (tmp_path / ("x" * 300), "cannot be opened"),

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .table import fail, short
+from nextone.sim.inputs.errors import fail, short
 
 BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.float64]

@@ -4,31 +4,25 @@ Its columns are taken out as numbers or as ids; what they mean is not known here
 reading a file runs no code.
 """
 
-import codecs
-import csv
-import gzip
-import io
-import re
-import stat
-import zlib
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from nextone.sim.inputs.errors import UserError
+from nextone.sim.inputs.delimited import delimited, read_words
+from nextone.sim.inputs.errors import UserError, fail, short
+from nextone.sim.inputs.files import Content, Limits, content
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-MAX_FILE_BYTES = 2_000_000_000  # unpacked: a gzipped file cannot fill the memory
-MAX_ROWS = 20_000_000
+LIMITS = Limits(2_000_000_000, 20_000_000, "give some of the users, with all their rows")
+EXAMPLE = "user,video,time_ms,duration_ms,play_ms"
 _MISSING = ["", "NA", "N/A", "n/a", "<NA>", "NULL", "null", "None"]  # words for an absent value; NaN is a number
 
 
@@ -47,22 +41,9 @@ class LogFile(NamedTuple):
 
 
 def read_file(path: Path, known: Collection[str]) -> LogFile:
-    """The known columns of a file. Raises UserLogError."""
-    data = _content(path)
-    if data.startswith(b"PAR1"):
-        return _read_parquet(path, data, known)
-    return _read_text(path, data, known)
-
-
-def fail(path: Path, problem: str, row: int | None = None) -> NoReturn:
-    where = short(path, 200) + (f":{row}" if row is not None else "")
-    raise UserLogError(f"{where}: {problem}") from None
-
-
-def short(value: object, most: int = 80) -> str:
-    """One printable line of at most so many characters."""
-    line = "".join(c if c.isprintable() else " " for c in str(value))
-    return line if len(line) <= most else line[: most - 3] + "..."
+    """The known columns of a file. Raises UserError."""
+    file = content(path, LIMITS)
+    return _read_parquet(file, known) if file.data.startswith(b"PAR1") else _read_text(file, known)
 
 
 def numbers(file: LogFile, name: str) -> FloatArray:
@@ -153,103 +134,31 @@ def _coerced(words: pa.Array) -> FloatArray:
     return np.asarray(pd.to_numeric(series, errors="coerce"), dtype=np.float64)
 
 
-def _content(path: Path) -> bytes:
-    """The bytes of a regular file, unpacked, not empty."""
+def _read_parquet(file: Content, known: Collection[str]) -> LogFile:
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe or a device could wait for ever
-            fail(path, "is not a file; name the log itself, a .csv or .parquet file")
-        with path.open("rb") as file:
-            packed = file.read(2) == b"\x1f\x8b"
-            file.seek(0)
-            source: Any = gzip.GzipFile(fileobj=file) if packed else file
-            data: bytes = source.read(MAX_FILE_BYTES + 1)
-    except UserLogError:
-        raise
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        fail(path, f"cannot be unpacked ({short(error)}); write it again")
-    except (OSError, ValueError) as error:
-        fail(path, f"cannot be opened ({getattr(error, 'strerror', None) or short(error)}); name a readable file")
-    if len(data) > MAX_FILE_BYTES:
-        fail(path, f"holds more than {MAX_FILE_BYTES // 10**9} GB; give some of the users, with all their rows")
-    if not data.strip(b"\xef\xbb\xbf \t\r\n"):
-        fail(path, "is empty; write one row per impression under a header such as user,video,time_ms,duration_ms")
-    return data
-
-
-def _read_parquet(path: Path, data: bytes, known: Collection[str]) -> LogFile:
-    try:
-        with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
-            if file.metadata.num_rows > MAX_ROWS:
-                fail(path, f"has more than {MAX_ROWS:,} rows; give some of the users, with all their rows")
-            held = file.schema_arrow.names
+        with pq.ParquetFile(pa.BufferReader(file.data), page_checksum_verification=True) as parquet:
+            if parquet.metadata.num_rows > LIMITS.rows:
+                fail(file.path, f"has more than {LIMITS.rows:,} rows; {LIMITS.remedy}")
+            held = parquet.schema_arrow.names
             names = [name.strip().lower() for name in held]
-            wanted = _wanted(path, names, known)
-            table = file.read([held[k] for k in wanted], use_threads=False)
-    except UserLogError:
+            wanted = _wanted(file.path, names, known)
+            table = parquet.read([held[k] for k in wanted], use_threads=False)
+    except UserError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:
-        fail(path, f"is not a readable Parquet file ({short(error)}); write it again")
+        fail(file.path, f"is not a readable Parquet file ({short(error)}); write it again")
     table = table.select([held[k] for k in wanted]).rename_columns([names[k] for k in wanted])
-    return LogFile(path, names, table, np.arange(1, table.num_rows + 1), np.zeros(0, np.int64))
+    return LogFile(file.path, names, table, np.arange(1, table.num_rows + 1), np.zeros(0, np.int64))
 
 
-def _read_text(path: Path, data: bytes, known: Collection[str]) -> LogFile:
-    if b"\0" in data:
-        fail(path, "is binary, neither text nor Parquet; export the log as UTF-8 CSV or as Parquet")
-    data = data.removeprefix(b"\xef\xbb\xbf").strip(b"\r\n") + b"\n"
-    _check_utf8(path, data)
-    header = data[: re.search(rb"[\r\n]", data).start()].decode()  # type: ignore[union-attr]  # the last byte is one
-    by_delimiter = {delimiter: _split(header, delimiter) for delimiter in ",\t;|"}
-    delimiter = max(by_delimiter, key=lambda d: (sum(name in known for name in by_delimiter[d]), len(by_delimiter[d])))
-    names = by_delimiter[delimiter]
-    wanted = [names[k] for k in _wanted(path, names, known)]
+def _read_text(file: Content, known: Collection[str]) -> LogFile:
+    text = delimited(file, LIMITS, lambda name: name.lower() in known, EXAMPLE)
+    names = [name.lower() for name in text.names]
+    wanted = _wanted(file.path, names, known)
     if not wanted:
-        return LogFile(path, names, pa.table({}), np.zeros(0, np.int64), np.zeros(0, np.int64))
-    ragged: list[int] = []
-
-    def skip(row: Any) -> str:
-        ragged.append(row.number)
-        return "skip"
-
-    try:
-        table = pa_csv.read_csv(
-            io.BytesIO(data),
-            read_options=pa_csv.ReadOptions(
-                use_threads=False, skip_rows=1, block_size=1 << 24,
-                column_names=[name if name in wanted else f"{k}#" for k, name in enumerate(names)],
-            ),
-            parse_options=pa_csv.ParseOptions(
-                delimiter=delimiter, ignore_empty_lines=False, invalid_row_handler=skip
-            ),
-            convert_options=pa_csv.ConvertOptions(
-                column_types=dict.fromkeys(wanted, pa.string()), include_columns=wanted,
-                null_values=_MISSING, strings_can_be_null=True,
-            ),
-        )  # fmt: skip
-    except pa.ArrowException as error:
-        fail(path, f"is not a table ({short(error)}); write one row per impression, in UTF-8, under a header")
-    if table.num_rows > MAX_ROWS:
-        fail(path, f"has more than {MAX_ROWS:,} rows; give some of the users, with all their rows")
-    lines = np.setdiff1d(np.arange(2, table.num_rows + len(ragged) + 2), ragged)
-    return LogFile(path, names, table, lines, np.array(ragged, np.int64))
-
-
-def _check_utf8(path: Path, data: bytes) -> None:
-    """In pieces: text takes up to four times the room of its bytes."""
-    decoder, step = codecs.getincrementaldecoder("utf-8")(), 1 << 24
-    for start in range(0, len(data), step):
-        try:
-            decoder.decode(data[start : start + step], final=start + step >= len(data))
-        except UnicodeDecodeError as error:
-            line = 1 + data.count(b"\n", 0, start) + error.object.count(b"\n", 0, error.start)
-            fail(path, "is not UTF-8 text here; export the log as UTF-8 CSV or as Parquet", line)
-
-
-def _split(header: str, delimiter: str) -> list[str]:
-    try:
-        return [name.strip().lower() for name in next(csv.reader([header], delimiter=delimiter), [])]
-    except csv.Error:  # a field longer than any name
-        return []
+        return LogFile(file.path, names, pa.table({}), np.zeros(0, np.int64), np.zeros(0, np.int64))
+    words = read_words(text, wanted, _MISSING)
+    return LogFile(file.path, names, pa.table(words.columns, [names[k] for k in wanted]), words.line, words.ragged)
 
 
 def _wanted(path: Path, names: list[str], known: Collection[str]) -> list[int]:

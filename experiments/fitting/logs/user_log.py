@@ -19,6 +19,7 @@ from rich.table import Table
 from nextone.experiments.runs.files import write_table, write_whole
 from nextone.sim.config import FEEDBACK, LINK_CLASSES
 from nextone.sim.data import open_data
+from nextone.sim.inputs.errors import fail, raised_as, short
 from nextone.sim.scenario import nearest
 
 from .checks import (
@@ -33,7 +34,7 @@ from .checks import (
     check_values,
     check_whole,
 )
-from .table import LogFile, UserLogError, codes, fail, ids, iso_times, numbers, read_file, short
+from .table import LogFile, UserLogError, codes, ids, iso_times, numbers, read_file
 from .video_table import VIDEO_FILES, look_up
 
 if TYPE_CHECKING:
@@ -143,6 +144,7 @@ class UserLog:
         return [k for k in FEEDBACK if k not in self.feedback] + [k for k in optional if getattr(self, k) is None]
 
 
+@raised_as(UserLogError)
 def read_user_log(
     path: Path, format: Format | None = None, videos: Path | None = None, utc_offset_h: float | None = None
 ) -> UserLog:

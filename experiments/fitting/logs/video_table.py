@@ -6,10 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from nextone.sim.inputs.errors import fail, short
 from nextone.sim.scenario import nearest
 
 from .checks import Audit, Finding, FloatArray
-from .table import fail, ids, numbers, read_file, short
+from .table import ids, numbers, read_file
 
 VIDEO_FILES = ("videos.parquet", "video_features_basic_*.csv*")  # what KuaiRand's log has beside it
 OF_VIDEOS = {  # columns of such a table, by what they are; as KuaiRand and as the generic schema call them
