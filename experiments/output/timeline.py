@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nextone.experiments.runs.files import write_whole
+from nextone.experiments.runs.files import write_text
 from nextone.experiments.runs.replication import run_arm
 from nextone.policies.contract import PolicyLike, name_of
 from nextone.sim.config import LINK_CLASSES, TIERS, Scenario
@@ -57,7 +57,7 @@ def write_timeline(
     """Write the session as Chrome trace-event JSON, whole or not at all. Raises SettingError as `make_timeline`."""
     made = make_timeline(scenario, user, seed, policy, minutes=minutes, days=days, session=session)
     text = json.dumps(chrome_trace(made), allow_nan=False, separators=(",", ":"))
-    write_whole(out, lambda tmp: tmp.write_text(text, encoding="utf-8"))
+    write_text(out, text)
     return out
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from nextone.experiments.runs.files import write_whole
+from nextone.experiments.runs.files import write_text
 from nextone.experiments.runs.number_text import signed
 from nextone.sim.scenario import SettingError
 
@@ -230,12 +230,8 @@ def save_sensitivity(table: Table, folder: Path) -> list[Path]:
     """JSON, CSV and Markdown; returns their paths."""
     texts = {SHIPPED: table_json(table), "sensitivity.csv": table_csv(table), "sensitivity.md": table_markdown(table)}
     for name, text in texts.items():
-        _write(folder / name, text)
+        write_text(folder / name, text)
     return [folder / name for name in texts]
-
-
-def _write(path: Path, text: str) -> None:
-    write_whole(path, lambda tmp: tmp.write_text(text, encoding="utf-8"))
 
 
 def name_and_unit(answer: Answer) -> str:

@@ -1,5 +1,6 @@
 """Fitting people to a log and checking the fit: `nextone calibrate`, `validate`, `held-out`."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -82,25 +83,19 @@ def calibrate(
         world = fit.scenario
         told |= fit_json(fit, name)
         shown += [measured.report(), fit_table(fit, name)]
-    files: list[Path] = []
-    if out is not None:
-        from nextone.experiments.fitting.people.fit_file import save_fit
-        from nextone.experiments.runs.files import write_whole
 
+    def save() -> list[Path]:
+        from nextone.experiments.fitting.people.fit_file import save_fit
+        from nextone.experiments.runs.files import write_text
+
+        if out is None:
+            return []
         if fit is not None:
-            files = save_fit(fit, name, out)
-        else:
-            text = scenario_toml(world)
-            write_whole(out, lambda path: path.write_text(text, encoding="utf-8"))
-            files = [out]
-    if as_json:
-        common.print_json(told)
-        return
-    console = common.console()
-    for each in shown:
-        console.print(each, highlight=False)
-    if files:
-        common.print_saved(console, files)
+            return save_fit(fit, name, out)
+        write_text(out, scenario_toml(world))
+        return [out]
+
+    common.deliver(lambda: shown, lambda: told, save, as_json=as_json)
 
 
 def validate(
@@ -131,21 +126,21 @@ def validate(
     measured = own_log(log, videos, utc_offset)
     with common.progress_bar(as_json, "people") as progress:
         result = run(world, measured, people=users or PEOPLE, seed=seed, progress=progress)
-    files: list[Path] = []
-    if out is not None:
-        from nextone.experiments.fitting.people.figures import save_figures
 
-        files = report.save_scoreboard(result, out) + save_figures(result, out)
-    if as_json:
-        common.print_json({"rows": report.scoreboard_json(result)["rows"]})
-    else:
-        console = common.console()
+    def shown() -> Iterator[object]:
         if measured is not None:
-            console.print(measured.report())
-        console.print(report.scoreboard_table(result))
-        if files:
-            common.print_saved(console, files)
-        console.print(report.verdict(result))
+            yield measured.report()
+        yield report.scoreboard_table(result)
+        yield report.verdict(result)
+
+    def save() -> Iterator[Path]:
+        if out is not None:
+            from nextone.experiments.fitting.people.figures import save_figures
+
+            yield from report.save_scoreboard(result, out)
+            yield from save_figures(result, out)
+
+    common.deliver(shown, lambda: {"rows": report.scoreboard_json(result)["rows"]}, save, as_json=as_json)
 
 
 def own_log(log: Path | None, videos: Path | None, utc_offset: float | None) -> "UserLog | None":
@@ -184,11 +179,9 @@ def held_out(
             measured, Scenario(), published=KUAIRAND if log is None else None, people=users, seed=seed,
             progress=progress,
         )  # fmt: skip
-    if as_json:
-        told = {"rows": report.scoreboard_json(found.validation)["rows"]}
-        common.print_json(told | {"response": [t._asdict() for t in found.response]})
-        return
-    console = common.console()
-    console.print(report.scoreboard_table(found.validation))
-    console.print(report.verdict(found.validation))
-    console.print(response_table(found.response))
+    table, verdict = report.scoreboard_table(found.validation), report.verdict(found.validation)
+    rows = report.scoreboard_json(found.validation)["rows"]
+    common.deliver(
+        lambda: [table, verdict, response_table(found.response)],
+        lambda: {"rows": rows, "response": [t._asdict() for t in found.response]}, as_json=as_json,
+    )  # fmt: skip

@@ -1,6 +1,8 @@
 """Commands for what people look at: `nextone headroom`, `nextone what-if` and `nextone report`."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,7 +28,7 @@ def headroom(
     from nextone.experiments.runs.arms import check_run
 
     workers = common.processes(workers)
-    check_run(replications=replications, minutes=minutes, seed=seed, workers=workers)
+    check_run(replications=replications, minutes=minutes, seed=seed)
     bound = intent_bound(scenario)
     if out is not None:
         common.prepare_folder(out)
@@ -37,18 +39,15 @@ def headroom(
     from nextone.experiments.questions.headroom_shown import headroom_figure, headroom_tables
     from nextone.experiments.runs.comparison_files import save_tables
 
-    files: list[Path] = []
-    if out is not None:
-        files = save_tables(found.result, out) + [out / "headroom.png"]
-        headroom_figure(found, files[-1])
-    if as_json:
-        common.print_json(headroom_json(found))
-        return
-    console = common.console(140)
-    for table in headroom_tables(found):
-        console.print(table, highlight=False)
-    if files:
-        common.print_saved(console, files)
+    def save() -> Iterator[Path]:
+        if out is not None:
+            yield from save_tables(found.result, out)
+            headroom_figure(found, out / "headroom.png")
+            yield out / "headroom.png"
+
+    common.deliver(
+        lambda: headroom_tables(found), lambda: headroom_json(found), save, as_json=as_json, width=140
+    )
 
 
 def what_if(
@@ -70,24 +69,21 @@ def what_if(
     asked, question = load(name)
     changed: dict[str, Any] = {"users": users, "minutes": minutes, "replications": replications}
     asked = replace(asked, **{key: value for key, value in changed.items() if value is not None})
-    file = out or Path("results", "what-if", name)
-    file = file if file.suffix else file.with_suffix(".png")
-    common.prepare_file(file)
-    from nextone.experiments.questions.answer import answer_table, ask
-    from nextone.experiments.questions.figures import answer_sweep, what_if_figure
+    workers = common.processes(workers)
+    file = common.prepare_figure(out or Path("results", "what-if", name))
+    from nextone.experiments.questions.answer import answer_table, ask, ask_sweep
+    from nextone.experiments.questions.figures import sweep_figure, what_if_figure
+    from nextone.experiments.sweeps.table import sweep_table
 
-    workers = workers or common.cores()
     with common.progress_bar(False) as progress:
         if isinstance(asked, SweepIf):
-            shown = answer_sweep(asked, question, file, seed=seed, workers=workers, progress=progress)
+            folder = file.with_suffix("")
+            result = ask_sweep(asked, question, folder, seed=seed, workers=workers, progress=progress)
+            shown, draw = list(sweep_table(result)), partial(sweep_figure, result)
         else:
             answer = ask(asked, question, seed=seed, workers=workers, progress=progress)
-            what_if_figure(answer, file)
-            shown = [answer_table(answer)]
-    console = common.console()
-    for each in shown:
-        console.print(each, highlight=False)
-    common.print_saved(console, [file])
+            shown, draw = [answer_table(answer)], partial(what_if_figure, answer)
+    common.deliver(lambda: shown, save=lambda: draw(file))
 
 
 def report(
@@ -101,4 +97,4 @@ def report(
     common.prepare_folder(folder)
     from nextone.experiments.output.report.report import write_report
 
-    print(f"Saved {write_report(folder)}")
+    common.deliver(list, save=lambda: [write_report(folder)])

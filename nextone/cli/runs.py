@@ -37,9 +37,8 @@ def run_once(
     result = run_arm(
         world, policy, seed=seed, replication=replication, minutes=minutes, days=days, engine=engine
     )
-    files = save_logs(result, out, recipe)
     counts = ", ".join(f"{len(table):,} {name}" for name, table in result.records._asdict().items())
-    print(f"{counts}. Saved {', '.join(map(str, files))}")
+    common.deliver(lambda: [f"{counts}."], save=lambda: save_logs(result, out, recipe))
 
 
 def replay(
@@ -101,5 +100,7 @@ def timeline(
     from nextone.experiments.output.timeline import write_timeline
 
     common.say_first_use()
-    write_timeline(world, user, seed, policy, out)
-    print(f"Saved {out}; open it in any viewer of Chrome trace events, for example ui.perfetto.dev")
+    common.deliver(
+        lambda: ["To open in any viewer of Chrome trace events, for example ui.perfetto.dev."],
+        save=lambda: [write_timeline(world, user, seed, policy, out)],
+    )

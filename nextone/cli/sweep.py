@@ -49,14 +49,12 @@ def sweep(
     resume: Annotated[Path | None, typer.Option(metavar="DIR", help="Go on with the sweep in this folder.")] = None,
 ) -> None:
     """Sweep settings: every cell meets the same people and luck; replicated until sharp; killed, it goes on."""
-    from nextone.experiments.runs.arms import check_run
     from nextone.experiments.sweeps.ledger import resume as open_ledger
     from nextone.experiments.sweeps.plan import Question, plan_of
     from nextone.experiments.sweeps.sweep import begun, code_sha256
     from nextone.sim.scenario import SettingError
 
     workers = common.processes(workers)
-    check_run(workers=workers)
     options = Question(
         grid=tuple(grid or ()), cells=tuple(cell or ()), sobol=tuple(sobol or ()), samples=samples,
         policies=tuple(p.strip() for p in (policies or "").split(",") if p.strip()), metric=metric,
@@ -83,11 +81,7 @@ def sweep(
     except KeyboardInterrupt:
         typer.echo(f"nextone: go on with nextone sweep --resume {ledger.folder}", err=True)
         raise
-    console = common.console()
-    for part in sweep_table(result):
-        console.print(part, highlight=False)
-    console.print(effort_line(effort[0]), highlight=False)
-    common.print_saved(console, [ledger.folder])
+    common.deliver(lambda: [*sweep_table(result), effort_line(effort[0])], save=lambda: [ledger.folder])
     if result.failed:
         raise typer.Exit(1)
 

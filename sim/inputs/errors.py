@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
+AGAIN = "make room or give another folder, then run it again"
+
 
 class UserError(ValueError):
     """A setting, file, folder or log that cannot be used: one line that names it, the rule it breaks and the remedy."""
@@ -33,3 +35,8 @@ def raised_as(kind: type[UserError]) -> Iterator[None]:
         yield
     except UserError as error:
         raise kind(str(error)) from None
+
+
+def not_saved(path: Path, error: OSError, remedy: str = AGAIN) -> UserError:
+    """The error to raise when the system refuses to write a file or folder."""
+    return UserError(f"{str(path)!r} could not be saved: {error.strerror or error}; {remedy}")
