@@ -75,14 +75,10 @@ def chosen_scenario(file: Path | None, settings: Sequence[str] | None, users: in
             raise SettingError("--users and --set population.users=... are both given; give one")
         settings.append(f"population.users={users}")
     chosen = with_settings(load_scenario(file) if file is not None else Scenario(), settings)
-    if not (chosen.network.traces or chosen.network.rtt):
-        return chosen
-    from nextone.sim.inputs.trace_files import read_pings, read_traces
+    if chosen.network.traces or chosen.network.rtt:
+        from nextone.experiments.runs.provenance import read_measurements
 
-    if chosen.network.traces:  # bad files are reported at once, before the compiled model is loaded
-        read_traces(chosen.network.traces)
-    if chosen.network.rtt:
-        read_pings(chosen.network.rtt)
+        read_measurements([chosen])  # bad files are told at once, before the compiled model is loaded
     return chosen
 
 

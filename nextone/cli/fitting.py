@@ -62,7 +62,7 @@ def calibrate(
     as_json: common.Json = False,
 ) -> None:
     """Fit people to a log of impressions, or links to traces, and write the scenario; takes some minutes."""
-    from nextone.sim.scenario import scenario_toml
+    from nextone.sim.scenario import saved_scenario
 
     world = common.chosen_scenario(scenario, settings)
     if out is not None:
@@ -107,7 +107,7 @@ def calibrate(
             return []
         if fit is not None:
             return save_fit(fit, name, out)
-        write_text(out, scenario_toml(world))
+        write_text(out, saved_scenario(world, out.parent))
         return [out]
 
     common.deliver(lambda: shown, lambda: told, save, as_json=as_json)

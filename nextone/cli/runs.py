@@ -70,12 +70,25 @@ def scenario(
     file: common.ScenarioFile = None,
     settings: common.Settings = None,
     comments: Annotated[bool, typer.Option(help="Meaning, unit, bounds, source, plausible range of fields.")] = True,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.toml", help="Write it there, with digests of the files it points to.")
+    ] = None,
 ) -> None:
-    """Check a scenario; with --show, print all of it as TOML that loads back equal."""
-    from nextone.sim.scenario import scenario_toml
+    """Check a scenario; with --show or --out, all of it as TOML that loads back equal."""
+    from nextone.sim.scenario import saved_scenario
 
     chosen = common.chosen_scenario(file, settings)
-    print(scenario_toml(chosen, comments) if show else "scenario is valid; --show prints it", end="" if show else "\n")
+    if out is not None:
+        common.prepare_file(out)
+        from nextone.experiments.runs.files import write_whole
+
+        text = saved_scenario(chosen, out.parent, comments)
+        write_whole(out, lambda path: path.write_text(text, encoding="utf-8"))
+        print(f"Saved {out}")
+    if show:
+        print(saved_scenario(chosen, Path(), comments), end="")
+    elif out is None:
+        print("scenario is valid; --show prints it")
 
 
 def timeline(

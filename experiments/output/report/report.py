@@ -15,7 +15,7 @@ import numpy as np
 
 from nextone.experiments.runs.statistics import MIN_REPLICATIONS
 from nextone.experiments.sweeps.plan import Plan
-from nextone.experiments.sweeps.result import METHOD, RESULTS, SweepResult, read_sweep
+from nextone.experiments.sweeps.result import RESULTS, SweepResult, read_sweep
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, scenario_toml, setting_text
 
@@ -84,8 +84,10 @@ def read_unfinished(folder: Path) -> SweepResult:
     with tempfile.TemporaryDirectory() as scratch:
         for file in folder.glob(f"{LEDGER}*"):
             shutil.copy(file, scratch)
-        ledger = resume(Path(scratch), code_sha256)
+        ledger = resume(Path(scratch))
         try:
+            if ledger.made["code"] != code_sha256():
+                raise SettingError(f"{str(folder)!r}: begun by other code of nextone; write the report with that")
             results, failures = ledger.outcomes()
         finally:
             ledger.close()
@@ -139,6 +141,6 @@ def _whole(base: Scenario) -> Section:
 
 
 def _again(result: SweepResult, name: str) -> Section:
-    method = f"nextone {result.version}, draws by Philox4x32-10. {METHOD}."
+    method = f"nextone {result.version}, draws by Philox4x32-10. {result.method}."
     text = "The same version gives the same bits on any number of processes, also after a kill and --resume."
     return Section("How to reproduce it", (text, method), verbatim=reproduce(result.plan, name))

@@ -24,7 +24,7 @@ def answer(result: SweepResult) -> tuple[str, ...]:
     """What is best and how surely, what it gains, what it costs."""
     best, metric = result.best, result.plan.objective
     if best is None:
-        return (f"There is no best cell: {metric.name} cannot be better or worse, or is undefined somewhere.",)
+        return (f"There is no best cell: {result.why_no_best}",)
     own = best.fresh or result.interval(best.arm, metric.name)
     where = f"on {best.fresh.n} fresh replications" if best.fresh else "in the replications that chose it"
     reached = f"{mean_and_half(own.mean, own.high - own.mean)} {metric.unit} {where}" if own else "undefined"
@@ -80,7 +80,7 @@ def difference(result: SweepResult, base: SweepArm, arm: SweepArm, metric: str) 
     """Of any two arms, over the replications both have."""
     a, b = result.of(base, metric), result.of(arm, metric)
     n = min(len(a), len(b))
-    return paired(a[:n], b[:n])
+    return paired(a[:n], b[:n], result.extended)
 
 
 def cell_words(cell: Cell) -> str:
