@@ -5,9 +5,10 @@ The table of the default scenario comes with the package; `claims.py` makes its 
 
 import csv
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -124,6 +125,7 @@ class Table:
     rows: tuple[Row, ...]
     drawn: tuple[Drawn, ...]
     not_walked: tuple[NotWalked, ...]
+    provenance: dict[str, Any] = field(default_factory=dict)  # see experiments/runs/provenance.py
 
     def names(self, kind: str) -> tuple[str, ...]:
         """Of the answers of a kind."""

@@ -127,7 +127,8 @@ def ran(result: Comparison, servers: str) -> str:
     """People, window, replications, seed, method: for captions. servers: `ample servers`, or what they are."""
     return (
         f"{result.baseline.scenario.population.users:,} people, {result.window()}, {result.replications} replications "
-        f"with shared luck, seed {result.seed}, {servers}, 95 % intervals{_extended(result, ' (', ')')}"
+        f"with shared luck, seed {result.seed}, {servers}, 95 % intervals"
+        + "".join(f". {words}" for words in (extended(result), empty(result)) if words)
     )
 
 
@@ -142,22 +143,20 @@ def subtitle(result: Comparison) -> str:
     return (
         f"{people:,} people, {result.window()}, {result.replications} replications with shared luck, seed "
         f"{result.seed}, {result.engine} engine. Primary metric: {PRIMARY}. Paired 95 % intervals. ↑ more is better, ↓ "
-        "fewer is better." + f" {OVERLOAD}." * any(result.overloaded) + _extended(result, " ", ".") + empty(result, " ")
+        "fewer is better." + f" {OVERLOAD}." * any(result.overloaded)
+        + "".join(f" {words}" for words in (extended(result), empty(result)) if words)
     )
 
 
-def empty(result: Comparison, before: str = "") -> str:
-    """That nobody opened the app in some replications, after `before`; empty where somebody did in all."""
-    words = nobody_words(result.nobody_opened, result.replications, result.window())
-    return words and before + words
+def empty(result: Comparison) -> str:
+    """That nobody opened the app in some replications; empty where somebody did in all."""
+    return nobody_words(result.nobody_opened, result.replications, result.window())
 
 
-def _extended(result: Comparison, before: str, after: str) -> str:
-    """That replications were added after a look, between `before` and `after`; empty where they were not."""
-    if not result.extended:
-        return ""
+def extended(result: Comparison) -> str:
+    """That it was looked at before with other numbers of replications; empty where it was not."""
     looks = ", ".join(map(str, result.looks))
-    return f"{before}looked at before with {looks} replications: intervals hold however often one looks{after}"
+    return f"Looked at before with {looks} replications: intervals hold however often one looks." if looks else ""
 
 
 def _title(result: Comparison) -> str:

@@ -30,12 +30,16 @@ SHIPPED_DATA = "nextone/sim/data"
 def provenance(
     arms: Sequence[Arm], *, seed: int, replications: int, minutes: float | None, days: float | None, engine: str
 ) -> dict[str, Any]:
-    """The record, ready for JSON. replications: how many, from number 0. Raises what `inputs` does."""
-    scenarios = [arm.scenario for arm in arms]
-    policies = [arm.policy for arm in arms if isinstance(arm.policy, str)]
+    """The record, ready for JSON; paths in it are absolute. replications: how many, from number 0.
+
+    Raises what `inputs` does."""
+    folder = os.getcwd()
+    scenarios = [with_paths(arm.scenario, os.path.abspath) for arm in arms]
+    policies = [in_folder(arm.policy, folder) for arm in arms if isinstance(arm.policy, str)]
+    needed = folder_needed([arm.scenario for arm in arms], [str(arm.policy) for arm in arms])
     return made_with(policies) | {
         "seed": seed, "replications": replications, "minutes": minutes, "days": days, "engine": engine,
-        "folder": folder_needed(scenarios, policies), "inputs": inputs(scenarios, policies),
+        "folder": needed, "inputs": inputs(scenarios, policies),
     }  # fmt: skip
 
 

@@ -244,11 +244,7 @@ def save_sweep(
         "kind": "nextone sweep", "plan": plan.record(), "failed": {str(k): v for k, v in failed.items()},
         "version": __version__, "semantics": SEMANTICS, "code_sha256": made["code"],
         "method": f"{method(bool(plan.looks))}; {METHOD}", "extended": bool(plan.looks),
-        "provenance": {
-            "seed": plan.seed, "replications": plan.max_replications, "minutes": plan.minutes, "days": plan.days,
-            "engine": plan.engine, "folder": plan.home,
-            **{name: made[name] for name in ("version", "semantics", "libraries", "inputs")},
-        },
+        "provenance": provenance_of(plan, made),
         "generator": "Philox4x32-10, keyed",
         "units": {m.name: m.unit for m in METRICS}, "meanings": {m.name: m.meaning for m in METRICS},
     }  # fmt: skip
@@ -256,6 +252,13 @@ def save_sweep(
     write_record(_positions_table(plan, kept), record, paths[0])
     write_record(_results_table(plan, made["code"], kept), record, paths[1])
     return paths
+
+
+def provenance_of(plan: Plan, made: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of experiments/runs/provenance.py for a sweep; made: see `ledger.Ledger.made`."""
+    asked = {"seed": plan.seed, "replications": plan.max_replications, "minutes": plan.minutes, "days": plan.days}
+    of = {name: made[name] for name in ("version", "semantics", "libraries", "inputs")}
+    return asked | {"engine": plan.engine, "folder": plan.home} | of
 
 
 def read_sweep(folder: Path | str) -> SweepResult:

@@ -38,7 +38,10 @@ def must_be_true(
             asked, base, seed=seed, replications=replications, minutes=minutes, workers=workers, progress=progress
         )
     from nextone.experiments.questions.must_be_true_shown import must_be_true_figure, must_be_true_table, verdicts
-    from nextone.experiments.runs.comparison_files import save_tables
+    from nextone.experiments.runs.comparison_files import looked_at_before, save_tables
+
+    if out is not None:
+        found = found._replace(result=looked_at_before(found.result, out))
 
     def save() -> Iterator[Path]:
         if out is not None:

@@ -72,6 +72,10 @@ def compare(
             workers=workers,
             progress=progress,
         )
+    if out is not None:
+        from nextone.experiments.runs.comparison_files import looked_at_before
+
+        result = looked_at_before(result, out)
     verdicts = None
     if fit is not None and robust is not None:
         from nextone.experiments.fitting.people.robust import robust_table, robustness
@@ -106,9 +110,9 @@ def compare(
 def _arms(policies: str, texts: Sequence[str], base: "Scenario") -> list["Arm"]:
     """Baseline first: cloud_only where it is among the policies, else the first."""
     from nextone.experiments.runs.arms import BASELINE_POLICY, Arm, parse_arm
-    from nextone.experiments.runs.names import resolve_policy
+    from nextone.experiments.runs.names import listed, resolve_policy
 
-    names = [name.strip() for name in policies.split(",") if name.strip()]
+    names = listed(policies)
     names.sort(key=lambda name: name != BASELINE_POLICY)
     return [Arm(name, resolve_policy(name, base), base) for name in names] + [parse_arm(text, base) for text in texts]
 

@@ -37,7 +37,10 @@ def headroom(
             base, bound, seed=seed, replications=replications, minutes=minutes, workers=workers, progress=progress
         )
     from nextone.experiments.questions.headroom_shown import headroom_figure, headroom_tables
-    from nextone.experiments.runs.comparison_files import save_tables
+    from nextone.experiments.runs.comparison_files import looked_at_before, save_tables
+
+    if out is not None:
+        found = found._replace(result=looked_at_before(found.result, out))
 
     def save() -> Iterator[Path]:
         if out is not None:

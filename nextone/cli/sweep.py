@@ -53,6 +53,7 @@ def sweep(
     as_json: common.Json = False,
 ) -> None:
     """Sweep settings: every cell meets the same people and luck; replicated until sharp; killed, it goes on."""
+    from nextone.experiments.runs.names import listed
     from nextone.experiments.sweeps.plan import Question, plan_of
     from nextone.experiments.sweeps.sweep import begun, opened
     from nextone.sim.scenario import SettingError
@@ -60,7 +61,7 @@ def sweep(
     workers = common.processes(workers)
     options = Question(
         grid=tuple(grid or ()), cells=tuple(cell or ()), sobol=tuple(sobol or ()), samples=samples,
-        policies=tuple(p.strip() for p in (policies or "").split(",") if p.strip()), metric=metric,
+        policies=tuple(listed(policies or "")), metric=metric,
         half_width=half_width, max_replications=max_replications, seed=seed, minutes=minutes, days=days,
         engine=engine, servers=servers,
     )  # fmt: skip

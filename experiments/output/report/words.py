@@ -1,16 +1,17 @@
 """What a report says in words: names of cells and arms, and the answer of a sweep in three sentences with intervals."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from nextone.experiments.runs.metrics import metric_named
 from nextone.experiments.runs.number_text import mean_and_half
 from nextone.experiments.runs.statistics import PairedDifference, paired
-from nextone.experiments.sweeps.plan import Cell
+from nextone.experiments.sweeps.plan import Cell as SweepCell
 from nextone.experiments.sweeps.result import SweepArm, SweepResult
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import setting_text
 
-from .page import percent_interval
+from .page import Cell, Section, Table, percent_interval
 
 PRICES = {
     "workers": "workers",
@@ -83,7 +84,24 @@ def difference(result: SweepResult, base: SweepArm, arm: SweepArm, metric: str) 
     return paired(a[:n], b[:n], result.extended)
 
 
-def cell_words(cell: Cell) -> str:
+def made_of(provenance: Mapping[str, Any]) -> Section:
+    """Versions, window and digests of all files that the numbers depend on."""
+    rows = [
+        [Cell(name), Cell(str(provenance[name]))]
+        for name in ("version", "semantics", "seed", "replications", "minutes", "days", "engine", "folder")
+        if provenance.get(name) not in (None, "")
+    ]
+    rows += [[Cell(name), Cell(number)] for name, number in provenance.get("libraries", {}).items()]
+    rows += [
+        [Cell(f"{what}: {file}"), Cell(digest)]
+        for what, files in provenance.get("inputs", {}).items()
+        for file, digest in files.items()
+    ]
+    text = "What it takes to run it again, and the first 32 digits of the SHA-256 of each file that was read."
+    return Section("What it was made of", (text,), table=Table(("", ""), rows, 2), folded=True)
+
+
+def cell_words(cell: SweepCell) -> str:
     """`page_size 4, ttl_s ∞`."""
     said = ", ".join(f"{field_name(name)} {value_text(value)}" for name, value in cell.values.items())
     return said or "the scenario as it is"
