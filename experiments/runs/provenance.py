@@ -24,7 +24,7 @@ LIBRARIES = ("numpy", "scipy", "numba", "llvmlite", "simpy", "pyarrow")
 ENGINES = {"onnx": "onnxruntime", "mnn": "MNN"}
 WEIGHTS = (".safetensors", ".json", ".onnx", ".mnn")
 TRAINING = "training.safetensors"  # for going on with a training: no part of what is played
-SHIPPED_DATA = "nextone/sim/data"
+SHIPPED_DATA = "shipped data"
 
 
 def provenance(

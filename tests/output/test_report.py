@@ -238,7 +238,7 @@ def test_failed_cells_are_named_and_left_out(tmp_path, one_metric):
     saved(tmp_path / "it", TWO, {plan.default.number: 'MemoryError: <img src="http://x"> & more', 2: "killed"})
     page = page_of(tmp_path / "it")
     assert "2 of 7 cells failed" in page.text
-    table = page.tables[-1]
+    table = page.tables[-2]
     assert [row[1] for row in table[1:]] == ['MemoryError: <img src="http://x"> & more', "killed"]
 
 

@@ -97,7 +97,7 @@ def test_tables_and_json_say_what_they_were_made_of(traced, tmp_path):
         assert (made["engine"], made["semantics"], made["version"]) == ("event", 3, record["version"])
         assert {"python", "numpy", "numba", "scipy"} <= set(made["libraries"])
         assert set(made["inputs"][str(tmp_path / "traces")]) == {"bus.csv", "walk.csv"}
-        assert "sabre/traces.parquet" in made["inputs"]["nextone/sim/data"]
+        assert "sabre/traces.parquet" in made["inputs"]["shipped data"]
         (tmp_path / "again.toml").write_text(record["arms"][0]["scenario"])
         assert load_scenario(tmp_path / "again.toml").network.traces == str(tmp_path / "traces")
     assert load_scenario(tmp_path / "scenario.toml").network.traces == str(tmp_path / "traces")
