@@ -104,6 +104,11 @@ def check_run(
         )
 
 
+def window_words(minutes: float | None, days: float | None) -> str:
+    """`60 min` or `2 days`, for titles."""
+    return f"{days:g} days" if days is not None else f"{minutes:g} min"
+
+
 def with_the_same_servers(arms: Sequence[Arm], minutes: float | None, days: float | None) -> list[Arm]:
     """Every arm that leaves `server.workers` at 0 gets the number that suits the first."""
     count = workers_needed(arms[0].scenario, arms[0].policy, minutes, days)

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from nextone.version import __version__
 
-from .arms import Arm, Engine
+from .arms import Arm, Engine, window_words
 from .metrics import OVERLOAD, PRIMARY, Metric, drowned, nobody_words, overload_mark, shares, without_people
 from .number_text import difference_cell, interval_text, name_and_unit
 from .statistics import Interval, PairedDifference, mean_interval, paired
@@ -97,7 +97,7 @@ class Comparison:
 
     def window(self) -> str:
         """`60 min` or `2 days`, for titles."""
-        return f"{self.days:g} days" if self.days is not None else f"{self.minutes:g} min"
+        return window_words(self.minutes, self.days)
 
 
 def comparison_table(result: Comparison) -> Table:

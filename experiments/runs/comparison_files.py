@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from nextone.sim.scenario import saved_scenario
 
 from .comparison import Comparison
-from .files import write_table, write_whole
+from .files import write_table, write_text
 from .metrics import PRIMARY
 from .provenance import arms_record
 from .statistics import method
@@ -100,11 +100,10 @@ def save_tables(result: Comparison, out_dir: Path) -> list[Path]:
         [("policy", pa.string()), ("replication", pa.int32()), ("metric", pa.string()), ("value", pa.float64())],
         metadata=about,
     )
-    world = saved_scenario(result.baseline.scenario, out_dir)
     paths = [out_dir / COMPARISON, out_dir / "replications.parquet", out_dir / "scenario.toml"]
     write_table(pa.Table.from_pylist(summary, summary_schema), paths[0])
     write_table(pa.Table.from_pylist(each, each_schema), paths[1])
-    write_whole(paths[2], lambda path: path.write_text(world, encoding="utf-8"))
+    write_text(paths[2], saved_scenario(result.baseline.scenario, out_dir))
     return paths
 
 

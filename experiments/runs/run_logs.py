@@ -293,21 +293,27 @@ def _table(name: str, source: _Source) -> pa.Table:
 
 
 def _record(name: str, rows: int, run: Run, recipe: Recipe) -> dict[str, Any]:
-    world, arm = run.world, Arm(recipe.arm, recipe.policy, run.scenario)
+    world = run.world
     return {
         "format": FORMAT,
         "table": name,
         "rows": rows,
         "nextone": __version__,
         **recipe._asdict(),
-        "scenario": arms_record([arm])[0]["scenario"],
-        "provenance": provenance(
-            [arm], seed=recipe.seed, replications=1, minutes=recipe.minutes, days=recipe.days, engine=recipe.engine
-        ),
+        **made_of(run, recipe),
         "links_sha256": links_sha256(world),
         "catalogue_sha256": catalogue_sha256(world),
         "columns": {column.name: column.meaning for column in _COLUMNS[name]},
     }
+
+
+def made_of(run: Run, recipe: Recipe) -> dict[str, Any]:
+    """The scenario, and what else it takes to run it again."""
+    arm, n = Arm(recipe.arm, recipe.policy, run.scenario), recipe.replication + 1
+    made = provenance(
+        [arm], seed=recipe.seed, replications=n, minutes=recipe.minutes, days=recipe.days, engine=recipe.engine
+    )
+    return {"scenario": arms_record([arm])[0]["scenario"], "provenance": made}
 
 
 def _checked_record(file: pq.ParquetFile) -> dict[str, Any]:

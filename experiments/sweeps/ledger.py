@@ -11,7 +11,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,7 +58,7 @@ class Ledger:
 
     def __init__(
         self, folder: Path, plan: Plan, made: Mapping[str, Any], connection: sqlite3.Connection,
-        lock: sqlite3.Connection | None = None,
+        lock: sqlite3.Connection,
     ) -> None:  # fmt: skip
         self.folder, self.plan = folder, plan
         self.made = made  # code, versions and inputs that all its results are made of, as `sweep.made_of` tells them
@@ -66,8 +66,7 @@ class Ledger:
 
     def close(self) -> None:
         self._db.close()
-        if self._lock is not None:
-            self._lock.close()
+        self._lock.close()
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -156,14 +155,14 @@ def begin(folder: Path, plan: Plan, made: Mapping[str, Any], keys: Iterable[Key]
     return Ledger(folder, plan, made, db, lock)
 
 
-def resume(folder: Path, *, read_only: bool = False) -> Ledger:
-    """The ledger in a folder. read_only: what it has is read, while a sweep may be at work in it.
+def resume(folder: Path) -> Ledger:
+    """The ledger in a folder.
 
     Raises SettingError if there is none, if it is damaged, of another version, or if another sweep is at work in it."""
     path = folder / NAME
     if not path.is_file():
         raise SettingError(f"--resume {str(folder)!r}: holds no sweep ({NAME} is missing); give the --out of one")
-    with told(folder), nullcontext() if read_only else _locked(folder) as lock, _open(path) as db:
+    with told(folder), _locked(folder) as lock, _open(path) as db:
         if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'sweep'").fetchone():
             raise SettingError(f"--resume {str(folder)!r}: its sweep was killed before it had begun; start it again")
         about = dict(db.execute("SELECT name, value FROM sweep"))

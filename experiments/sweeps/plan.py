@@ -20,6 +20,7 @@ from nextone.experiments.runs.arms import (
     Task,
     check_run,
     staffed,
+    window_words,
     words,
     workers_needed,
 )
@@ -128,7 +129,7 @@ class Plan:
         return replace(self, max_replications=max_replications, looks=(*self.looks, self.max_replications))
 
     def window(self) -> str:
-        return f"{self.days:g} days" if self.days is not None else f"{self.minutes:g} min"
+        return window_words(self.minutes, self.days)
 
     def record(self) -> dict[str, Any]:
         """As JSON says it; reads back equal by `from_record`."""

@@ -104,11 +104,11 @@ def prepare_file(path: Path) -> None:
     prepare_folder(path.parent)
     try:
         if path.exists() and not path.is_file():
-            raise SettingError(f"--out {str(path)!r}: is not a file; give the name of a JSON file")
+            raise SettingError(f"--out {str(path)!r}: is not a file; give the name of a file")
     except (OSError, ValueError) as error:
         if isinstance(error, SettingError):
             raise
-        raise SettingError(f"--out {str(path)!r}: {error}; give the name of a JSON file") from None
+        raise SettingError(f"--out {str(path)!r}: {error}; give the name of a file") from None
 
 
 def _must_be_utf8(path: Path) -> None:

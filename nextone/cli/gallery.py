@@ -61,6 +61,7 @@ def what_if(
     seed: Annotated[int, typer.Option(help="Fixes people and luck.")] = 0,
     workers: common.Workers = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE.png", help="[default: results/what-if/NAME.png]")] = None,
+    as_json: common.Json = False,
 ) -> None:
     """Answer a ready-made question, by a table with paired intervals and a figure, in one to three minutes."""
     from nextone.experiments.questions.ready_made import NAMES, load
@@ -76,17 +77,20 @@ def what_if(
     file = common.prepare_figure(out or Path("results", "what-if", name))
     from nextone.experiments.questions.answer import answer_table, ask, ask_sweep
     from nextone.experiments.questions.figures import sweep_figure, what_if_figure
-    from nextone.experiments.sweeps.table import sweep_table
+    from nextone.experiments.runs.comparison_files import comparison_json
+    from nextone.experiments.sweeps.table import sweep_json, sweep_table
 
-    with common.progress_bar(False) as progress:
+    told: dict[str, Any]
+    with common.progress_bar(as_json) as progress:
         if isinstance(asked, SweepIf):
             folder = file.with_suffix("")
             result = ask_sweep(asked, question, folder, seed=seed, workers=workers, progress=progress)
-            shown, draw = list(sweep_table(result)), partial(sweep_figure, result)
+            shown, told, draw = list(sweep_table(result)), sweep_json(result), partial(sweep_figure, result)
         else:
             answer = ask(asked, question, seed=seed, workers=workers, progress=progress)
+            told = comparison_json(answer.result)
             shown, draw = [answer_table(answer)], partial(what_if_figure, answer)
-    common.deliver(lambda: shown, save=lambda: draw(file))
+    common.deliver(lambda: shown, lambda: {"question": question} | told, lambda: draw(file), as_json=as_json)
 
 
 def report(

@@ -19,6 +19,7 @@ def run_once(
     settings: common.Settings = None,
     scenario: common.ScenarioFile = None,
     engine: common.Engine = "event",
+    as_json: common.Json = False,
 ) -> None:
     """Run one policy once and save its logs, as Parquet files that explain and can replay themselves."""
     from nextone.experiments.runs.arms import check_run
@@ -31,14 +32,17 @@ def run_once(
     common.prepare_folder(out)
     from nextone.experiments.runs.replication import run_arm
     from nextone.experiments.runs.run_logs import Recipe, save_logs
+    from nextone.experiments.runs.run_shown import run_json, run_line
 
     recipe = Recipe(policy, seed, replication, engine, minutes, days, policy)
     common.say_first_use()
     result = run_arm(
         world, policy, seed=seed, replication=replication, minutes=minutes, days=days, engine=engine
     )
-    counts = ", ".join(f"{len(table):,} {name}" for name, table in result.records._asdict().items())
-    common.deliver(lambda: [f"{counts}."], save=lambda: save_logs(result, out, recipe))
+    common.deliver(
+        lambda: [run_line(result, recipe)], lambda: run_json(result, recipe), lambda: save_logs(result, out, recipe),
+        as_json=as_json,
+    )  # fmt: skip
 
 
 def replay(
@@ -80,10 +84,9 @@ def scenario(
     chosen = common.chosen_scenario(file, settings)
     if out is not None:
         common.prepare_file(out)
-        from nextone.experiments.runs.files import write_whole
+        from nextone.experiments.runs.files import write_text
 
-        text = saved_scenario(chosen, out.parent, comments)
-        write_whole(out, lambda path: path.write_text(text, encoding="utf-8"))
+        write_text(out, saved_scenario(chosen, out.parent, comments))
         print(f"Saved {out}")
     if show:
         print(saved_scenario(chosen, Path(), comments), end="")
