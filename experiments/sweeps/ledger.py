@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nextone.sim.inputs.errors import UserError
 from nextone.sim.scenario import SettingError
 
 from .plan import Plan
@@ -202,9 +203,12 @@ def told(folder: Path) -> Iterator[None]:
         raise _damaged(folder, reason) from None
     except UnicodeDecodeError:  # SQLite's own message quotes what it stumbled over
         raise _damaged(folder, "malformed names of tables or columns") from None
-    except OSError as error:
+    except (OSError, UserError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if not isinstance(cause, OSError):
+            raise
         raise SettingError(
-            f"{folder}: {error.strerror or error}; mend that, then go on with nextone sweep --resume {folder}"
+            f"{folder}: {cause.strerror or cause}; mend that, then go on with nextone sweep --resume {folder}"
         ) from None
 
 
