@@ -37,6 +37,11 @@ def pointed(scenario: Scenario) -> dict[str, str]:
     }
 
 
+def is_path(name: str) -> bool:
+    """Whether `section.field` is a path."""
+    return tuple(name.split(".")) in _path_fields()
+
+
 @cache
 def _path_fields() -> tuple[tuple[str, str], ...]:
     return tuple(

@@ -3,6 +3,7 @@
 import os
 import re
 import sqlite3
+from pathlib import Path
 
 import pytest
 from test_sweep import NOISY, PAGES, bits, here, made_up, stopping
@@ -13,6 +14,7 @@ from nextone.experiments.runs.metrics import METRICS
 from nextone.experiments.sweeps import ledger as sweep_ledger
 from nextone.experiments.sweeps.ledger import NAME
 from nextone.experiments.sweeps.plan import Question
+from nextone.experiments.sweeps.question_file import read_question
 from nextone.experiments.sweeps.result import RESULTS, read_sweep
 from nextone.experiments.sweeps.sweep import resume, sweep
 from nextone.experiments.sweeps.table import best_text, sweep_json, sweep_table
@@ -117,6 +119,23 @@ def test_it_goes_on_from_any_folder(traced, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     sweep(PAGES, traced, out="whole", execute=here)
     assert bits(tmp_path / "out") == bits(tmp_path / "whole")
+
+
+def test_paths_in_a_file_are_relative_to_it(traced, tmp_path, monkeypatch):
+    (tmp_path / "rl, mine").mkdir()
+    text = """policies = ["cloud_only", "rl:rl, mine", "rl:nowhere"]
+[set]
+"network.rtt" = "nowhere"
+[grid]
+network.traces = ["", "traces", "/nowhere"]
+"""
+    (tmp_path / "it.toml").write_text(text)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    asked = read_question(Path("..", "it.toml"))
+    assert asked.question.grid == ('network.traces="","../traces","/nowhere"',)
+    assert asked.question.policies == ("cloud_only", "rl:../rl, mine", "rl:nowhere")
+    assert asked.settings == ['network.rtt="nowhere"']
 
 
 def test_a_swept_file_that_cannot_be_read_is_told_before_anything_is_kept(tmp_path, monkeypatch):
