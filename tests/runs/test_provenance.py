@@ -16,6 +16,7 @@ from nextone.experiments.runs.comparison import comparison_table
 from nextone.experiments.runs.names import listed, listing
 from nextone.experiments.runs.replication import run_arm
 from nextone.experiments.runs.run_logs import Recipe, read_log, replay, save_logs
+from nextone.experiments.runs.run_shown import run_json, run_line
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, load_scenario, saved_scenario, with_settings
 from nextone.sim.world import make_links
@@ -183,6 +184,11 @@ def test_a_log_is_run_again_from_another_folder_and_names_what_changed(traced, t
     run = run_arm(world, "cloud_only", seed=0, replication=0, minutes=1)
     path = save_logs(run, tmp_path, recipe)[2]
     made = read_log(path)[1]["provenance"]
+    shown = run_json(run, recipe)
+    assert shown["provenance"] == made and shown["rows"]["sessions"] == 4 and shown["metrics"]["app_min"] > 0
+    assert run_line(run, recipe).endswith(" 4 sessions.")
+    nobody = run._replace(records=run.records._replace(sessions=run.records.sessions[:0]))
+    assert "Nobody opened the app in the window of 1 min" in run_line(nobody, recipe)
     assert set(made["inputs"][str(tmp_path / "traces")]) == {"bus.csv", "walk.csv"} and made["minutes"] == 1
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
