@@ -285,7 +285,8 @@ PEOPLE: dict[str, tuple[Callable[[int, int], object], str, int]] = {
     "capitals": (lambda k, u: f"U{u}" if k % 2 else f"u{u}", "16 ids that differ by capitals only", N),
     "nobody": (lambda k, u: "unknown" if k % 10 == 0 else u, "'unknown' reads as nobody's id", 8),
     "guests": (lambda k, u: 99 if k % 3 == 0 else u, "99 has 34% of all rows", 27),
-    "guests called -1": (lambda k, u: -1 if k % 3 == 0 else u, "-1 has 34% of all rows", 27),
+    "guests called -1": (lambda k, u: -1 if k % 3 == 0 else u, "'-1' reads as nobody's id", 27),
+    "guests called 0": (lambda k, u: 0 if k % 3 == 0 else 10 + u, "'0' reads as nobody's id", 27),
 }
 
 

@@ -75,15 +75,18 @@ class Audit:
         fail(self.path, f"{column}: {problem}; {remedy}")
 
 
-def check_present(values: Mapping[str, FloatArray], spelled: Mapping[str, str], audit: Audit) -> None:
-    """Every number is there and finite."""
+def check_present(
+    values: Mapping[str, FloatArray], spelled: Mapping[str, str], examples: Mapping[str, str], audit: Audit
+) -> None:
+    """Every number is there and finite. examples: a word that is no number, of columns that have one."""
     for name, column in values.items():
         remedy = "write plain numbers like 12.5"
         if spelled[name] == "time":
             remedy = "write ISO 8601 like 2022-04-25T10:00:00+08:00, or numbers as time_ms or time_s"
         elif name not in ("time_ms", "duration_ms", "play_ms"):
             remedy += ", 0 where it did not happen"
-        audit.drop(~np.isfinite(column), spelled[name], "is missing or no finite number", remedy)
+        such = f", such as {short(examples[name], 30)!r}," if name in examples else ""
+        audit.drop(~np.isfinite(column), spelled[name], f"is missing or no finite number{such}", remedy)
 
 
 def check_units(values: Mapping[str, FloatArray], spelled: Mapping[str, str], play_unit: str, audit: Audit) -> None:
@@ -128,7 +131,7 @@ def _check_play_unit(play: FloatArray, duration: FloatArray, name: str, unit: st
     given = play / MS[unit]
     fits = next((u for u, ms in MS.items() if u != unit and 0.02 < np.median(given * ms / duration) < 3
                  and np.quantile(given * ms / duration, 0.99) > 0.5), "")  # fmt: skip
-    part = _part_of_duration(given, duration, ratio)
+    part = _part_of_duration(given, duration, ratio, unit)
     said = f"--columns play={name}:{' or :'.join(filter(None, (part, fits))) or 's'}"
     remedy = f"give the time played in the unit of the duration, or say the unit: {said}"
     if middle > MAX_MEDIAN_RATIO:
@@ -143,7 +146,7 @@ def _check_play_unit(play: FloatArray, duration: FloatArray, name: str, unit: st
         audit.warn(name, f"falls with the duration (rank correlation {grows:.2f}): is it the time played?")
 
 
-def _part_of_duration(given: FloatArray, duration: FloatArray, ratio: FloatArray) -> str:
+def _part_of_duration(given: FloatArray, duration: FloatArray, ratio: FloatArray, unit: str) -> str:
     """`percent` or `share` where play times, as the file gives them, are a part of the duration by every sign; or "".
 
     A time played grows with the duration (KuaiRand-Pure: rank correlation .11, and -.50 in percent), and has as many
@@ -160,7 +163,8 @@ def _part_of_duration(given: FloatArray, duration: FloatArray, ratio: FloatArray
     enough = max(3 * ends, 0.03, 5 / len(given))
     if np.median(given) >= 1 and most <= 1_000 and (looped > 0.25 or top < MIN_TOP_RATIO or percents > enough):
         return "percent"
-    return "share" if most <= 20 and (top < 0.5 or shares > enough) else ""
+    too_short = top < 0.5 and MS[unit] <= MS["s"]  # in minutes a few are no sign
+    return "share" if most <= 20 and (too_short or shares > enough) else ""
 
 
 def _rank_correlation(x: FloatArray, y: FloatArray) -> float:

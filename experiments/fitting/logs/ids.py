@@ -20,7 +20,8 @@ FEW_IDS = 4
 MIN_ZEROS = 8  # at the ends of long ids, all together: one digit is 0 once in ten times
 SAME_NUMBER = r"^\+?0*(\d+?)(\.0+)?$"  # +1, 01, 1.0 and 1
 ROUNDED = r"^\d([.,]\d*)?[eE]\+?\d{1,3}$"
-NOBODY = ("unknown", "undefined", "nan", "nil", "anonymous", "anon", "guest", "-", "(not set)", "(null)", "\\n", "none")
+NOBODY = ("-1", "unknown", "undefined", "nan", "nil", "anonymous", "anon", "guest", "-", "(not set)", "(null)", "\\n",
+          "none")  # fmt: skip
 
 
 class Ids(NamedTuple):
@@ -97,13 +98,17 @@ def check_people(of: pa.DictionaryArray, column: str, audit: Audit) -> None:
         other = next(n for n in names if n != first and n.lower() == first.lower())
         audit.warn(column, f"has {len(twice):,} ids that differ by capitals only, such as {short(first, 30)} and "
                            f"{short(other, 30)}: read as {len(twice):,} people", int(rows[twice].sum()))  # fmt: skip
-    for k in [k for k, name in enumerate(names) if name.lower() in NOBODY and rows[k]]:
-        audit.warn(column, f"{short(names[k], 30)!r} reads as nobody's id, and as one person's here", int(rows[k]))
+    usual = float(np.median(rows[rows > 0])) if rows.any() else 0.0
+    least = max(2.5 * usual, 0.1 * rows.sum())
+    crowded = [name for name, n in zip(names, rows, strict=True) if name == "0" and n >= least]
+    for k in [k for k, name in enumerate(names) if name.lower() in (*NOBODY, *crowded) and rows[k]]:
+        problem = f"{short(names[k], 30)!r} reads as nobody's id, and has {rows[k] / rows.sum():.0%} of all rows"
+        audit.warn(column, f"{problem}: one person, or many who share it?", int(rows[k]))
     largest = int(np.argmax(rows))
     others = np.delete(rows, largest)
     others = others[others > 0]
     share = rows[largest] / max(rows.sum(), 1)
-    if len(others) < FEW_IDS or names[largest].lower() in NOBODY:
+    if len(others) < FEW_IDS or names[largest].lower() in (*NOBODY, *crowded):
         return
     times_second = rows[largest] / others.max()
     if (share >= 0.15 and times_second >= 2.5) or (share >= 0.01 and times_second >= 10):

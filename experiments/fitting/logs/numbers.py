@@ -31,6 +31,13 @@ def numbers(file: LogFile, thing: str) -> FloatArray:
     return as_floats(column)
 
 
+def no_number(file: LogFile, thing: str, values: FloatArray) -> str:
+    """The first word of a column of text that is no finite number, or ""."""
+    column = file.table[thing].combine_chunks()
+    wrong = ~np.isfinite(values) & np.asarray(column.is_valid())
+    return str(column[int(np.argmax(wrong))].as_py()) if is_text(column) and wrong.any() else ""
+
+
 def flags(file: LogFile, thing: str) -> tuple[FloatArray, list[Finding]]:
     """(0 or 1 for each row, and what else stood there as it is; what was taken for 1). Words such as true or `like`,
     times at which it happened and counts are 1; absent values are 0 where only what happened is written."""

@@ -44,7 +44,7 @@ from .events import check_event_column, check_events, check_repeats
 from .ids import check_people, codes, first_words, ids
 from .impressions import ReadAs, UserLog
 from .numbers import flags as read_flags
-from .numbers import numbers
+from .numbers import no_number, numbers
 from .table import BoolArray, FloatArray, Header, IntArray, LogFile, Rows, UserLogError, fail, read_files
 from .times import UTC_OFFSETS_H, Offset, offset_of, times_ms
 from .video_table import VIDEO_FILES, look_up
@@ -181,7 +181,8 @@ def _checked(
         values["play_ms"] = values["play_ms"] * values["duration_ms"]
     for name in ("user", "video"):
         audit.drop(np.asarray(named[name].is_null()), spelled[name], "is missing", "give each row user and video")
-    check_present(values | flags, spelled, audit)
+    words = {thing: no_number(file, thing, of) for thing, of in (values | flags).items() if thing in file.columns}
+    check_present(values | flags, spelled, {thing: word for thing, word in words.items() if word}, audit)
     check_units(values, spelled, play_unit, audit)
     check_lengths(codes(named["video"])[0], values["duration_ms"], spelled["duration_ms"], audit)
     check_values(values, spelled, audit, videos is not None)
