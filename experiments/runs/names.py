@@ -42,16 +42,15 @@ def listed(text: str) -> list[str]:
     """The policies of a comma-separated list.
 
     A name with commas or spaces in its folder may stand in quotes. Without them, a comma belongs to a name if there is
-    a folder of that name and none of the pieces is a policy by itself."""
-    pieces = [piece.strip() for piece in re.findall(r"(?:\"[^\"]*\"|'[^']*'|[^,])+", text)]
+    a folder of that name, and either none of the name before the comma, or no policy called what follows it."""
+    pieces = re.findall(r"(?:\"[^\"]*\"|'[^']*'|[^,])+", text)
     names: list[str] = []
     while pieces:
-        more = 1
-        while more < len(pieces) and not is_decider(pieces[more]):
-            more += 1
-        joined = (n for n in range(more, 1, -1) if has_folder(",".join(pieces[:n])))
-        taken = next(joined, 1)
-        names.append(unquoted(",".join(pieces[:taken])))
+        joined = [",".join(pieces[:n]).strip() for n in range(1, len(pieces) + 1)]
+        apart = next((n for n, piece in enumerate(pieces) if n and is_decider(piece.strip())), len(pieces))
+        most = apart if has_folder(joined[0]) else len(pieces)
+        taken = next((n for n in range(most, 1, -1) if has_folder(joined[n - 1])), 1)
+        names.append(unquoted(joined[taken - 1]))
         pieces = pieces[taken:]
     return list(filter(None, names))
 

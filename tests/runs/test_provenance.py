@@ -203,7 +203,7 @@ def test_a_log_is_run_again_from_another_folder_and_names_what_changed(traced, t
 @pytest.fixture
 def folders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("a", "a,b", "my dir", "it's"):
+    for name in ("a", "a,b", "my dir", "it's", "my, kir"):
         (tmp_path / name).mkdir()
 
 
@@ -218,6 +218,8 @@ def folders(tmp_path, monkeypatch):
         ('rl:"a,b","rl:my dir",random', ["rl:a,b", "rl:my dir", "random"]),
         ("rl:it's,random", ["rl:it's", "random"]),
         ("rl:nowhere,randon", ["rl:nowhere", "randon"]),
+        ("cloud_only, kir:my, kir,random", ["cloud_only", "kir:my, kir", "random"]),
+        ("rl:a,kir", ["rl:a", "kir"]),
     ],
 )
 def test_lists_of_policies(text, names):
@@ -231,7 +233,7 @@ def test_lists_of_policies(text, names):
     [
         ("x=rl:my dir server.page_size=2", "rl:my dir"), ('x=rl:"my dir" server.page_size=2', "rl:my dir"),
         ("x=rl:a,b server.page_size=2", "rl:a,b"), ("x=random server.page_size=2", "random"),
-        ("x=rl:it's   server.page_size=2", "rl:it's"),
+        ("x=rl:it's   server.page_size=2", "rl:it's"), ("x=kir:my, kir server.page_size=2", "kir:my, kir"),
     ],
 )  # fmt: skip
 def test_arms_of_folders_with_spaces(text, policy, monkeypatch):
