@@ -16,6 +16,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from nextone.sim.inputs.errors import UserError
+from nextone.sim.inputs.errors import UserError, not_saved
 
 FORMAT = 1
 KEEP = 2  # of the newest; the best is kept besides
@@ -53,10 +54,20 @@ def save_checkpoint(run: Path, step: int, about: Mapping[str, Any], tensors: Map
     """Write run/step-NNN with one safetensors file for each entry of `tensors`, then forget old ones.
 
     about: JSON; its "score", if a number, is what the best is chosen by. Killed at any moment, it leaves what was
-    there before, or the new one whole."""
+    there before, or the new one whole. Raises UserError if it cannot be written."""
     target = run / f"step-{step:012d}"
+    try:
+        _save(target, step, about, tensors)
+    except OSError as error:
+        raise not_saved(target, error, "make room, then go on with --resume or run it again") from error
+    return target
+
+
+def _save(target: Path, step: int, about: Mapping[str, Any], tensors: Mapping[str, Tensors]) -> None:
+    run = target.parent
     folder = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=run))
-    folder.chmod(0o755)
+    with suppress(OSError):  # some network drives have no permissions to set
+        folder.chmod(0o755)
     files = {}
     for name, arrays in tensors.items():
         data = safetensors.numpy.save({key: np.asarray(array, order="C") for key, array in arrays.items()})
@@ -71,7 +82,6 @@ def save_checkpoint(run: Path, step: int, about: Mapping[str, Any], tensors: Map
     folder.rename(target)
     _sync(run)
     _forget(run)
-    return target
 
 
 def read_checkpoint(path: Path, files: tuple[str, ...] = (MODEL,)) -> Checkpoint:
@@ -201,8 +211,8 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Make names in a folder last, where the system can."""
-    if os.name == "posix":
+    """Make names in a folder last, where the system can: Windows and some network drives cannot."""
+    with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)

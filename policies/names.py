@@ -1,6 +1,7 @@
 """Which names of policies there are, and what they stand for. `by_name.py` makes policies of them."""
 
 import difflib
+import os
 import re
 from pathlib import Path
 
@@ -48,6 +49,17 @@ def split_name(name: str) -> tuple[str, str, str]:
     whole = (colon and folder) or (not colon and kind in SHIPPED)
     fits = not how.startswith("k=") or kind == "context_aware"
     return (kind, folder, how) if kind in KINDS and whole and fits else ("", "", "")
+
+
+def folder_of(name: str) -> str:
+    """The folder that a name gives for its checkpoint; empty for shipped ones and for policies without any."""
+    return name.removeprefix("rl:") if name.startswith("rl:") else split_name(name)[1]
+
+
+def in_folder(name: str, home: str) -> str:
+    """The name with its folder, if it is a relative one, taken as relative to `home`."""
+    folder = folder_of(name)
+    return name.replace(f":{folder}", f":{os.path.join(home, folder)}", 1) if folder else name
 
 
 def unknown_name(name: str, known: tuple[str, ...]) -> str:

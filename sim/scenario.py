@@ -23,10 +23,12 @@ from pydantic.fields import FieldInfo
 from nextone.sim.inputs.errors import UserError
 
 from .config import SIGNS, Scenario, rules_of, said_of
+from .inputs.scenario_paths import beside, changes, digests, seen_from, with_paths
 from .plausible import about_plausible
 
 MAX_FILE_BYTES = 1 << 20
 MAX_LINE = 4096  # tomllib takes quadratic time over one key of many dots: a line of 1 MB would hang
+DIGESTS = "digests"  # the section of a saved scenario that tells which files it was saved with
 MAX_WHOLE = 1 << 53  # beyond it a float and an int64 no longer mean the same number
 
 
@@ -49,14 +51,21 @@ class SettingError(UserError):
 
 
 def load_scenario(path: str | os.PathLike[str]) -> Scenario:
-    """The scenario of that name (`NAMED`), or in a TOML file; what it does not mention keeps its default. SettingError
-    names file and line."""
+    """The scenario of that name (`NAMED`), or in a TOML file; what it does not mention keeps its default.
+
+    Paths in the file are relative to it, or, where nothing is there, to the working folder. SettingError names file
+    and line, also if the file has digests of what it points to (`saved_scenario`) and one of those has changed."""
     if str(path) in NAMED:
         return with_settings(Scenario(), NAMED[str(path)])
     text = _read(Path(path))
     where = f"{path}:"
     try:
-        return _validated(_given(_parse(text)), {})
+        table = _parse(text)
+        held = table.pop(DIGESTS, None)
+        scenario = with_paths(_validated(_given(table), {}), lambda written: beside(written, Path(path).parent))
+        if held is not None:
+            _check_digests(held, scenario)
+        return scenario
     except _Located as error:
         line = error.line or _line_of(text, error.names)
         raise SettingError(f"{where}{line}: {error}") from None
@@ -101,6 +110,17 @@ def scenario_toml(scenario: Scenario, comments: bool = True) -> str:
             lines += _comment(_about(field), comments) + [f"{name} = {_toml(getattr(values, name))}"]
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks) + "\n"
+
+
+def saved_scenario(scenario: Scenario, folder: Path, comments: bool = True) -> str:
+    """`scenario_toml` for a file in this folder: paths relative to it, and digests of the files they point to.
+
+    Raises TraceError if a path has no files."""
+    text = scenario_toml(with_paths(scenario, lambda path: seen_from(path, folder)), comments)
+    for what, files in digests(scenario).items():
+        lines = [f"{_toml(name)} = {_toml(digest)}" for name, digest in files.items()]
+        text += "\n".join([f"\n[{DIGESTS}.{_toml(what)}]", *lines]) + "\n"
+    return text
 
 
 def nearest(name: str, known: Sequence[str], prefix: str = "") -> str:
@@ -157,6 +177,19 @@ def _parse(text: str) -> dict[str, object]:
         raise _Located("nested too deeply; a scenario has sections and fields, nothing deeper") from None
     except ValueError as error:  # a number of thousands of digits
         raise _Located(f"not TOML: {error}; write a smaller number") from None
+
+
+def _check_digests(held: object, scenario: Scenario) -> None:
+    """Raises _Located if a file that the scenario points to is not the one that it was saved with."""
+    good = isinstance(held, dict) and all(isinstance(files, dict) for files in held.values())
+    if not (good and isinstance(held, dict)):
+        raise _Located("digests must be sections of names and digests, as nextone scenario writes them", DIGESTS)
+    for wrong in changes(held, digests(scenario)):
+        name = f"{DIGESTS}.{wrong.what}.{wrong.file}"
+        raise _Located(
+            f"{wrong} since this scenario was saved; put the file back, or delete the section {DIGESTS} to accept it",
+            name, f"{DIGESTS}.{wrong.what}", DIGESTS,
+        )  # fmt: skip
 
 
 def _given(table: Mapping[str, object]) -> dict[tuple[str, str], object]:

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 
 from nextone.sim.engine.chance import tailed_table, world_key
 from nextone.sim.inputs.round_trips import level_and_jitter, redrawn_pings, shipped_pings
+from nextone.sim.inputs.scenario_paths import stamps
 from nextone.sim.inputs.trace_files import read_pings, read_traces
 from nextone.sim.inputs.traces import Traces, bandwidth_tests, constant_trace, shipped_traces, synthetic_traces
 
@@ -56,7 +57,8 @@ _links: dict[str, Links] = {}
 def make_links(scenario: Scenario) -> Links:
     """Traces and levels of each link class. Raises TraceError for a user's bad files."""
     network = scenario.network
-    cached = _links.get(network.model_dump_json())
+    known_as = f"{network.model_dump_json()} {stamps(scenario)}"  # a user's files may change between two runs
+    cached = _links.get(known_as)
     if cached is not None:
         return cached
     levels = np.zeros((len(LINK_CLASSES), 513))
@@ -85,7 +87,7 @@ def make_links(scenario: Scenario) -> Links:
     links = Links(knots, traces.first, traces.mean_bps, ends, levels, rtt)
     if len(_links) > 8:
         _links.clear()
-    _links[network.model_dump_json()] = links
+    _links[known_as] = links
     return links
 
 

@@ -6,6 +6,7 @@ Figures are written whole as PNG, or returned as SVG text with letters as outlin
 
 import io
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,17 +56,33 @@ def drawn(width: float, height: float) -> Iterator["Figure"]:
             plt.close(figure)
 
 
-def save_png(figure: "Figure", path: Path) -> None:
-    """Whole or not at all."""
-    write_whole(path, lambda tmp: figure.savefig(tmp, dpi=130))
+def save_figure(figure: "Figure", path: Path, dpi: int = 130) -> None:
+    """As the ending of `path` says, whole or not at all."""
+    with _names_as_they_are(figure):
+        write_whole(path, lambda tmp: figure.savefig(tmp, dpi=dpi))
 
 
 def svg_text(figure: "Figure") -> str:
     """The figure as an <svg> element, the same bytes for the same figure."""
     text = io.StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+    with _names_as_they_are(figure):
+        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
     svg = text.getvalue()
     return svg[svg.index("<svg") :]
+
+
+@contextmanager
+def _names_as_they_are(figure: "Figure") -> Iterator[None]:
+    """Dollars in what a user called an arm begin no formula; a character that the font lacks is drawn as a box, which
+    says enough without matplotlib's warning."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        if isinstance(text, Text) and text.get_text():  # labels of ticks, which may be formulas, are still empty
+            text.set_parse_math(False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+        yield
 
 
 def palette(n: int) -> list[tuple[float, float, float]]:

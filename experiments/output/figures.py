@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nextone.experiments.runs.comparison import groups, subtitle
-from nextone.experiments.runs.files import write_whole
 from nextone.experiments.runs.number_text import signed
+
+from .drawing import save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,7 +58,7 @@ def uplift_figure(result: "Comparison", path: Path) -> None:
             axes[-1].set_xlabel(f"paired difference from {result.baseline.label}, % of its mean")
         _heading(top, result, colours)
         try:
-            write_whole(path, lambda tmp: figure.savefig(tmp, dpi=150))
+            save_figure(figure, path, dpi=150)
         finally:
             plt.close(figure)
 
@@ -169,7 +170,7 @@ def network_figure(found: "list[Compared]", path: Path) -> None:
             line[0].set_ylabel("share at or below")
         _legend(figure, axes[0, 0])
         try:
-            write_whole(path, lambda tmp: figure.savefig(tmp, dpi=150))
+            save_figure(figure, path, dpi=150)
         finally:
             plt.close(figure)
 
@@ -211,8 +212,10 @@ def _legend(figure: "Figure", axis: "Axes") -> None:
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
 
 
-def learning_figure(runs: Sequence[Sequence[dict[str, Any]]], levels: Mapping[str, "Interval"], path: Path) -> None:
-    """Reward an episode on the evaluation people by steps, a line a run; every rule's level with its 95 % interval."""
+def learning_figure(runs: Sequence[Sequence[dict[str, Any]]], levels: Mapping[str, "Interval"], path: Path) -> Path:
+    """Reward an episode on the evaluation people by steps, a line a run; every rule's level with its 95 % interval.
+
+    Returns the path."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -247,11 +250,12 @@ def learning_figure(runs: Sequence[Sequence[dict[str, Any]]], levels: Mapping[st
         axis.set_xlabel("decisions learned from, millions")
         axis.set_ylabel("reward an episode")
         sns.despine(figure)
-        write_whole(path, lambda tmp: figure.savefig(tmp, dpi=150))
+        save_figure(figure, path, dpi=150)
         plt.close(figure)
+    return path
 
 
-def frontier_figure(points: Sequence["FrontierPoint"], path: Path) -> None:
+def frontier_figure(points: Sequence["FrontierPoint"], path: Path) -> Path:
     """Watch time that asking for pages brings against requests a session, paired 95 % intervals; fixed thresholds are
     joined by a line, which mixtures of two neighbours reach."""
     import matplotlib as mpl
@@ -280,5 +284,6 @@ def frontier_figure(points: Sequence["FrontierPoint"], path: Path) -> None:
         axis.set_xlabel("requests a session")
         axis.set_ylabel("seconds watched a session, beyond never asking")
         axis.legend(loc="lower right")
-        write_whole(path, lambda tmp: figure.savefig(tmp, dpi=150))
+        save_figure(figure, path, dpi=150)
         plt.close(figure)
+    return path

@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nextone.experiments.runs.files import write_whole
+from nextone.experiments.runs.arms import Arm
+from nextone.experiments.runs.files import write_text
+from nextone.experiments.runs.provenance import arms_record, provenance
 from nextone.experiments.runs.replication import run_arm
 from nextone.policies.contract import PolicyLike, name_of
 from nextone.sim.config import LINK_CLASSES, TIERS, Scenario
-from nextone.sim.scenario import SettingError, scenario_toml
+from nextone.sim.scenario import SettingError
 from nextone.version import __version__
 
 from .lanes import (
@@ -57,7 +59,7 @@ def write_timeline(
     """Write the session as Chrome trace-event JSON, whole or not at all. Raises SettingError as `make_timeline`."""
     made = make_timeline(scenario, user, seed, policy, minutes=minutes, days=days, session=session)
     text = json.dumps(chrome_trace(made), allow_nan=False, separators=(",", ":"))
-    write_whole(out, lambda tmp: tmp.write_text(text, encoding="utf-8"))
+    write_text(out, text)
     return out
 
 
@@ -109,6 +111,7 @@ def make_timeline(
     outages = outages_of(s)
     events = [*screen_lane(s), *link_lane(s, outages), *pool_lane(s), *server_lane(s, outages), *policy_lane(s)]
     events.sort(key=lambda e: (LANES.index(e.lane), e.start_us, -e.end_us))
+    arm = Arm(str(policy), policy, run.scenario)
     about = {
         "user": user,
         "session": session,
@@ -121,7 +124,8 @@ def make_timeline(
         "ended_by": "window" if s.row["cut"] else "no page" if s.row["dry"] else "person",
         "window_us": run.window_us,
         "nextone": __version__,
-        "scenario": scenario_toml(run.scenario, comments=False),
+        "scenario": arms_record([arm])[0]["scenario"],
+        "provenance": provenance([arm], seed=seed, replications=1, minutes=minutes, days=days, engine="event"),
     }
     live = [(int(m["start_us"]), int(m["live"])) for m in s.moments]
     changes = [(t, n) for k, (t, n) in enumerate(live) if k == 0 or n != live[k - 1][1]]

@@ -14,7 +14,7 @@ from nextone.experiments.runs.compare import compare
 from nextone.experiments.runs.comparison import Comparison, ran
 from nextone.experiments.runs.metrics import OVERLOAD, column_of, metric_named, overload_mark
 from nextone.experiments.runs.number_text import difference_text, interval_text, name_and_unit
-from nextone.experiments.runs.statistics import Interval, PairedDifference, paired
+from nextone.experiments.runs.statistics import Interval, PairedDifference
 from nextone.experiments.sweeps.plan import Question
 from nextone.experiments.sweeps.result import SweepResult
 from nextone.experiments.sweeps.sweep import sweep
@@ -44,7 +44,7 @@ class Answer:
         """Paired difference from the first series at the same value; None for the first series."""
         first = self._arm(value, next(iter(self.asked.series)))
         arm, m = self._arm(value, series), column_of(metric)
-        return None if arm == first else paired(self.result.values[first, :, m], self.result.values[arm, :, m])
+        return None if arm == first else self.result.difference(first, arm, m)
 
     def overloaded(self, value: str, series: str) -> bool:
         """Whether its servers drowned."""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from nextone.experiments.output.drawing import curve_of, curves, drawn, save_png
+from nextone.experiments.output.drawing import curve_of, curves, drawn, save_figure
 from nextone.experiments.runs.arms import Arm, parse_arm
 from nextone.experiments.runs.compare import compare
 from nextone.experiments.runs.comparison import Comparison
@@ -111,7 +111,7 @@ def positions_figure(result: Comparison, path: Path) -> None:
             f"Valid play by position in the page\n{result.window()}, {result.replications} replications; "
             "bars are 95 % intervals", loc="left",
         )  # fmt: skip
-        save_png(figure, path)
+        save_figure(figure, path)
 
 
 def _more(bar: "tqdm[int]") -> None:

@@ -4,22 +4,30 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING
 
-from nextone.experiments.output.drawing import GREY, INK, bare, curve_of, curves, drawn, is_number, save_png, zero_line
+from nextone.experiments.output.drawing import (
+    GREY,
+    INK,
+    bare,
+    curve_of,
+    curves,
+    drawn,
+    is_number,
+    save_figure,
+    zero_line,
+)
 from nextone.experiments.output.report.landscape import labels, map_of
-from nextone.experiments.runs.arms import Progress
 from nextone.experiments.runs.metrics import OVERLOADED, metric_named
 from nextone.experiments.runs.statistics import Interval, PairedDifference
-from nextone.experiments.sweeps.table import sweep_table
+from nextone.experiments.sweeps.result import SweepResult
 
-from .answer import Answer, ask_sweep, legend, ran_of
-from .what_if import SweepIf
+from .answer import Answer, legend, ran_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def what_if_figure(answer: Answer, path: Path) -> None:
-    """Draw it to `path`, PNG."""
+def what_if_figure(answer: Answer, path: Path) -> list[Path]:
+    """Draw it to `path`; returns the files written."""
     asked = answer.asked
     columns = 2 if len(asked.show) > 1 else 1
     rows = -(-len(asked.show) // columns)
@@ -36,18 +44,15 @@ def what_if_figure(answer: Answer, path: Path) -> None:
         handles, labels = axes.flat[0].get_legend_handles_labels()
         if len(labels) > 1:
             top.legend(handles, labels, loc="lower left", ncols=6, frameon=False, bbox_to_anchor=(0.005, -0.08))
-        save_png(figure, path)
+        save_figure(figure, path)
+    return [path]
 
 
-def answer_sweep(
-    asked: SweepIf, question: str, path: Path, *, seed: int = 0, workers: int = 1, progress: Progress | None = None
-) -> list[object]:
-    """Run a what-if that is a sweep in the folder beside `path` of its name, draw its map, and return its tables."""
-    result = ask_sweep(asked, question, path.with_suffix(""), seed=seed, workers=workers, progress=progress)
+def sweep_figure(result: SweepResult, path: Path) -> list[Path]:
+    """Draw the map of a what-if that is a sweep; returns the files written, none where there is nothing to compare."""
     names = list(result.plan.cells[0].values)
     axes = [labels([cell for cell in result.cells if cell.asked], name) for name in names]
-    map_of(result, result.plan.objective, names, axes, path)
-    return list(sweep_table(result))
+    return [path] if map_of(result, result.plan.objective, names, axes, path) else []
 
 
 def _panel(axis: "Axes", answer: Answer, kind: str, metric: str) -> None:

@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 from nextone.experiments.runs.arms import BASELINE_POLICY, Arm, Progress, parse_arm
 from nextone.experiments.runs.compare import compare
 from nextone.experiments.runs.comparison import Comparison
+from nextone.experiments.runs.comparison_files import record
 from nextone.experiments.runs.metrics import PRIMARY, column_of
 from nextone.experiments.runs.names import CLOUD_FILTER, ORACLE, ORACLE_INTENT, REFERENCE_FILTER
-from nextone.experiments.runs.statistics import Interval, PairedDifference, paired
+from nextone.experiments.runs.statistics import Interval, PairedDifference
 from nextone.sim.config import Scenario
 
 from .ranges import fit_of, intents_that_agree
@@ -125,8 +126,7 @@ class Headroom(NamedTuple):
         return self._difference(world, CONFIGURED, step.label, metric) if step.over else None
 
     def _difference(self, world: str, before: str, after: str, metric: str) -> PairedDifference | None:
-        a, b = (self.result.values[self._arm(world, step), :, column_of(metric)] for step in (before, after))
-        return paired(a, b)
+        return self.result.difference(self._arm(world, before), self._arm(world, after), column_of(metric))
 
     def _arm(self, world: str, step: str) -> int:
         return [each.label for each in self.worlds].index(world) * len(self.steps) + [
@@ -167,7 +167,7 @@ def headroom_json(found: Headroom) -> dict[str, Any]:
         for step in found.steps
         for metric in SHOWN
     ]
-    return {
+    return record(found.result) | {
         "primary": PRIMARY,
         "people": found.result.baseline.scenario.population.users,
         "minutes": found.result.minutes,

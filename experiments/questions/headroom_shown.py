@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from nextone.experiments.output.drawing import GREY, bare, curve_of, curves, drawn, save_png, zero_line
+from nextone.experiments.output.drawing import GREY, bare, curve_of, curves, drawn, save_figure, zero_line
 from nextone.experiments.runs.comparison import ran
 from nextone.experiments.runs.metrics import PRIMARY, metric_named
 from nextone.experiments.runs.number_text import difference_text, interval_text, name_and_unit
@@ -86,7 +86,7 @@ def headroom_figure(found: Headroom, path: Path) -> None:
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper right", ncols=3, frameon=False)
         axes[-1].set_xlabel(ran(found.result, SERVERS), fontsize=8, color=GREY)
-        save_png(figure, path)
+        save_figure(figure, path)
 
 
 def _panel(axis: "Axes", found: Headroom, name: str) -> None:

@@ -18,9 +18,10 @@ from nextone.experiments.fitting.people.fit_file import FitFile
 from nextone.experiments.runs.arms import BASELINE_POLICY, Arm, Progress, parse_arm
 from nextone.experiments.runs.compare import compare
 from nextone.experiments.runs.comparison import Comparison
+from nextone.experiments.runs.comparison_files import record
 from nextone.experiments.runs.metrics import PRIMARY, column_of
 from nextone.experiments.runs.names import REFERENCE_FILTER
-from nextone.experiments.runs.statistics import Interval, PairedDifference, paired
+from nextone.experiments.runs.statistics import Interval, PairedDifference
 from nextone.sim.config import Interests, Scenario, Section
 from nextone.sim.plausible import Plausible
 
@@ -100,8 +101,8 @@ class Found(NamedTuple):
 
     def gain(self, people: People, page: str, assumes: str, metric: str) -> PairedDifference | None:
         """Of the phone's filter over the cloud."""
-        cloud, phone = (self._values(people, page, assumes, policy, metric) for policy in POLICIES)
-        return paired(cloud, phone)
+        cloud, phone = (self._place(people, page, assumes, policy) for policy in POLICIES)
+        return self.result.difference(cloud, phone, column_of(metric))
 
     def canary(self, page: str) -> PairedDifference | None:
         """The gain at the far end, where it must be positive."""
@@ -118,9 +119,8 @@ class Found(NamedTuple):
             from_here = strength
         return from_here
 
-    def _values(self, people: People, page: str, assumes: str, policy: str, metric: str) -> Any:
-        place = [arm.label for arm in self.result.arms].index(_label(people, page, assumes, policy))
-        return self.result.values[place, :, column_of(metric)]
+    def _place(self, people: People, page: str, assumes: str, policy: str) -> int:
+        return [arm.label for arm in self.result.arms].index(_label(people, page, assumes, policy))
 
 
 def arms_of(asked: Asked, base: Scenario) -> list[Arm]:
@@ -167,7 +167,7 @@ def must_be_true_json(found: Found) -> dict[str, Any]:
         for assumes in (TRUE, DEFAULT)
         for metric in SHOWN
     ]
-    return {
+    return record(found.result) | {
         "agreeing": asked.agreeing._asdict(),
         "people": found.result.baseline.scenario.population.users,
         "minutes": found.result.minutes,

@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from nextone.experiments.output.drawing import GREY, PALE, bare, curve_of, curves, drawn, palette, save_png, zero_line
+from nextone.experiments.output.drawing import (
+    GREY,
+    PALE,
+    bare,
+    curve_of,
+    curves,
+    drawn,
+    palette,
+    save_figure,
+    zero_line,
+)
 from nextone.experiments.runs.comparison import ran
 from nextone.experiments.runs.metrics import PRIMARY, metric_named
 from nextone.experiments.runs.number_text import difference_text
@@ -119,7 +129,7 @@ def must_be_true_figure(found: Found, path: Path) -> None:
             "agrees with the log. Dotted upright: the scenario. Far right: the canary, where a filter must win.",
             fontsize=8, color=GREY,
         )  # fmt: skip
-        save_png(figure, path)
+        save_figure(figure, path)
 
 
 def _panel(axis: "Axes", found: Found, page: str, name: str, lines: list[tuple[str, float, int]]) -> None:

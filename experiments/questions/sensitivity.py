@@ -25,6 +25,7 @@ from nextone.experiments.runs.arms import BASELINE_POLICY, Arm, Progress, Task
 from nextone.experiments.runs.executor import Failed, run_all
 from nextone.experiments.runs.metrics import PRIMARY, metric_named
 from nextone.experiments.runs.names import REFERENCE_FILTER
+from nextone.experiments.runs.provenance import provenance
 from nextone.experiments.runs.statistics import Interval, gains, mean_interval
 from nextone.sim.config import Scenario, said_of
 from nextone.sim.plausible import Plausible, end_text, is_assumed
@@ -211,9 +212,14 @@ def _summed_up(
         for again in plan.drawn
         for each in _of_draws(again, np.stack([found[world.label] for world in again.worlds]), own)
     )
+    arms = [Arm(policy, policy, plan.base.scenario) for policy in POLICIES]
+    made = provenance(
+        arms, seed=plan.base.seed, replications=replications, minutes=minutes, days=None, engine="batch"
+    )
     return Table(
         name, __version__, plan.base.scenario.population.users, minutes, replications, plan.base.seed, took,
         tuple(answers), tuple(sorted(rows, key=lambda row: row.size(GAINS), reverse=True)), drawn, plan.not_walked,
+        made,
     )  # fmt: skip
 
 

@@ -5,13 +5,14 @@ The table of the default scenario comes with the package; `claims.py` makes its 
 
 import csv
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from nextone.experiments.runs.files import write_whole
+from nextone.experiments.runs.files import write_text
 from nextone.experiments.runs.number_text import signed
 from nextone.sim.scenario import SettingError
 
@@ -124,6 +125,7 @@ class Table:
     rows: tuple[Row, ...]
     drawn: tuple[Drawn, ...]
     not_walked: tuple[NotWalked, ...]
+    provenance: dict[str, Any] = field(default_factory=dict)  # see experiments/runs/provenance.py
 
     def names(self, kind: str) -> tuple[str, ...]:
         """Of the answers of a kind."""
@@ -230,12 +232,8 @@ def save_sensitivity(table: Table, folder: Path) -> list[Path]:
     """JSON, CSV and Markdown; returns their paths."""
     texts = {SHIPPED: table_json(table), "sensitivity.csv": table_csv(table), "sensitivity.md": table_markdown(table)}
     for name, text in texts.items():
-        _write(folder / name, text)
+        write_text(folder / name, text)
     return [folder / name for name in texts]
-
-
-def _write(path: Path, text: str) -> None:
-    write_whole(path, lambda tmp: tmp.write_text(text, encoding="utf-8"))
 
 
 def name_and_unit(answer: Answer) -> str:

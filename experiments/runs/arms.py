@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, with_settings
 
-from .names import is_edge, resolve_policy
+from .names import has_folder, is_edge, resolve_policy, unquoted
 from .statistics import require_replications
 
 if TYPE_CHECKING:
@@ -53,9 +53,15 @@ class Task:
 
 
 def parse_arm(text: str, base: Scenario) -> Arm:
-    """`small=cloud_only server.page_size=2 server.workers=8`: label, policy and settings over the base scenario."""
+    """`small=cloud_only server.page_size=2 server.workers=8`: label, policy and settings over the base scenario.
+
+    The folder of a policy may have spaces: in quotes, or if there is a folder of that name."""
     first, *settings = words(text)
     label, equals, policy = first.partition("=")
+    spaced = re.split(r"\s+(?=\w+\.\w+\s*=)", text.strip().removeprefix(f"{label}="), maxsplit=1)
+    if has_folder(spaced[0]):
+        policy, settings = spaced[0], words(spaced[1]) if spaced[1:] else []
+    policy = unquoted(policy)
     if not equals or not re.fullmatch(r"[\w.+-]{1,40}", label):
         raise SettingError(
             f"arm {text[:60]!r} must read 'label=policy section.field=value ...', the label 1 to 40 letters, digits "
@@ -96,6 +102,11 @@ def check_run(
         raise SettingError(
             f"workers={workers} must be >= 1 and <= {MAX_WORKERS}; processes to use, at most one per core helps"
         )
+
+
+def window_words(minutes: float | None, days: float | None) -> str:
+    """`60 min` or `2 days`, for titles."""
+    return f"{days:g} days" if days is not None else f"{minutes:g} min"
 
 
 def with_the_same_servers(arms: Sequence[Arm], minutes: float | None, days: float | None) -> list[Arm]:

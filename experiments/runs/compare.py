@@ -26,6 +26,7 @@ from .executor import Failed, run_all
 from .executor import RunFailed as RunFailed
 from .metrics import METRICS
 from .names import resolve_policy
+from .provenance import check_same, provenance
 
 
 def compare(
@@ -64,6 +65,11 @@ def compare(
     tasks = [
         Task(arm, seed, replication, minutes, days, engine) for replication in range(replications) for arm in arms
     ]
+    made = partial(
+        provenance, arms, seed=seed, replications=replications, minutes=minutes, days=days, engine=engine
+    )
+    before = made()  # raises what a missing file does, before anything is run
+    worlds: dict[str, set[tuple[str, str]]] = {}  # digests of links and catalogue, by arm
     pages = max(arm.scenario.server.page_size for arm in arms)
     values = np.full((len(arms), replications, len(METRICS)), np.nan)
     positions = np.zeros((len(arms), replications, pages, 2), np.int64)
@@ -76,11 +82,18 @@ def compare(
             place = index[task.arm.label], task.replication
             values[place] = [outcome.metrics[metric.name] for metric in METRICS]
             positions[place][: len(outcome.positions)] = outcome.positions
+            worlds.setdefault(task.arm.label, set()).add((outcome.links_sha256, outcome.catalogue_sha256))
             if progress:
                 progress(done, len(tasks))
+    check_same(before, made(), "this comparison has met two worlds", "run it again")
+    for label, met in worlds.items():
+        if len(met) > 1:
+            raise SettingError(f"arm {label!r} has met two worlds: its files changed while it ran; run it again")
     values.setflags(write=False)
     positions.setflags(write=False)
-    return Comparison(tuple(arms), METRICS, values, seed, minutes, days, engine, positions)
+    return Comparison(
+        tuple(arms), METRICS, values, seed, minutes, days, engine, positions, provenance=before
+    )
 
 
 def compare_policies(

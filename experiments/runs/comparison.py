@@ -1,9 +1,10 @@
 """What a comparison found, and its table for the terminal, which carries intervals, replications and the seed."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import median
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +14,8 @@ from rich.text import Text
 
 from nextone.version import __version__
 
-from .arms import Arm, Engine
-from .metrics import OVERLOAD, PRIMARY, Metric, drowned, overload_mark, shares
+from .arms import Arm, Engine, window_words
+from .metrics import OVERLOAD, PRIMARY, Metric, drowned, nobody_words, overload_mark, shares, without_people
 from .number_text import difference_cell, interval_text, name_and_unit
 from .statistics import Interval, PairedDifference, mean_interval, paired
 
@@ -32,6 +33,8 @@ class Comparison:
     engine: Engine
     positions: NDArray[np.int64]  # (A, R, P, 2) by position in the page: impressions, and valid plays among them
     version: str = __version__
+    provenance: Mapping[str, Any] = field(default_factory=dict)  # see experiments/runs/provenance.py
+    looks: tuple[int, ...] = ()  # other numbers of replications at which its results were saved before
 
     @property
     def baseline(self) -> Arm:
@@ -44,19 +47,37 @@ class Comparison:
     @cached_property
     def intervals(self) -> tuple[tuple[Interval | None, ...], ...]:
         """[arm][metric]: mean over replications with its 95 % interval; None where undefined."""
-        return tuple(tuple(mean_interval(column) for column in arm.T) for arm in self.values)
+        if self.nobody_opened == self.replications:
+            return ((None,) * len(self.metrics),) * len(self.arms)
+        return tuple(tuple(mean_interval(column, self.extended) for column in arm.T) for arm in self.values)
 
     @cached_property
     def differences(self) -> tuple[tuple[PairedDifference | None, ...], ...]:
         """[arm][metric]: paired difference from the baseline; None for the baseline and where undefined."""
-        base = self.values[0].T  # (M, R)
         nothing: tuple[PairedDifference | None, ...] = (None,) * len(self.metrics)
-        return nothing, *(tuple(map(paired, base, arm.T)) for arm in self.values[1:])
+        metrics = range(len(self.metrics))
+        return nothing, *(tuple(self.difference(0, a, m) for m in metrics) for a in range(1, len(self.arms)))
+
+    def difference(self, before: int, after: int, metric: int) -> PairedDifference | None:
+        """Paired difference between two arms, by their places; None where undefined."""
+        if self.nobody_opened == self.replications:
+            return None
+        return paired(self.values[before, :, metric], self.values[after, :, metric], self.extended)
+
+    @property
+    def extended(self) -> bool:
+        """Whether it was looked at before with other numbers of replications; its intervals then allow for that."""
+        return bool(self.looks)
 
     @cached_property
     def overloaded(self) -> tuple[bool, ...]:
         """[arm]: whether its servers drowned, by the means over replications."""
         return tuple(map(drowned, self.values))
+
+    @property
+    def nobody_opened(self) -> int:
+        """In how many replications nobody had the app open for a moment, under no arm."""
+        return int(without_people(self.values).all(axis=0).sum())
 
     def label(self, arm: int) -> str:
         """An arm's label, marked where its servers drowned."""
@@ -76,7 +97,7 @@ class Comparison:
 
     def window(self) -> str:
         """`60 min` or `2 days`, for titles."""
-        return f"{self.days:g} days" if self.days is not None else f"{self.minutes:g} min"
+        return window_words(self.minutes, self.days)
 
 
 def comparison_table(result: Comparison) -> Table:
@@ -107,6 +128,7 @@ def ran(result: Comparison, servers: str) -> str:
     return (
         f"{result.baseline.scenario.population.users:,} people, {result.window()}, {result.replications} replications "
         f"with shared luck, seed {result.seed}, {servers}, 95 % intervals"
+        + "".join(f". {words}" for words in (extended(result), empty(result)) if words)
     )
 
 
@@ -122,7 +144,19 @@ def subtitle(result: Comparison) -> str:
         f"{people:,} people, {result.window()}, {result.replications} replications with shared luck, seed "
         f"{result.seed}, {result.engine} engine. Primary metric: {PRIMARY}. Paired 95 % intervals. ↑ more is better, ↓ "
         "fewer is better." + f" {OVERLOAD}." * any(result.overloaded)
+        + "".join(f" {words}" for words in (extended(result), empty(result)) if words)
     )
+
+
+def empty(result: Comparison) -> str:
+    """That nobody opened the app in some replications; empty where somebody did in all."""
+    return nobody_words(result.nobody_opened, result.replications, result.window())
+
+
+def extended(result: Comparison) -> str:
+    """That it was looked at before with other numbers of replications; empty where it was not."""
+    looks = ", ".join(map(str, result.looks))
+    return f"Looked at before with {looks} replications: intervals hold however often one looks." if looks else ""
 
 
 def _title(result: Comparison) -> str:

@@ -3,22 +3,30 @@
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from nextone.sim.scenario import scenario_toml
+from nextone.sim.scenario import saved_scenario
 
 from .comparison import Comparison
-from .files import write_table
+from .files import write_table, write_text
 from .metrics import PRIMARY
+from .provenance import arms_record
+from .statistics import method
+
+COMPARISON = "comparison.parquet"
 
 
 def comparison_json(result: Comparison) -> dict[str, Any]:
-    """`{"baseline", "replications", "rows"}` with a row for every arm and metric, None where undefined, never NaN.
+    """What was found, with a row for every arm and metric, and what it takes to run it again; None where undefined,
+    never NaN.
 
-    `diff_low` and `diff_high` bound `diff_pct`: percent of the baseline's mean, paired, 95 %.
+    `diff_low` and `diff_high` bound `diff_pct`: percent of the baseline's mean, paired, 95 %. `diff`, with
+    `diff_abs_low` and `diff_abs_high`, is the same in the metric's unit, and known where the baseline is 0 as well.
     """
     rows = []
     for arm, intervals, differences in zip(result.arms, result.intervals, result.differences, strict=True):
@@ -34,21 +42,42 @@ def comparison_json(result: Comparison) -> dict[str, Any]:
                     "diff_pct": difference and difference.diff_pct,
                     "diff_low": difference and difference.diff_pct_low,
                     "diff_high": difference and difference.diff_pct_high,
+                    "diff": difference and difference.diff,
+                    "diff_abs_low": difference and difference.low,
+                    "diff_abs_high": difference and difference.high,
                 }
             )
-    return {
+    found = {
         "baseline": result.baseline.label,
         "replications": result.replications,
         "primary": PRIMARY,
         "overloaded": [arm.label for arm, drowned in zip(result.arms, result.overloaded, strict=True) if drowned],
+        "nobody_opened": result.nobody_opened,
         "rows": rows,
     }
+    return found | {name: value for name, value in record(result).items() if name not in found}
+
+
+def looked_at_before(result: Comparison, out_dir: Path) -> Comparison:
+    """The comparison, knowing at which other numbers of replications the same one was saved in this folder before."""
+    try:
+        then = json.loads((pq.read_schema(out_dir / COMPARISON).metadata or {})[b"nextone"])
+        now = record(result)
+        if any(then[name] != now[name] for name in ("seed", "minutes", "days", "engine", "arms")):
+            return result
+        if then["provenance"]["inputs"] != now["provenance"]["inputs"]:
+            return result
+        looks = {int(n) for n in (*then["looks"], len(then["replications"]))} - {result.replications}
+    except (OSError, pa.ArrowException, LookupError, TypeError, ValueError):  # none, or none that can be read
+        return result
+    return replace(result, looks=tuple(sorted(looks)))
 
 
 def save_tables(result: Comparison, out_dir: Path) -> list[Path]:
     """`comparison.parquet` (a row per arm and metric) and `replications.parquet` (a row per arm, replication, metric).
 
     Both hold version, seed, window, engine and every arm's whole scenario in their metadata, to replay themselves.
+    Beside them the baseline's world, `scenario.toml`.
     """
     summary = [row | extra for row, extra in zip(comparison_json(result)["rows"], _paired_columns(result), strict=True)]
     each = [
@@ -62,17 +91,19 @@ def save_tables(result: Comparison, out_dir: Path) -> list[Path]:
         for r, row in enumerate(block)
         for metric, value in zip(result.metrics, row, strict=True)
     ]
-    about = {b"nextone": json.dumps(_record(result)).encode()}
-    numbers = ["mean", "low", "high", "diff_pct", "diff_low", "diff_high", "diff", "correlation", "variance_saved"]
+    about = {b"nextone": json.dumps(record(result)).encode()}
+    numbers = ["mean", "low", "high", "diff_pct", "diff_low", "diff_high", "diff", "diff_abs_low", "diff_abs_high"]
+    numbers += ["correlation", "variance_saved"]
     words = [(name, pa.string()) for name in ("policy", "metric", "unit")]
     summary_schema = pa.schema(words + [(name, pa.float64()) for name in numbers], metadata=about)
     each_schema = pa.schema(
         [("policy", pa.string()), ("replication", pa.int32()), ("metric", pa.string()), ("value", pa.float64())],
         metadata=about,
     )
-    paths = [out_dir / "comparison.parquet", out_dir / "replications.parquet"]
+    paths = [out_dir / COMPARISON, out_dir / "replications.parquet", out_dir / "scenario.toml"]
     write_table(pa.Table.from_pylist(summary, summary_schema), paths[0])
     write_table(pa.Table.from_pylist(each, each_schema), paths[1])
+    write_text(paths[2], saved_scenario(result.baseline.scenario, out_dir))
     return paths
 
 
@@ -81,14 +112,13 @@ def _paired_columns(result: Comparison) -> Iterator[dict[str, float | None]]:
         for d in row:
             saved = d and d.variance_saved
             yield {
-                "diff": d and d.diff,
                 "correlation": d and d.correlation,
                 "variance_saved": None if saved is None or math.isinf(saved) else saved,
             }
 
 
-def _record(result: Comparison) -> dict[str, object]:
-    """Everything needed to run it again."""
+def record(result: Comparison) -> dict[str, Any]:
+    """Everything needed to run it again, and how often it was looked at."""
     return {
         "version": result.version,
         "seed": result.seed,
@@ -96,13 +126,9 @@ def _record(result: Comparison) -> dict[str, object]:
         "minutes": result.minutes,
         "days": result.days,
         "engine": result.engine,
-        "method": "Student t over independent replications; differences paired under keyed common random numbers",
-        "arms": [
-            {
-                "label": arm.label,
-                "policy": arm.policy if isinstance(arm.policy, str) else type(arm.policy).__qualname__,
-                "scenario": scenario_toml(arm.scenario, comments=False),
-            }
-            for arm in result.arms
-        ],
+        "extended": result.extended,
+        "looks": list(result.looks),
+        "method": method(result.extended),
+        "arms": arms_record(result.arms),
+        "provenance": dict(result.provenance),
     }

@@ -277,6 +277,19 @@ def overload_mark(overloaded: bool) -> str:
     return f" {OVERLOADED}" * overloaded
 
 
+def without_people(values: Array) -> Array:
+    """In which replications nobody had the app open for a moment, (..., R) of (..., R, metrics)."""
+    return np.asarray(values[..., column_of(PRIMARY)] == 0)
+
+
+def nobody_words(without: int, of: int, window: str) -> str:
+    """What to say where nobody opened the app in some of the replications; empty where somebody did in all."""
+    if not without:
+        return ""
+    where = "" if without == of else f" in {without} of {of} replications"
+    return f"Nobody opened the app in the window of {window}{where}: give a longer window, or more people."
+
+
 def column_of(name: str) -> int:
     """The place of a metric in METRICS; KeyError without one of that name."""
     known = [metric.name for metric in METRICS]

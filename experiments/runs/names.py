@@ -1,9 +1,21 @@
 """Which policies a run may name; known without loading the compiled model, so that a wrong name is told at once."""
 
+import os
+import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from nextone.policies.by_name import make_policy
-from nextone.policies.names import CLOUD_ONLY, KINDS, SHIPPED, EngineMissing, is_trained, policy_names, split_name
+from nextone.policies.names import (
+    CLOUD_ONLY,
+    KINDS,
+    SHIPPED,
+    EngineMissing,
+    folder_of,
+    is_trained,
+    policy_names,
+    split_name,
+)
 from nextone.sim.scenario import SettingError, nearest
 
 if TYPE_CHECKING:
@@ -24,6 +36,44 @@ def decider_names() -> tuple[str, ...]:
 def is_decider(name: str) -> bool:
     """Whether `make_decider` may know it: one of the names, or a checkpoint's."""
     return name in decider_names() or is_trained(name)
+
+
+def listed(text: str) -> list[str]:
+    """The policies of a comma-separated list.
+
+    A name with commas or spaces in its folder may stand in quotes. Without them, a comma belongs to a name if there is
+    a folder of that name, and either none of the name before the comma, or no policy called what follows it."""
+    pieces = re.findall(r"(?:\"[^\"]*\"|'[^']*'|[^,])+", text)
+    names: list[str] = []
+    while pieces:
+        joined = [",".join(pieces[:n]).strip() for n in range(1, len(pieces) + 1)]
+        apart = next((n for n, piece in enumerate(pieces) if n and is_decider(piece.strip())), len(pieces))
+        most = apart if has_folder(joined[0]) else len(pieces)
+        taken = next((n for n in range(most, 1, -1) if has_folder(joined[n - 1])), 1)
+        names.append(unquoted(joined[taken - 1]))
+        pieces = pieces[taken:]
+    return list(filter(None, names))
+
+
+def listing(names: Iterable[str]) -> str:
+    """Names as `listed` reads them."""
+    return ",".join(map(quoted, names))
+
+
+def quoted(name: str) -> str:
+    """A name as lists and arms read it: in quotes if it has a comma, a space or a quote."""
+    mark = "'" if '"' in name else '"'
+    return f"{mark}{name}{mark}" if re.search(r"[,\s\"']", name) else name
+
+
+def unquoted(text: str) -> str:
+    """A name without the quotes around it or a part of it; unchanged if there is a folder of that very name."""
+    return text if has_folder(text) else re.sub(r"\"([^\"]*)\"|'([^']*)'", r"\1\2", text)
+
+
+def has_folder(name: str) -> bool:
+    """Whether a name gives a folder that exists."""
+    return bool(folder_of(name)) and os.path.isdir(folder_of(name))
 
 
 def is_edge(policy: "str | PolicyLike") -> bool:

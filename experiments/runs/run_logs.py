@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from nextone.sim.config import FEEDBACK, LINK_CLASSES, NEVER_US, TIERS, Scenario
 from nextone.sim.records import ORDER, Records
-from nextone.sim.scenario import MAX_LINE, SettingError, scenario_toml
+from nextone.sim.scenario import MAX_LINE, SettingError
 from nextone.sim.state import (
     ASKED,
     COMPLETE,
@@ -43,9 +43,11 @@ from nextone.sim.state import (
 )
 from nextone.version import __version__
 
+from .arms import Arm
 from .deciding import is_decider
 from .metrics import Run
 from .parquet import DAMAGE, digest, write_record
+from .provenance import arms_record, differing, placed, provenance
 from .replication import catalogue_sha256, links_sha256, run_arm
 
 TABLES = Records._fields
@@ -159,9 +161,13 @@ def read_log(path: Path) -> tuple[pa.Table, dict[str, Any]]:
 def replay(path: Path) -> Replay:
     """Run a file's run again, from nothing but the file, and compare every bit. Raises SettingError."""
     table, record = read_log(path)
-    scenario, recipe = _scenario(path, record), _recipe(path, record)
+    recipe = _recipe(path, record)
+    made = record.get("provenance", {})
+    folder = made.get("folder", "")
+    arm = placed(Arm(recipe.arm, recipe.policy, _scenario(path, record)), folder if isinstance(folder, str) else "")
+    recipe = recipe._replace(policy=str(arm.policy))
     run = run_arm(
-        scenario, recipe.policy, seed=recipe.seed, replication=recipe.replication, minutes=recipe.minutes,
+        arm.scenario, recipe.policy, seed=recipe.seed, replication=recipe.replication, minutes=recipe.minutes,
         days=recipe.days, engine=recipe.engine,
     )  # fmt: skip
     now = _record(record["table"], table.num_rows, run, recipe)
@@ -172,6 +178,8 @@ def replay(path: Path) -> Replay:
     ]
     again = log_tables(run.records, run.world)[record["table"]]
     differences += _differences(record["table"], table, again)
+    if differences and made:  # what may be the reason
+        differences += [line for line in differing(made, now["provenance"]) if not line.startswith("nextone")]
     return Replay(record["table"], table.num_rows, tuple(differences))
 
 
@@ -292,11 +300,20 @@ def _record(name: str, rows: int, run: Run, recipe: Recipe) -> dict[str, Any]:
         "rows": rows,
         "nextone": __version__,
         **recipe._asdict(),
-        "scenario": scenario_toml(run.scenario, comments=False),
+        **made_of(run, recipe),
         "links_sha256": links_sha256(world),
         "catalogue_sha256": catalogue_sha256(world),
         "columns": {column.name: column.meaning for column in _COLUMNS[name]},
     }
+
+
+def made_of(run: Run, recipe: Recipe) -> dict[str, Any]:
+    """The scenario, and what else it takes to run it again."""
+    arm, n = Arm(recipe.arm, recipe.policy, run.scenario), recipe.replication + 1
+    made = provenance(
+        [arm], seed=recipe.seed, replications=n, minutes=recipe.minutes, days=recipe.days, engine=recipe.engine
+    )
+    return {"scenario": arms_record([arm])[0]["scenario"], "provenance": made}
 
 
 def _checked_record(file: pq.ParquetFile) -> dict[str, Any]:

@@ -15,6 +15,16 @@ from nextone.sim.inputs.errors import UserError
 
 MIN_REPLICATIONS = 10
 CONFIDENCE = 0.95
+STUDENT = "Student t over independent replications; differences paired under keyed common random numbers"
+EXTENDED = (
+    "normal-mixture confidence sequence over independent replications, which holds at every number of them, since "
+    "replications were added after a look; differences paired under keyed common random numbers"
+)
+
+
+def method(extended: bool) -> str:
+    """How intervals are made, in words."""
+    return EXTENDED if extended else STUDENT
 
 
 class TooFewReplications(UserError):
@@ -58,39 +68,41 @@ def require_replications(n: int) -> None:
         )
 
 
-def mean_interval(x: ArrayLike | Sequence[float | None]) -> Interval | None:
-    """Mean over replications, x (R,), with its Student t interval; None if some replication leaves it undefined."""
+def mean_interval(x: ArrayLike | Sequence[float | None], extended: bool = False) -> Interval | None:
+    """Mean over replications, x (R,), with its Student t interval; None if some replication leaves it undefined.
+
+    extended: replications were added after a look at the result, so that the interval is `always_valid`'s."""
     values = _values(x)
     require_replications(values.size)
     if not np.isfinite(values).all():
         return None
     mean = float(values.mean())
-    half = _half_width(values)
+    half = _half_width(values, extended)
     return Interval(mean, mean - half, mean + half, values.size)
 
 
 def paired(
-    baseline: ArrayLike | Sequence[float | None], arm: ArrayLike | Sequence[float | None]
+    baseline: ArrayLike | Sequence[float | None], arm: ArrayLike | Sequence[float | None], extended: bool = False
 ) -> PairedDifference | None:
     """Arm minus baseline, both (R,) over the same replications; None if some replication leaves either undefined.
 
     In percent it is the ratio estimator r = mean(arm - baseline) / mean(baseline), which varies with its denominator
     too. Linearised (delta method): r - truth is the mean of e = (arm - baseline - r * baseline) / mean(baseline) to
     first order, so its interval is Student's t over the e. That is first order in the baseline's relative error and
-    fails near zero, hence None unless the baseline's own interval excludes zero.
+    fails near zero, hence None unless the baseline's own interval excludes zero. extended: as in `mean_interval`.
     """
     a, b = _values(baseline), _values(arm)
     if a.shape != b.shape:
         raise ValueError(f"baseline has {a.size} replications, arm {b.size}; pairs need the same ones")
-    whole = mean_interval(a)
+    whole = mean_interval(a, extended)
     if whole is None or not np.isfinite(b).all():
         return None
     d = b - a
-    diff, half = float(d.mean()), _half_width(d)
+    diff, half = float(d.mean()), _half_width(d, extended)
     pct = low = high = None
     if whole.low > 0 or whole.high < 0:
         ratio = diff / whole.mean
-        spread = _half_width((d - ratio * a) / whole.mean)
+        spread = _half_width((d - ratio * a) / whole.mean, extended)
         pct, low, high = 100 * ratio, 100 * (ratio - spread), 100 * (ratio + spread)
     return PairedDifference(diff, diff - half, diff + half, pct, low, high, *_shared_luck(a, b), a.size)
 
@@ -108,22 +120,25 @@ def gains(baseline: ArrayLike, arm: ArrayLike) -> NDArray[np.float64]:
     return 100 * (ratio + (d - ratio * a) / whole)
 
 
-def replications_needed(x: ArrayLike, half_width: float, most: int) -> int:
+def replications_needed(
+    x: ArrayLike, half_width: float, most: int, extended: bool = False, growth: float = 2.0
+) -> int:
     """How many replications to have before looking again, so that the interval's half-width is at most this.
 
     x (R,): what there is, paired differences or values of one arm. R itself if that suffices, if x is undefined
-    somewhere, or if R is `most` already. The number is what the spread so far asks for, but at most twice R (a spread
-    from few is uncertain) and at least a tenth more, so that there are few looks and little overshoot.
+    somewhere, or if R is `most` already. The number is what the spread so far asks for, but at most `growth` times R
+    (a spread from few is uncertain) and at least a tenth more, so that there are few looks and little overshoot.
+    extended: as in `mean_interval`.
     """
     values = _values(x)
     n = values.size
     require_replications(n)
     if n >= most or not np.isfinite(values).all():
         return n
-    half = _half_width(values)
+    half = _half_width(values, extended)
     if half <= half_width:
         return n
-    asked = math.ceil(min(n * (half / half_width) ** 2, 2 * n))
+    asked = math.ceil(min(n * (half / half_width) ** 2, growth * n, most))
     return min(most, max(asked, n + math.ceil(n / 10)))
 
 
@@ -224,10 +239,29 @@ def _shared_luck(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[float 
     return float(np.clip(np.corrcoef(a, b)[0, 1], -1, 1)), saved
 
 
-def _half_width(x: NDArray[np.float64]) -> float:
+def always_valid(n: int, confidence: float = CONFIDENCE) -> float:
+    """How many standard errors to either side of a mean over n replications its interval must reach, so that with this
+    probability the intervals at all numbers of replications hold the truth together, however often one looks.
+
+    A normal mixture over the size of the effect with the variance unknown: the t statistic whose Bayes factor against
+    the truth, for effects of a standard deviation of 1, is 1 / (1 - confidence). By Ville's inequality it is exceeded
+    at some n with no more than that probability. For normal replications; a metric far from normal over people and
+    luck of whole runs is covered less well. inf where n is too small.
+
+    Source: T. L. Lai, On confidence sequences, Annals of Statistics 4(2), 1976; S. R. Howard and others, Time-uniform,
+    nonparametric, nonasymptotic confidence sequences, Annals of Statistics 49(2), 2021; H. Wang, A. Ramdas,
+    Anytime-valid t-tests and confidence sequences for Gaussian means with unknown variance, Sequential Analysis 44(1),
+    2025.
+    """
+    spread = n + 1.0  # of the mixture's means over that of the replications' own
+    bound = (math.sqrt(spread) / (1 - confidence)) ** (2 / n)
+    return math.inf if bound >= spread else math.sqrt((n - 1) * (bound - 1) / (1 - bound / spread))
+
+
+def _half_width(x: NDArray[np.float64], extended: bool = False) -> float:
     from scipy.special import stdtrit  # late: a sweep's plan is written before anything heavy is loaded
 
-    t = float(stdtrit(x.size - 1, (1 + CONFIDENCE) / 2))
+    t = always_valid(x.size) if extended else float(stdtrit(x.size - 1, (1 + CONFIDENCE) / 2))
     return t * float(x.std(ddof=1)) / math.sqrt(x.size)
 
 

@@ -10,7 +10,7 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -154,14 +154,10 @@ def run_bench(sizes: Sizes | None = None) -> dict[str, Any]:
     }
 
 
-def print_bench(result: dict[str, Any]) -> None:
+def bench_tables(result: dict[str, Any]) -> Iterator[object]:
     """The numbers beside what is asked for, and where the time goes."""
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
-    if not console.is_terminal:
-        console.width = 110
     machine = result["machine"]
     table = Table(title=f"nextone {machine['nextone']} on {machine['cores']} cores, load {machine['load']:.1f}")
     for name in ("measured", "asked", "what"):
@@ -174,7 +170,7 @@ def print_bench(result: dict[str, Any]) -> None:
     for key, what in _ALSO.items():
         if result.get(key) is not None:
             table.add_row(_short(result[key]), "", what)
-    console.print(table)
+    yield table
     parts = result["parts_ns"]
     table = Table(title="Where an impression's time goes: batch driver, one core")
     for name in ("part", "ns an impression", "share", "ns a call", "calls an impression"):
@@ -182,10 +178,9 @@ def print_bench(result: dict[str, Any]) -> None:
     for name, part in parts.items():
         share = "" if part["share"] is None else f"{part['share']:.0%}"
         table.add_row(name, _short(part["per_impression"]), share, _short(part["call"]), f"{part['calls']:.2f}")
-    console.print(table)
-    console.print(
-        f"Event driver: {result['event_life_share']:.0%} of the time in compiled life, the rest SimPy, Python and logs."
-    )
+    yield table
+    life = result["event_life_share"]
+    yield f"Event driver: {life:.0%} of the time in compiled life, the rest SimPy, Python and logs."
     table = Table(title="Growth: ns an impression")
     table.add_column("people", justify="right")
     people = sorted(set(result["growth"]["event_ns"]) | set(result["growth"]["batch_ns"]), key=int)
@@ -194,7 +189,7 @@ def print_bench(result: dict[str, Any]) -> None:
     for n in people:
         cells = [result["growth"][driver].get(n) for driver in ("event_ns", "batch_ns")]
         table.add_row(f"{int(n):,}", *("" if cell is None else _short(cell) for cell in cells))
-    console.print(table)
+    yield table
 
 
 def _short(value: float) -> str:

@@ -1,27 +1,31 @@
 """The ledger of a sweep: an SQLite file that holds its plan, every cell's state, and every result as it comes in.
 
-Written in WAL mode by one process at a time (SQLite's own exclusive lock): whatever was committed is there after a
-kill, the rest is run again, and keyed draws give it the same bits. Every result carries a digest, since SQLite checks
-none. What the ledger says can be asked of it with any SQLite tool:
+Written in WAL mode: whatever was committed is there after a kill, the rest is run again, and keyed draws give it the
+same bits. Every result carries a digest, since SQLite checks none. One sweep at a time works in a folder: it holds the
+lock of a file beside the ledger that is there for nothing else, `ledger.lock`. So readers are free: what the ledger
+says can be asked of it at any time, with any SQLite tool:
 `sqlite3 DIR/ledger.sqlite "select state, count(*) from cell group by state"`.
 """
 
 import hashlib
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from nextone.sim.inputs.errors import UserError
 from nextone.sim.scenario import SettingError
 
 from .plan import Plan
 
 NAME = "ledger.sqlite"
-FORMAT = 1
+LOCK = "ledger.lock"
+FORMAT = 2
+WAIT_S = 60.0  # for another program that is writing to the ledger, such as an SQLite browser
 TABLES = """
 CREATE TABLE sweep (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE cell (cell INTEGER PRIMARY KEY, settings TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL);
@@ -53,12 +57,17 @@ class Result(NamedTuple):
 class Ledger:
     """An open ledger. Made by `begin` or `resume`; close it."""
 
-    def __init__(self, folder: Path, plan: Plan, code: str, connection: sqlite3.Connection) -> None:
-        self.folder, self.plan, self.code = folder, plan, code
-        self._db = connection
+    def __init__(
+        self, folder: Path, plan: Plan, made: Mapping[str, Any], connection: sqlite3.Connection,
+        lock: sqlite3.Connection,
+    ) -> None:  # fmt: skip
+        self.folder, self.plan = folder, plan
+        self.made = made  # code, versions and inputs that all its results are made of, as `sweep.made_of` tells them
+        self._db, self._lock = connection, lock
 
     def close(self) -> None:
         self._db.close()
+        self._lock.close()
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -90,6 +99,18 @@ class Ledger:
                 "WHERE cell = ? AND replication = ? AND policy = ?", (reason, _digest(key, reason), *key)
             )  # fmt: skip
 
+    def try_again(self) -> None:
+        """Failures are no results: whatever failed is to be done."""
+        with self._writing():
+            self._db.execute("UPDATE task SET state = 'planned', reason = '', digest = NULL WHERE state = 'failed'")
+            self._db.execute("UPDATE cell SET state = 'planned', reason = '' WHERE state = 'failed'")
+
+    def extend(self, plan: Plan) -> None:
+        """From here on the plan is this one, which asks for more."""
+        with self._writing():
+            self._db.executemany("UPDATE sweep SET value = ?2 WHERE name = ?1", _about(plan, self.made).items())
+        self.plan = plan
+
     def mark(self, states: Iterable[tuple[int, str, str]]) -> None:
         """Set cells' (number, state, reason); state is planned, running, done or failed."""
         with self._writing():
@@ -114,49 +135,53 @@ class Ledger:
         return results, failures
 
 
-def begin(folder: Path, plan: Plan, code: str, keys: Iterable[Key]) -> Ledger:
-    """A new ledger with the whole plan and its first tasks, all at once or not at all. Raises SettingError."""
-    with told(folder), _open(folder / NAME) as db:
+def begin(folder: Path, plan: Plan, made: Mapping[str, Any], keys: Iterable[Key]) -> Ledger:
+    """A new ledger with the whole plan and its first tasks, all at once or not at all. Raises SettingError.
+
+    made: what results are made of; see `Ledger.made`."""
+    with told(folder), _locked(folder) as lock, _open(folder / NAME) as db:
         if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'sweep'").fetchone():
             raise SettingError(f"--out {str(folder)!r} holds a sweep already; give --resume {folder}, or another one")
-        text = json.dumps(plan.record())
         with db:
             db.execute("BEGIN IMMEDIATE")
             for statement in TABLES.split(";"):
                 db.execute(statement)
-            about = {"format": str(FORMAT), "code": code, "plan": text, "digest": _digest(code, text).hex()}
-            db.executemany("INSERT INTO sweep VALUES (?, ?)", about.items())
+            db.executemany("INSERT INTO sweep VALUES (?, ?)", _about(plan, made).items())
             db.executemany(
                 "INSERT INTO cell VALUES (?, ?, 'planned', '')", [(c.number, c.label) for c in plan.cells]
             )
             db.executemany(
                 "INSERT INTO task (cell, replication, policy, state) VALUES (?, ?, ?, 'planned')", keys
             )
-    return Ledger(folder, plan, code, db)
+    return Ledger(folder, plan, made, db, lock)
 
 
-def resume(folder: Path, code_of: Callable[[Sequence[str]], str]) -> Ledger:
-    """The ledger in a folder; code_of(policies): the digest of today's code.
+def resume(folder: Path) -> Ledger:
+    """The ledger in a folder.
 
-    Raises SettingError if there is none, if it is damaged, in use, or of other code."""
+    Raises SettingError if there is none, if it is damaged, of another version, or if another sweep is at work in it."""
     path = folder / NAME
     if not path.is_file():
         raise SettingError(f"--resume {str(folder)!r}: holds no sweep ({NAME} is missing); give the --out of one")
-    with told(folder), _open(path) as db:
+    with told(folder), _locked(folder) as lock, _open(path) as db:
         if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'sweep'").fetchone():
             raise SettingError(f"--resume {str(folder)!r}: its sweep was killed before it had begun; start it again")
         about = dict(db.execute("SELECT name, value FROM sweep"))
-        code_then, text = about.get("code", ""), about.get("plan", "")
-        if about.get("format") != str(FORMAT) or about.get("digest") != _digest(code_then, text).hex():
-            raise sqlite3.DatabaseError("its plan is damaged")
-        plan = Plan.from_record(json.loads(text))
-        code = code_of(plan.policies)
-        if code_then != code:
+        if about.get("format") == "1":
             raise SettingError(
-                f"--resume {str(folder)!r}: begun by other code of nextone ({code_then[:12]}, this is {code[:12]}); "
-                "finish it with that, or begin a new one"
+                f"--resume {str(folder)!r}: begun by an earlier version of nextone; finish it with that, or begin a "
+                "new one"
             )
-        return Ledger(folder, plan, code, db)
+        made, text = about.get("made", ""), about.get("plan", "")
+        if about.get("format") != str(FORMAT) or about.get("digest") != _digest(made, text).hex():
+            raise sqlite3.DatabaseError("its plan is damaged")
+        return Ledger(folder, Plan.from_record(json.loads(text)), json.loads(made), db, lock)
+
+
+def _about(plan: Plan, made: Mapping[str, Any]) -> dict[str, str]:
+    """What the table `sweep` holds."""
+    of, text = json.dumps(made), json.dumps(plan.record())
+    return {"format": str(FORMAT), "made": of, "plan": text, "digest": _digest(of, text).hex()}
 
 
 @contextmanager
@@ -168,7 +193,9 @@ def told(folder: Path) -> Iterator[None]:
         reason = str(error)
         remedy = f"then go on with nextone sweep --resume {folder}"
         if "locked" in reason:
-            raise SettingError(f"{folder}: another sweep is at work in it; wait, or give another folder") from None
+            raise SettingError(
+                f"{folder / NAME}: another program has been writing to it for {WAIT_S:g} s; close that, {remedy}"
+            ) from None
         if "full" in reason:
             raise SettingError(f"{folder}: the disk is full; free some space, {remedy}") from None
         if "readonly" in reason or "unable to open" in reason or "I/O" in reason:
@@ -176,9 +203,12 @@ def told(folder: Path) -> Iterator[None]:
         raise _damaged(folder, reason) from None
     except UnicodeDecodeError:  # SQLite's own message quotes what it stumbled over
         raise _damaged(folder, "malformed names of tables or columns") from None
-    except OSError as error:
+    except (OSError, UserError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if not isinstance(cause, OSError):
+            raise
         raise SettingError(
-            f"{folder}: {error.strerror or error}; mend that, then go on with nextone sweep --resume {folder}"
+            f"{folder}: {cause.strerror or cause}; mend that, then go on with nextone sweep --resume {folder}"
         ) from None
 
 
@@ -187,25 +217,43 @@ def _damaged(folder: Path, reason: str) -> SettingError:
 
 
 @contextmanager
+def _locked(folder: Path) -> Iterator[sqlite3.Connection]:
+    """Holds the lock of the folder as long as the connection is open, and no longer than this process lives.
+
+    It is SQLite's lock of an empty database, which works on every system. Raises SettingError if another has it."""
+    lock = sqlite3.connect(folder / LOCK, timeout=1.0, isolation_level=None)
+    with _closed_on_errors(lock):
+        try:
+            lock.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise
+            raise SettingError(f"{folder}: another sweep is at work in it; wait, or give another folder") from None
+        yield lock
+
+
+@contextmanager
 def _open(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that stays open, unless something fails: then its lock must not outlive the message."""
+    """A connection that stays open, unless something fails: then no lock must outlive the message."""
     db = _connect(path)
-    try:
+    with _closed_on_errors(db):
         yield db
+
+
+@contextmanager
+def _closed_on_errors(db: sqlite3.Connection) -> Iterator[None]:
+    try:
+        yield
     except BaseException:
         db.close()
         raise
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, timeout=1.0, isolation_level=None)
-    try:
-        db.execute("PRAGMA locking_mode = EXCLUSIVE")  # one process at a time
-        db.execute("PRAGMA journal_mode = WAL")
+    db = sqlite3.connect(path, timeout=WAIT_S, isolation_level=None)
+    with _closed_on_errors(db):
+        db.execute("PRAGMA journal_mode = WAL")  # readers and the writer do not wait for each other
         db.execute("PRAGMA synchronous = NORMAL")  # what a power cut may undo is run again, to the same bits
-    except BaseException:
-        db.close()
-        raise
     return db
 
 

@@ -7,23 +7,26 @@ A cell is a scenario; cell by cell the same people with the same luck live in it
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import islice, product
 from typing import Any, NamedTuple, get_args
 
 from nextone.experiments.runs.arms import (
     BASELINE_POLICY,
+    MAX_REPLICATIONS,
     Arm,
     Engine,
     Servers,
     Task,
     check_run,
     staffed,
+    window_words,
     words,
     workers_needed,
 )
 from nextone.experiments.runs.metrics import METRICS, PRIMARY, Metric
 from nextone.experiments.runs.names import check_name
+from nextone.experiments.runs.provenance import folder_needed, placed
 from nextone.experiments.runs.statistics import MIN_REPLICATIONS
 from nextone.sim.config import MINUTES, Scenario
 from nextone.sim.scenario import SettingError, nearest, scenario_toml, setting_text, with_settings
@@ -95,6 +98,8 @@ class Plan:
     engine: Engine = "event"
     servers: Servers = "own"
     question: str = ""
+    home: str = ""  # the folder that relative paths in it are relative to; empty if there are none
+    looks: tuple[int, ...] = ()  # what `max_replications` was before it was raised
 
     @property
     def baseline(self) -> str:
@@ -110,11 +115,21 @@ class Plan:
         return next(metric for metric in METRICS if metric.name == self.metric)
 
     def task(self, cell: Cell, policy: str, replication: int) -> Task:
-        arm = Arm(f"{cell.label} {policy}", policy, cell.scenario)
+        arm = placed(Arm(f"{cell.label} {policy}", policy, cell.scenario), self.home)
         return Task(arm, self.seed, replication, self.minutes, self.days, self.engine)
 
+    def extended(self, max_replications: int) -> "Plan":
+        """The plan with more replications of each cell, added after a look at what came of fewer. Raises SettingError
+        unless they are more."""
+        if not self.max_replications < max_replications <= MAX_REPLICATIONS:
+            raise SettingError(
+                f"max_replications={max_replications} must be more than the {self.max_replications} that this sweep "
+                f"has, and at most {MAX_REPLICATIONS:,}"
+            )
+        return replace(self, max_replications=max_replications, looks=(*self.looks, self.max_replications))
+
     def window(self) -> str:
-        return f"{self.days:g} days" if self.days is not None else f"{self.minutes:g} min"
+        return window_words(self.minutes, self.days)
 
     def record(self) -> dict[str, Any]:
         """As JSON says it; reads back equal by `from_record`."""
@@ -124,7 +139,7 @@ class Plan:
             "cells": [[list(cell.settings), cell.default, cell.asked] for cell in self.cells],
             "half_width": str(self.half_width),
         }
-        told["policies"] = list(self.policies)
+        told |= {"policies": list(self.policies), "looks": list(self.looks)}
         return told
 
     @classmethod
@@ -136,7 +151,7 @@ class Plan:
             Cell(k, tuple(settings), _scenario(base, settings, workers), default, asked)
             for k, (settings, default, asked) in enumerate(told["cells"])
         )
-        known = {"base": base, "cells": cells, "policies": policies}
+        known = {"base": base, "cells": cells, "policies": policies, "looks": tuple(told.get("looks", ()))}
         return cls(**(dict(told) | known | {"half_width": HalfWidth.parse(told["half_width"])}))
 
 
@@ -187,7 +202,8 @@ def plan_of(asked: Question, base: Scenario) -> Plan:
     workers = _workers_of_all(base, policies, minutes, days, servers)
     cells = tuple(_cells(asked, base, workers, chosen.get("seed", 0)))
     chosen["half_width"] = HalfWidth.parse(asked.half_width) if asked.half_width else DEFAULT_HALF_WIDTH
-    return Plan(base, cells, policies, metric, minutes=minutes, days=days, question=asked.question, **chosen)
+    home = folder_needed([cell.scenario for cell in cells], policies)
+    return Plan(base, cells, policies, metric, minutes=minutes, days=days, question=asked.question, home=home, **chosen)
 
 
 def _baseline(policies: Sequence[str]) -> str:

@@ -4,6 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from nextone.experiments.runs.names import has_folder
+from nextone.policies.names import in_folder
+from nextone.sim.inputs.scenario_paths import beside, is_path
 from nextone.sim.scenario import SettingError, nearest, read_toml, setting_text
 
 from .plan import Question
@@ -25,10 +28,13 @@ class SweepFile(NamedTuple):
 
 
 def read_question(path: Path) -> SweepFile:
-    """Raises SettingError that names the file, and what is wrong with which entry."""
+    """Paths in the file are relative to it, or, where nothing is there, to the working folder.
+
+    Raises SettingError that names the file, and what is wrong with which entry."""
     table = read_toml(path)
     try:
         _check(table)
+        table = _placed(table, path.parent)
         plain = ("question", "metric", "max_replications", "seed", "minutes", "days", "engine", "servers", "samples")
         rest: dict[str, Any] = {name: table[name] for name in plain if name in table}
         if "half_width" in table:
@@ -48,6 +54,28 @@ def _check(table: dict[str, Any]) -> None:
             raise SettingError(f"{name}={str(value)[:40]!r} must be {' or '.join(SAID[k] for k in KINDS[name])}")
     if not all(isinstance(name, str) for name in table.get("policies", ())):
         raise SettingError("policies must be an array of names")
+
+
+def _placed(table: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The table with its paths, those of settings and of checkpoints, as seen from the working folder."""
+
+    def seen(name: str, value: object) -> Any:
+        if isinstance(value, list):
+            return [seen(name, each) for each in value]
+        return beside(value, folder) if is_path(name) and isinstance(value, str) and value else value
+
+    def settings(part: Any) -> Any:
+        return {name: seen(name, value) for name, value in _named(part)} if isinstance(part, dict) else part
+
+    given: dict[str, Any] = {kind: settings(table[kind]) for kind in ("set", "grid") if kind in table}
+    if "cell" in table:
+        given["cell"] = [settings(cell) for cell in table["cell"]]
+    if "policies" in table:
+        given["policies"] = [
+            in_folder(name, str(folder)) if has_folder(in_folder(name, str(folder))) else name
+            for name in table["policies"]
+        ]
+    return table | given
 
 
 def _texts(table: dict[str, Any], kind: str) -> Iterator[str]:

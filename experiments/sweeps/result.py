@@ -6,7 +6,7 @@ Kept as two Parquet files that explain and can repeat themselves, a row for each
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,17 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from nextone.experiments.runs.arms import FRESH
-from nextone.experiments.runs.metrics import METRICS, PRIMARY, Metric, column_of, drowned, overload_mark, shares
+from nextone.experiments.runs.metrics import (
+    METRICS,
+    PRIMARY,
+    Metric,
+    column_of,
+    drowned,
+    nobody_words,
+    overload_mark,
+    shares,
+    without_people,
+)
 from nextone.experiments.runs.parquet import read_record, write_record
 from nextone.experiments.runs.statistics import (
     CONFIDENCE,
@@ -24,6 +34,7 @@ from nextone.experiments.runs.statistics import (
     PairedDifference,
     Selection,
     mean_interval,
+    method,
     paired,
     select_best,
 )
@@ -37,9 +48,8 @@ RESULTS, POSITIONS = "results.parquet", "positions.parquet"
 OBJECTIVES = ((PRIMARY, "more"), ("requests", "fewer"), ("wasted_mb", "fewer"))
 """What is weighed against each other: people's time, the servers' cost, wasted bytes."""
 METHOD = (
-    "Student t over independent replications; differences paired under keyed common random numbers; replications "
-    "added until the half-width is met or the budget ends; best arm by Kim and Nelson's procedure, re-estimated on "
-    "fresh seeds"
+    "replications added until the half-width is met or the budget ends; best arm by Kim and Nelson's procedure, "
+    "re-estimated on fresh seeds"
 )
 
 
@@ -74,6 +84,7 @@ class SweepResult:
     positions: Mapping[tuple[int, str], NDArray[np.int64]]  # (R, page, 2): impressions, and valid plays among them
     failed: Mapping[int, str]
     version: str = __version__
+    provenance: Mapping[str, Any] = field(default_factory=dict)  # see experiments/runs/provenance.py
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -96,8 +107,24 @@ class SweepResult:
         return self.values[arm.cell.number, arm.policy][:, column_of(metric)]
 
     def interval(self, arm: SweepArm, metric: str) -> Interval | None:
-        """Mean with its 95 % interval; None where undefined."""
-        return mean_interval(self.of(arm, metric))
+        """Mean with its 95 % interval; None where undefined, and where nobody opened the app."""
+        if self.empty(arm) == self.replications(arm.cell):
+            return None
+        return mean_interval(self.of(arm, metric), self.extended)
+
+    def empty(self, arm: SweepArm) -> int:
+        """In how many replications nobody opened the app."""
+        return int(without_people(self.values[arm.cell.number, arm.policy]).sum())
+
+    @property
+    def extended(self) -> bool:
+        """Whether its budget was raised after a look; its intervals then allow for that."""
+        return bool(self.plan.looks)
+
+    @property
+    def method(self) -> str:
+        """How it was run and judged, in words."""
+        return f"{method(self.extended)}; {METHOD}"
 
     def overloaded(self, arm: SweepArm) -> bool:
         """Whether its servers drowned, by the means over replications."""
@@ -110,7 +137,7 @@ class SweepResult:
     def against_baseline(self, arm: SweepArm, metric: str) -> PairedDifference | None:
         """From the plan's baseline policy (cloud_only) in the same cell; None for itself and where undefined."""
         base = arm._replace(policy=self.plan.baseline)
-        return None if arm == base else paired(self.of(base, metric), self.of(arm, metric))
+        return None if arm == base else paired(self.of(base, metric), self.of(arm, metric), self.extended)
 
     def against_default(self, arm: SweepArm, metric: str) -> PairedDifference | None:
         """From the same policy in the default cell, over the replications both have; None for itself, where undefined
@@ -120,7 +147,7 @@ class SweepResult:
             return None
         a, b = self.of(base, metric), self.of(arm, metric)
         n = min(len(a), len(b))
-        return paired(a[:n], b[:n])
+        return paired(a[:n], b[:n], self.extended)
 
     def valid_play_by_position(self, arm: SweepArm) -> tuple[Interval | None, ...]:
         """Share of valid plays at each position in the page, from 0; None where some replication has nothing there."""
@@ -130,11 +157,33 @@ class SweepResult:
     def selection(self) -> Selection | None:
         return choose(self.plan, self.values, self.failed)
 
+    @property
+    def why_no_best(self) -> str:
+        """Why there is no best cell, in words; empty if there is one."""
+        metric, empty = self.plan.objective, [self.empty(arm) for arm in self.arms]
+        if not self.cells:
+            return self.failures
+        if all(n == self.replications(arm.cell) for n, arm in zip(empty, self.arms, strict=True)):
+            return nobody_words(1, 1, self.plan.window())
+        if metric.better == "neither":
+            return f"neither more nor less of {metric.name} is better."
+        return f"{metric.name} is undefined in some replication of a cell." if self.selection is None else ""
+
+    @property
+    def failures(self) -> str:
+        """How many cells failed, and what to do; empty if none did."""
+        if not self.failed:
+            return ""
+        return (
+            f"{len(self.failed)} of {len(self.plan.cells)} cells failed and have no part in any answer; nextone sweep "
+            "--resume tries them again."
+        )
+
     @cached_property
     def best(self) -> Best | None:
-        """None if the metric is one of which neither more nor less is better, or is undefined somewhere."""
+        """None where there is none; `why_no_best` says why."""
         chosen = self.selection
-        if chosen is None:
+        if chosen is None or self.why_no_best:
             return None
         arms, m = self.arms, column_of(self.plan.metric)
         arm = arms[chosen.left[0]]
@@ -186,21 +235,30 @@ def indifference(plan: Plan, values: Mapping[tuple[int, str], NDArray[np.float64
 
 
 def save_sweep(
-    folder: Path, plan: Plan, code: str, results: Mapping[Key, Result], failed: Mapping[int, str]
+    folder: Path, plan: Plan, made: Mapping[str, Any], results: Mapping[Key, Result], failed: Mapping[int, str]
 ) -> list[Path]:
     """Write both files, each whole or not at all, `results.parquet` last; their paths. A function of its arguments
-    alone: no times, no machine, no number of workers."""
+    alone: no times, no machine, no number of workers. made: see `ledger.Ledger.made`."""
     kept = {key: result for key, result in sorted(results.items()) if key.cell not in failed}
     record = {
         "kind": "nextone sweep", "plan": plan.record(), "failed": {str(k): v for k, v in failed.items()},
-        "version": __version__, "semantics": SEMANTICS, "code_sha256": code, "method": METHOD,
+        "version": __version__, "semantics": SEMANTICS, "code_sha256": made["code"],
+        "method": f"{method(bool(plan.looks))}; {METHOD}", "extended": bool(plan.looks),
+        "provenance": provenance_of(plan, made),
         "generator": "Philox4x32-10, keyed",
         "units": {m.name: m.unit for m in METRICS}, "meanings": {m.name: m.meaning for m in METRICS},
     }  # fmt: skip
     paths = [folder / POSITIONS, folder / RESULTS]
     write_record(_positions_table(plan, kept), record, paths[0])
-    write_record(_results_table(plan, code, kept), record, paths[1])
+    write_record(_results_table(plan, made["code"], kept), record, paths[1])
     return paths
+
+
+def provenance_of(plan: Plan, made: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of experiments/runs/provenance.py for a sweep; made: see `ledger.Ledger.made`."""
+    asked = {"seed": plan.seed, "replications": plan.max_replications, "minutes": plan.minutes, "days": plan.days}
+    of = {name: made[name] for name in ("version", "semantics", "libraries", "inputs")}
+    return asked | {"engine": plan.engine, "folder": plan.home} | of
 
 
 def read_sweep(folder: Path | str) -> SweepResult:
@@ -235,7 +293,7 @@ def read_sweep(folder: Path | str) -> SweepResult:
             of_arm = positions[row["cell"], row["policy"]]
             of_arm[row["replication"], row["position"]] = row["shown"], row["valid_play"]
     failed = {int(number): reason for number, reason in record["failed"].items()}
-    return SweepResult(plan, values, fresh, positions, failed, record["version"])
+    return SweepResult(plan, values, fresh, positions, failed, record["version"], record.get("provenance", {}))
 
 
 def _results_table(plan: Plan, code: str, results: Mapping[Key, Result]) -> pa.Table:

@@ -5,23 +5,22 @@ tasks have. So neither the number of processes, nor the order in which they fini
 is run, and keyed draws make each result a function of its task alone: the same bits whatever happened.
 """
 
-import hashlib
 import math
 import os
 import time
-from collections import deque
-from collections.abc import Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nextone.experiments.runs.arms import FRESH, Progress, Task
 from nextone.experiments.runs.metrics import METRICS, column_of
-from nextone.experiments.runs.statistics import MIN_REPLICATIONS, replications_needed
-from nextone.policies.names import is_trained, shipped, split_name
+from nextone.experiments.runs.provenance import check_same, inputs, made_with, read_measurements
+from nextone.experiments.runs.statistics import MIN_REPLICATIONS, Selection, replications_needed
 from nextone.sim.config import Scenario
 from nextone.sim.engine.sources import code_digest, imported, package_files
 from nextone.sim.scenario import SettingError
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from .result import SweepResult
 
 RUNS_A_TASK = "nextone.experiments.runs.replication"
-WEIGHTS = (".safetensors", ".json", ".onnx", ".mnn")
 Values = Mapping[tuple[int, str], NDArray[np.float64]]
 
 
@@ -69,15 +67,66 @@ def sweep(
 
 
 def resume(
-    folder: Path | str, *, workers: int = 1, progress: Progress | None = None, execute: "Execute | None" = None
-) -> "SweepResult":
-    """Go on with the sweep in a folder, from nothing but the folder. Raises SettingError."""
-    return finish(open_ledger(Path(folder), code_sha256), workers=workers, progress=progress, execute=execute)
+    folder: Path | str, *, max_replications: int | None = None, workers: int = 1, progress: Progress | None = None,
+    execute: "Execute | None" = None,
+) -> "SweepResult":  # fmt: skip
+    """Go on with the sweep in a folder, from nothing but the folder; what failed is tried again.
+
+    max_replications: more than it had; its intervals then allow for the look in between. Raises SettingError."""
+    return finish(opened(Path(folder), max_replications), workers=workers, progress=progress, execute=execute)
 
 
 def begun(folder: Path, plan: Plan) -> Ledger:
     """The ledger of a new sweep: from here on the folder alone is enough. Loads nothing heavy."""
-    return begin(folder, plan, code_sha256(plan.policies), first_round(plan))
+    read_measurements(cell.scenario for cell in plan.cells)
+    return begin(folder, plan, made_of(plan), first_round(plan))
+
+
+def opened(folder: Path, max_replications: int | None = None) -> Ledger:
+    """The ledger of a sweep to go on with; the arguments are `resume`'s.
+
+    Raises SettingError, before anything in it is changed, also if code, versions or a file of its inputs are others."""
+    ledger = open_ledger(folder)
+    try:
+        check_made(ledger)
+        if max_replications is not None:
+            ledger.extend(ledger.plan.extended(max_replications))
+        ledger.try_again()
+    except BaseException:
+        ledger.close()
+        raise
+    return ledger
+
+
+def made_of(plan: Plan) -> dict[str, Any]:
+    """What all results of a plan must be made of: code, versions, and digests of the files that it points to."""
+    return {"code": code_sha256()} | versions_and_files(plan)
+
+
+def versions_and_files(plan: Plan) -> dict[str, Any]:
+    """All of that but the code."""
+    scenarios = [cell.scenario for cell in plan.cells]
+    return made_with(plan.policies) | {"inputs": inputs(scenarios, plan.policies, plan.home)}
+
+
+def check_made(ledger: Ledger) -> None:
+    """Raises SettingError, which names what differs, unless all that results are made of is as it was at the start."""
+    check_files(ledger)
+    where, then, now = f"--resume {str(ledger.folder)!r}", ledger.made["code"], code_sha256()
+    if then != now:
+        raise SettingError(
+            f"{where}: begun by other code of nextone ({then[:12]}, this is {now[:12]}); finish it with that, or begin "
+            "a new one"
+        )
+
+
+def check_files(ledger: Ledger) -> None:
+    """The same of versions and files alone."""
+    check_same(
+        ledger.made, versions_and_files(ledger.plan), f"--resume {str(ledger.folder)!r}",
+        f"put back what it was begun with, then go on with nextone sweep --resume {ledger.folder}, or begin a new one "
+        "in another folder",
+    )  # fmt: skip
 
 
 def _cpu_s() -> float:
@@ -113,12 +162,13 @@ def finish(
                 rounds.take(task, outcome)
                 ran += 1
                 if progress:
-                    progress(rounds.done, len(rounds.wanted))
+                    progress(rounds.done, rounds.expected)
                 asked = time.monotonic()
         waited += time.monotonic() - asked - rounds.own_s
+        check_made(ledger)
         rounds.close()
         with told(ledger.folder):
-            save_sweep(ledger.folder, ledger.plan, ledger.code, rounds.kept(), rounds.failed)
+            save_sweep(ledger.folder, ledger.plan, ledger.made, rounds.kept(), rounds.failed)
     wall = time.monotonic() - started
     if effort is not None:
         effort.append(Effort(ran, wall, wall - waited, (_cpu_s() - cpu) / (wall * workers)))
@@ -134,6 +184,9 @@ class _Rounds:
         self._results, self._failures = ledger.outcomes()
         self._out: dict[Task, Key] = {}
         self._todo: deque[Key] = deque()
+        self._worlds = Worlds(ledger.plan)
+        for key, result in self._results.items():
+            self._worlds.meet(key, result)
         self._plan_round()
 
     @property
@@ -160,13 +213,16 @@ class _Rounds:
 
         key = self._out.pop(task)
         if isinstance(outcome, Failed):
+            check_files(self.ledger)  # what failed because a file is gone is not the cell's failure: it stays planned
             self._failures[key] = outcome.reason
             self.ledger.failed(key, outcome.reason)
             self.ledger.mark([(key.cell, "failed", outcome.reason)])
             return
         numbers = np.array([outcome.metrics[metric.name] for metric in METRICS])
-        self._results[key] = Result(numbers, outcome.positions, outcome.links_sha256, outcome.catalogue_sha256)
-        self.ledger.done(key, self._results[key])
+        result = Result(numbers, outcome.positions, outcome.links_sha256, outcome.catalogue_sha256)
+        self._worlds.meet(key, result)
+        self._results[key] = result
+        self.ledger.done(key, result)
 
     def close(self) -> None:
         """Every cell's last state."""
@@ -180,6 +236,7 @@ class _Rounds:
     def _plan_round(self) -> None:
         self.failed = failed_cells(self._failures)
         self.wanted = wanted_tasks(self.ledger.plan, self._results, self.failed)
+        self.expected = expected_tasks(self.ledger.plan, self._results, self.wanted, self.failed)
         self._todo.extend(k for k in self.wanted if k not in self._results and k not in self._failures)
         if self._todo:
             self.ledger.promise(self._todo)
@@ -209,19 +266,54 @@ def failed_cells(failures: Mapping[Key, str]) -> dict[int, str]:
     return found
 
 
-def code_sha256(policies: Sequence[str] = ()) -> str:
-    """Of the code that a task runs, as parsed, and of the trained weights it reads: results of two versions never meet
-    in one table. Raises SettingError if the folder of a policy's checkpoint is missing."""
+def code_sha256() -> str:
+    """Of the code that a task runs, as parsed: results of two versions never meet in one table."""
     files = package_files()
-    digest = hashlib.sha256(code_digest(files, imported(files, [RUNS_A_TASK], late=True)).encode())
-    for name in filter(is_trained, policies):
-        kind, folder, _ = ("rl", name.removeprefix("rl:"), "") if name.startswith("rl:") else split_name(name)
-        weights = Path(folder) if folder else shipped(kind)
-        if folder and not weights.is_dir():
-            raise SettingError(f"policy {name[:200]!r}: no such folder; give one that holds a checkpoint")
-        for file in sorted(file for file in weights.rglob("*") if file.suffix in WEIGHTS):
-            digest.update(f"{file.parent.name}/{file.name}\n".encode() + file.read_bytes())
-    return digest.hexdigest()
+    return code_digest(files, imported(files, [RUNS_A_TASK], late=True))
+
+
+class Worlds:
+    """The links and the catalogue that each cell's tasks met: always the same ones."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._met: dict[object, str] = {}
+
+    def meet(self, key: Key, result: Result) -> None:
+        """Raises SettingError if a task met other links or another catalogue than those before it."""
+        cell = self._plan.cells[key.cell]
+        for where, digest in ((cell.scenario.network, result.links_sha256), (cell.number, result.catalogue_sha256)):
+            if self._met.setdefault(where, digest) != digest:
+                raise SettingError(
+                    f"cell {cell.label!r}, replication {key.replication}: met other links or videos than earlier runs "
+                    "of this sweep: a file was changed while it ran; begin a new one in another folder"
+                )
+
+
+def expected_tasks(
+    plan: Plan, results: Mapping[Key, Result], wanted: Sequence[Key], failed: Mapping[int, str]
+) -> int:
+    """How many tasks there will be in all, as far as can be told, so that the time left is not told too short.
+
+    Before the first round is in: all that the budget allows. After it: what each cell's spread so far asks for, all
+    that the budget allows for those in the race for the best, and the re-estimate on fresh seeds."""
+    from .result import choose
+
+    if any(key.replication >= FRESH for key in wanted):
+        return len(wanted)
+    cells = [cell.number for cell in plan.cells if cell.number not in failed]
+    values = _values(plan, results, [key for key in wanted if key in results], failed)
+    has = {c: min(len(values.get((c, policy), ())) for policy in plan.policies) for c in cells}
+    need = dict.fromkeys(cells, plan.max_replications)
+    if min(has.values(), default=0) >= MIN_REPLICATIONS:
+        even = {(c, policy): x[: has[c]] for (c, policy), x in values.items()}
+        need = _for_intervals(plan, even, has, growth=math.inf)
+        race = choose(plan, even, failed)
+        if race is not None and not race.settled:
+            need |= dict.fromkeys(_in_race(plan, race, failed), plan.max_replications)
+    planned = Counter(key.cell for key in wanted)
+    fresh = 0 if plan.objective.better == "neither" else min(2, len(cells)) * max(need.values(), default=0)
+    return sum(max(len(plan.policies) * need[c], planned[c]) for c in cells) + len(plan.policies) * fresh
 
 
 def _next_round(plan: Plan, values: Values, failed: Mapping[int, str]) -> list[Key]:
@@ -235,26 +327,37 @@ def _next_round(plan: Plan, values: Values, failed: Mapping[int, str]) -> list[K
     race = choose(plan, values, failed)
     if race is None:
         return _more(plan, has, need)
-    arms = [(cell.number, policy) for cell in cells for policy in plan.policies]
+    racing = _in_race(plan, race, failed)
     if not race.settled:
-        for c in {arms[i][0] for i in race.left}:
+        for c in racing:
             need[c] = max(need[c], min(plan.max_replications, race.n + math.ceil(race.n / 4)))
     more = _more(plan, has, need)
     if more:
         return more
-    winner = arms[race.left[0]][0]
+    winner = racing[0]
     judged = dict.fromkeys((winner, plan.default.number))
     return [Key(c, FRESH + r, p) for c in judged if c in has for r in range(has[winner]) for p in plan.policies]
 
 
-def _for_intervals(plan: Plan, values: Values, has: Mapping[int, int]) -> dict[int, int]:
+def _in_race(plan: Plan, race: Selection, failed: Mapping[int, str]) -> list[int]:
+    """Cells with an arm that is still in the race for the best, that with the best first."""
+    arms = [cell.number for cell in plan.cells if cell.number not in failed for _ in plan.policies]
+    return list(dict.fromkeys(arms[i] for i in race.left))
+
+
+def _for_intervals(plan: Plan, values: Values, has: Mapping[int, int], growth: float = 2.0) -> dict[int, int]:
     """Replications each cell needs for its intervals: relative to the mean for means; for differences, from the
-    baseline and from the default cell, absolute: in percent of the mean that is compared with, or in units."""
+    baseline and from the default cell, absolute: in percent of the mean that is compared with, or in units.
+
+    growth: at most so many times what there is."""
     m = column_of(plan.metric)
     need = dict(has)
 
     def ask(x: NDArray[np.float64], mean_of: NDArray[np.float64], *cells: int) -> None:
-        wanted = replications_needed(x, plan.half_width.of(float(np.mean(mean_of))), plan.max_replications)
+        half_width = plan.half_width.of(float(np.mean(mean_of)))
+        wanted = replications_needed(
+            x, half_width, plan.max_replications, extended=bool(plan.looks), growth=growth
+        )
         for c in cells:
             need[c] = max(need[c], wanted)
 
@@ -276,7 +379,7 @@ def _more(plan: Plan, has: Mapping[int, int], need: Mapping[int, int]) -> list[K
 
 
 def _values(
-    plan: Plan, results: Mapping[Key, Result], wanted: Mapping[Key, None], failed: Mapping[int, str]
+    plan: Plan, results: Mapping[Key, Result], wanted: Iterable[Key], failed: Mapping[int, str]
 ) -> dict[tuple[int, str], NDArray[np.float64]]:
     """(cell, policy): metrics (R, M) of what was wanted so far, without the fresh seeds."""
     rows: dict[tuple[int, str], list[NDArray[np.float64]]] = {}

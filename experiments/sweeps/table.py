@@ -1,15 +1,19 @@
 """A sweep shown in the terminal; `experiments/output/report/report.py` draws it."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
 from nextone.experiments.runs.metrics import OVERLOAD
 from nextone.experiments.runs.number_text import MISSING, difference_cell, mean_and_half
+from nextone.experiments.runs.statistics import PairedDifference
 
 from .result import OBJECTIVES, SweepArm, SweepResult
 from .sweep import Effort
+
+EXTENDED = "Its budget was raised after a look: intervals hold however often one looks."
 
 
 def sweep_table(result: SweepResult) -> Iterator[object]:
@@ -44,11 +48,15 @@ def sweep_table(result: SweepResult) -> Iterator[object]:
         f"{people:,} people, {plan.window()}, n replications with shared luck, seed {plan.seed}, {plan.engine} engine, "
         f"servers {plan.servers}. Paired 95 % intervals; * excludes 0; ×: variance that shared luck saved."
         + f" {OVERLOAD}." * any(map(result.overloaded, result.arms))
+        + f" {EXTENDED}" * result.extended
     )
     yield table
+    if result.failed and result.cells:
+        yield result.failures
     yield best_text(result)
     front = "; ".join(arm_text(result, arm) for arm in result.pareto)
-    yield f"Pareto front of {', '.join(name for name, _ in OBJECTIVES)}: {front}"
+    if front:
+        yield f"Pareto front of {', '.join(name for name, _ in OBJECTIVES)}: {front}"
     for number, reason in result.failed.items():
         yield f"failed: {plan.cells[number].label}: {reason}"
 
@@ -57,7 +65,7 @@ def best_text(result: SweepResult) -> str:
     """The answer: which is best, how surely, and what fresh seeds say."""
     best, metric = result.best, result.plan.objective
     if best is None:
-        return f"No best cell: neither more nor less of {metric.name} is better, or it is undefined somewhere."
+        return f"No best cell: {result.why_no_best}"
     near, sure = f"within {best.indifference:.3g} {metric.unit} of the best", f"probability >= {best.probability:.0%}"
     if best.settled:
         text = (
@@ -81,6 +89,41 @@ def best_text(result: SweepResult) -> str:
         if d is not None:
             text += f", {difference_cell(d, metric).plain.split('×')[0].strip()} % against {whom}"
     return text + "."
+
+
+def sweep_json(result: SweepResult) -> dict[str, Any]:
+    """What was found, a row for every cell, policy and metric, and what it takes to run it again; None where undefined.
+
+    `vs_policy` is the paired difference from the baseline policy in the same cell, `vs_default` that from the same
+    policy in the default cell: with 95 % bounds in the metric's unit, and in percent where that is defined."""
+    best = result.best
+    rows = [
+        {
+            "cell": arm.cell.number, "settings": list(arm.cell.settings), "policy": arm.policy, "metric": metric.name,
+            "unit": metric.unit, "replications": result.replications(arm.cell),
+            "mean": own and own.mean, "low": own and own.low, "high": own and own.high,
+            "vs_policy": _difference(result.against_baseline(arm, metric.name)),
+            "vs_default": _difference(result.against_default(arm, metric.name)),
+        }
+        for arm in result.arms
+        for metric in result.metrics
+        for own in [result.interval(arm, metric.name)]
+    ]  # fmt: skip
+    return {
+        "metric": result.plan.metric, "baseline": result.plan.baseline, "answer": best_text(result),
+        "best": best and {"cell": best.arm.cell.number, "policy": best.arm.policy, "settled": best.settled},
+        "failed": {str(cell): why for cell, why in result.failed.items()}, "extended": result.extended,
+        "method": result.method, "rows": rows, "plan": result.plan.record(), "provenance": dict(result.provenance),
+    }  # fmt: skip
+
+
+def _difference(d: PairedDifference | None) -> dict[str, float | None] | None:
+    if d is None:
+        return None
+    return {
+        "diff": d.diff, "low": d.low, "high": d.high, "diff_pct": d.diff_pct, "diff_pct_low": d.diff_pct_low,
+        "diff_pct_high": d.diff_pct_high,
+    }  # fmt: skip
 
 
 def arm_text(result: SweepResult, arm: SweepArm) -> str:

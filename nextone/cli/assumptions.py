@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -28,7 +29,7 @@ def must_be_true(
     from nextone.experiments.runs.arms import check_run
 
     workers = common.processes(workers)
-    check_run(replications=replications, minutes=minutes, seed=seed, workers=workers)
+    check_run(replications=replications, minutes=minutes, seed=seed)
     asked = asked_of(base, fit_of(scenario))
     if out is not None:
         common.prepare_folder(out)
@@ -37,21 +38,21 @@ def must_be_true(
             asked, base, seed=seed, replications=replications, minutes=minutes, workers=workers, progress=progress
         )
     from nextone.experiments.questions.must_be_true_shown import must_be_true_figure, must_be_true_table, verdicts
-    from nextone.experiments.runs.comparison_files import save_tables
+    from nextone.experiments.runs.comparison_files import looked_at_before, save_tables
 
-    files: list[Path] = []
     if out is not None:
-        files = save_tables(found.result, out) + [out / "must_be_true.png"]
-        must_be_true_figure(found, files[-1])
-    if as_json:
-        common.print_json(must_be_true_json(found))
-        return
-    console = common.console(160)
-    console.print(must_be_true_table(found), highlight=False)
-    for line in verdicts(found):
-        console.print(line, highlight=False)
-    if files:
-        common.print_saved(console, files)
+        found = found._replace(result=looked_at_before(found.result, out))
+
+    def save() -> Iterator[Path]:
+        if out is not None:
+            yield from save_tables(found.result, out)
+            must_be_true_figure(found, out / "must_be_true.png")
+            yield out / "must_be_true.png"
+
+    common.deliver(
+        lambda: [must_be_true_table(found), *verdicts(found)], lambda: must_be_true_json(found), save,
+        as_json=as_json, width=160,
+    )  # fmt: skip
 
 
 def sensitivity(
@@ -80,7 +81,7 @@ def sensitivity(
     from nextone.experiments.runs.arms import check_run
 
     workers = common.processes(workers)
-    check_run(replications=replications, minutes=minutes, seed=seed, workers=workers)
+    check_run(replications=replications, minutes=minutes, seed=seed)
     plan = plan_of(base, fit_of(scenario), seed=seed, draws=draws, only=only or ())
     if out is not None:
         common.prepare_folder(out)
@@ -93,15 +94,10 @@ def sensitivity(
             plan, replications=replications, minutes=minutes, workers=workers, progress=progress,
             estimate=say_minutes, name=name_of(scenario, settings or ()),
         )  # fmt: skip
-    files = save_sensitivity(table, out) if out is not None else []
-    if as_json:
-        common.print_json(json.loads(table_json(table)))
-        return
     from nextone.experiments.questions.sensitivity_shown import sensitivity_tables
 
-    console = common.console(160)
-    for shown in sensitivity_tables(table):
-        console.print(shown, highlight=False)
-    console.print(f"{len(plan.worlds):,} worlds took {table.took_min:.1f} minutes.", highlight=False)
-    if files:
-        common.print_saved(console, files)
+    took = f"{len(plan.worlds):,} worlds took {table.took_min:.1f} minutes."
+    common.deliver(
+        lambda: [*sensitivity_tables(table), took], lambda: json.loads(table_json(table)),
+        lambda: [] if out is None else save_sensitivity(table, out), as_json=as_json, width=160,
+    )  # fmt: skip

@@ -12,10 +12,7 @@ def bench(
     as_json: common.Json = False,
 ) -> None:
     """Measure speed and memory on this machine; takes some minutes."""
-    from nextone.experiments.speed.bench import Sizes, print_bench, run_bench
+    from nextone.experiments.speed.bench import Sizes, bench_tables, run_bench
 
     result = run_bench(Sizes(compare=compare))
-    if as_json:
-        common.print_json(result)
-    else:
-        print_bench(result)
+    common.deliver(lambda: bench_tables(result), lambda: result, as_json=as_json)

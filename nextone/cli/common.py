@@ -4,18 +4,17 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+FIGURES = (".png", ".svg", ".pdf", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".eps", ".ps")
 FIRST_USE = "nextone: compiling the model for this machine, once; this takes half a minute to a minute"
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from nextone.experiments.runs.arms import Progress
     from nextone.sim.config import Scenario
 
@@ -49,8 +48,13 @@ def cores() -> int:
 
 
 def processes(workers: int | None) -> int:
-    """So many as asked for by `--workers`, or one per core."""
-    return cores() if workers is None else workers
+    """So many as asked for by `--workers`, or one per core. Raises SettingError."""
+    from nextone.experiments.runs.arms import check_run
+
+    if workers is None:
+        return cores()
+    check_run(workers=workers)
+    return workers
 
 
 def window(minutes: float | None, days: float | None) -> float | None:
@@ -71,14 +75,10 @@ def chosen_scenario(file: Path | None, settings: Sequence[str] | None, users: in
             raise SettingError("--users and --set population.users=... are both given; give one")
         settings.append(f"population.users={users}")
     chosen = with_settings(load_scenario(file) if file is not None else Scenario(), settings)
-    if not (chosen.network.traces or chosen.network.rtt):
-        return chosen
-    from nextone.sim.inputs.trace_files import read_pings, read_traces
+    if chosen.network.traces or chosen.network.rtt:
+        from nextone.experiments.runs.provenance import read_measurements
 
-    if chosen.network.traces:  # bad files are reported at once, before the compiled model is loaded
-        read_traces(chosen.network.traces)
-    if chosen.network.rtt:
-        read_pings(chosen.network.rtt)
+        read_measurements([chosen])  # bad files are told at once, before the compiled model is loaded
     return chosen
 
 
@@ -86,6 +86,7 @@ def prepare_folder(path: Path) -> None:
     """Create it and make sure that files can be written there. Raises SettingError."""
     from nextone.sim.scenario import SettingError
 
+    _must_be_utf8(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path, prefix=".nextone-"):
@@ -99,29 +100,70 @@ def prepare_file(path: Path) -> None:
     """Make sure that this file can be written. Raises SettingError."""
     from nextone.sim.scenario import SettingError
 
+    _must_be_utf8(path)
     prepare_folder(path.parent)
     try:
         if path.exists() and not path.is_file():
-            raise SettingError(f"--out {str(path)!r}: is not a file; give the name of a JSON file")
+            raise SettingError(f"--out {str(path)!r}: is not a file; give the name of a file")
     except (OSError, ValueError) as error:
         if isinstance(error, SettingError):
             raise
-        raise SettingError(f"--out {str(path)!r}: {error}; give the name of a JSON file") from None
+        raise SettingError(f"--out {str(path)!r}: {error}; give the name of a file") from None
 
 
-def console(width: int = 120) -> "Console":
-    """Standard output for tables, `width` columns wide where it is a pipe or a file, which have no width to fit."""
+def _must_be_utf8(path: Path) -> None:
+    from nextone.sim.scenario import SettingError
+
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise SettingError(f"--out {str(path)!r}: is not UTF-8; give a name that is, as Parquet demands") from None
+
+
+def prepare_figure(path: Path) -> Path:
+    """Prepare the file of a figure; returns it, with `.png` if its ending is none of a figure. Raises SettingError."""
+    file = path if path.suffix.lower() in FIGURES else path.with_name(f"{path.name}.png")
+    prepare_file(file)
+    return file
+
+
+def deliver(
+    shown: Callable[[], Iterable[object]],
+    answer: Callable[[], object] | None = None,
+    save: Callable[[], Iterable[Path]] | None = None,
+    *,
+    as_json: bool = False,
+    width: int = 120,
+) -> None:
+    """How every command ends: print what was found, then save it, so that a full disk takes no answer away.
+
+    shown: tables and lines for people; answer: the same as one JSON value, printed instead with as_json; save: writes
+    files and returns their paths. width: in columns, where standard output is a pipe or a file, which have none."""
+    try:
+        if as_json and answer is not None:
+            print_json(answer())
+        else:
+            print_all(shown(), width)
+        sys.stdout.flush()
+    finally:  # a reader who went away, as `head` does, costs no file either
+        files = list(save()) if save is not None else []
+    if files and not as_json:
+        print("Saved " + ", ".join(map(str, files)))
+
+
+def print_all(shown: Iterable[object], width: int = 120) -> None:
+    """Tables and lines on standard output. Names may hold what rich would read as colours or pictures: `[x]`, `:x:`."""
     from rich.console import Console
+    from rich.table import Table
 
-    out = Console()
-    if not out.is_terminal:
+    from .narrow import fitted
+
+    out = Console(markup=False, emoji=False, highlight=False)
+    if not out.is_terminal and not os.environ.get("COLUMNS", "").isdigit():
         out.width = width
-    return out
-
-
-def print_saved(out: "Console", files: Iterable[Path]) -> None:
-    """The last line of a command that wrote files."""
-    out.print("Saved " + ", ".join(map(str, files)), highlight=False, soft_wrap=True)
+    for each in shown:
+        for part in fitted(each, out.width) if isinstance(each, Table) else (each,):
+            out.print(part)
 
 
 def print_json(value: object) -> None:
@@ -130,8 +172,8 @@ def print_json(value: object) -> None:
 
 
 def watched(quiet: bool) -> bool:
-    """Whether a person looks at standard error and wants to see progress there."""
-    return not quiet and sys.stderr.isatty()
+    """Whether a training shows how far it is: a bar on a terminal, unless `quiet`; elsewhere a line now and then."""
+    return not (quiet and sys.stderr.isatty())
 
 
 def say_first_use() -> None:

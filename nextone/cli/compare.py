@@ -1,7 +1,7 @@
 """`nextone compare`: arms over the same replications, with paired differences."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,7 +49,7 @@ def compare(
 
     workers = common.processes(workers)
     minutes = common.window(minutes, days)
-    check_run(replications=replications, minutes=minutes, days=days, seed=seed, workers=workers)
+    check_run(replications=replications, minutes=minutes, days=days, seed=seed)
     arms = _arms(policies, arm or [], base)
     outside = _outside_domain(arms, scenario, days)
     fit = None
@@ -72,6 +72,10 @@ def compare(
             workers=workers,
             progress=progress,
         )
+    if out is not None:
+        from nextone.experiments.runs.comparison_files import looked_at_before
+
+        result = looked_at_before(result, out)
     verdicts = None
     if fit is not None and robust is not None:
         from nextone.experiments.fitting.people.robust import robust_table, robustness
@@ -82,31 +86,33 @@ def compare(
     from nextone.experiments.runs import comparison_files
     from nextone.experiments.runs.comparison import comparison_table
 
-    files: list[Path] = []
-    if out is not None:
-        files = comparison_files.save_tables(result, out) + [out / "uplift.png"]
-        figures.uplift_figure(result, files[-1])
-    if as_json:
-        answer = comparison_files.comparison_json(result)
-        answer |= {"outside_domain": {label: [each._asdict() for each in found] for label, found in outside.items()}}
+    def shown() -> Iterator[object]:
+        yield comparison_table(result)
+        if verdicts is not None and robust is not None:
+            yield robust_table(verdicts, robust)
+
+    def answer() -> dict[str, object]:
+        told = comparison_files.comparison_json(result)
+        told |= {"outside_domain": {label: [each._asdict() for each in found] for label, found in outside.items()}}
         if verdicts is not None:
-            answer |= {"parameter_sets": robust, "robust": [v._asdict() for v in verdicts]}
-        common.print_json(answer)
-        return
-    console = common.console(160)
-    console.print(comparison_table(result))
-    if verdicts is not None and robust is not None:
-        console.print(robust_table(verdicts, robust))
-    if files:
-        common.print_saved(console, files)
+            told |= {"parameter_sets": robust, "robust": [v._asdict() for v in verdicts]}
+        return told
+
+    def save() -> Iterator[Path]:
+        if out is not None:
+            yield from comparison_files.save_tables(result, out)
+            figures.uplift_figure(result, out / "uplift.png")
+            yield out / "uplift.png"
+
+    common.deliver(shown, answer, save, as_json=as_json, width=160)
 
 
 def _arms(policies: str, texts: Sequence[str], base: "Scenario") -> list["Arm"]:
     """Baseline first: cloud_only where it is among the policies, else the first."""
     from nextone.experiments.runs.arms import BASELINE_POLICY, Arm, parse_arm
-    from nextone.experiments.runs.names import resolve_policy
+    from nextone.experiments.runs.names import listed, resolve_policy
 
-    names = [name.strip() for name in policies.split(",") if name.strip()]
+    names = listed(policies)
     names.sort(key=lambda name: name != BASELINE_POLICY)
     return [Arm(name, resolve_policy(name, base), base) for name in names] + [parse_arm(text, base) for text in texts]
 

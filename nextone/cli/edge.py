@@ -39,11 +39,11 @@ def collect(
     with common.progress_bar(as_json, "people") as progress:
         result = run(chosen, out, progress)
     size = result.path.stat().st_size
-    if as_json:
-        common.print_json(result._asdict() | {"path": str(result.path), "bytes": size})
-        return
     rows = ", ".join(f"{n:,} {split} ({result.people[split]:,} people)" for split, n in result.rows.items())
-    print(f"{rows} requests; {result.lost:,} came to nothing. Saved {result.path}, {size / 1e6:.1f} MB")
+    common.deliver(
+        lambda: [f"{rows} requests; {result.lost:,} came to nothing. Saved {result.path}, {size / 1e6:.1f} MB"],
+        lambda: result._asdict() | {"path": str(result.path), "bytes": size}, as_json=as_json,
+    )  # fmt: skip
 
 
 def train_command(kind: str) -> Callable[..., None]:
@@ -87,10 +87,7 @@ def train_command(kind: str) -> Callable[..., None]:
         common.prepare_folder(folder)
         code.train_edge(chosen, data, folder, resume=checkpoint, progress=common.watched(as_json))
         result = code.final_result(folder)
-        if as_json:
-            common.print_json(result)
-        else:
-            print(code.result_text(result))
+        common.deliver(lambda: [code.result_text(result)], lambda: result, as_json=as_json)
 
     train.__doc__ = {
         "edgerec": "Train EdgeRec (HUBSM and CRBAN) on collected samples.",
@@ -122,18 +119,14 @@ def offline_table(
         data, out, seeds=seeds, label=label, epochs=epochs, threads=threads, progress=common.watched(as_json),
         said=lambda line: print(line, file=sys.stderr),
     )  # fmt: skip
-    files = code.save_table(table, out)
-    if as_json:
-        common.print_json(code.table_json(table))
-        return
     from rich.table import Table
 
     heads, lines, note = code.table_lines(table)
-    console = common.console(160)
     shown = Table(*heads, title="EdgeRec's Table 2 and NextOne's", caption=note, caption_justify="left")
     for column in shown.columns[1:]:
         column.justify = "right"
     for line in lines:
         shown.add_row(*line)
-    console.print(shown)
-    common.print_saved(console, files)
+    common.deliver(
+        lambda: [shown], lambda: code.table_json(table), lambda: code.save_table(table, out), as_json=as_json, width=160
+    )

@@ -24,10 +24,6 @@ def export(
 
     common.prepare_folder(out)
     made = export_policy(checkpoint, to, out, world.pool_slots, world.client.history)
-    if as_json:
-        files = [file._asdict() | {"path": str(file.path)} for file in made.files]
-        common.print_json(made._asdict() | {"files": files, "on_device_mb": made.on_device_mb})
-        return
     from rich.table import Table
 
     table = Table("file", "kB", "largest difference from torch", f"{to}, ms", "torch, ms")
@@ -36,10 +32,12 @@ def export(
                       f"{file.torch_ms:.2f}")  # fmt: skip
     for column in table.columns[1:]:
         column.justify = "right"
-    console = common.console()
-    console.print(table)
-    console.print(
+    line = (
         f"{made.kind} on the phone: {made.on_device_mb:.2f} MB; embeddings, in the cloud: {made.embeddings_mb:.2f} MB. "
-        f"One person, one thread, pool of {world.pool_slots}, {world.client.history} past impressions. Saved in {out}",
-        highlight=False, soft_wrap=True,
+        f"One person, one thread, pool of {world.pool_slots}, {world.client.history} past impressions."
+    )
+    files = [file._asdict() | {"path": str(file.path)} for file in made.files]
+    common.deliver(
+        lambda: [table, line], lambda: made._asdict() | {"files": files, "on_device_mb": made.on_device_mb},
+        lambda: [file.path for file in made.files], as_json=as_json,
     )  # fmt: skip

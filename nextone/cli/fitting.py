@@ -1,5 +1,6 @@
 """Fitting people to a log and checking the fit: `nextone calibrate`, `validate`, `held-out`."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,9 +11,12 @@ from . import common
 if TYPE_CHECKING:
     from nextone.experiments.fitting.logs.user_log import UserLog
 
-LogFile = Annotated[
-    Path | None,
-    typer.Argument(metavar="[LOG]", help="Impressions, CSV or Parquet.  [default: the shipped KuaiRand-Pure]"),
+LogFiles = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="[LOG]...",
+        help="Impressions, CSV or Parquet: a file, several, or a folder.  [default: the shipped KuaiRand-Pure]",
+    ),
 ]
 
 Videos = Annotated[
@@ -23,14 +27,27 @@ Videos = Annotated[
 ]
 UtcOffset = Annotated[
     float | None,
-    typer.Option("--utc-offset", metavar="HOURS", help="Users' clocks ahead of the log's times by.  [default: 8]"),
+    typer.Option(
+        "--utc-offset", metavar="HOURS", help="Users' clocks ahead of UTC by.  [default: as the log tells, else 8]"
+    ),
+]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        "--columns", metavar="NAME=COLUMN[:UNIT],...",
+        help="What the log calls a column, by name or by position from 1, and its unit; e.g. play=watched:percent.",
+    ),
 ]
 
 
 def calibrate(
-    log: LogFile = None,
-    format: Annotated[str | None, typer.Option(help="kuairand or generic.  [default: by the columns]")] = None,
+    log: LogFiles = None,
+    format: Annotated[
+        str | None, typer.Option(help="kuairand, kuairec, kuaisar or generic.  [default: by the columns]")
+    ] = None,
     videos: Videos = None,
+    utc_offset: UtcOffset = None,
+    columns: Columns = None,
     traces: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Throughput traces and RTT logs, instead of or beside a log.")
     ] = None,
@@ -45,7 +62,7 @@ def calibrate(
     as_json: common.Json = False,
 ) -> None:
     """Fit people to a log of impressions, or links to traces, and write the scenario; takes some minutes."""
-    from nextone.sim.scenario import SettingError, scenario_toml
+    from nextone.sim.scenario import saved_scenario
 
     world = common.chosen_scenario(scenario, settings)
     if out is not None:
@@ -62,54 +79,51 @@ def calibrate(
             "facts": [x._asdict() for x in links.facts], "fitted": [x._asdict() for x in links.fitted]
         }
         shown += links.lines()
-    if log is not None or traces is None:
-        from nextone.experiments.fitting.logs.user_log import read_user_log, shipped_log
+    own = own_log(log, videos, utc_offset, columns, format)
+    if own is not None or traces is None:
+        from nextone.experiments.fitting.logs.user_log import shipped_log
         from nextone.experiments.fitting.people import calibrate as people
         from nextone.experiments.fitting.people.fit_file import fit_json, fit_table
         from nextone.experiments.fitting.people.interests_fit import Shown
         from nextone.experiments.fitting.people.validate import HISTORY, histories
 
-        if log is None and (format or videos):
-            raise SettingError("--format and --videos are about a LOG; give one")
-        measured = shipped_log() if log is None else read_user_log(log, format, videos)  # type: ignore[arg-type]
-        name = name if log is None else str(log)
-        published = people.KUAIRAND if log is None else None
+        measured = own or shipped_log()
+        name = ", ".join(map(str, log)) if log else name
+        published = people.KUAIRAND if own is None else None
         with common.progress_bar(as_json, "fitting") as progress:
             fit = people.calibrate(
                 measured, world, published=published, people=users or people.PEOPLE, seed=seed, progress=progress,
-                interests=interests, tags=Shown(*histories(), HISTORY) if log is None else None,
+                interests=interests, tags=Shown(*histories(), HISTORY) if own is None else None,
             )  # fmt: skip
         world = fit.scenario
-        told |= fit_json(fit, name)
+        told |= fit_json(fit, name) | {"log_read": measured.as_json()}
         shown += [measured.report(), fit_table(fit, name)]
-    files: list[Path] = []
-    if out is not None:
-        from nextone.experiments.fitting.people.fit_file import save_fit
-        from nextone.experiments.runs.files import write_whole
 
+    def save() -> list[Path]:
+        from nextone.experiments.fitting.people.fit_file import save_fit
+        from nextone.experiments.runs.files import write_text
+
+        if out is None:
+            return []
         if fit is not None:
-            files = save_fit(fit, name, out)
-        else:
-            text = scenario_toml(world)
-            write_whole(out, lambda path: path.write_text(text, encoding="utf-8"))
-            files = [out]
-    if as_json:
-        common.print_json(told)
-        return
-    console = common.console()
-    for each in shown:
-        console.print(each, highlight=False)
-    if files:
-        common.print_saved(console, files)
+            return save_fit(fit, name, out)
+        write_text(out, saved_scenario(world, out.parent))
+        return [out]
+
+    common.deliver(lambda: shown, lambda: told, save, as_json=as_json)
 
 
 def validate(
     log: Annotated[
-        Path | None,
-        typer.Option(metavar="LOG", help="Your own log, CSV or Parquet.  [default: the shipped KuaiRand-Pure]"),
+        list[Path] | None,
+        typer.Option(
+            metavar="LOG",
+            help="Your own log, CSV or Parquet, a file or a folder; again for more.  [default: shipped KuaiRand-Pure]",
+        ),
     ] = None,
     videos: Videos = None,
     utc_offset: UtcOffset = None,
+    columns: Columns = None,
     users: Annotated[int | None, typer.Option(help="People simulated.  [default: 5000]", min=10)] = None,
     seed: common.Seed = 0,
     settings: common.Settings = None,
@@ -128,42 +142,53 @@ def validate(
     from nextone.experiments.fitting.people.validate import PEOPLE
     from nextone.experiments.fitting.people.validate import validate as run
 
-    measured = own_log(log, videos, utc_offset)
+    measured = own_log(log, videos, utc_offset, columns)
     with common.progress_bar(as_json, "people") as progress:
         result = run(world, measured, people=users or PEOPLE, seed=seed, progress=progress)
-    files: list[Path] = []
-    if out is not None:
-        from nextone.experiments.fitting.people.figures import save_figures
 
-        files = report.save_scoreboard(result, out) + save_figures(result, out)
-    if as_json:
-        common.print_json({"rows": report.scoreboard_json(result)["rows"]})
-    else:
-        console = common.console()
+    def shown() -> Iterator[object]:
         if measured is not None:
-            console.print(measured.report())
-        console.print(report.scoreboard_table(result))
-        if files:
-            common.print_saved(console, files)
-        console.print(report.verdict(result))
+            yield measured.report()
+        yield report.scoreboard_table(result)
+        yield report.verdict(result)
+
+    def save() -> Iterator[Path]:
+        if out is not None:
+            from nextone.experiments.fitting.people.figures import save_figures
+
+            yield from report.save_scoreboard(result, out)
+            yield from save_figures(result, out)
+
+    common.deliver(
+        shown, lambda: {"rows": report.scoreboard_json(result)["rows"], **_read(measured)}, save, as_json=as_json
+    )
 
 
-def own_log(log: Path | None, videos: Path | None, utc_offset: float | None) -> "UserLog | None":
+def own_log(
+    log: list[Path] | None, videos: Path | None, utc_offset: float | None, columns: str | None,
+    format: str | None = None,
+) -> "UserLog | None":  # fmt: skip
     """The log that was named, if any. Raises SettingError for options that are about one that was not."""
     from nextone.experiments.fitting.logs.user_log import read_user_log
     from nextone.sim.scenario import SettingError
 
-    if log is None:
-        if videos is not None or utc_offset is not None:
-            raise SettingError("--videos and --utc-offset are about a LOG of yours; give one")
+    if not log:
+        if any(option is not None for option in (videos, utc_offset, columns, format)):
+            raise SettingError("--format, --videos, --columns and --utc-offset are about a LOG of yours; give one")
         return None
-    return read_user_log(log, videos=videos, utc_offset_h=utc_offset)
+    return read_user_log(log, format, videos, utc_offset, columns)  # type: ignore[arg-type]
+
+
+def _read(measured: "UserLog | None") -> dict[str, object]:
+    """How a log of the user's was understood, for --json."""
+    return {} if measured is None else {"log_read": measured.as_json()}
 
 
 def held_out(
-    log: LogFile = None,
+    log: LogFiles = None,
     videos: Videos = None,
     utc_offset: UtcOffset = None,
+    columns: Columns = None,
     users: Annotated[int, typer.Option(help="People simulated.", min=10)] = 2_000,
     seed: Annotated[int, typer.Option(help="Fixes who is held out, people and luck.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -178,17 +203,16 @@ def held_out(
     from nextone.sim.config import Scenario
 
     check_run(seed=seed)
-    measured = own_log(log, videos, utc_offset) or shipped_log()
+    own = own_log(log, videos, utc_offset, columns)
+    measured = own or shipped_log()
     with common.progress_bar(as_json, "fitting, then people") as progress:
         found = run(
-            measured, Scenario(), published=KUAIRAND if log is None else None, people=users, seed=seed,
+            measured, Scenario(), published=KUAIRAND if own is None else None, people=users, seed=seed,
             progress=progress,
         )  # fmt: skip
-    if as_json:
-        told = {"rows": report.scoreboard_json(found.validation)["rows"]}
-        common.print_json(told | {"response": [t._asdict() for t in found.response]})
-        return
-    console = common.console()
-    console.print(report.scoreboard_table(found.validation))
-    console.print(report.verdict(found.validation))
-    console.print(response_table(found.response))
+    table, verdict = report.scoreboard_table(found.validation), report.verdict(found.validation)
+    rows = report.scoreboard_json(found.validation)["rows"]
+    common.deliver(
+        lambda: [*([own.report()] if own else []), table, verdict, response_table(found.response)],
+        lambda: {"rows": rows, "response": [t._asdict() for t in found.response], **_read(own)}, as_json=as_json,
+    )  # fmt: skip

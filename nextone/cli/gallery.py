@@ -1,6 +1,8 @@
 """Commands for what people look at: `nextone headroom`, `nextone what-if` and `nextone report`."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,7 +28,7 @@ def headroom(
     from nextone.experiments.runs.arms import check_run
 
     workers = common.processes(workers)
-    check_run(replications=replications, minutes=minutes, seed=seed, workers=workers)
+    check_run(replications=replications, minutes=minutes, seed=seed)
     bound = intent_bound(scenario)
     if out is not None:
         common.prepare_folder(out)
@@ -35,20 +37,20 @@ def headroom(
             base, bound, seed=seed, replications=replications, minutes=minutes, workers=workers, progress=progress
         )
     from nextone.experiments.questions.headroom_shown import headroom_figure, headroom_tables
-    from nextone.experiments.runs.comparison_files import save_tables
+    from nextone.experiments.runs.comparison_files import looked_at_before, save_tables
 
-    files: list[Path] = []
     if out is not None:
-        files = save_tables(found.result, out) + [out / "headroom.png"]
-        headroom_figure(found, files[-1])
-    if as_json:
-        common.print_json(headroom_json(found))
-        return
-    console = common.console(140)
-    for table in headroom_tables(found):
-        console.print(table, highlight=False)
-    if files:
-        common.print_saved(console, files)
+        found = found._replace(result=looked_at_before(found.result, out))
+
+    def save() -> Iterator[Path]:
+        if out is not None:
+            yield from save_tables(found.result, out)
+            headroom_figure(found, out / "headroom.png")
+            yield out / "headroom.png"
+
+    common.deliver(
+        lambda: headroom_tables(found), lambda: headroom_json(found), save, as_json=as_json, width=140
+    )
 
 
 def what_if(
@@ -59,6 +61,7 @@ def what_if(
     seed: Annotated[int, typer.Option(help="Fixes people and luck.")] = 0,
     workers: common.Workers = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE.png", help="[default: results/what-if/NAME.png]")] = None,
+    as_json: common.Json = False,
 ) -> None:
     """Answer a ready-made question, by a table with paired intervals and a figure, in one to three minutes."""
     from nextone.experiments.questions.ready_made import NAMES, load
@@ -70,24 +73,24 @@ def what_if(
     asked, question = load(name)
     changed: dict[str, Any] = {"users": users, "minutes": minutes, "replications": replications}
     asked = replace(asked, **{key: value for key, value in changed.items() if value is not None})
-    file = out or Path("results", "what-if", name)
-    file = file if file.suffix else file.with_suffix(".png")
-    common.prepare_file(file)
-    from nextone.experiments.questions.answer import answer_table, ask
-    from nextone.experiments.questions.figures import answer_sweep, what_if_figure
+    workers = common.processes(workers)
+    file = common.prepare_figure(out or Path("results", "what-if", name))
+    from nextone.experiments.questions.answer import answer_table, ask, ask_sweep
+    from nextone.experiments.questions.figures import sweep_figure, what_if_figure
+    from nextone.experiments.runs.comparison_files import comparison_json
+    from nextone.experiments.sweeps.table import sweep_json, sweep_table
 
-    workers = workers or common.cores()
-    with common.progress_bar(False) as progress:
+    told: dict[str, Any]
+    with common.progress_bar(as_json) as progress:
         if isinstance(asked, SweepIf):
-            shown = answer_sweep(asked, question, file, seed=seed, workers=workers, progress=progress)
+            folder = file.with_suffix("")
+            result = ask_sweep(asked, question, folder, seed=seed, workers=workers, progress=progress)
+            shown, told, draw = list(sweep_table(result)), sweep_json(result), partial(sweep_figure, result)
         else:
             answer = ask(asked, question, seed=seed, workers=workers, progress=progress)
-            what_if_figure(answer, file)
-            shown = [answer_table(answer)]
-    console = common.console()
-    for each in shown:
-        console.print(each, highlight=False)
-    common.print_saved(console, [file])
+            told = comparison_json(answer.result)
+            shown, draw = [answer_table(answer)], partial(what_if_figure, answer)
+    common.deliver(lambda: shown, lambda: {"question": question} | told, lambda: draw(file), as_json=as_json)
 
 
 def report(
@@ -101,4 +104,4 @@ def report(
     common.prepare_folder(folder)
     from nextone.experiments.output.report.report import write_report
 
-    print(f"Saved {write_report(folder)}")
+    common.deliver(list, save=lambda: [write_report(folder)])

@@ -1,20 +1,22 @@
 """The app: every command under its name, and how errors end.
 
-Heavy packages are imported inside the commands, so that help answers at once. Whatever a user can get wrong ends in one
-line on standard error and exit code 2; Ctrl-C in 130; a bug in a traceback.
+Heavy packages are imported inside the commands, so that help answers at once. Whatever a user can get wrong, and what
+the system refuses, ends in one line on standard error and exit code 2; Ctrl-C in 130; a bug in a traceback.
 """
 
+import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 
 from nextone.policies.names import KINDS
-from nextone.sim.inputs.errors import UserError
+from nextone.sim.inputs.errors import AGAIN, UserError
 from nextone.version import __version__
 
-from . import assumptions, bench, compare, edge, export, fitting, gallery, runs, sweep, train
+from . import assumptions, bench, compare, edge, encodings, export, fitting, gallery, runs, sweep, train
 
 CANCELLED = 130  # typer's exit code for Ctrl-C
 REFUSED = 2
@@ -65,12 +67,20 @@ for _name, _command in TRAINING.items():
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    encodings.write_anywhere(sys.stdout, sys.stderr)
     try:
         code = int(app(args=arguments, prog_name="nextone", standalone_mode=False) or 0)
+        sys.stdout.flush()
     except KeyboardInterrupt:  # outside a command; within one, typer returns its exit code
         code = CANCELLED
     except UserError as error:
         return _end(str(error), REFUSED)
+    except OSError as error:
+        _drop_what_cannot_be_printed()
+        if isinstance(error, BrokenPipeError):  # who read standard output went away, as `head` does
+            return 1
+        what = f"{str(error.filename)!r}" if error.filename else "standard output, or a file"
+        return _end(f"{what}: {error.strerror or error}; {AGAIN}", REFUSED)
     except Exception as error:
         if not hasattr(error, "format_message"):  # typer's usage errors have it; all else is a bug
             raise
@@ -81,6 +91,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _end(message: str, code: int) -> int:
     print(f"nextone: {' '.join(message.split())}", file=sys.stderr)
     return code
+
+
+def _drop_what_cannot_be_printed() -> None:
+    """Python writes what is left of standard output as it ends, and would complain of the same error once more."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _version(wanted: bool) -> None:

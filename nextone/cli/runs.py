@@ -19,6 +19,7 @@ def run_once(
     settings: common.Settings = None,
     scenario: common.ScenarioFile = None,
     engine: common.Engine = "event",
+    as_json: common.Json = False,
 ) -> None:
     """Run one policy once and save its logs, as Parquet files that explain and can replay themselves."""
     from nextone.experiments.runs.arms import check_run
@@ -31,15 +32,17 @@ def run_once(
     common.prepare_folder(out)
     from nextone.experiments.runs.replication import run_arm
     from nextone.experiments.runs.run_logs import Recipe, save_logs
+    from nextone.experiments.runs.run_shown import run_json, run_line
 
     recipe = Recipe(policy, seed, replication, engine, minutes, days, policy)
     common.say_first_use()
     result = run_arm(
         world, policy, seed=seed, replication=replication, minutes=minutes, days=days, engine=engine
     )
-    files = save_logs(result, out, recipe)
-    counts = ", ".join(f"{len(table):,} {name}" for name, table in result.records._asdict().items())
-    print(f"{counts}. Saved {', '.join(map(str, files))}")
+    common.deliver(
+        lambda: [run_line(result, recipe)], lambda: run_json(result, recipe), lambda: save_logs(result, out, recipe),
+        as_json=as_json,
+    )  # fmt: skip
 
 
 def replay(
@@ -71,12 +74,24 @@ def scenario(
     file: common.ScenarioFile = None,
     settings: common.Settings = None,
     comments: Annotated[bool, typer.Option(help="Meaning, unit, bounds, source, plausible range of fields.")] = True,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.toml", help="Write it there, with digests of the files it points to.")
+    ] = None,
 ) -> None:
-    """Check a scenario; with --show, print all of it as TOML that loads back equal."""
-    from nextone.sim.scenario import scenario_toml
+    """Check a scenario; with --show or --out, all of it as TOML that loads back equal."""
+    from nextone.sim.scenario import saved_scenario
 
     chosen = common.chosen_scenario(file, settings)
-    print(scenario_toml(chosen, comments) if show else "scenario is valid; --show prints it", end="" if show else "\n")
+    if out is not None:
+        common.prepare_file(out)
+        from nextone.experiments.runs.files import write_text
+
+        write_text(out, saved_scenario(chosen, out.parent, comments))
+        print(f"Saved {out}")
+    if show:
+        print(saved_scenario(chosen, Path(), comments), end="")
+    elif out is None:
+        print("scenario is valid; --show prints it")
 
 
 def timeline(
@@ -101,5 +116,7 @@ def timeline(
     from nextone.experiments.output.timeline import write_timeline
 
     common.say_first_use()
-    write_timeline(world, user, seed, policy, out)
-    print(f"Saved {out}; open it in any viewer of Chrome trace events, for example ui.perfetto.dev")
+    common.deliver(
+        lambda: ["To open in any viewer of Chrome trace events, for example ui.perfetto.dev."],
+        save=lambda: [write_timeline(world, user, seed, policy, out)],
+    )

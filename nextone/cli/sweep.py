@@ -46,27 +46,33 @@ def sweep(
     engine: Annotated[Literal["event", "batch"] | None, typer.Option(help="As in compare.  [default: event]")] = None,
     workers: common.Workers = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where it is kept.  [default: results/sweep]")] = None,
-    resume: Annotated[Path | None, typer.Option(metavar="DIR", help="Go on with the sweep in this folder.")] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Go on with the sweep in this folder; more --max-replications may be given."),
+    ] = None,
+    as_json: common.Json = False,
 ) -> None:
     """Sweep settings: every cell meets the same people and luck; replicated until sharp; killed, it goes on."""
-    from nextone.experiments.runs.arms import check_run
-    from nextone.experiments.sweeps.ledger import resume as open_ledger
+    from nextone.experiments.runs.names import listed
     from nextone.experiments.sweeps.plan import Question, plan_of
-    from nextone.experiments.sweeps.sweep import begun, code_sha256
+    from nextone.experiments.sweeps.sweep import begun, opened
     from nextone.sim.scenario import SettingError
 
     workers = common.processes(workers)
-    check_run(workers=workers)
     options = Question(
         grid=tuple(grid or ()), cells=tuple(cell or ()), sobol=tuple(sobol or ()), samples=samples,
-        policies=tuple(p.strip() for p in (policies or "").split(",") if p.strip()), metric=metric,
+        policies=tuple(listed(policies or "")), metric=metric,
         half_width=half_width, max_replications=max_replications, seed=seed, minutes=minutes, days=days,
         engine=engine, servers=servers,
     )  # fmt: skip
     if resume is not None:
-        if file or out or users is not None or settings or scenario or options != Question():
-            raise SettingError("--resume goes on with what its folder says; give nothing else but --workers")
-        ledger = open_ledger(resume, code_sha256)
+        allowed = Question(max_replications=max_replications)
+        if file or out or users is not None or settings or scenario or options != allowed:
+            raise SettingError(
+                "--resume goes on with what its folder says; give nothing else but --workers, or more "
+                "--max-replications"
+            )
+        ledger = opened(resume, max_replications)
     else:
         question, base = _asked(file, options, settings, users, scenario)
         folder = out or Path("results/sweep")
@@ -74,20 +80,19 @@ def sweep(
         common.prepare_folder(folder)
         ledger = begun(folder, plan)
     from nextone.experiments.sweeps.sweep import finish
-    from nextone.experiments.sweeps.table import effort_line, sweep_table
+    from nextone.experiments.sweeps.table import effort_line, sweep_json, sweep_table
 
     effort: list[Effort] = []
     try:
-        with common.progress_bar(False, "cells × replications × policies") as progress:
+        with common.progress_bar(as_json, "cells × replications × policies") as progress:
             result = finish(ledger, workers=workers, progress=progress, effort=effort)
     except KeyboardInterrupt:
         typer.echo(f"nextone: go on with nextone sweep --resume {ledger.folder}", err=True)
         raise
-    console = common.console()
-    for part in sweep_table(result):
-        console.print(part, highlight=False)
-    console.print(effort_line(effort[0]), highlight=False)
-    common.print_saved(console, [ledger.folder])
+    common.deliver(
+        lambda: [*sweep_table(result), effort_line(effort[0])], lambda: sweep_json(result), lambda: [ledger.folder],
+        as_json=as_json,
+    )
     if result.failed:
         raise typer.Exit(1)
 

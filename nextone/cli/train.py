@@ -58,7 +58,7 @@ def train_rl(
         print(f"\nStopped; nextone train rl --resume {folder} goes on from the last checkpoint.", file=sys.stderr)
         raise
     result = training_code.final_result(chosen, folder)
-    _print_result(result, as_json)
+    common.deliver(lambda: _result_lines(result), lambda: result, as_json=as_json)
 
 
 def train_curves(
@@ -66,14 +66,14 @@ def train_curves(
     out: Annotated[Path, typer.Option(metavar="FILE.png", help="Where to draw it.")] = Path("curves.png"),
 ) -> None:
     """Draw learning curves: reward over steps on the evaluation people, and what every rule earns there."""
-    common.prepare_file(out)
+    out = common.prepare_figure(out)
     from nextone.experiments.output.figures import learning_figure
     from nextone.experiments.training.rl.train import levels, settings_of
     from nextone.policies.checkpoint import newest_checkpoint
 
     checkpoints = [newest_checkpoint(run) for run in runs]
-    learning_figure([c.about["looks"] for c in checkpoints], levels(settings_of(checkpoints[0])), out)
-    print(f"Saved {out}")
+    looks, rules = [c.about["looks"] for c in checkpoints], levels(settings_of(checkpoints[0]))
+    common.deliver(list, save=lambda: [learning_figure(looks, rules, out)])
 
 
 def train_asking(
@@ -98,7 +98,7 @@ def train_asking(
     common.say_first_use()
     train_asking(chosen, out, sessions=sessions, tries=tries, progress=common.watched(as_json))
     result = training_code.final_result(chosen, out)
-    _print_result(result, as_json)
+    common.deliver(lambda: _result_lines(result), lambda: result, as_json=as_json)
 
 
 def train_frontier(
@@ -110,20 +110,20 @@ def train_frontier(
 ) -> None:
     """Draw watch time against requests: policies trained to ask for pages, and fixed thresholds."""
     world = common.chosen_scenario(scenario, settings)
-    common.prepare_file(out)
+    out = common.prepare_figure(out)
     from nextone.experiments.output.figures import frontier_figure
     from nextone.experiments.training.rl.frontier import frontier
     from nextone.experiments.training.rl.train import TrainSettings
 
     common.say_first_use()
     points = frontier(TrainSettings(scenario=world), runs, base)
+    lines = []
     for point in points:
         told = f"{point.name:20} {point.requests.mean:7.2f} requests, {point.watch_s.mean:8.1f} s watched a session"
         if point.above is not None:
             told += "; {:+.1f} [{:+.1f}, {:+.1f}] s above fixed thresholds at as many requests".format(*point.above[:3])
-        print(told)
-    frontier_figure(points, out)
-    print(f"Saved {out}")
+        lines.append(told)
+    common.deliver(lambda: lines, save=lambda: [frontier_figure(points, out)])
 
 
 def train_robust(
@@ -139,17 +139,11 @@ def train_robust(
     check_sets(fit, sets)
     common.say_first_use()
     found = held_under(run, fit, sets)
-    if as_json:
-        common.print_json([u._asdict() for u in found])
-    else:
-        print(robust_text(found))
+    common.deliver(lambda: [robust_text(found)], lambda: [u._asdict() for u in found], as_json=as_json)
 
 
-def _print_result(result: dict[str, Any], as_json: bool) -> None:
+def _result_lines(result: dict[str, Any]) -> list[str]:
     """What a training ended with."""
-    if as_json:
-        common.print_json(result)
-        return
     lines = [
         f"Best checkpoint {result['checkpoint']}, after {result['steps']:,} decisions. Reward an episode on "
         f"{result['episodes']:,} held-out episodes, paired, 95 % intervals:"
@@ -160,4 +154,4 @@ def _print_result(result: dict[str, Any], as_json: bool) -> None:
             f"  over {u['rule']:15} {u['diff']:+8.3f} [{u['low']:+.3f}, {u['high']:+.3f}], "
             f"{u['diff'] * percent:+.2f} % of {u['rule_mean']:.3f}"
         )
-    print("\n".join(lines))
+    return lines

@@ -1,9 +1,42 @@
 """What the user wrote cannot be used: the base class of all such errors, so that one `except` shows them as one line.
 
-The one inheritance among our own classes: an `except` clause needs a common base. Imports nothing, so that the command
-line can catch every such error without loading what raises it.
+The one inheritance among our own classes: an `except` clause needs a common base. Imports nothing heavy, so that the
+command line can catch every such error without loading what raises it.
 """
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+AGAIN = "make room or give another folder, then run it again"
 
 
 class UserError(ValueError):
     """A setting, file, folder or log that cannot be used: one line that names it, the rule it breaks and the remedy."""
+
+
+def fail(path: Path, problem: str, row: int | None = None) -> NoReturn:
+    """Refuses a user's file. row: its line in a text file, its position from 1 in Parquet. Raises UserError."""
+    where = short(path, 200) + (f":{row}" if row is not None else "")
+    raise UserError(f"{where}: {problem}") from None
+
+
+def short(value: object, most: int = 80) -> str:
+    """One printable line of at most so many characters."""
+    line = "".join(c if c.isprintable() else " " for c in str(value))
+    return line if len(line) <= most else line[: most - 3] + "..."
+
+
+@contextmanager
+def raised_as(kind: type[UserError]) -> Iterator[None]:
+    """A block, or as a decorator a function, whose errors about a user's file are of this kind."""
+    try:
+        yield
+    except UserError as error:
+        raise kind(str(error)) from None
+
+
+def not_saved(path: Path, error: OSError, remedy: str = AGAIN) -> UserError:
+    """The error to raise when the system refuses to write a file or folder."""
+    return UserError(f"{str(path)!r} could not be saved: {error.strerror or error}; {remedy}")

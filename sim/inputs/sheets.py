@@ -45,7 +45,7 @@ class Sheet(NamedTuple):
 def read_sheets(path: str | os.PathLike[str], choose: Choose) -> Iterator[Sheet]:
     """The file, or those directly in the directory by name, that hold something chosen."""
     root, rows = Path(path), 0
-    files = _files(root)
+    files = sheet_files(root)
     if sum(file.stat().st_size for file in files) > MAX_FILE_BYTES:
         fail(root, f"holds more than {MAX_FILE_BYTES // 10**6} MB; cut or resample it")
     for file in files:
@@ -57,8 +57,8 @@ def read_sheets(path: str | os.PathLike[str], choose: Choose) -> Iterator[Sheet]
             yield sheet
 
 
-def _files(root: Path) -> list[Path]:
-    """The files to read, in order of their names."""
+def sheet_files(root: Path) -> list[Path]:
+    """The files to read, in order of their names. Raises TraceError if there are none, or if one is no plain file."""
     if not stat.S_ISDIR(_mode(root)):
         files = [root]
     else:

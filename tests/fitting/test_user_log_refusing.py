@@ -37,9 +37,7 @@ DROPPED: dict[str, tuple[Columns, str]] = {
     "inf": (changed(play_ms=with_value("inf", 3)), "play_ms"),
     "1e999": (changed(duration_ms=with_value("1e999", 3)), "duration_ms"),
     "text": (changed(duration_ms=with_value("long", 3)), "duration_ms"),
-    "decimal comma": (changed(play_ms=with_value('"3,5"', 3)), "play_ms"),
     "null like": (changed(like=with_value("null", 3)), "like"),
-    "like of 2": (changed(like=with_value(2, 3)), "like"),
     "like of -1": (changed(like=with_value(-1, 3)), "like"),
     "like of a half": (changed(like=with_value(0.5, 3)), "like"),
     "play below 0": (changed(play_ms=with_value(-1, 3)), "play_ms"),
@@ -158,18 +156,18 @@ REFUSED: dict[str, tuple[bytes | Columns, str]] = {
     "blank": (b"\xef\xbb\xbf\r\n \n", "is empty"),
     "header only": (csv_text({name: [] for name in columns()}).encode(), "no row of data"),
     "empty Parquet": (parquet({name: pa.array([], pa.int64()) for name in columns()}), "no row of data"),
-    "no header": (csv_text(columns()).split("\n", 1)[1].encode(), "no column user"),
+    "no header": (csv_text(columns()).split("\n", 1)[1].encode(), "no column user, .*line 1 looks like data.* user=1"),
     "garbage": (bytes(range(256)) * 40, "is binary"),
     "garbage text": (b"\xfe\xed\xfa\xce" * 100, "not UTF-8"),
     "latin-1 ids": (csv_text(changed(user=with_value("Zoë", 3))).encode("latin-1"), "UTF-8"),
     "latin-1 ragged": (csv_text(columns()).replace("\n", ",Zoë\n", 9).encode("latin-1"), "not UTF-8 text here"),
-    "UTF-16": (csv_text(columns()).encode("utf-16"), "is binary"),
-    "zip": (b"PK\x03\x04" + bytes(200), "is binary"),
+    "UTF-16 without a mark": (csv_text(columns()).encode("utf-16-le"), "is binary"),
+    "damaged zip": (b"PK\x03\x04" + bytes(200), "cannot be unpacked"),
     "truncated gzip": (gzip.compress(csv_text(columns()).encode())[:-20], "cannot be unpacked"),
     "truncated Parquet": (PARQUET[:-40], "not a readable Parquet"),
     "Parquet head": (PARQUET[:6], "not a readable Parquet"),
     "damaged Parquet": (PARQUET[:-300] + b"\xff" * 200 + PARQUET[-100:], "not a readable Parquet"),
-    "JSON": (b'{"user": 1, "video": 2}', "no column user"),
+    "JSON": (b'{"user": 1, "video": 2}', "no column user.* reads as JSON; write it as CSV"),
     "no play time": (without("play_ms"), "no column play_ms or play_s"),
     "play misspelt": (renamed(play_ms="playms"), r"did you mean playms\?"),
     "no time": (without("time_ms"), "no column time or time_ms or time_s"),
@@ -190,13 +188,13 @@ REFUSED: dict[str, tuple[bytes | Columns, str]] = {
     "ms as time_s": (renamed(time_ms="time_s"), "time_s: .* given as"),
     "time constant": (changed(time_ms=[T0] * N), "time_ms: is the same in every row"),
     "time of no unit": (renamed(time_ms="time"), "column time holds plain numbers"),
-    "time of words": (renamed(time_ms="time") | {"time": ["noon"] * N}, "time is missing .* ISO 8601"),
+    "time of words": (renamed(time_ms="time") | {"time": ["noon"] * N}, "time is missing .*'noon'.* ISO 8601"),
     "time 1980": (changed(time_ms=[320_000_000_000 + k for k in range(N)]), "time_ms is below 0, or 10 years"),
     "no durations": (changed(duration_ms=[0] * N), "no duration is above 0"),
     "text for numbers": (changed(play_ms=with_value("n.a.", *range(20))), "play_ms is missing .* in 20 of 80 rows"),
-    "dates for play": (changed(play_ms=["2022-04-25"] * N), "play_ms is missing"),
+    "dates for play": (changed(play_ms=["2022-04-25"] * N), "play_ms is missing .* such as '2022-04-25',"),
     "users missing": (changed(user=with_value("", *range(20))), "user is missing in 20 of 80 rows"),
-    "likes of counts": (changed(like=[k % 4 for k in range(N)]), "like is neither 0 nor 1 in 40 of 80 rows"),
+    "likes of shares": (changed(like=[k / 100 for k in range(N)]), "like is neither 0 nor 1 in 79 of 80 rows"),
     "likes missing": (changed(like=with_value("", *range(40, 80))), "like is missing .* 0 where it did not happen"),
     "likes always": (changed(like=[1] * N), "like: is 1 in every row"),
     "negative plays": (changed(play_ms=with_value(-1, *range(12))), "play_ms is below 0 in 12 of 80 rows"),
@@ -205,11 +203,11 @@ REFUSED: dict[str, tuple[bytes | Columns, str]] = {
     "one row": ({name: values[1:2] for name, values in columns().items()}, "user: is one user"),
     "rows of events": (
         {name: values * 2 for name, values in columns().items()} | {"like": [0] * N + [1] * N},
-        "row has the user, video and time of another",
+        "80 rows have the user, video and time of another, and feedback that it has not",
     ),
     "too many tags": (
         {name: values * 500 for name, values in columns().items()}
-        | {"time_ms": [T0 + 61 * k for k in range(500 * N)], "tag": [*range(500 * N)]},
+        | {"user": [k // 10 for k in range(500 * N)], "tag": [*range(500 * N)]},
         "tag: has 40,000 different values",
     ),
     "no main feed": (kuairand([0] * N), "no row of tab 1"),
@@ -233,8 +231,8 @@ def test_what_would_mislead_is_refused_in_one_line(tmp_path: Path, case: str) ->
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path, message in (
-        (tmp_path, "is not a file"),
-        (tmp_path / "pipe", "is not a file"),
+        (tmp_path, "is a folder without a log in it"),
+        (tmp_path / "pipe", "is not a regular file"),
         (tmp_path / "missing.csv", "No such file"),
         (tmp_path / "log\0.csv", "cannot be opened"),
         (tmp_path / ("x" * 300), "cannot be opened"),
@@ -251,7 +249,7 @@ def test_the_first_bad_row_is_named(tmp_path: Path) -> None:
 def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     read(path, columns())
-    with pytest.raises(UserLogError, match="format='tsv' must be kuairand or generic"):
+    with pytest.raises(UserLogError, match="format='tsv' must be kuairand, kuairec, kuaisar or generic"):
         read_user_log(path, format="tsv")  # type: ignore[arg-type]
     with pytest.raises(UserLogError, match="has no column user_id"):
         read_user_log(path, format="kuairand")

@@ -5,7 +5,8 @@ import math
 
 import pytest
 
-from nextone.experiments.speed.bench import ASKED, Sizes, print_bench, run_bench
+from nextone.cli.common import print_all
+from nextone.experiments.speed.bench import ASKED, Sizes, bench_tables, run_bench
 
 TINY = Sizes(
     event=(20, 5), event_many=(30, 2), batch=(20, 5), memory=(40, 1), event_growth=(10,), batch_growth=(10, 20),
@@ -48,7 +49,7 @@ def test_a_person_has_the_asked_size(result):
 
 
 def test_it_prints_asked_beside_measured(result, capsys):
-    print_bench(result)
+    print_all(bench_tables(result))
     text = capsys.readouterr().out
     assert "event driver, 2,000 people, one core" in text and ">= 40,000" in text
     assert "rank a page" in text

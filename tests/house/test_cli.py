@@ -196,7 +196,7 @@ def test_table_and_files(tmp_path):
     assert "…" not in out
     assert "small" in out
     names = sorted(path.name for path in (tmp_path / "a" / "b").iterdir())
-    assert names == ["comparison.parquet", "replications.parquet", "uplift.png"]
+    assert names == ["comparison.parquet", "replications.parquet", "scenario.toml", "uplift.png"]
     about = json.loads(pq.read_schema(tmp_path / "a" / "b" / "comparison.parquet").metadata[b"nextone"])
     assert about["seed"] == 5
     assert "page_size = 2\n" in about["arms"][2]["scenario"]

@@ -115,7 +115,7 @@ def test_the_command(capsys, tmp_path):
     assert cli.main([*few, "--out", str(tmp_path / "a"), "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["steps"]) == 10
     assert {file.name for file in (tmp_path / "a").iterdir()} == {
-        "comparison.parquet", "replications.parquet", "headroom.png",
+        "comparison.parquet", "replications.parquet", "scenario.toml", "headroom.png",
     }  # fmt: skip
     assert cli.main([*few, "--replications", "9"]) == 2
     assert "replications=9 must be >= 10" in capsys.readouterr().err

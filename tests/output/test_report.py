@@ -21,7 +21,7 @@ from nextone.experiments.runs.statistics import mean_interval, paired
 from nextone.experiments.sweeps.ledger import Key, Result, begin
 from nextone.experiments.sweeps.plan import Question, plan_of
 from nextone.experiments.sweeps.result import read_sweep, save_sweep
-from nextone.experiments.sweeps.sweep import code_sha256
+from nextone.experiments.sweeps.sweep import made_of
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import with_settings
 
@@ -93,7 +93,7 @@ def made_up(plan, replications=10, fresh=True):
 def saved(folder, question, failed=None):
     plan = plan_of(question, BASE)
     folder.mkdir()
-    save_sweep(folder, plan, "0", made_up(plan), failed or {})
+    save_sweep(folder, plan, made_of(plan), made_up(plan), failed or {})
     return plan
 
 
@@ -238,7 +238,7 @@ def test_failed_cells_are_named_and_left_out(tmp_path, one_metric):
     saved(tmp_path / "it", TWO, {plan.default.number: 'MemoryError: <img src="http://x"> & more', 2: "killed"})
     page = page_of(tmp_path / "it")
     assert "2 of 7 cells failed" in page.text
-    table = page.tables[-1]
+    table = page.tables[-2]
     assert [row[1] for row in table[1:]] == ['MemoryError: <img src="http://x"> & more', "killed"]
 
 
@@ -255,7 +255,7 @@ def test_an_unfinished_sweep_says_so(tmp_path, one_metric, until, cells):
     folder = tmp_path / "it"
     folder.mkdir()
     results = made_up(plan, fresh=False)
-    ledger = begin(folder, plan, code_sha256(), list(results))
+    ledger = begin(folder, plan, made_of(plan), list(results))
     for key, result in results.items():
         if key.cell < until:
             ledger.done(key, result)

@@ -71,9 +71,11 @@ def test_a_policy_of_ones_own_is_compared(result):
 
 def test_json_rows(result):
     out = comparison_files.comparison_json(result)
-    assert list(out) == ["baseline", "replications", "primary", "overloaded", "rows"]
+    assert list(out)[:6] == ["baseline", "replications", "primary", "overloaded", "nobody_opened", "rows"]
+    assert (out["seed"], out["minutes"], out["engine"], out["looks"]) == (3, 60.0, "event", [])
     assert (out["baseline"], out["replications"], len(out["rows"])) == ("cloud_only", 10, 3 * len(METRICS))
     keys = ["policy", "metric", "unit", "mean", "low", "high", "diff_pct", "diff_low", "diff_high"]
+    keys += ["diff", "diff_abs_low", "diff_abs_high"]
     assert all(list(row) == keys for row in out["rows"])
     rows = {(row["policy"], row["metric"]): row for row in out["rows"]}
     first, undefined = METRICS[0].name, METRICS[1].name
@@ -89,8 +91,10 @@ def test_json_rows(result):
 
 def test_tables_are_saved_whole_with_all_that_repeats_them(result, tmp_path):
     paths = comparison_files.save_tables(result, tmp_path)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["comparison.parquet", "replications.parquet"]
-    summary, each = (pq.read_table(path, page_checksum_verification=True) for path in paths)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "comparison.parquet", "replications.parquet", "scenario.toml"
+    ]  # fmt: skip
+    summary, each = (pq.read_table(path, page_checksum_verification=True) for path in paths[:2])
     assert summary.num_rows == 3 * len(METRICS)
     assert each.num_rows == 3 * 10 * len(METRICS)
     about = json.loads(summary.schema.metadata[b"nextone"])

@@ -18,7 +18,7 @@ from test_sweep import NOISY, PAGES, bits, here
 from nextone.experiments.sweeps import ledger as sweep_ledger
 from nextone.experiments.sweeps.ledger import NAME
 from nextone.experiments.sweeps.result import POSITIONS, RESULTS, read_sweep
-from nextone.experiments.sweeps.sweep import code_sha256, resume, sweep
+from nextone.experiments.sweeps.sweep import resume, sweep
 from nextone.sim.scenario import SettingError
 
 PROCESSES = multiprocessing.get_context("forkserver")  # forked from a process without threads that has loaded it all
@@ -57,7 +57,7 @@ def slow_victim(folder, notes, alive):
 
 def known(folder):
     """The finished tasks that the ledger holds, by name."""
-    ledger = sweep_ledger.resume(folder, code_sha256)
+    ledger = sweep_ledger.resume(folder)
     results, _ = ledger.outcomes()
     ledger.close()
     return [str(ledger.plan.task(ledger.plan.cells[k.cell], k.policy, k.replication)) for k in results]

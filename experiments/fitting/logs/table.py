@@ -1,261 +1,218 @@
-"""A table from a user's own file: delimited text or Parquet, told apart by content, gzipped or not.
+"""A user's files as one table: delimited text or Parquet, one file or several with the same columns.
 
-Its columns are taken out as numbers or as ids; what they mean is not known here. Called by `user_log.py`;
-reading a file runs no code.
+Which columns to take is said by whoever calls; what they mean is not known here. Called by `user_log.py` and
+`video_table.py`; reading a file runs no code.
 """
 
-import codecs
-import csv
-import gzip
-import io
 import re
 import stat
-import zlib
-from collections.abc import Collection
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from nextone.sim.inputs.errors import UserError
+from nextone.sim.inputs.delimited import Delimited, delimited, read_words
+from nextone.sim.inputs.errors import UserError, raised_as, short
+from nextone.sim.inputs.errors import fail as refuse
+from nextone.sim.inputs.files import Content, Limits, contents, mode_of
+from nextone.sim.inputs.numerals import plain_numbers
+
+from .columns import EVENTS, IDS, Column
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
 
-MAX_FILE_BYTES = 2_000_000_000  # unpacked: a gzipped file cannot fill the memory
-MAX_ROWS = 20_000_000
-_MISSING = ["", "NA", "N/A", "n/a", "<NA>", "NULL", "null", "None"]  # words for an absent value; NaN is a number
+LIMITS = Limits(2_000_000_000, 20_000_000, "give some of the users, with all their rows")
+EXAMPLE = "user,video,time_ms,duration_ms,play_ms"
+ENDINGS = (".csv", ".tsv", ".txt", ".inter", ".parquet", ".gz", ".zip", ".dat", ".log")
+MISSING = ["", "NA", "N/A", "n/a", "<NA>", "NULL", "null", "None"]  # words for an absent value; NaN is a number
 
 
 class UserLogError(UserError):
     """Bad log, in one line that names the file, the column and the row where there are such, and the remedy."""
 
 
-class LogFile(NamedTuple):
-    """The columns of one file that the caller knows, by lower-case name; from text they are all strings."""
+class Rows(NamedTuple):
+    """Where rows stand: each in one of the files."""
+
+    paths: tuple[Path, ...]
+    part: NDArray[np.int16]  # (n,) index into paths
+    line: IntArray  # (n,) the line of a text file, the position from 1 in Parquet
+
+    def select(self, which: BoolArray) -> "Rows":
+        return Rows(self.paths, self.part[which], self.line[which])
+
+
+class Header(NamedTuple):
+    """What a file's columns are called."""
 
     path: Path
-    names: list[str]  # of all columns
+    names: list[str]  # as written; positions from 1 where there is no header
+    headed: bool
+
+
+class LogFile(NamedTuple):
+    """The columns that were chosen, by what they are; from text they are all strings."""
+
+    path: Path  # what messages call the whole: the file, the first of several, or the folder
+    header: Header
+    columns: dict[str, Column]
     table: pa.Table
-    row: IntArray  # what messages call each row: its line in a text file, its position from 1 in Parquet
-    ragged: IntArray  # lines of a text file that had another number of fields, and are left out
+    rows: Rows
+    ragged: Rows  # lines of text files that had another number of fields, and are left out
+    passed_over: tuple[str, ...] = ()  # files of a folder that are not read, and why
 
 
-def read_file(path: Path, known: Collection[str]) -> LogFile:
-    """The known columns of a file. Raises UserLogError."""
-    data = _content(path)
-    if data.startswith(b"PAR1"):
-        return _read_parquet(path, data, known)
-    return _read_text(path, data, known)
+Choose = Callable[[Header], dict[str, Column] | str]
+"""The columns to read, by what they are; or why this is not the table that was asked for, one phrase."""
+
+
+def read_files(given: Sequence[Path], choose: Choose, is_known: Callable[[str], bool]) -> LogFile:
+    """The chosen columns of a file, of several, or of a folder's. Of a folder or an archive, files that are no such
+    table are passed over. Raises UserLogError."""
+    parts: list[LogFile] = []
+    passed: list[str] = []
+    for path in given:
+        files, others = _listed(path)
+        passed += others
+        for file in files:
+            with raised_as(UserLogError):
+                opened = [(content.path, _read(content, choose, is_known)) for content in contents(file, LIMITS)]
+            whole = [part for _, part in opened if isinstance(part, LogFile)]
+            why = [(where, part) for where, part in opened if isinstance(part, str)]
+            if why and not whole and len(files) == 1:
+                fail(why[0][0], why[0][1], 1)
+            parts += whole
+            passed += [f"{where.name} ({short(reason, 100)})" for where, reason in why]
+    if not parts:
+        fail(given[0], f"holds no such table: {short('; '.join(passed), 300)}")
+    return _together(given, parts, passed)
+
+
+def _listed(path: Path) -> tuple[list[Path], list[str]]:
+    """(files, what of a folder is passed over and why). Folders in it are gone through where they are partitions,
+    such as `date=2023-11-14`."""
+    with raised_as(UserLogError):
+        is_folder = stat.S_ISDIR(mode_of(path))
+    if not is_folder:
+        return [path], []
+    files: list[Path] = []
+    passed: list[str] = []
+    try:
+        entries = sorted(path.iterdir())
+    except OSError as error:
+        fail(path, f"cannot be opened ({error.strerror}); name a readable folder")
+    for entry in entries:
+        if entry.name.startswith((".", "_")):
+            continue
+        if entry.is_dir() and "=" in entry.name:
+            more, others = _listed(entry)
+            files += more
+            passed += others
+        elif entry.is_dir() or not (entry.suffix.lower() in ENDINGS or re.fullmatch(r"part-\w+", entry.name)):
+            passed.append(f"{entry.name} ({'a folder' if entry.is_dir() else 'by its ending no table'})")
+        else:
+            files.append(entry)
+    if not files and "=" not in path.name:
+        fail(path, f"is a folder without a log in it; put files there that end in {', '.join(ENDINGS)}")
+    return files, passed
+
+
+def _together(given: Sequence[Path], parts: list[LogFile], passed: list[str]) -> LogFile:
+    """The rows of all parts. Raises UserLogError unless they have the same columns."""
+    first = parts[0]
+    for other in parts[1:]:
+        if len(parts) * len(other.table) and set(other.columns) != set(first.columns):
+            differ = sorted(set(other.columns) ^ set(first.columns))
+            names = [(other.columns.get(x) or first.columns[x]).name for x in differ]
+            fail(other.path, f"has other columns than {first.path.name}: {', '.join(names)} in one only; "
+                             "give files with the same header")  # fmt: skip
+        for thing, column in other.columns.items():
+            if (column.name, column.unit) != (first.columns[thing].name, first.columns[thing].unit):
+                fail(other.path, f"calls {column.name} what {first.path.name} calls {first.columns[thing].name}; "
+                                 "give files with the same header")  # fmt: skip
+    try:
+        table = pa.concat_tables([p.table.select(list(first.columns)) for p in parts], promote_options="permissive")
+    except pa.ArrowException as error:
+        fail(first.path, f"has columns of other types than the other files ({short(error)}); store all parts alike")
+    if len(table) > LIMITS.rows:
+        fail(given[0], f"has more than {LIMITS.rows:,} rows; {LIMITS.remedy}")
+    paths = tuple(p.path for p in parts)
+    ragged, rows = (
+        Rows(
+            paths, np.repeat(np.arange(len(parts), dtype=np.int16), [len(of.line) for of in each]),
+            np.concatenate([of.line for of in each]),
+        )
+        for each in ([p.ragged for p in parts], [p.rows for p in parts])
+    )  # fmt: skip
+    whole = given[0] if len(given) == 1 else first.path
+    return LogFile(whole, first.header, first.columns, table, rows, ragged, tuple(passed))
+
+
+def _read(content: Content, choose: Choose, is_known: Callable[[str], bool]) -> LogFile | str:
+    if content.data.startswith(b"PAR1"):
+        return _read_parquet(content, choose)
+    return _read_text(delimited(content, LIMITS, is_known, EXAMPLE), choose)
 
 
 def fail(path: Path, problem: str, row: int | None = None) -> NoReturn:
-    where = short(path, 200) + (f":{row}" if row is not None else "")
-    raise UserLogError(f"{where}: {problem}") from None
+    """Refuses a log. Raises UserLogError."""
+    with raised_as(UserLogError):
+        refuse(path, problem, row)
+    raise AssertionError
 
 
-def short(value: object, most: int = 80) -> str:
-    """One printable line of at most so many characters."""
-    line = "".join(c if c.isprintable() else " " for c in str(value))
-    return line if len(line) <= most else line[: most - 3] + "..."
-
-
-def numbers(file: LogFile, name: str) -> FloatArray:
-    """A column as numbers, a bit as 0 or 1, a Parquet timestamp as unix ms; NaN where there is none."""
-    column = _column(file, name)
-    if pa.types.is_timestamp(column.type):
-        column = column.cast(pa.timestamp("ms", column.type.tz), safe=False).cast(pa.int64())
-    elif _is_text(column.type):
-        try:
-            column = column.cast(pa.float64())
-        except pa.ArrowInvalid:
-            return _coerced(column)
-    elif not (_is_number(column.type) or pa.types.is_boolean(column.type)):
-        fail(file.path, f"column {name} is of type {short(column.type)}; store plain numbers")
-    return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
-
-
-def iso_times(file: LogFile, name: str) -> FloatArray:
-    """A column of ISO 8601 text, UTC where no offset is given, or of Parquet timestamps, as unix ms; NaN where there
-    is none. Refuses plain numbers, whose unit nothing tells."""
-    column = _column(file, name)
-    if pa.types.is_timestamp(column.type):
-        return numbers(file, name)
-    if not _is_text(column.type) or _is_float(column.drop_null()[0:1]):
-        fail(file.path, f"column {name} holds plain numbers in no stated unit; name it time_ms or time_s")
-    import pandas as pd  # late: only for what it alone reads
-
-    times = pd.to_datetime(pd.Series(column.to_pylist(), dtype=object), format="ISO8601", utc=True, errors="coerce")
-    ms = times.dt.tz_localize(None).to_numpy("datetime64[ms]")
-    return np.where(np.isnat(ms), np.nan, ms.astype(np.int64).astype(np.float64))
-
-
-def ids(file: LogFile, name: str, *, lists: bool = False) -> pa.DictionaryArray:
-    """A column of whole numbers or text as text, dictionary-encoded; null where there is none. lists: of words with
-    commas between them the first counts."""
-    column = _column(file, name)
+def _read_parquet(content: Content, choose: Choose) -> LogFile | str:
+    path = content.path
     try:
-        if pa.types.is_floating(column.type):  # whole numbers beside absent ones, as pandas stores them
-            column = column.cast(pa.int64())
-        elif not (pa.types.is_integer(column.type) or _is_text(column.type)):
-            raise pa.ArrowInvalid(f"type {short(column.type)}")
-    except pa.ArrowInvalid as error:
-        fail(file.path, f"column {name} is no id ({short(error)}); store whole numbers or text")
-    coded = column.cast(pa.string()).dictionary_encode()
-    words = pc.replace_substring_regex(coded.dictionary, ",.*", "") if lists else coded.dictionary
-    words = pc.utf8_trim_whitespace(words)
-    return pc.if_else(pc.equal(words, ""), None, words).take(coded.indices).dictionary_encode()
-
-
-def codes(of: pa.DictionaryArray) -> tuple[IntArray, tuple[str, ...]]:
-    """0, 1, ... for each id that is there, shorter ones first, then by text (whole numbers: by size); -1 for null.
-    Also what the codes stand for."""
-    words = of.dictionary.to_pylist()
-    index = of.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-    there = np.flatnonzero(np.bincount(index[index >= 0], minlength=len(words)))
-    used = sorted(there.tolist(), key=lambda k: (len(words[k]), words[k]))
-    code = np.full(len(words) + 1, -1)
-    code[used] = np.arange(len(used))
-    return code[index], tuple(words[k] for k in used)
-
-
-def _column(file: LogFile, name: str) -> pa.Array:
-    column = file.table[name].combine_chunks()
-    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
-
-
-def _is_float(words: pa.Array) -> bool:
-    try:
-        words.cast(pa.float64())
-    except pa.ArrowInvalid:
-        return False
-    return len(words) > 0
-
-
-def _coerced(words: pa.Array) -> FloatArray:
-    """Text some of which is no number."""
-    import pandas as pd  # late: only for what it alone reads
-
-    series = pd.Series(words.to_pylist(), dtype=object).str.strip().str.lower().replace({"true": "1", "false": "0"})
-    return np.asarray(pd.to_numeric(series, errors="coerce"), dtype=np.float64)
-
-
-def _content(path: Path) -> bytes:
-    """The bytes of a regular file, unpacked, not empty."""
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe or a device could wait for ever
-            fail(path, "is not a file; name the log itself, a .csv or .parquet file")
-        with path.open("rb") as file:
-            packed = file.read(2) == b"\x1f\x8b"
-            file.seek(0)
-            source: Any = gzip.GzipFile(fileobj=file) if packed else file
-            data: bytes = source.read(MAX_FILE_BYTES + 1)
-    except UserLogError:
-        raise
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        fail(path, f"cannot be unpacked ({short(error)}); write it again")
-    except (OSError, ValueError) as error:
-        fail(path, f"cannot be opened ({getattr(error, 'strerror', None) or short(error)}); name a readable file")
-    if len(data) > MAX_FILE_BYTES:
-        fail(path, f"holds more than {MAX_FILE_BYTES // 10**9} GB; give some of the users, with all their rows")
-    if not data.strip(b"\xef\xbb\xbf \t\r\n"):
-        fail(path, "is empty; write one row per impression under a header such as user,video,time_ms,duration_ms")
-    return data
-
-
-def _read_parquet(path: Path, data: bytes, known: Collection[str]) -> LogFile:
-    try:
-        with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
-            if file.metadata.num_rows > MAX_ROWS:
-                fail(path, f"has more than {MAX_ROWS:,} rows; give some of the users, with all their rows")
-            held = file.schema_arrow.names
-            names = [name.strip().lower() for name in held]
-            wanted = _wanted(path, names, known)
-            table = file.read([held[k] for k in wanted], use_threads=False)
+        with pq.ParquetFile(pa.BufferReader(content.data), page_checksum_verification=True) as file:
+            if file.metadata.num_rows > LIMITS.rows:
+                fail(path, f"has more than {LIMITS.rows:,} rows; {LIMITS.remedy}")
+            header = Header(path, file.schema_arrow.names, True)
+            columns = choose(header)
+            if isinstance(columns, str):
+                return columns
+            names = {thing: header.names[column.place] for thing, column in columns.items()}
+            table = file.read(list(names.values()), use_threads=False)
     except UserLogError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:
         fail(path, f"is not a readable Parquet file ({short(error)}); write it again")
-    table = table.select([held[k] for k in wanted]).rename_columns([names[k] for k in wanted])
-    return LogFile(path, names, table, np.arange(1, table.num_rows + 1), np.zeros(0, np.int64))
+    arrays = [_as_words(path, name, table[name]) for name in names.values()]
+    rows = Rows((path,), np.zeros(len(table), np.int16), np.arange(1, len(table) + 1))
+    return LogFile(path, header, columns, pa.table(arrays, list(names)), rows, rows.select(rows.line < 0))
 
 
-def _read_text(path: Path, data: bytes, known: Collection[str]) -> LogFile:
-    if b"\0" in data:
-        fail(path, "is binary, neither text nor Parquet; export the log as UTF-8 CSV or as Parquet")
-    data = data.removeprefix(b"\xef\xbb\xbf").strip(b"\r\n") + b"\n"
-    _check_utf8(path, data)
-    header = data[: re.search(rb"[\r\n]", data).start()].decode()  # type: ignore[union-attr]  # the last byte is one
-    by_delimiter = {delimiter: _split(header, delimiter) for delimiter in ",\t;|"}
-    delimiter = max(by_delimiter, key=lambda d: (sum(name in known for name in by_delimiter[d]), len(by_delimiter[d])))
-    names = by_delimiter[delimiter]
-    wanted = [names[k] for k in _wanted(path, names, known)]
-    if not wanted:
-        return LogFile(path, names, pa.table({}), np.zeros(0, np.int64), np.zeros(0, np.int64))
-    ragged: list[int] = []
-
-    def skip(row: Any) -> str:
-        ragged.append(row.number)
-        return "skip"
-
-    try:
-        table = pa_csv.read_csv(
-            io.BytesIO(data),
-            read_options=pa_csv.ReadOptions(
-                use_threads=False, skip_rows=1, block_size=1 << 24,
-                column_names=[name if name in wanted else f"{k}#" for k, name in enumerate(names)],
-            ),
-            parse_options=pa_csv.ParseOptions(
-                delimiter=delimiter, ignore_empty_lines=False, invalid_row_handler=skip
-            ),
-            convert_options=pa_csv.ConvertOptions(
-                column_types=dict.fromkeys(wanted, pa.string()), include_columns=wanted,
-                null_values=_MISSING, strings_can_be_null=True,
-            ),
-        )  # fmt: skip
-    except pa.ArrowException as error:
-        fail(path, f"is not a table ({short(error)}); write one row per impression, in UTF-8, under a header")
-    if table.num_rows > MAX_ROWS:
-        fail(path, f"has more than {MAX_ROWS:,} rows; give some of the users, with all their rows")
-    lines = np.setdiff1d(np.arange(2, table.num_rows + len(ragged) + 2), ragged)
-    return LogFile(path, names, table, lines, np.array(ragged, np.int64))
-
-
-def _check_utf8(path: Path, data: bytes) -> None:
-    """In pieces: text takes up to four times the room of its bytes."""
-    decoder, step = codecs.getincrementaldecoder("utf-8")(), 1 << 24
-    for start in range(0, len(data), step):
+def _as_words(path: Path, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column without a dictionary, and with text where it is stored as bytes."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
         try:
-            decoder.decode(data[start : start + step], final=start + step >= len(data))
-        except UnicodeDecodeError as error:
-            line = 1 + data.count(b"\n", 0, start) + error.object.count(b"\n", 0, error.start)
-            fail(path, "is not UTF-8 text here; export the log as UTF-8 CSV or as Parquet", line)
+            return column.cast(pa.string())
+        except pa.ArrowInvalid:
+            fail(path, f"column {name} holds bytes that are no UTF-8 text; store numbers or text")
+    return column
 
 
-def _split(header: str, delimiter: str) -> list[str]:
-    try:
-        return [name.strip().lower() for name in next(csv.reader([header], delimiter=delimiter), [])]
-    except csv.Error:  # a field longer than any name
-        return []
-
-
-def _wanted(path: Path, names: list[str], known: Collection[str]) -> list[int]:
-    """Which columns to read; none may be there twice."""
-    wanted = [k for k, name in enumerate(names) if name in known]
-    for k in wanted:
-        if names.count(names[k]) > 1:
-            fail(path, f"has {names.count(names[k])} columns named {names[k]}; leave one", 1)
-    return wanted
+def _read_text(text: Delimited, choose: Choose) -> LogFile | str:
+    header = Header(text.path, text.names, text.headed)
+    columns = choose(header)
+    if isinstance(columns, str):
+        return columns
+    places = list(dict.fromkeys(column.place for column in columns.values()))
+    words = read_words(text, places, MISSING)
+    named = {thing: words.columns[places.index(column.place)] for thing, column in columns.items()}
+    numeric = {columns[thing].name: named[thing] for thing in named if thing not in (*IDS, *EVENTS)}
+    told = plain_numbers(text.path, numeric)
+    table = {thing: told.get(columns[thing].name, column) if thing not in IDS else column
+             for thing, column in named.items()}  # fmt: skip
+    rows, ragged = (
+        Rows((text.path,), np.zeros(len(line), np.int16), line) for line in (words.line, words.ragged)
+    )
+    return LogFile(text.path, header, columns, pa.table(table), rows, ragged)

@@ -5,35 +5,48 @@ Called by the fit and by `nextone calibrate` and `validate`; `simulated_log` mak
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from rich.table import Table
 
 from nextone.experiments.runs.files import write_table, write_whole
 from nextone.sim.config import FEEDBACK, LINK_CLASSES
 from nextone.sim.data import open_data
-from nextone.sim.scenario import nearest
+from nextone.sim.inputs.columns import parse_columns
+from nextone.sim.inputs.errors import raised_as, short
 
-from .checks import (
-    Audit,
-    BoolArray,
-    Finding,
-    FloatArray,
-    IntArray,
-    check_flags,
-    check_present,
-    check_units,
-    check_values,
-    check_whole,
+from .checks import Audit, Finding, check_flags, check_lengths, check_present, check_units, check_values, check_whole
+from .columns import (
+    FLAGS,
+    IDS,
+    KNOWN,
+    LABELS,
+    MS,
+    NEEDED,
+    SHARES,
+    TIMES,
+    TOLD,
+    Column,
+    Format,
+    format_of,
+    log_columns,
+    missing_columns,
+    plain,
+    unused_hint,
 )
-from .table import LogFile, UserLogError, codes, fail, ids, iso_times, numbers, read_file, short
+from .events import check_event_column, check_events, check_repeats
+from .ids import check_people, codes, first_words, ids
+from .impressions import ReadAs, UserLog
+from .numbers import flags as read_flags
+from .numbers import no_number, numbers
+from .table import BoolArray, FloatArray, Header, IntArray, LogFile, Rows, UserLogError, fail, read_files
+from .times import UTC_OFFSETS_H, Offset, offset_of, times_ms
 from .video_table import VIDEO_FILES, look_up
 
 if TYPE_CHECKING:
@@ -41,116 +54,20 @@ if TYPE_CHECKING:
 
 __all__ = ["Finding", "UserLog", "UserLogError", "read_user_log", "shipped_log", "simulated_log", "write_generic"]
 
-Format = Literal["kuairand", "generic"]
-Int32Array = NDArray[np.int32]
-Int16Array = NDArray[np.int16]
-
-# What a column is called -> what it is. A name that ends in _s is in seconds.
-GENERIC = {
-    "user": "user", "video": "video", "time": "time_ms", "time_ms": "time_ms", "time_s": "time_ms",
-    "duration_ms": "duration_ms", "duration_s": "duration_ms", "play_ms": "play_ms", "play_s": "play_ms",
-    **{kind: kind for kind in FEEDBACK}, "randomised": "randomised",
-    "stall_ms": "stall_ms", "stall_s": "stall_ms", "comment_open_ms": "comment_open_ms",
-    "comment_open_s": "comment_open_ms", "tag": "tag", "author": "author", "session": "session", "request": "request",
-    "page": "request", "network": "network",
-}  # fmt: skip
-KUAIRAND = {
-    "user_id": "user", "video_id": "video", "time_ms": "time_ms", "duration_ms": "duration_ms",
-    "play_time_ms": "play_ms", **{f"is_{kind}": kind for kind in FEEDBACK if kind != "profile"},
-    "is_profile_enter": "profile", "is_rand": "randomised", "comment_stay_time": "comment_open_ms", "tab": "tab",
-    "is_click": "valid play", "long_view": "long view",
-}  # fmt: skip
-SPELLINGS = {"kuairand": KUAIRAND, "generic": GENERIC}
-NEEDED = ("user", "video", "time_ms", "duration_ms", "play_ms")
-TIMES = ("time_ms", "duration_ms", "play_ms", "stall_ms", "comment_open_ms")
-IDS = ("user", "video", "tag", "author", "session", "request", "network")
-LABELS = ("valid play", "long view")
-FLAGS = (*FEEDBACK, "randomised", *LABELS)
-COLUMNS = (
-    "user", "video", "time_ms", "duration_ms", "play_ms", "comment_open_ms", "randomised", "tag", "author", "session",
-    "request", "stall_ms", "network",
-)  # fmt: skip
 MAIN_FEED_TAB = 1
-UTC_OFFSETS_H = (-12, 14)  # of all inhabited places
-KUAIRAND_UTC_OFFSET_H = 8.0  # Source: KuaiRand, of an app whose users live in China
-
-
-@dataclass(frozen=True, eq=False)
-class UserLog:
-    """n impressions sorted by user, time and order in the file. Arrays have shape (n,); None: no such column."""
-
-    source: str
-    """Name of the file, for people."""
-    rows_read: int
-    findings: tuple[Finding, ...]
-    users: int
-    videos: int
-    user: Int32Array  # 0 to users - 1, each present
-    video: Int32Array  # 0 to videos - 1, each present
-    time_ms: IntArray  # unix, or from any origin
-    duration_ms: IntArray  # of the video, > 0
-    play_ms: IntArray  # >= 0; loops make it exceed the duration
-    feedback: dict[str, BoolArray]  # by kind, those of config.FEEDBACK that the log has, in its order
-    comment_open_ms: IntArray | None = None
-    randomised: BoolArray | None = None  # shown at random, not recommended
-    tag: Int16Array | None = None  # the video's first tag, from 0; -1 unknown
-    author: Int32Array | None = None  # the video's author, from 0; -1 unknown
-    session: Int32Array | None = None  # from 0, each of one user; -1 unknown
-    request: Int32Array | None = None  # from 0, each of one user and session; -1 unknown
-    stall_ms: IntArray | None = None
-    network: Int16Array | None = None  # index into networks; -1 unknown
-    networks: tuple[str, ...] = ()
-    labels: dict[str, BoolArray] = field(default_factory=dict)
-    """What the log itself says a play counts as, of LABELS; for the rest, thresholds of the play time."""
-    utc_offset_h: float = KUAIRAND_UTC_OFFSET_H
-    """Hours by which the users' clocks are ahead of `time_ms`: the hour of the day is that of the users."""
-
-    @property
-    def hour(self) -> FloatArray:
-        """Of the users' day, [0, 24), at which each row was delivered."""
-        return np.asarray((self.time_ms / 3.6e6 + self.utc_offset_h) % 24)
-
-    def report(self) -> Table:
-        """What was read, found and done, for people."""
-        used, read = len(self.user), self.rows_read
-        table = Table(
-            title=f"{self.source}: {used:,} of {read:,} rows used, {self.users:,} users, {self.videos:,} videos",
-            caption="Not in the log: " + (", ".join(self.absent) or "nothing"),
-            title_justify="left", caption_justify="left",
-        )  # fmt: skip
-        for heading in ("rows", "", "column", "found", "first row"):
-            table.add_column(heading, justify="right" if heading in ("rows", "first row") else "left")
-        for f in self.findings:
-            table.add_row(f"{f.rows:,}", f.action, f.column, f.problem, "" if f.row is None else f"{f.row:,}")
-        return table
-
-    def select(self, keep: BoolArray) -> "UserLog":
-        """The rows of `keep` (n,), with people and videos numbered anew."""
-        parts = {name: getattr(self, name) for name in COLUMNS}
-        chosen: dict[str, Any] = {name: column[keep] for name, column in parts.items() if column is not None}
-        for name in ("user", "video"):
-            codes, chosen[name] = np.unique(chosen[name], return_inverse=True)
-            chosen[name] = chosen[name].astype(np.int32)
-            chosen[f"{name}s"] = len(codes)
-        for name in ("feedback", "labels"):
-            chosen[name] = {k: v[keep] for k, v in getattr(self, name).items()}
-        return replace(self, **chosen)
-
-    @property
-    def absent(self) -> list[str]:
-        """Optional columns that the log does not have, by their generic names."""
-        optional = ("randomised", "comment_open_ms", "tag", "author", "session", "request", "stall_ms", "network")
-        return [k for k in FEEDBACK if k not in self.feedback] + [k for k in optional if getattr(self, k) is None]
 
 
 def read_user_log(
-    path: Path, format: Format | None = None, videos: Path | None = None, utc_offset_h: float | None = None
-) -> UserLog:
-    """Read and check a log: delimited text or Parquet, gzipped or not, told apart by content.
+    path: Path | Sequence[Path], format: Format | None = None, videos: Path | None = None,
+    utc_offset_h: float | None = None, columns: str | None = None,
+) -> UserLog:  # fmt: skip
+    """Read and check a log: delimited text or Parquet, packed or not, told apart by content.
 
-    format: by the column names if None. videos: a table of videos (`video_table.OF_VIDEOS`) with tag (comma-separated,
-    the first one counts), author, and duration in ms, used where the log has none; if None, for `kuairand`, looked for
-    beside the log. utc_offset_h: hours by which the users' clocks are ahead of the log's times; None: 8, as in China.
+    path: a file, several of one header, or a folder of such. format: by the column names if None. videos: a table
+    of videos (`video_table.OF_VIDEOS`) with tag (of a list the first counts), author, and duration, used where the log
+    has none; if None, for the formats of Kuaishou, looked for beside the log. utc_offset_h: hours by which the users'
+    clocks are ahead of UTC; None: as the log tells, else 8, as in China. columns: `NAME=COLUMN[:UNIT],...`, what the
+    file calls each thing where its header does not say it.
     Of a KuaiRand log with a `tab` column only tab 1, the main single-column feed, is used, and of that the rows whose
     duration is known: a `duration_ms` of 0 means unknown. Of the 155,291 rows of KuaiRand-Pure that the shipped log
     comes from (70 % of the users) 121,148 are of tab 1; 1,852 of these have duration 0 and none in the video table
@@ -158,79 +75,120 @@ def read_user_log(
     Raises UserLogError, one line.
     """
     if format not in (None, *get_args(Format)):
-        raise UserLogError(f"format={short(format)!r} must be kuairand or generic; leave it out to go by the columns")
-    offset_h = KUAIRAND_UTC_OFFSET_H if utc_offset_h is None else utc_offset_h
-    if not UTC_OFFSETS_H[0] <= offset_h <= UTC_OFFSETS_H[1]:
+        known = ", ".join(get_args(Format)[:-1])
+        raise UserLogError(f"format={short(format)!r} must be {known} or generic; leave it out to go by the columns")
+    if utc_offset_h is not None and not UTC_OFFSETS_H[0] <= utc_offset_h <= UTC_OFFSETS_H[1]:
         raise UserLogError(
-            f"utc-offset={offset_h:g} must be >= {UTC_OFFSETS_H[0]} and <= {UTC_OFFSETS_H[1]}, the hours by which the "
-            "users' clocks are ahead of the log's times; 8 in China"
+            f"utc-offset={utc_offset_h:g} must be >= {UTC_OFFSETS_H[0]} and <= {UTC_OFFSETS_H[1]}, the hours by which "
+            "the users' clocks are ahead of the log's times; 8 in China"
         )
-    path = Path(path)
-    file = read_file(path, {*GENERIC, *KUAIRAND})
-    if format is None:
-        is_kuairand = sum(name in KUAIRAND for name in file.names) > sum(name in GENERIC for name in file.names)
-        format = "kuairand" if is_kuairand else "generic"
-    early = Audit(path, np.concatenate([file.row, file.ragged]))
-    spelled = _spelled(file, SPELLINGS[format], early)
-    early.drop(np.isin(early.row, file.ragged), "", "has another number of fields than the header", "repair the rows")
+    given = [Path(path)] if isinstance(path, (str, Path)) else [Path(each) for each in path]
+    file = _opened(given, format, columns, videos is not None)
+    format = format or format_of([plain(name) for name in file.header.names])
+    early = Audit(file.path, _all_rows(file))
+    ragged = np.arange(len(early.keep)) >= len(file.rows.line)
+    early.drop(ragged, "", "has another number of fields than the header", "repair the rows")
+    _tell_unused(file, early)
+    check_event_column(file)
     if format == "kuairand" and file.table.num_rows:
         file = _main_feed(file, early)
     if file.table.num_rows == 0:
-        fail(path, "has no row of data; write one row per impression under the header")
-
-    audit = Audit(path, file.row)
-    named = {name: ids(file, spelled[name], lists=name == "tag") for name in IDS if name in spelled}
-    values = {name: _milliseconds(file, spelled[name]) for name in TIMES if name in spelled}
-    flags = {name: numbers(file, spelled[name]) for name in FLAGS if name in spelled}
-    if format == "kuairand":
-        videos = videos or next((found for glob in VIDEO_FILES for found in sorted(path.parent.glob(glob))), None)
-    if videos is not None:
-        named = look_up(videos, named["video"], values["duration_ms"], audit) | named
-    for name in ("user", "video"):
-        audit.drop(np.asarray(named[name].is_null()), spelled[name], "is missing", "give each row user and video")
-    check_present(values | flags, spelled, audit)
-    check_units(values, spelled, audit)
-    check_values(values, spelled, audit)
-    check_flags(flags, spelled, audit, labels=LABELS)
-    return replace(_assembled(named, values, flags, spelled, audit, early), utc_offset_h=offset_h)
+        fail(file.path, "has no row of data; write one row per impression under the header")
+    audit = Audit(file.path, file.rows)
+    if videos is None and format != "generic":
+        folder = given[0] if given[0].is_dir() else given[0].parent
+        videos = next((found for glob in VIDEO_FILES for found in sorted(folder.glob(glob))), None)
+    log, offset = _checked(file, audit, early, format, videos, utc_offset_h)
+    shown = {column.thing.removesuffix("_ms"): column.name + (f" in {column.unit}" if column.unit else "")
+             for column in file.columns.values() if column.thing not in ("clock", "event")}  # fmt: skip
+    read_as = ReadAs(
+        format, tuple(each.name for each in file.rows.paths), file.passed_over, shown, videos.name if videos else "",
+        offset.why,
+    )  # fmt: skip
+    source = given[0].name if len(given) == 1 else f"{given[0].name} and {len(given) - 1} more"
+    return replace(log, source=source, utc_offset_h=offset.hours, read_as=read_as)
 
 
-def _spelled(file: LogFile, spellings: dict[str, str], audit: Audit) -> dict[str, str]:
-    """What this file calls each thing it has. A needed thing that is missing is told, with the nearest name."""
-    spelled: dict[str, str] = {}
-    for name in (name for name in file.names if name in spellings):
-        if spellings[name] in spelled:
-            fail(file.path, f"has columns {spelled[spellings[name]]} and {name}, the same thing; leave one", 1)
-        spelled[spellings[name]] = name
-    for thing in NEEDED:
-        if thing not in spelled:
-            known = [name for name in spellings if spellings[name] == thing]
-            hint = nearest(known[0], file.names).replace("; known:", "; the file has")
-            fail(file.path, f"has no column {' or '.join(known)}{short(hint, 300)}", 1)
-    for name in file.names:
-        hint = nearest(name, [known for known in spellings if spellings[known] not in spelled])
-        if name not in spellings and hint.startswith("; did"):
-            audit.warn(name, f"column not used{hint}", 0)
-    return spelled
+def _opened(given: Sequence[Path], format: Format | None, columns: str | None, has_videos: bool) -> LogFile:
+    """The columns of these files that a log may have."""
+    with raised_as(UserLogError):
+        said = parse_columns(columns, TOLD) if columns is not None else {}
+    words = {part.lower() for text in said.values() for part in (text, text.rpartition(":")[0]) if not part.isdecimal()}
+
+    def choose(header: Header) -> dict[str, Column] | str:
+        found, wrong = log_columns(header.path, header.names, header.headed, format, said)
+        return wrong or missing_columns(found, header.names, header.headed, format, has_videos) or found
+
+    return read_files(given, choose, lambda name: plain(name) in KNOWN or name.strip().lower() in words)
+
+
+def _all_rows(file: LogFile) -> Rows:
+    """The rows, then the lines that are no rows."""
+    rows, ragged = file.rows, file.ragged
+    return Rows(
+        rows.paths, np.concatenate([rows.part, ragged.part]), np.concatenate([rows.line, ragged.line])
+    )
+
+
+def _tell_unused(file: LogFile, audit: Audit) -> None:
+    """Columns that are not read, and whose names say that they may be meant to be."""
+    absent = [thing for thing in (*FLAGS, *IDS, *TIMES) if thing not in file.columns]
+    used = {column.name for column in file.columns.values()}
+    for name in map(plain, file.header.names):
+        meant = unused_hint(name, absent) if file.header.headed and name not in used else ""
+        if meant:
+            audit.warn(name, f"column not used; did you mean {meant.removesuffix('_ms')}?", 0)
 
 
 def _main_feed(file: LogFile, audit: Audit) -> LogFile:
     """The rows of the main feed, where the log tells."""
-    if "tab" not in file.names:
+    if "tab" not in file.columns:
         audit.warn("tab", "no such column: every row is taken for one of the main feed")
         return file
     main = numbers(file, "tab") == MAIN_FEED_TAB
     if not main.any():
         fail(file.path, f"has no row of tab {MAIN_FEED_TAB}, the main feed; give a log of it, or take `tab` out")
-    others = np.append(~main, np.zeros(len(file.ragged), np.bool_))
+    others = np.append(~main, np.zeros(len(file.ragged.line), np.bool_))
     audit.drop(others, "tab", f"is not {MAIN_FEED_TAB}, the main feed", "", most=1.0)
-    return file._replace(table=file.table.filter(pa.array(main)), row=file.row[main])
+    return file._replace(table=file.table.filter(pa.array(main)), rows=file.rows.select(main))
 
 
-def _milliseconds(file: LogFile, name: str) -> FloatArray:
-    if name == "time":
-        return iso_times(file, name)
-    return numbers(file, name) * (1_000.0 if name.endswith("_s") else 1.0)
+def _checked(
+    file: LogFile, audit: Audit, early: Audit, format: Format, videos: Path | None, utc_offset_h: float | None
+) -> tuple[UserLog, Offset]:
+    """The log with every check passed, and by how much the users' clocks are ahead."""
+    spelled = {thing: column.name for thing, column in file.columns.items()}
+    named: dict[str, pa.DictionaryArray] = {}
+    for thing in (thing for thing in IDS if thing in file.columns):
+        if thing == "tag":
+            named[thing] = first_words(file, thing)
+            continue
+        named[thing], found = ids(file, thing)
+        audit.findings += found
+    values, flags = {"time_ms": times_ms(file, format)}, {}
+    offset = offset_of(file, values["time_ms"], format, utc_offset_h)
+    for thing in (thing for thing in TIMES[1:] if thing in file.columns):
+        values[thing] = numbers(file, thing) * (MS | SHARES).get(file.columns[thing].unit, np.nan)
+    values.setdefault("duration_ms", np.full(len(values["time_ms"]), np.nan))
+    spelled.setdefault("duration_ms", "duration")
+    for thing in (thing for thing in FLAGS if thing in file.columns):
+        flags[thing], found = read_flags(file, thing)
+        audit.findings += found
+    if videos is not None:
+        named = look_up(videos, named["video"], values["duration_ms"], audit) | named
+    play_unit = file.columns["play_ms"].unit
+    if play_unit in SHARES:
+        values["play_ms"] = values["play_ms"] * values["duration_ms"]
+    for name in ("user", "video"):
+        audit.drop(np.asarray(named[name].is_null()), spelled[name], "is missing", "give each row user and video")
+    words = {thing: no_number(file, thing, of) for thing, of in (values | flags).items() if thing in file.columns}
+    check_present(values | flags, spelled, {thing: word for thing, word in words.items() if word}, audit)
+    check_units(values, spelled, play_unit, audit)
+    check_lengths(codes(named["video"])[0], values["duration_ms"], spelled["duration_ms"], audit)
+    check_values(values, spelled, audit, videos is not None)
+    check_flags(flags, spelled, audit, labels=LABELS)
+    check_people(named["user"], spelled["user"], audit)
+    return _assembled(named, values, flags, spelled, audit, early), offset
 
 
 def _assembled(
@@ -242,7 +200,9 @@ def _assembled(
     early: Audit,
 ) -> UserLog:
     """Duplicates left out, ids coded, sorted."""
-    _drop_repeats(codes(named["user"])[0], codes(named["video"])[0], values, flags, audit)
+    of_user, of_video = codes(named["user"])[0], codes(named["video"])[0]
+    _drop_repeats(of_user, of_video, values, flags, audit)
+    check_events(of_user, of_video, values, {k: v for k, v in flags.items() if k in FEEDBACK}, audit)
     rows = np.flatnonzero(audit.keep)
     rows = rows[np.lexsort((values["time_ms"][rows], codes(named["user"].take(pa.array(rows)))[0]))]
     coded = {name: codes(of.take(pa.array(rows))) for name, of in named.items()}
@@ -257,7 +217,7 @@ def _assembled(
     network, networks = coded.get("network", (None, ()))
     return UserLog(
         source=audit.path.name,
-        rows_read=len(early.row),
+        rows_read=len(early.keep),
         findings=(*early.findings, *audit.findings),
         users=int(user.max()) + 1,
         videos=int(video.max()) + 1,
@@ -288,6 +248,7 @@ def _drop_repeats(
     order = rows[np.lexsort((video[rows], values["time_ms"][rows], user[rows]))]
     again = _same_as_before((user, video, values["time_ms"]), order)
     exact = _same_as_before((*values.values(), *flags.values()), order)
+    check_repeats({k: v for k, v in flags.items() if k in FEEDBACK}, order[:-1][again], order[1:][again], audit)
     for bad, problem, remedy, most in (
         (again & exact, "is there before: same user, video, time and values", "", 1.0),
         (again & ~exact, "has the user, video and time of another, not its values", "give one row per impression", 0.1),

@@ -2,19 +2,24 @@
 
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nextone.sim.scenario import nearest
+from nextone.sim.inputs.errors import short
 
-from .checks import Audit, Finding, FloatArray
-from .table import fail, ids, numbers, read_file, short
+from .checks import Audit, Finding
+from .columns import MS, Column, Meaning, likely, plain
+from .ids import first_words, ids
+from .numbers import numbers
+from .table import FloatArray, Header, fail, read_files
 
-VIDEO_FILES = ("videos.parquet", "video_features_basic_*.csv*")  # what KuaiRand's log has beside it
-OF_VIDEOS = {  # columns of such a table, by what they are; as KuaiRand and as the generic schema call them
-    "video": ("video_id", "video"), "tag": ("tag",), "author": ("author_id", "author"),
-    "duration_ms": ("video_duration", "duration_ms"),
+VIDEO_FILES = ("videos.parquet", "video_features_basic_*.csv*", "item_categories.csv")
+"""What the logs of KuaiRand and KuaiRec have beside them."""
+OF_VIDEOS = {  # columns of such a table, as KuaiRand, KuaiRec and the generic schema call them
+    "video_id": Meaning("video"), "video": Meaning("video"), "item_id": Meaning("video"), "tag": Meaning("tag"),
+    "feat": Meaning("tag"), "author_id": Meaning("author"), "author": Meaning("author"),
+    "video_duration": Meaning("duration_ms", "ms"), "duration_ms": Meaning("duration_ms", "ms"),
+    "duration_s": Meaning("duration_ms", "s"),
 }  # fmt: skip
 
 
@@ -22,29 +27,35 @@ def look_up(
     path: Path, video: pa.DictionaryArray, duration_ms: FloatArray, audit: Audit
 ) -> dict[str, pa.DictionaryArray]:
     """Each row's tag and author, as far as a table of videos has them; unknown durations are filled in from there."""
-    file = read_file(path, {name for names in OF_VIDEOS.values() for name in names})
-    called = {what: next((x for x in names if x in file.names), "") for what, names in OF_VIDEOS.items()}
-    if not called["video"]:
-        fail(path, f"has no column video_id{_nearest('video_id', file.names)}", 1)
-    if not any(called[what] for what in ("tag", "author", "duration_ms")):
-        fail(path, f"has no column tag, author_id or video_duration{_nearest('tag', file.names)}", 1)
-    at = pc.index_in(video.dictionary, value_set=ids(file, called["video"]).cast(pa.string())).take(video.indices)
+    file = read_files([path], _columns, lambda name: plain(name) in OF_VIDEOS)
+    at = pc.index_in(video.dictionary, value_set=ids(file, "video").words.cast(pa.string())).take(video.indices)
     if at.null_count == len(at):
         fail(path, "knows no video of the log; give the table that belongs to it")
-    if called["duration_ms"]:
-        there = numbers(file, called["duration_ms"])[at.fill_null(0).to_numpy(zero_copy_only=False)]
-        fill = ~(duration_ms > 0) & (there > 0) & np.asarray(at.is_valid())
+    if "duration_ms" in file.columns:
+        unit = MS[file.columns["duration_ms"].unit]
+        there = unit * numbers(file, "duration_ms")[at.fill_null(0).to_numpy(zero_copy_only=False)]
+        fill = ~(duration_ms > 0) & (there > 0) & at.is_valid().to_numpy(zero_copy_only=False)
         duration_ms[fill] = there[fill]
         if fill.any():
             audit.findings.append(Finding("duration_ms", f"unknown, taken from {path.name}", int(fill.sum()), "kept"))
-    found = {}
-    for what in ("tag", "author"):
-        if called[what]:
-            words = ids(file, called[what], lists=what == "tag").cast(pa.string()).take(at).dictionary_encode()
-            audit.findings.append(Finding(what, f"taken from {path.name}", len(words) - words.null_count, "kept"))
-            found[what] = words
+    found: dict[str, pa.DictionaryArray] = {}
+    for what in (what for what in ("tag", "author") if what in file.columns):
+        of_table = first_words(file, what) if what == "tag" else ids(file, what).words
+        words = of_table.cast(pa.string()).take(at).dictionary_encode()
+        audit.findings.append(Finding(what, f"taken from {path.name}", len(words) - words.null_count, "kept"))
+        found[what] = words
     return found
 
 
-def _nearest(name: str, names: list[str]) -> str:
-    return short(nearest(name, names).replace("; known:", "; the file has"), 300)
+def _columns(header: Header) -> dict[str, Column] | str:
+    names = [plain(name) for name in header.names]
+    found: dict[str, Column] = {}
+    for called, (thing, unit) in OF_VIDEOS.items():
+        if called in names and thing not in found:
+            found[thing] = Column(thing, called, unit, names.index(called))
+    if len(found) > 1 and "video" in found:
+        return found
+    missing, needed = ("video", "video_id") if "video" not in found else ("tag", "tag, author_id or video_duration")
+    meant = likely(missing, OF_VIDEOS, names)
+    hint = f"did you mean {meant}?" if meant else f"it has {short(', '.join(header.names), 200)}"
+    return f"has no column {needed}; {hint}"

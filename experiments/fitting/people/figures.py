@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from nextone.experiments.fitting.logs.user_log import UserLog
+from nextone.experiments.output.drawing import save_figure
 from nextone.experiments.output.figures import network_figure
-from nextone.experiments.runs.files import write_whole
 from nextone.sim.state import Array
 
 from .facts import outcomes
@@ -63,16 +63,12 @@ def save_figures(of: Validation, out: Path) -> list[Path]:
             draw(figure, of)
             sns.despine(figure)
             paths.append(out / f"{name}.png")
-            _save(figure, paths[-1])
+            save_figure(figure, paths[-1], dpi=150)
             plt.close(figure)
     if of.links:
         paths.append(out / "links.png")
         network_figure(of.links, paths[-1])
     return paths
-
-
-def _save(figure: "Figure", path: Path) -> None:
-    write_whole(path, lambda tmp: figure.savefig(tmp, dpi=150))
 
 
 def leaving(figure: "Figure", of: Validation) -> None:

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 from rich.table import Table
 
-from nextone.experiments.runs.files import write_whole
+from nextone.experiments.runs.files import write_text
 from nextone.sim.config import Scenario
 from nextone.sim.data import open_data
-from nextone.sim.scenario import NAMED, SettingError, scenario_toml
+from nextone.sim.scenario import NAMED, SettingError, saved_scenario
 from nextone.version import __version__
 
 from .calibrate import Calibration, Estimate
@@ -41,10 +41,9 @@ def fit_path(scenario: Path) -> Path:
 
 def save_fit(fit: Calibration, log: str, path: Path) -> list[Path]:
     """Write the scenario and its fit; returns both paths."""
-    text = scenario_toml(fit.scenario)
-    write_whole(path, lambda p: p.write_text(text, encoding="utf-8"))
+    write_text(path, saved_scenario(fit.scenario, path.parent))
     content = json.dumps(fit_json(fit, log), allow_nan=False, indent=1)
-    write_whole(fit_path(path), lambda p: p.write_text(content, encoding="utf-8"))
+    write_text(fit_path(path), content)
     return [path, fit_path(path)]
 
 

@@ -20,6 +20,7 @@ NO_AUTHORS = "the simulated catalogue has no authors"
 NO_SESSION = "needs a column session: every impression of a visit must be in the log"
 NO_REQUEST = "needs columns session and request"
 NO_RANDOM = "needs a column randomised (KuaiRand: is_rand): videos shown at random"
+NO_HOURS = "needs unix times: an origin of the log's own does not tell the hour"
 Missing = dict[str, list[str]]
 """What is needed -> the rows that could not be made."""
 
@@ -36,6 +37,8 @@ def what_is_needed(name: str, log: UserLog) -> str:
     if kind is not None and kind not in log.feedback:
         column = "is_profile_enter" if kind == "profile" else f"is_{kind}"
         return f"needs a column {kind} (KuaiRand: {column})"
+    if "by length and hour" in name and not log.has_hours:
+        return NO_HOURS
     if name in TAGS and log.tag is None:
         return "needs tags: a column tag, or --videos FILE with columns video_id and tag"
     if name in AUTHORS and log.author is None:

@@ -29,7 +29,8 @@ class Part(NamedTuple):
 
 
 def parts(measured: UserLog, simulated: UserLog, start_hour: float) -> dict[str, list[Part]]:
-    """All rows, the classes of length, and these by hour of delivery and by how many rows the person has.
+    """All rows, the classes of length, and these by hour of delivery, where the measured log tells it, and by how many
+    rows the person has.
 
     start_hour: of the simulated people's day at their log's time 0."""
     both = (measured, simulated)
@@ -38,7 +39,7 @@ def parts(measured: UserLog, simulated: UserLog, start_hour: float) -> dict[str,
     rows = [np.bincount(log.user)[log.user] for log in both]
     limits = np.quantile(rows[0], [1 / 3, 2 / 3])
     thirds = {
-        "hour": _split([hour.astype(int) // 8 for hour in hours], 3),
+        "hour": _split([hour.astype(int) // 8 for hour in hours], 3) if measured.has_hours else [],
         "activity": _split([np.searchsorted(limits, n) for n in rows], 3),
     }
     whole = Part(*(np.ones(len(log.user), bool) for log in both))

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nextone.experiments.fitting.logs.user_log import UserLog, shipped_log
-from nextone.experiments.output.drawing import bare, drawn, palette, save_png
+from nextone.experiments.output.drawing import bare, drawn, palette, save_figure
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import with_settings
 from nextone.sim.state import Array
@@ -120,7 +120,7 @@ def draw(found: list[list[tuple[float, dict[str, float]]]], path: Path) -> None:
             axis.set_ylabel("from the log,\nin tolerances")
             axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
             bare(axis)
-        save_png(figure, path)
+        save_figure(figure, path)
 
 
 def main(path: Path, people: int) -> None:

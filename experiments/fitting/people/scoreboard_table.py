@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nextone.experiments.fitting.scoreboard import Row
-from nextone.experiments.runs.files import write_table, write_whole
+from nextone.experiments.runs.files import write_table, write_text, write_whole
 from nextone.experiments.runs.number_text import MISSING
 
 from .validate import Validation
@@ -79,8 +79,8 @@ def save_scoreboard(of: Validation, out: Path) -> list[Path]:
             **{name: [row[name] for row in found["rows"]] for name in Row._fields},
         }
     ).replace_schema_metadata({"nextone": json.dumps(of.about())})
-    _write_text(out / "scoreboard.json", json.dumps(found, indent=1, allow_nan=False))
-    _write_text(out / "scoreboard.md", scoreboard_markdown(of))
+    write_text(out / "scoreboard.json", json.dumps(found, indent=1, allow_nan=False) + "\n")
+    write_text(out / "scoreboard.md", scoreboard_markdown(of) + "\n")
     write_table(table, out / "scoreboard.parquet")
     write_whole(out / "scoreboard.csv", lambda tmp: pa_csv.write_csv(table, tmp))
     return [out / f"scoreboard.{kind}" for kind in ("json", "csv", "parquet", "md")]
@@ -98,10 +98,6 @@ def cells(row: Row) -> Iterator[str]:
     yield _number(row.simulated, digits)
     yield MISSING if math.isinf(row.tolerance) else f"± {_number(row.tolerance, digits)}"
     yield _number(row.floors, 1)
-
-
-def _write_text(path: Path, text: str) -> None:
-    write_whole(path, lambda tmp: tmp.write_text(text + "\n", encoding="utf-8"))
 
 
 def _number(x: float, digits: int) -> str:

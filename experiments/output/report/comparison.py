@@ -17,14 +17,16 @@ import pyarrow.parquet as pq
 
 from nextone.experiments.output.figures import uplift_figure
 from nextone.experiments.runs.arms import Arm
-from nextone.experiments.runs.comparison import Comparison, groups
+from nextone.experiments.runs.comparison import Comparison, empty, extended, groups
 from nextone.experiments.runs.metrics import METRICS, OVERLOAD, PRIMARY, Metric, column_of
+from nextone.experiments.runs.names import listing, quoted
 from nextone.experiments.runs.number_text import interval_text, name_and_unit
+from nextone.experiments.runs.statistics import method
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, scenario_toml
 
 from .page import Cell, Figure, Page, Section, Table, difference_cell, percent_interval
-from .words import changed
+from .words import changed, made_of
 
 ANSWERED = {PRIMARY: "time in the app", "watch_s": "watch time", "like": "likes", "wasted_mb": "wasted bytes"}
 
@@ -48,6 +50,7 @@ def comparison_page(folder: Path) -> Page:
         ),
         answer=tuple(_sentence(result, name, words) for name, words in ANSWERED.items()),
         sections=tuple(_sections(result)),
+        warnings=tuple(filter(None, (empty(result), extended(result)))),
         version=result.version,
     )
 
@@ -73,7 +76,10 @@ def read_comparison(folder: Path) -> Comparison:
         ) from None
     nowhere = np.zeros((*values.shape[:2], 0, 2), np.int64)  # positions in the page are not kept
     window = told["minutes"], told["days"], told["engine"]
-    return Comparison(arms, METRICS, values, told["seed"], *window, nowhere, told["version"])
+    return Comparison(
+        arms, METRICS, values, told["seed"], *window, nowhere, told["version"], told.get("provenance", {}),
+        tuple(told.get("looks", ())),
+    )  # fmt: skip
 
 
 def _sentence(result: Comparison, name: str, words: str) -> str:
@@ -113,10 +119,10 @@ def _sections(result: Comparison) -> Iterator[Section]:
             folded=True,
         )
     yield Section("How to reproduce it", (
-        f"nextone {result.version}, seed {result.seed}; draws by Philox4x32-10, keyed. Student t over independent "
-        "replications; differences paired under common random numbers.",
+        f"nextone {result.version}, seed {result.seed}; draws by Philox4x32-10, keyed. {method(result.extended)}.",
         "Save a scenario from below to a file to run an arm's world again; a policy of your own is given from Python.",
     ), verbatim=_command(result))  # fmt: skip
+    yield made_of(result.provenance)
 
 
 def _row(result: Comparison, m: int, metric: Metric) -> list[Cell]:
@@ -131,10 +137,11 @@ def _command(result: Comparison) -> str:
     """`nextone compare ...` for arms whose policies have names."""
     base = result.baseline
     plain = [arm for arm in result.arms if arm.label == arm.policy and arm.scenario == base.scenario]
-    words = ["nextone", "compare", "--policies", ",".join(arm.label for arm in plain)]
+    words = ["nextone", "compare", "--policies", listing(arm.label for arm in plain)]
     for arm in result.arms:
         if arm not in plain:
-            words += ["--arm", " ".join([f"{arm.label}={arm.policy}", *changed(arm.scenario, base.scenario)])]
+            policy = quoted(str(arm.policy))
+            words += ["--arm", " ".join([f"{arm.label}={policy}", *changed(arm.scenario, base.scenario)])]
     words += [word for text in changed(base.scenario) for word in ("--set", text)]
     words += ["--days", f"{result.days:g}"] if result.days is not None else ["--minutes", f"{result.minutes:g}"]
     words += ["--replications", str(result.replications), "--seed", str(result.seed), "--engine", result.engine]

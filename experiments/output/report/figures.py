@@ -21,7 +21,7 @@ from nextone.experiments.output.drawing import (
     ends,
     is_number,
     palette,
-    save_png,
+    save_figure,
     svg_text,
     zero_line,
 )
@@ -73,7 +73,7 @@ def maps_figure(metric: Metric, maps: Sequence[Map], rows: Sequence[str], column
             figure.text(0.995, 0.995, OVERLOAD, ha="right", va="top", fontsize=8, color=GREY)
         figure.suptitle(_title(metric), x=0.005, ha="left", fontsize=13, weight="bold")
         if png is not None:
-            save_png(figure, png)
+            save_figure(figure, png)
         return svg_text(figure)
 
 

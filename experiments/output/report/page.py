@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from nextone.experiments.runs.files import write_whole
+from nextone.experiments.runs.files import write_text
 from nextone.experiments.runs.number_text import difference_text, signed
 from nextone.experiments.runs.statistics import PairedDifference
 from nextone.version import __version__
@@ -76,7 +76,7 @@ def write_page(page: Page, path: Path) -> None:
         TEMPLATE.read_text(encoding="utf-8")
     )
     text = template.render(page=page).replace(" %", "\N{NO-BREAK SPACE}%")  # no number parted from its unit
-    write_whole(path, lambda tmp: tmp.write_text(text, encoding="utf-8"))
+    write_text(path, text)
 
 
 def difference_cell(d: PairedDifference | None, better: str) -> Cell:

@@ -13,15 +13,16 @@ from pathlib import Path
 
 import numpy as np
 
+from nextone.experiments.runs.names import listing
 from nextone.experiments.runs.statistics import MIN_REPLICATIONS
 from nextone.experiments.sweeps.plan import Plan
-from nextone.experiments.sweeps.result import METHOD, RESULTS, SweepResult, read_sweep
+from nextone.experiments.sweeps.result import RESULTS, SweepResult, provenance_of, read_sweep
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, scenario_toml, setting_text
 
 from .page import Page, Section, write_page
 from .sweep import facts, sections
-from .words import answer, changed, field_name
+from .words import answer, changed, field_name, made_of
 
 NAME = "report.html"
 
@@ -60,14 +61,19 @@ def sweep_page(result: SweepResult, name: str, *, finished: bool) -> Page:
             f"--resume {name}, then write the report again."
         )
     if finished and result.failed:
-        warnings.append(f"{len(result.failed)} of {len(plan.cells)} cells failed; the reasons stand at the end.")
+        warnings.append(f"{result.failures} The reasons stand at the end.")
+    if result.extended:
+        warnings.append("Its budget was raised after a look: intervals hold however often one looks.")
     told = answer(result) if result.cells else ("Nothing can be said yet: no cell has the ten replications it takes.",)
     return Page(
         title=plan.question or f"{' × '.join(swept) or 'One cell'} under {', '.join(plan.policies)}",
         question=asked,
         facts=facts(result),
         answer=told,
-        sections=(*sections(result), _scenario(plan.base), _again(result, name), _whole(plan.base)),
+        sections=(
+            *sections(result), _scenario(plan.base), _again(result, name), made_of(result.provenance),
+            _whole(plan.base),
+        ),
         warnings=tuple(warnings),
         version=result.version,
     )
@@ -84,8 +90,10 @@ def read_unfinished(folder: Path) -> SweepResult:
     with tempfile.TemporaryDirectory() as scratch:
         for file in folder.glob(f"{LEDGER}*"):
             shutil.copy(file, scratch)
-        ledger = resume(Path(scratch), code_sha256)
+        ledger = resume(Path(scratch))
         try:
+            if ledger.made["code"] != code_sha256():
+                raise SettingError(f"{str(folder)!r}: begun by other code of nextone; write the report with that")
             results, failures = ledger.outcomes()
         finally:
             ledger.close()
@@ -103,12 +111,12 @@ def read_unfinished(folder: Path) -> SweepResult:
             own = [results[cell.number, r, policy] for r in range(n)]  # type: ignore[index]
             values[cell.number, policy] = np.array([each.metrics for each in own])
             positions[cell.number, policy] = np.array([each.positions for each in own])
-    return SweepResult(plan, values, {}, positions, failed)
+    return SweepResult(plan, values, {}, positions, failed, provenance=provenance_of(plan, ledger.made))
 
 
 def reproduce(plan: Plan, name: str) -> str:
     """Commands that give the same bits: a grid where the cells are one, else a list of cells."""
-    words = ["nextone", "sweep", *_asked(plan), "--policies", ",".join(plan.policies), "--metric", plan.metric]
+    words = ["nextone", "sweep", *_asked(plan), "--policies", listing(plan.policies), "--metric", plan.metric]
     words += ["--half-width", str(plan.half_width), "--max-replications", str(plan.max_replications)]
     words += ["--days", f"{plan.days:g}"] if plan.days is not None else ["--minutes", f"{plan.minutes:g}"]
     words += ["--seed", str(plan.seed), "--engine", plan.engine, "--servers", plan.servers]
@@ -139,6 +147,6 @@ def _whole(base: Scenario) -> Section:
 
 
 def _again(result: SweepResult, name: str) -> Section:
-    method = f"nextone {result.version}, draws by Philox4x32-10. {METHOD}."
+    method = f"nextone {result.version}, draws by Philox4x32-10. {result.method}."
     text = "The same version gives the same bits on any number of processes, also after a kill and --resume."
     return Section("How to reproduce it", (text, method), verbatim=reproduce(result.plan, name))

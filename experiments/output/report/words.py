@@ -1,16 +1,17 @@
 """What a report says in words: names of cells and arms, and the answer of a sweep in three sentences with intervals."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from nextone.experiments.runs.metrics import metric_named
 from nextone.experiments.runs.number_text import mean_and_half
 from nextone.experiments.runs.statistics import PairedDifference, paired
-from nextone.experiments.sweeps.plan import Cell
+from nextone.experiments.sweeps.plan import Cell as SweepCell
 from nextone.experiments.sweeps.result import SweepArm, SweepResult
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import setting_text
 
-from .page import percent_interval
+from .page import Cell, Section, Table, percent_interval
 
 PRICES = {
     "workers": "workers",
@@ -24,7 +25,7 @@ def answer(result: SweepResult) -> tuple[str, ...]:
     """What is best and how surely, what it gains, what it costs."""
     best, metric = result.best, result.plan.objective
     if best is None:
-        return (f"There is no best cell: {metric.name} cannot be better or worse, or is undefined somewhere.",)
+        return (f"There is no best cell: {result.why_no_best}",)
     own = best.fresh or result.interval(best.arm, metric.name)
     where = f"on {best.fresh.n} fresh replications" if best.fresh else "in the replications that chose it"
     reached = f"{mean_and_half(own.mean, own.high - own.mean)} {metric.unit} {where}" if own else "undefined"
@@ -80,10 +81,27 @@ def difference(result: SweepResult, base: SweepArm, arm: SweepArm, metric: str) 
     """Of any two arms, over the replications both have."""
     a, b = result.of(base, metric), result.of(arm, metric)
     n = min(len(a), len(b))
-    return paired(a[:n], b[:n])
+    return paired(a[:n], b[:n], result.extended)
 
 
-def cell_words(cell: Cell) -> str:
+def made_of(provenance: Mapping[str, Any]) -> Section:
+    """Versions, window and digests of all files that the numbers depend on."""
+    rows = [
+        [Cell(name), Cell(str(provenance[name]))]
+        for name in ("version", "semantics", "seed", "replications", "minutes", "days", "engine", "folder")
+        if provenance.get(name) not in (None, "")
+    ]
+    rows += [[Cell(name), Cell(number)] for name, number in provenance.get("libraries", {}).items()]
+    rows += [
+        [Cell(f"{what}: {file}"), Cell(digest)]
+        for what, files in provenance.get("inputs", {}).items()
+        for file, digest in files.items()
+    ]
+    text = "What it takes to run it again, and the first 32 digits of the SHA-256 of each file that was read."
+    return Section("What it was made of", (text,), table=Table(("", ""), rows, 2), folded=True)
+
+
+def cell_words(cell: SweepCell) -> str:
     """`page_size 4, ttl_s ∞`."""
     said = ", ".join(f"{field_name(name)} {value_text(value)}" for name, value in cell.values.items())
     return said or "the scenario as it is"

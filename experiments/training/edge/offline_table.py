@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from nextone.experiments.runs.files import write_whole
+from nextone.experiments.runs.files import write_text
 from nextone.policies.checkpoint import best_checkpoint
 from nextone.policies.networks.behaviours import RATES
 from nextone.policies.networks.loading import load_network
@@ -274,5 +274,5 @@ def save_table(table: Table, out: Path) -> list[Path]:
     files = []
     for kind, text in texts.items():
         files.append(out / f"offline_table.{kind}")
-        write_whole(files[-1], functools.partial(Path.write_text, data=text, encoding="utf-8"))
+        write_text(files[-1], text)
     return files

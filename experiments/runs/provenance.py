@@ -1,0 +1,144 @@
+"""What a result was made of, so that it can be made again: the same record for every file, page and JSON object.
+
+Versions of nextone and of the libraries that can move a result, digests of the files that scenarios and policies point
+to, seed, window, engine and replications. Loads nothing of the compiled model.
+"""
+
+import os
+import platform
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from nextone.policies.names import folder_of, in_folder, is_trained, shipped, split_name
+from nextone.sim.config import Scenario
+from nextone.sim.data import __file__ as DATA
+from nextone.sim.inputs.scenario_paths import Digests, changes, file_digest, pointed, sheet_digests, with_paths
+from nextone.sim.scenario import SettingError, scenario_toml
+from nextone.version import SEMANTICS, __version__
+
+from .arms import Arm
+
+LIBRARIES = ("numpy", "scipy", "numba", "llvmlite", "simpy", "pyarrow")
+ENGINES = {"onnx": "onnxruntime", "mnn": "MNN"}
+WEIGHTS = (".safetensors", ".json", ".onnx", ".mnn")
+TRAINING = "training.safetensors"  # for going on with a training: no part of what is played
+SHIPPED_DATA = "shipped data"
+
+
+def provenance(
+    arms: Sequence[Arm], *, seed: int, replications: int, minutes: float | None, days: float | None, engine: str
+) -> dict[str, Any]:
+    """The record, ready for JSON; paths in it are absolute. replications: how many, from number 0.
+
+    Raises what `inputs` does."""
+    folder = os.getcwd()
+    scenarios = [with_paths(arm.scenario, os.path.abspath) for arm in arms]
+    policies = [in_folder(arm.policy, folder) for arm in arms if isinstance(arm.policy, str)]
+    needed = folder_needed([arm.scenario for arm in arms], [str(arm.policy) for arm in arms])
+    return made_with(policies) | {
+        "seed": seed, "replications": replications, "minutes": minutes, "days": days, "engine": engine,
+        "folder": needed, "inputs": inputs(scenarios, policies),
+    }  # fmt: skip
+
+
+def arms_record(arms: Sequence[Arm]) -> list[dict[str, str]]:
+    """Label, policy and whole scenario of each arm, its paths absolute so that they are found from anywhere."""
+    return [
+        {
+            "label": arm.label,
+            "policy": arm.policy if isinstance(arm.policy, str) else type(arm.policy).__qualname__,
+            "scenario": scenario_toml(with_paths(arm.scenario, os.path.abspath), comments=False),
+        }
+        for arm in arms
+    ]
+
+
+def made_with(policies: Iterable[str]) -> dict[str, Any]:
+    """Versions of what computes results under these policies."""
+    names = list(LIBRARIES)
+    trained = list(filter(is_trained, policies))
+    names += ["torch"] * bool(trained)
+    names += sorted({ENGINES[how] for name in trained if (how := split_name(name)[2]) in ENGINES})
+    libraries = {"python": platform.python_version()} | {name: _version(name) for name in names}
+    return {"version": __version__, "semantics": SEMANTICS, "libraries": libraries}
+
+
+def inputs(scenarios: Iterable[Scenario], policies: Iterable[str], home: str = "") -> dict[str, dict[str, str]]:
+    """Digests of all files that results depend on: {path of traces, name of a policy, ...: {file: digest}}.
+
+    home: the folder that relative paths are relative to; the working folder if empty. Raises TraceError or SettingError
+    for what is missing."""
+    found: dict[str, dict[str, str]] = {SHIPPED_DATA: dict(_files(Path(DATA).parent, (".parquet",)))}
+    for path in sorted({path for scenario in scenarios for path in pointed(scenario).values()}):
+        found[path] = sheet_digests(os.path.join(home, path))
+    for name in dict.fromkeys(filter(is_trained, policies)):
+        folder = Path(home, folder_of(name)) if folder_of(name) else shipped(split_name(name)[0])
+        if not folder.is_dir():
+            raise SettingError(f"policy {name[:200]!r}: no such folder; give one that holds a checkpoint")
+        found[name] = dict(_files(folder, WEIGHTS))
+    return found
+
+
+def read_measurements(scenarios: Iterable[Scenario]) -> None:
+    """Read each measured link that scenarios point to, once, so that a bad file is told before anything is run.
+
+    Raises TraceError."""
+    networks = [scenario.network for scenario in scenarios]
+    traces, rtt = {n.traces for n in networks} - {""}, {n.rtt for n in networks} - {""}
+    if traces or rtt:
+        from nextone.sim.inputs.trace_files import read_pings, read_traces  # late: most scenarios have none
+
+        for path in sorted(traces):
+            read_traces(path)
+        for path in sorted(rtt):
+            read_pings(path)
+
+
+def folder_needed(scenarios: Iterable[Scenario], policies: Iterable[str]) -> str:
+    """The working folder, if a path of these scenarios or policies is relative to it; else empty."""
+    paths = [path for scenario in scenarios for path in pointed(scenario).values()]
+    paths += [folder for name in policies if (folder := folder_of(name))]
+    return os.getcwd() if any(not os.path.isabs(path) for path in paths) else ""
+
+
+def placed(arm: Arm, home: str) -> Arm:
+    """The arm with its relative paths taken as relative to `home`; as it is if that is empty."""
+    if not home:
+        return arm
+    policy = in_folder(arm.policy, home) if isinstance(arm.policy, str) else arm.policy
+    return Arm(arm.label, policy, with_paths(arm.scenario, lambda path: os.path.join(home, path)))
+
+
+def check_same(then: Mapping[str, Any], now: Mapping[str, Any], where: str, remedy: str) -> None:
+    """Raises SettingError, which names the first of what differs between two records of versions and inputs."""
+    for wrong in differing(then, now):
+        raise SettingError(f"{where}: {wrong}; {remedy}")
+
+
+def differing(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """What two records of `made_with` and `inputs` say differently, one line each."""
+    for name in ("version", "semantics"):
+        if then.get(name) != now[name]:
+            yield f"nextone: {name} {then.get(name)} then, {now[name]} now"
+    old = then.get("libraries", {})
+    for name, number in now["libraries"].items():
+        if old.get(name) != number:
+            yield f"{name}: version {old.get(name)} then, {number} now"
+    held: Digests = then.get("inputs", {})
+    yield from (f"{change} since" for change in changes(held, now["inputs"]))
+
+
+def _files(folder: Path, kinds: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """(path within the folder, digest) of its files of these kinds, at any depth."""
+    for file in sorted(folder.rglob("*")):
+        if file.suffix in kinds and file.name != TRAINING and file.is_file():
+            yield file.relative_to(folder).as_posix(), file_digest(file)
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
