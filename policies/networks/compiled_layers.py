@@ -105,6 +105,32 @@ def gru_cell(given, recurrent, bias, hidden, scratch):
         hidden[d] = new + update * (hidden[d] - new)
 
 
+@network_kernel
+def soften(energy):
+    """Softmax down the columns of energy (M, T), in place."""
+    best, total = np.full(energy.shape[1], -np.float32(np.inf)), np.zeros(energy.shape[1], np.float32)
+    for j in range(len(energy)):
+        for t in range(len(best)):
+            best[t] = max(best[t], energy[j, t])
+    for j in range(len(energy)):
+        for t in range(len(best)):
+            energy[j, t] = exponential(energy[j, t] - best[t])
+            total[t] += energy[j, t]
+    for j in range(len(energy)):
+        for t in range(len(best)):
+            energy[j, t] /= total[t]
+
+
+@network_kernel
+def side_by_side(rows, by):
+    """The rows (T, J), times `by`, as columns: (J, T and zeros up to a multiple of LANES)."""
+    columns = np.zeros((rows.shape[1], -(-len(rows) // LANES) * LANES), np.float32)
+    for t in range(len(rows)):
+        for j in range(rows.shape[1]):
+            columns[j, t] = by * rows[t, j]
+    return columns
+
+
 def in_threads(kernel: Callable[..., None], weights: object, *arrays: Array, **others: Any) -> None:
     """kernel(weights, *arrays, **others) with the arrays' rows, one a person, shared out to as many threads as numba
     may use."""

@@ -25,6 +25,7 @@ from nextone.policies.networks.compiled_behaviours import (
 )
 from nextone.policies.networks.compiled_blend import PER_RATE, chance_of
 from nextone.policies.networks.compiled_layers import (
+    ONE,
     exponential,
     in_threads,
     linear,
@@ -33,6 +34,7 @@ from nextone.policies.networks.compiled_layers import (
     plain,
     rectify,
     rows_where,
+    side_by_side,
     stacked,
     weight_of,
 )
@@ -48,7 +50,7 @@ from nextone.policies.networks.recent_interest import TOLD
 from nextone.sim.config import DIMS
 from nextone.sim.state import Array
 
-from .compiled_attention import CROSSING, NOTHING, PLACE, SHOWN, TAG, attend
+from .compiled_attention import CROSSING, NOTHING, PLACE, SHOWN, TAG, Asking, asking, attend
 from .network import (
     COMPARED,
     COMPARED_PAST,
@@ -115,10 +117,10 @@ class Choice(NamedTuple):
     """What no step of the search changes of P candidates; what is crossed changes by the place alone."""
 
     base: Array  # (P, 2 WIDTH): the bottom layer but for what is placed
-    query: Array  # (P, WIDTH), as key and value: of attention (b)
-    key: Array
+    asked: Asking  # of attention (b), as key and value
+    key: Array  # (P, WIDTH)
     value: Array
-    ours: Array  # (P, CROSSING)
+    ours: Array  # (CROSSING, P and padding)
     predicted: Array  # (P, CORRECTED): logits that towers correct
     settled: Array  # (P,): what the other rates are worth
 
@@ -239,7 +241,8 @@ def prepared(w, rows, ours, seen, theirs, told):
     linear(token, w.a_query, w.a_query_bias, query)
     linear(seen, w.a_key, w.a_key_bias, watched_key)
     linear(seen, w.a_value, w.a_value_bias, watched_value)
-    attend(query, watched_key, watched_value, w.a_key_cross, w.a_value_cross, ours, theirs, said)
+    columns = side_by_side(ours, ONE)
+    attend(asking(query, w.a_key_cross), columns, watched_key, watched_value, w.a_value_cross, theirs, said)
     leaning = lean(w.recent, 0, told, seen)
     predicted, settled = np.empty((slots, CORRECTED), np.float32), np.zeros(slots, np.float32)
     for m in range(slots):
@@ -257,7 +260,7 @@ def prepared(w, rows, ours, seen, theirs, told):
     linear(token, w.b_query, w.b_query_bias, query)
     linear(token, w.b_key, w.b_key_bias, key)
     linear(token, w.b_value, w.b_value_bias, value)
-    return Choice(base, query, key, value, ours, predicted, settled)
+    return Choice(base, asking(query, w.b_key_cross), key, value, columns, predicted, settled)
 
 
 @network_kernel
@@ -359,10 +362,7 @@ def look_back(w, choice, entries, step, placed):
         for d in range(WIDTH):
             of_key[k, d], of_value[k, d] = choice.key[entries[k], d], choice.value[entries[k], d]
         for d in range(CROSSING):
-            theirs[k, d] = choice.ours[entries[k], d]
+            theirs[k, d] = choice.ours[d, entries[k]]
         theirs[k, PLACE] = PER_PLACE * np.float32(k)
-    for m in range(len(placed)):
-        choice.ours[m, PLACE] = PER_PLACE * np.float32(step)
-    attend(choice.query, of_key, of_value, w.b_key_cross, w.b_value_cross, choice.ours, theirs, placed)
-    for m in range(len(placed)):
-        choice.ours[m, PLACE] = NOTHING
+    choice.ours[PLACE] = PER_PLACE * np.float32(step)
+    attend(choice.asked, choice.ours, of_key, of_value, w.b_value_cross, theirs, placed)

@@ -17,7 +17,6 @@ from nextone.policies.networks.behaviours import EMBEDDED
 from nextone.policies.networks.compiled_behaviours import N_RATES
 from nextone.policies.networks.compiled_blend import BlendWeights, blend_weights, worth_of
 from nextone.policies.networks.compiled_layers import (
-    LANES,
     ONE,
     TWO,
     exponential,
@@ -27,6 +26,8 @@ from nextone.policies.networks.compiled_layers import (
     of_linear,
     plain,
     rectify,
+    side_by_side,
+    soften,
     weight_of,
 )
 from nextone.policies.networks.compiled_recent_interest import RecentWeights, alike, lean, recent_weights
@@ -196,12 +197,9 @@ def what_is_told(read, s):
 @network_kernel
 def energies(w, s, asked, keys, since):
     """Of behaviours (M) and candidates (T, padded), to a constant that is the same for all behaviours."""
-    padded = -(-len(asked) // LANES) * LANES
-    k, query = np.empty((len(keys), HIDDEN), np.float32), np.zeros((HIDDEN, padded), np.float32)
+    k, query = np.empty((len(keys), HIDDEN), np.float32), side_by_side(asked, TWO)
+    padded = query.shape[1]
     linear(keys, w.key[s], w.nothing, k)
-    for t in range(len(asked)):
-        for d in range(HIDDEN):
-            query[d, t] = TWO * asked[t, d]
     energy = np.zeros((len(keys), padded), np.float32)
     if w.safe:
         for d in range(HIDDEN):
@@ -226,16 +224,8 @@ def energies(w, s, asked, keys, since):
 @network_kernel
 def attend(energy, values, out, column):
     """The values' (M, V) mean under softmax of energy (M, T padded), into V columns of out (T, ...)."""
-    best, total = np.full(energy.shape[1], -np.float32(np.inf)), np.zeros(energy.shape[1], np.float32)
-    for j in range(len(energy)):
-        for t in range(len(best)):
-            best[t] = max(best[t], energy[j, t])
-    for j in range(len(energy)):
-        for t in range(len(best)):
-            energy[j, t] = exponential(energy[j, t] - best[t])
-            total[t] += energy[j, t]
+    soften(energy)
     for t in range(len(out)):
         for j in range(len(energy)):
-            share = energy[j, t] / total[t]
             for d in range(values.shape[1]):
-                out[t, column + d] += share * values[j, d]
+                out[t, column + d] += energy[j, t] * values[j, d]

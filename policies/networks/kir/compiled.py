@@ -35,7 +35,6 @@ from nextone.policies.networks.compiled_layers import (
     rectify,
     rows_where,
     stacked,
-    weight_of,
 )
 from nextone.policies.networks.compiled_recent_interest import (
     RecentWeights,
@@ -79,9 +78,7 @@ class KirWeights(NamedTuple):
     wide_bias: Array
     narrow: Array
     narrow_bias: Array
-    factors: Array  # (FIELDS, FACTORS)
-    squares: Array
-    nothing: Array  # (FACTORS,) zeros: no bias
+    factors: Array  # (FACTORS, FIELDS): output first, so that each sum runs along a row
     deep: Array  # (SCORED, 2 WIDTH)
     deep_bias: Array
     deep_2: Array
@@ -113,7 +110,7 @@ def kir_weights(network: Kir) -> KirWeights:
         plain(network.embeddings.tag.weight), plain(network.embeddings.length.weight),
         *of_linear(dense.by_id.token), *of_linear(dense.by_rate.token),
         np.array(norms), *(array for same in layers for array in stacked(list(same))),
-        weight_of(dense.factors), weight_of(dense.factors) ** 2, np.zeros(FACTORS, np.float32),
+        plain(dense.factors.weight),
         *of_linear(dense.deep[0]), *of_linear(dense.deep[2]),
         recent_weights([dense.recent]), blend_weights(dense.corrections, dense.blend),
     )  # fmt: skip
@@ -133,9 +130,9 @@ def score_people(w, candidates, history, context, mask, scores):
             watched_tokens(w, history[i, past[m]], np.float32(past[m]) / np.float32(len(past)), ids[m], rates[m])
         for m in range(slots):
             candidate_tokens(w, candidates[i, live[m]], context[i], ids[watched + m], rates[watched + m], scored[m])
-        factorise(w, scored)
         leaning = lean(w.recent, 0, rates[:watched], ids[:watched])
         for m in range(slots):
+            factorise(w, scored[m])
             alike(leaning, ids[watched + m], scored[m, CROSSED:])
         tokens = np.empty((watched + slots, WIDTH), np.float32)
         for tower in range(2):
@@ -189,18 +186,14 @@ def candidate_tokens(w, row, context, ids, rates, fields):
 
 @network_kernel
 def factorise(w, scored):
-    """The FM's pairs of the fields, which are the first columns of scored (P, SCORED), into the next FACTORS."""
-    slots = len(scored)
-    sums, of_squares = np.empty((slots, FACTORS), np.float32), np.empty((slots, FACTORS), np.float32)
-    squared = np.empty((slots, FIELDS), np.float32)
-    for m in range(slots):
+    """The FM's pairs of the fields, which are the first columns of scored (SCORED,), into the next FACTORS."""
+    for f in range(FACTORS):
+        total = squares = np.float32(0.0)
         for k in range(FIELDS):
-            squared[m, k] = scored[m, k] * scored[m, k]
-    linear(scored, w.factors, w.nothing, sums)
-    linear(squared, w.squares, w.nothing, of_squares)
-    for m in range(slots):
-        for f in range(FACTORS):
-            scored[m, FIELDS + f] = HALF * (sums[m, f] * sums[m, f] - of_squares[m, f])
+            term = scored[k] * w.factors[f, k]
+            total += term
+            squares += term * term
+        scored[FIELDS + f] = HALF * (total * total - squares)
 
 
 @network_kernel
