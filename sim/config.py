@@ -360,6 +360,9 @@ class Network(Section):
         plausible="files of your own; what days the shipped links are of is drawn by network.trace_seed")
     rtt: str = number("", "path", "Assumed: none", "a folder or file of round-trip logs that replaces the shipped ones",
         plausible="files of your own; what runs the shipped round trips are of is drawn by network.trace_seed")
+    link_columns: str = number("", "NAME=COLUMN[:UNIT],...", "Assumed: none",
+        "what those files call their columns, where their headers do not say (as `calibrate --columns`)",
+        plausible="files of your own")
     trace_seed: int = number(
         0, "", "Assumed: any",
         "0: the shipped traces and round trips; else as many days of them, drawn by this number, some more than once",
@@ -721,7 +724,7 @@ def _conversions() -> tuple[list[tuple[str, str, str, float | None]], np.dtype[n
         model = info.annotation
         assert isinstance(model, type) and issubclass(model, Section)
         for name, field in model.model_fields.items():
-            if name in ("traces", "rtt", "trace_seed", "kind") or name in choices:
+            if name in ("traces", "rtt", "link_columns", "trace_seed", "kind") or name in choices:
                 continue
             unit = str(said_of(field)["unit"])
             target, scale = name, None

@@ -21,7 +21,7 @@ from .files import Content, Limits, decoded
 from .numerals import looks_like_data
 
 DELIMITERS = ";\t|,"  # the comma last: of numbers with decimal commas the others are the delimiter
-MAX_HEADER = 1_000_000
+MAX_HEADER, MAX_COLUMNS = 1_000_000, 5_000
 
 
 class Delimited(NamedTuple):
@@ -50,13 +50,15 @@ def delimited(file: Content, limits: Limits, is_known: Callable[[str], bool], ex
     text = decoded(file)
     if not text.strip():
         fail(file.path, f"is empty; write a header such as {example} and a line for each row")
-    if max(text.count(b"\n"), text.count(b"\r")) > limits.rows + 2:
+    if max(text.count(b"\n"), text.count(b"\r")) > limits.rows + 1:
         fail(file.path, f"has more than {limits.rows:,} rows; {limits.remedy}")
     lines = text[:MAX_HEADER].decode(errors="ignore").splitlines()
     skip = next(k for k, line in enumerate(lines) if line.strip())
     said = re.fullmatch(r"\"?sep=(.)\"?", lines[skip].strip(" "), re.IGNORECASE)  # what spreadsheets put there
     skip += bool(said)
     first, second = (*lines[skip : skip + 2], "", "")[:2]
+    if max(first.count(mark) for mark in DELIMITERS) >= MAX_COLUMNS:
+        fail(file.path, f"has more than {MAX_COLUMNS:,} columns; write a line for each row", skip + 1)
     delimiter = said.group(1) if said else _delimiter(first, second, is_known)
     names = split(first, delimiter)
     if looks_like_data(names) and not any(map(is_known, names)):

@@ -122,7 +122,7 @@ def test_numbers_as_people_write_them(words: list[str], plain: list[str]) -> Non
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"x": ["1,234", "12"]}, "x='1,234': is the comma decimal or of thousands"),
+        ({"x": ["1,234", "12"]}, "x='1,234' could be with decimals or with thousands; write"),
         ({"x": ["0.5", "1.5"], "y": ["7,5", "8"]}, "writes '7,5' and '0.5'"),
     ],
 )
