@@ -56,7 +56,9 @@ def delimited(file: Content, limits: Limits, is_known: Callable[[str], bool], ex
     skip = next(k for k, line in enumerate(lines) if line.strip())
     said = re.fullmatch(r"\"?sep=(.)\"?", lines[skip].strip(" "), re.IGNORECASE)  # what spreadsheets put there
     skip += bool(said)
+    skip += _comments(lines[skip:])
     first, second = (*lines[skip : skip + 2], "", "")[:2]
+    first = first.lstrip("# ") if first.startswith("#") else first
     if max(first.count(mark) for mark in DELIMITERS) >= MAX_COLUMNS:
         fail(file.path, f"has more than {MAX_COLUMNS:,} columns; write a line for each row", skip + 1)
     delimiter = said.group(1) if said else _delimiter(first, second, is_known)
@@ -64,6 +66,15 @@ def delimited(file: Content, limits: Limits, is_known: Callable[[str], bool], ex
     if looks_like_data(names) and not any(map(is_known, names)):
         return Delimited(file.path, text, delimiter, [str(k + 1) for k in range(len(names))], False, skip)
     return Delimited(file.path, text, delimiter, names, True, skip + 1)
+
+
+def _comments(lines: list[str]) -> int:
+    """How many lines before the header begin with #; where rows follow them, the last one is the header."""
+    before = next((k for k, line in enumerate(lines) if not line.startswith("#")), 0)
+    if not before:
+        return 0
+    is_row = looks_like_data(re.split(r"[\s;,|]+", lines[before].strip()))
+    return before - 1 if is_row else before
 
 
 def _delimiter(first: str, second: str, is_known: Callable[[str], bool]) -> str:

@@ -20,6 +20,7 @@ from .traces import MAX_MBPS, MIN_MBPS, FloatArray, IntArray, segment_bytes
 MAX_SPAN_S = 7 * 86_400
 YEAR_2000_S, YEAR_2100_S = 946_684_800.0, 4_102_444_800.0
 PLAUSIBLE_MBPS = 0.03, 2_000.0  # median while it delivers: from EDGE to millimetre waves
+TYPICAL_MBPS = 10.0
 PLAUSIBLE_MS = 0.1, 3_000.0  # median: from the same building to a satellite behind a bad cell
 LEAST_OF_PHONES_MS = 0.5
 MAX_RTT_MS = 60_000.0
@@ -266,14 +267,15 @@ def _check_rate(table: Table, k: int, mbps: FloatArray) -> None:
     median = float(np.median(mbps[mbps > 0])) if (mbps > 0).any() else 0.0
     others = {"bps": 1e-6, "kbps": 1e-3, "mbps": 1.0}
     given = median if field.role == "bytes" else median * 1e3 / field.factor
-    fits = next(
-        (f", as {unit} {given * mbps:.3g}" for unit, mbps in others.items() if least <= given * mbps <= most), ""
-    )
+    far = {unit: abs(np.log10(given * mbps / TYPICAL_MBPS)) for unit, mbps in others.items() if median > 0}
+    likely = min(far, key=lambda unit: far[unit], default="mbps")
+    fits = f", as {likely} {given * others[likely]:.3g}"
     shown = f"{median:,.0f}" if median >= 1_000 else f"{median:.3g}"
     seen = f"must be a link's rate, median here {shown} Mbit/s{fits if field.role == 'rate' else ''}; name the column"
     unit = {"mbps": "Mbps"}.get(field.unit, field.unit)
     keep = f", or say --columns mbps={field.name}:{unit if unit in RATES else 'UNIT'} to keep it"
     keep = keep if field.role == "rate" else f", or say --columns bytes={field.name}:bytes to keep it"
+    keep = "" if table.complete else keep  # no table: there is nothing to say of columns
     if median > most:
         table.refuse(mbps > most, k, f"{seen} kbps or bps if it is{keep}")
     if median < least:
@@ -334,7 +336,7 @@ def _numbers(table: Table, notes: list[str]) -> FloatArray | None:
         notes.append(f"{table.fields[k].name} starts again after {SEQ_WRAPS - 1:,}, {times} times: counted on")
     seq = seq + SEQ_WRAPS * np.cumsum(wraps)
     step = np.append(1.0, np.diff(seq))
-    table.refuse((step < 0) & (table.values[k] <= 1), k, f"starts again: {TWO_RUNS}")
+    table.refuse((step <= -3) & (table.values[k] <= 1), k, f"starts again: {TWO_RUNS}")
     table.refuse(step <= 0, k, "must be above the row before's; drop duplicate replies")
     table.refuse(step > MAX_LOST, k, f"leaves over {MAX_LOST:,} pings out; cut the log there into two files")
     return seq

@@ -13,7 +13,7 @@ import numpy as np
 
 from .errors import fail, short
 from .files import Content, decoded
-from .link_checks import PLAUSIBLE_MBPS, SEQ_WRAPS, Table
+from .link_checks import MAX_LOST, PLAUSIBLE_MBPS, SEQ_WRAPS, Table
 from .link_columns import RTT_MS, TIME_US, Field
 from .traces import FloatArray, IntArray
 
@@ -27,7 +27,10 @@ REPLY = re.compile(
     r".*?\btime[=<] ?(?P<ms>\d+(?:[.,]\d+)?) ?ms(?P<twice>.*\bDUP!)?"
 )
 UNNUMBERED = re.compile(r"^.*\bbytes=\d+\b.*\btime(?P<below>[=<]) ?(?P<ms>\d+) ?ms\b", re.IGNORECASE)
-LOST = re.compile(r"no answer yet for icmp_seq=|Request timeout for icmp_seq |\bUnreachable\b|^Request timed out")
+LOST = re.compile(
+    r"(no answer yet for icmp_seq=|Request timeout for icmp_seq )(?P<seq>\d+)|\bUnreachable\b|^Request timed out"
+)
+IPERF_TEXT = re.compile(rb"^Connecting to host \S+, port \d+|^\[ *ID\] +Interval", re.MULTILINE)
 START = re.compile(r"^(PING |Pinging )")
 SUMMARY = re.compile(
     r"(?P<unix>\d+) packets transmitted, \d+ (packets )?received(.*, time (?P<ms>\d+) ?ms)?|Sent = (?P<windows>\d+), "
@@ -37,6 +40,8 @@ SUMMARY = re.compile(
 def table_of(file: Content) -> Table | None:
     """What a tool wrote, or None for anything else. Raises UserError."""
     start = file.data[:BEGINNING].lstrip(b"\xef\xbb\xbf \t\r\n")
+    if IPERF_TEXT.search(start):
+        fail(file.path, "is what iperf prints for people; measure again with --json, and -R for what comes down")
     if start[:1] in (b"{", b"["):
         return _json(file) if start[1:].lstrip()[:1] in (b"{", b"[", b'"', b"}", b"]") else _ping(file, start)
     return _ping(file, start)
@@ -165,58 +170,64 @@ def _ping(file: Content, start: bytes) -> Table | None:
 
 
 def _of_replies(file: Content, lines: list[str]) -> Table:
-    asked: dict[int, Reply] = {}  # by number
-    wraps, before, twice, runs, unnumbered, rounded = 0, 0, 0, 0, 0, 0
-    transmitted, took_ms = 0, 0.0
+    asked: dict[int, Reply] = {}  # by number, which is counted on where it starts again
+    silent: list[int] = []  # numbers that are said to be without an answer
+    wraps, before, runs, first, unnumbered = 0, 0, 0, None, 0
+    transmitted, took_ms, twice, rounded = 0, 0.0, 0, 0
     for k, line in enumerate(lines, 1):
         if START.match(line):
             runs += 1
+            first = 1 if "bytes of data" in line else 0 if "data bytes" in line else None
             if runs > 1:
                 fail(file.path, "a second ping starts here; put each run into a file of its own", k)
         elif found := REPLY.match(line):
             seq = int(found["seq"])
-            if seq - before < -SEQ_WRAPS // 2:
-                wraps += 1
-            late = seq - before > SEQ_WRAPS // 2 and wraps > 0
+            wraps += seq - before < -SEQ_WRAPS // 2
+            late = wraps > 0 and seq - before > SEQ_WRAPS // 2
             before = before if late else seq
             number = seq + SEQ_WRAPS * (wraps - late)
             if found["twice"] or number in asked:
                 twice += 1
-                continue
-            asked[number] = Reply(float(found["ms"].replace(",", ".")), float(found["stamp"] or 0), k)
+            else:
+                asked[number] = Reply(float(found["ms"].replace(",", ".")), float(found["stamp"] or 0), k)
         elif found := UNNUMBERED.match(line):
             rounded += found["below"] == "<"
             asked[unnumbered] = Reply(0.5 if found["below"] == "<" else float(found["ms"]), 0.0, k)
             unnumbered += 1
-        elif line.startswith("Request timed out") or (unnumbered and LOST.search(line)):
-            unnumbered += 1
+        elif found := LOST.search(line):
+            if found["seq"]:
+                silent.append(int(found["seq"]) + SEQ_WRAPS * wraps)
+            elif unnumbered or line.startswith("Request timed out"):
+                unnumbered += 1
         elif found := SUMMARY.search(line):
             transmitted, took_ms = int(found["unix"] or found["windows"]), float(found["ms"] or 0)
     if len(asked) < 2:
         fail(file.path, f"is what ping prints, with {len(asked)} replies, must have >= 2; ping for longer")
-    return _as_table(file, asked, max(transmitted, unnumbered), took_ms, twice, rounded)
-
-
-def _as_table(
-    file: Content, asked: dict[int, Reply], transmitted: int, took_ms: float, twice: int, rounded: int
-) -> Table:
-    numbers = sorted(asked)
-    rtt_ms = np.array([asked[n].rtt_ms for n in numbers])
-    came_s = np.array([asked[n].stamp_s for n in numbers])
-    seq = np.array(numbers, np.float64)
-    sent = max(transmitted, numbers[-1] - numbers[0] + 1)
-    notes = [f"{sent - len(numbers):,} lost of {sent:,}"]
-    if (came_s > 0).all():
-        t_ms = came_s * 1e3 - rtt_ms  # stamped when the reply came
-        notes.append("times as stamped")
-    else:
-        every_ms = took_ms / (transmitted - 1) if took_ms > 0 and transmitted > 1 else 1_000.0
-        t_ms = (seq - seq[0]) * every_ms
-        notes.append(f"one every {every_ms:.4g} ms{'' if took_ms else ', as ping does by itself (-D stamps them)'}")
+    numbers = [*asked, *silent]
+    if first is not None and min(numbers) <= MAX_LOST:  # the beginning of the run is in the file
+        numbers.append(first)
+    sent = max(transmitted, unnumbered, max(numbers) - min(numbers) + 1)
+    notes = [f"{sent - len(asked):,} lost of {sent:,}"]
     if twice:
         notes.append(f"{twice:,} duplicate replies left out")
     if rounded:
         notes.append(f"{rounded:,} below 1 ms taken as 0.5 ms")
+    return _as_table(file, asked, sent, took_ms / (transmitted - 1) if transmitted > 1 else 0.0, notes)
+
+
+def _as_table(file: Content, asked: dict[int, Reply], sent: int, every_ms: float, notes: list[str]) -> Table:
+    """every_ms: what the summary says; 0: nothing."""
+    numbers = sorted(asked)
+    rtt_ms = np.array([asked[n].rtt_ms for n in numbers])
+    came_s = np.array([asked[n].stamp_s for n in numbers])
+    seq = np.array(numbers, np.float64)
+    if (came_s > 0).all():
+        t_ms = came_s * 1e3 - rtt_ms  # stamped when the reply came
+        notes.append("times as stamped")
+    else:
+        t_ms = (seq - seq[0]) * (every_ms or 1e3)
+        by_itself = "" if every_ms else ", as ping does by itself (-D stamps them)"
+        notes.append(f"one every {every_ms or 1e3:.4g} ms{by_itself}")
     fields = [Field("time", "time", 0, TIME_US["ms"], "ms", True), Field("rtt", "time", 1, RTT_MS["ms"], "ms"),
               Field("seq", "icmp_seq", 2, 1.0, "")]  # fmt: skip
     row = np.array([asked[n].line for n in numbers])

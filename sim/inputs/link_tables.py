@@ -105,8 +105,9 @@ def _floats(file: Content, field: Field, words: pa.ChunkedArray, row: IntArray) 
             line = int(row[sum(map(len, parts)) + k])
             if word.strip().lower() == field.name.strip().lower():
                 fail(file.path, f"the header stands here again: {TWO_RUNS}", line)
-            like = f"12.5, or a date like {A_DATE}" if field.role == "time" else "12.5"
-            fail(file.path, f"{field.name}={short(word, 40)!r} is not a number; write it like {like}", line)
+            like = f"write it like 12.5, or a date like {A_DATE}" if field.role == "time" else "write it like 12.5"
+            remedy = "leave a lost ping out, its seq tells" if field.role == "rtt" else like
+            fail(file.path, f"{field.name}={short(word, 40)!r} is not a number; {remedy}", line)
         parts.append(numbers)
     return np.concatenate(parts)
 

@@ -91,6 +91,8 @@ REFUSED = {  # content, and what the message must hold after the file's path
     "round trips in s": (seconds("t_s,rtt_ms", 0.005), ":2: .*median here 0.04.* too short .*name the column rtt_s"),
     "round trips in us": (seconds("t_s,rtt_ms", 5e3), ":2: .*, too long for a link; name the column rtt_us"),
     "two runs": (seconds("t_s,mbps") + seconds("x").partition("\n")[2], ":22: t_s=0 starts again: two runs in one"),
+    "a late reply": (table("t_s,seq,rtt_ms", [(0, 0, 40), (1, 2, 40), (2, 1, 40)]), ":4: seq=1 must be above the row"),
+    "a lost ping": ("t_s,rtt_ms\n0,40\n1,timeout\n2,40\n", ":3: rtt_ms='timeout' is not .*leave a lost ping out"),
     "two runs with headers": (seconds("t_s,mbps") * 2, ":22: the header stands here again: two runs in one file"),
     "two runs of pings": (table("t_s,rtt_ms", [*enumerate([40] * 9)] * 2), ":11: t_s=0 starts again: two runs"),
     "pings numbered from 1 again": (
@@ -105,6 +107,7 @@ REFUSED = {  # content, and what the message must hold after the file's path
     "iperf3 that failed": ('{"start": {}, "intervals": [], "error": "refused"}', ": .*without intervals .refused.; "),
     "two runs of iperf3": ('{"intervals": []}\n{"intervals": []}\n', ":2: holds several JSON texts; "),
     "other JSON": ('{"a": 1}', ": is JSON, but not of links: known are "),
+    "iperf's text": ("[ ID] Interval           Transfer     Bitrate\n", ": is what iperf prints .* with --json"),
     "half of JSON": ('[{"duration_ms": 1000,', ":1: is not JSON"),
     "JSON of words": ('[{"duration_ms": "long", "bandwidth_kbps": 5}]', ': entry 1: duration_ms is "long", must be a'),
     "ping twice": ("PING a\n" + "64 bytes from a: icmp_seq=1 time=40 ms\n" + "PING a\n", ":3: a second ping starts"),
@@ -261,6 +264,13 @@ def test_the_summary_of_ping_tells_its_pace_and_its_last_losses(tmp_path: Path) 
     assert (found.pings.sent.tolist(), found.pings.t_us[1]) == ([12], 200_000)
 
 
+def test_pings_lost_at_either_end_are_counted(tmp_path: Path) -> None:
+    text = HEAD["linux"] + "".join(LINE["linux"].format(n=n, ms=40) for n in range(4, 11))
+    found = links(tmp_path, text + "no answer yet for icmp_seq=11\nno answer yet for icmp_seq=12\n")
+    assert found.pings is not None
+    assert (found.pings.sent.tolist(), len(found.pings.rtt_us)) == ([12], 7)
+
+
 def test_a_drive_with_g_nettrack(tmp_path: Path) -> None:
     header = "Timestamp,Speed,DL_bitrate,UL_bitrate,PINGAVG"
     kbps = ["-" if k == 39 else 1e3 * mbps for k, mbps in enumerate(MBPS * 2)]
@@ -288,7 +298,8 @@ def test_a_folder_names_what_it_passes_over(tmp_path: Path) -> None:
         archive.writestr("day/c.csv", seconds("t_s,mbps"))
     for name, content in {
         "a.csv": seconds("t_s;mbps").replace(",", ";").encode(),
-        "b.csv.gz": gzip.compress(seconds("t_s,mbps").encode()), "b.txt": seconds("t_s,mbps").encode("utf-16"), "c.zip": packed.getvalue(), "notes.md": b"# Notes\n",
+        "b.csv.gz": gzip.compress(seconds("t_s,mbps").encode()), "b.txt": seconds("t_s,mbps").encode("utf-16"),
+        "c.zip": packed.getvalue(), "notes.md": b"# Notes\n",
         "photo.png": b"\x89PNG\0", ".hidden": b"", "dead.csv": b"t_s,mbps\n0,0\n1,0\n2,0\n",
     }.items():  # fmt: skip
         (tmp_path / name).write_bytes(content)

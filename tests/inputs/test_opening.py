@@ -77,6 +77,8 @@ TABLES = {
     "blanks": "t_s  mbps\n 0\t1 \n1   2.5\n",
     "a line that says so": "sep=;\nt_s;mbps\n0;1\n1;2.5\n",
     "its comma": "sep=,\r\nt_s,mbps\r\n0,1\r\n1,2.5\r\n",
+    "a header that is a comment": "# t_s mbps\n0 1\n1 2.5\n",
+    "comments first": "# a trace\n# of ours\nt_s,mbps\n0,1\n1,2.5\n",
     "blank lines first": "\n\nt_s,mbps\n0,1\n1,2.5\n",
     "decimal commas": "t_s;mbps\n0;1\n1;2,5\n",
     "quoted decimal commas": 't_s,mbps\n0,1\n1,"2,5"\n',
