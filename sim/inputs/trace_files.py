@@ -119,8 +119,9 @@ def _files(root: Path, passed: list[PassedOver]) -> Iterator[Content]:
 @raised_as(TraceError)
 def link_files(root: Path) -> list[Path]:
     """The files that `read_links` looks into, by name. Raises TraceError if there are none."""
-    paths = _listed(root) if stat.S_ISDIR(mode_of(root)) else [root]
-    files = [path for path in paths if path == root or (path.is_file() and not path.name.startswith("."))]
+    if stat.S_ISREG(mode_of(root)):
+        return [root]
+    files = [path for path in _listed(root) if path.is_file() and not path.name.startswith(".")]
     if not files:
         fail(root, NO_TRACE)
     return files
