@@ -255,7 +255,7 @@ FIELDS: dict[str, Row] = {
     "client.expired_offline": Row("drop", "serve", "wait_ratio", "down",
                                   [CELLULAR, "network.outages_per_hour=100", "network.outage_s=60", "client.ttl_s=5"]),
     "client.timeout_s": Row("0.5", "30", "timeout_rate", "down"),
-    "client.backoff_s": Row("0.001", "60", "wait_ratio", "up", ["network.loss=0.5", "sessions.wait_patience_s=1000"]),
+    "client.backoff_s": Row("0.01", "60", "wait_ratio", "up", ["network.loss=0.5", "sessions.wait_patience_s=1000"]),
     "client.backoff_doublings": Row("0", "8", "wait_ratio", "up",
                                     ["network.loss=0.5", "sessions.wait_patience_s=1000"]),
     "client.history": Row("1", "50", noted, "up", policy=past_seen),
