@@ -90,6 +90,9 @@ REFUSED = {
     "no workers": (["compare", "--workers", "0"], "workers=0 must be >= 1"),
     "no workers for a question": (["what-if", "page_size_ttl", "--workers", "0"], "workers=0 must be >= 1"),
     "engine": (["compare", "--engine", "warp"], "warp"),
+    "on what": (["compare", "--on", "rey"], "--on 'rey' must be ray, or ray://HOST"),
+    "on no host": (["compare", "--on", "ray:///"], "must be ray, or ray://HOST"),
+    "on a host with workers": (["compare", "--on", "ray://h", "--workers", "2"], "--workers is about this machine"),
     "option": (["compare", "--polices", "random"], "--polices"),
     "command": (["compere"], "compere"),
     "argument": (["compare", "random"], "random"),
@@ -112,6 +115,22 @@ REFUSED = {
 def test_bad_input_is_one_line_and_exit_code_2(case, capsys):
     arguments, words = REFUSED[case]
     assert words in refused(capsys, *arguments)
+
+
+ON_RAY = {
+    "compare": [], "sweep": ["--grid", "server.page_size=2,6"], "what-if": ["page_size_ttl"], "sensitivity": [],
+    "must-be-true": [], "headroom": [], "collect": ["--out", "x"], "offline-table": ["--data", "x", "--out", "y"],
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("idle")
+@pytest.mark.parametrize("command", ON_RAY)
+def test_without_ray_the_option_says_what_to_install(command, capsys, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.chdir(tmp_path)
+    line = refused(capsys, command, *ON_RAY[command], "--on", "ray")
+    assert "Ray is not installed; pip install 'nextone[ray]'" in line
+    assert not list(tmp_path.rglob("*"))
 
 
 @pytest.mark.usefixtures("idle")
