@@ -10,6 +10,7 @@ import socket
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -25,6 +26,7 @@ SCHEME, PORT = "ray://", 10001  # Ray's own, of a cluster's head
 MISSING = "Ray is not installed; pip install 'nextone[ray]', here and on every machine of the cluster"
 SILENT = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
 STORE_BYTES = 256_000_000  # of a cluster started here; what is more goes to disk
+TRIES = 3  # to join
 WAIT_S = 10.0  # then a look at whether nodes are left
 ANSWER_S = 300.0  # for a node to say its versions: it may have to load everything from a slow disk
 
@@ -50,10 +52,13 @@ def on_ray(address: str = HERE, said: Callable[[str], None] = warnings.warn) -> 
 
 def _ray(joined: str) -> Any:
     """The package, which reads at its import that it is to report nothing, and for a cluster of this machine alone that
-    the machine's address is the loopback one (as Ray does by itself on other systems). Raises SettingError."""
+    the machine's address is the loopback one (as Ray does by itself on other systems). Who joins a cluster shows a
+    token if there is one, as nodes do. Raises SettingError."""
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
     if not joined:
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    elif {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ) or (Path.home() / ".ray" / "auth_token").is_file():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         import ray
     except ImportError:
@@ -69,7 +74,7 @@ def _connected(ray: Any, joined: str, workers: int) -> Iterator[None]:
         return
     try:
         if joined:
-            ray.init(joined, log_to_driver=False, logging_level="ERROR")
+            _join(ray, joined)
         else:
             ray.init("local", num_cpus=workers, object_store_memory=STORE_BYTES, **SILENT)
     except Exception as error:
@@ -81,6 +86,17 @@ def _connected(ray: Any, joined: str, workers: int) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _join(ray: Any, address: str) -> None:
+    """Seen: on a busy head the process that serves a newcomer does not start the first time."""
+    for _ in range(TRIES - 1):
+        try:
+            ray.init(address)
+        except ConnectionAbortedError:
+            continue
+        return
+    ray.init(address)
 
 
 class RayCluster:

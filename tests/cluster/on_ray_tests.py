@@ -6,6 +6,7 @@ its name keeps other runs of pytest from it. tests/runs/test_cluster.py has what
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from nextone.experiments.runs import shipping
 from nextone.experiments.runs.arms import Arm, Task
 from nextone.experiments.runs.compare import compare
 from nextone.experiments.runs.executor import DIED, Failed, in_this_process
-from nextone.experiments.runs.on_ray import on_ray
+from nextone.experiments.runs.on_ray import RayCluster, on_ray
 from nextone.experiments.runs.shipping import SHEETS
 from nextone.experiments.sweeps.plan import Question
 from nextone.experiments.sweeps.result import POSITIONS, RESULTS
@@ -43,6 +44,7 @@ SETS = [word for setting in SMALL for word in ("--set", setting)]
 QUESTION = Question(grid=("server.page_size=2,6",), policies=("cloud_only", "tag_momentum"), minutes=3,
                     half_width="8%", max_replications=15, seed=4)  # fmt: skip
 COMPARE = ["compare", "--users", "12", "--minutes", "3", *SETS[2:], "--json"]
+ON = ["--on", "ray", "--workers", "2"]
 NODE = {"num_cpus": 1, "object_store_memory": 80_000_000, "include_dashboard": False}
 
 
@@ -111,7 +113,7 @@ def test_a_comparison_says_the_same_and_nothing_listens_on_the_network(capsys):
     watching = threading.Thread(target=watch)
     watching.start()
     try:
-        assert main([*command, "--on", "ray", "--workers", "2"]) == 0
+        assert main([*command, *ON]) == 0
     finally:
         done.set()
         watching.join()
@@ -120,19 +122,33 @@ def test_a_comparison_says_the_same_and_nothing_listens_on_the_network(capsys):
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0" and not ray.is_initialized()
 
 
-def test_collecting_and_training_give_the_same_bytes(tmp_path, capsys):
-    collecting = ["collect", "--users", "2100", "--minutes", "2", *SETS[2:], "--set", "client.history=5"]
-    for name, more in (("here", []), ("there", ["--on", "ray", "--workers", "2"])):
-        assert main([*collecting, "--out", str(tmp_path / name / "data"), *more]) == 0
-        training = ["offline-table", "--data", str(tmp_path / name / "data"), "--out", str(tmp_path / name / "table")]
-        assert main([*training, "--epochs", "1", "--json", *more]) == 0
-    here, there = (tmp_path / name for name in ("here", "there"))
-    assert (here / "data" / FILE).read_bytes() == (there / "data" / FILE).read_bytes()
-    one, other = (json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{"))
+COLLECT = ["collect", "--minutes", "2", *SETS[2:], "--set", "client.history=5"]
+
+
+def test_collecting_gives_the_same_bytes(tmp_path):
+    """Two worlds, the second of 40 people."""
+    for name, more in (("here", []), ("there", ON)):
+        assert main([*COLLECT, "--users", "1040", "--out", str(tmp_path / name), *more]) == 0
+    assert (tmp_path / "here" / FILE).read_bytes() == (tmp_path / "there" / FILE).read_bytes()
+
+
+def test_trainings_give_the_same_weights(tmp_path, capsys):
+    """Also those that were begun here and broken off after an epoch."""
+    data = str(tmp_path / "data")
+    assert main([*COLLECT, "--users", "60", "--out", data]) == 0
+    training = ["offline-table", "--data", data, "--json", "--epochs", "2", "--out"]
+    begun = tmp_path / "there" / "kir" / "seed-0"
+    assert main(["train", "kir", "--data", data, "--out", str(begun), "--epochs", "2"]) == 0
+    shutil.rmtree(max(begun.glob("step-*")))
+    capsys.readouterr()
+    for name, more in (("here", []), ("there", ON)):
+        assert main([*training, str(tmp_path / name), *more]) == 0
+    one, other = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert one == other
-    weights = sorted(path.relative_to(here) for path in here.rglob("*.safetensors"))
-    assert len(weights) == 2 * 8 * 5  # model and training of each method and seed
-    assert all((here / path).read_bytes() == (there / path).read_bytes() for path in weights)
+    weights = sorted(path.relative_to(tmp_path / "here") for path in (tmp_path / "here").rglob("*.safetensors"))
+    assert len({path.parent.parent for path in weights}) == 8 * 5  # methods, seeds
+    for path in weights:
+        assert (tmp_path / "here" / path).read_bytes() == (tmp_path / "there" / path).read_bytes()
 
 
 def test_a_driver_that_was_killed_goes_on_to_the_same_bits(tmp_path, swept):
@@ -140,20 +156,23 @@ def test_a_driver_that_was_killed_goes_on_to_the_same_bits(tmp_path, swept):
     before = ray_processes()
     grid = ["--grid", "server.page_size=2,6", "--policies", "cloud_only,tag_momentum", "--minutes", "3", "--seed", "4"]
     grid += ["--half-width", "8%", "--max-replications", "15", *SETS]
-    on = ["--on", "ray", "--workers", "2"]
-    with subprocess.Popen([sys.executable, "-m", "nextone.cli", "sweep", *grid, *on, "--out", str(tmp_path)]) as driver:
+    with subprocess.Popen([sys.executable, "-m", "nextone.cli", "sweep", *grid, *ON, "--out", str(tmp_path)]) as driver:
         wal, until = tmp_path / "ledger.sqlite-wal", time.monotonic() + 200
         while time.monotonic() < until and not (wal.exists() and wal.stat().st_size > 60_000):
             time.sleep(0.02)
         assert driver.poll() is None
         driver.kill()
     assert not (tmp_path / RESULTS).exists()
-    until = time.monotonic() + 60
+    until = time.monotonic() + 240  # Ray's agents look for their parent from time to time
     while ray_processes() - before and time.monotonic() < until:
         time.sleep(0.2)
     assert not ray_processes() - before
-    assert main(["sweep", "--resume", str(tmp_path), *on]) == 0
+    assert main(["sweep", "--resume", str(tmp_path), *ON]) == 0
     assert bits(tmp_path) == bits(swept)
+
+
+def alive():
+    return len([node for node in ray.nodes() if node["Alive"]])
 
 
 # -- two nodes --------------------------------------------------------------------------------------------------------
@@ -168,10 +187,13 @@ def test_a_sweep_over_two_nodes_one_of_which_is_killed_has_the_same_bits(cluster
         if len(done) == 6:
             cluster.remove_node(node, allow_graceful=False)
 
-    assert len([each for each in ray.nodes() if each["Alive"]]) == 2
+    assert alive() == 2
     sweep(QUESTION, TINY, out=tmp_path, execute=on_ray(), progress=progress)
-    assert len(done) > 6 and len([each for each in ray.nodes() if each["Alive"]]) == 1
-    assert bits(tmp_path) == bits(swept)
+    assert len(done) > 6 and bits(tmp_path) == bits(swept)
+    until = time.monotonic() + 60
+    while alive() > 1 and time.monotonic() < until:
+        time.sleep(0.2)
+    assert alive() == 1
 
 
 @dataclass(frozen=True)
@@ -183,6 +205,11 @@ class Reading:
 
     def moved(self, place):
         return replace(self, path=place(self.path, SHEETS))
+
+
+def read_slowly(task):
+    time.sleep(3)
+    return read_there(task)
 
 
 def read_there(task):
@@ -198,6 +225,25 @@ def test_both_nodes_read_files_that_came_by_digest(cluster, tmp_path):
     assert {text for _, text, _ in found} == {"here"}
     assert all(Path(path).is_relative_to(shipping.cache_folder()) for path, _, _ in found)
     assert len({node for _, _, node in found}) == 2
+
+
+def test_tasks_of_a_node_that_is_killed_run_elsewhere(cluster, tmp_path, monkeypatch):
+    """Each node works on a task when one of them goes; that task is submitted again."""
+    (tmp_path / "a.csv").write_text("here")
+    tasks = [Reading(str(tmp_path / "a.csv"), k) for k in range(6)]
+    submitted, submit = [], RayCluster.submit
+
+    def counted(self, task, *more):
+        submitted.append(task)
+        return submit(self, task, *more)
+
+    monkeypatch.setattr(RayCluster, "submit", counted)
+    outcomes = on_ray()(source(*tasks), 1, read_slowly)
+    first = next(outcomes)
+    cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+    found = dict([first, *outcomes])
+    assert set(found) == set(tasks) and {outcome[1] for outcome in found.values()} == {"here"}
+    assert len(submitted) > len(tasks)
 
 
 def test_own_traces_and_checkpoints_give_the_same_numbers(cluster, tmp_path):
