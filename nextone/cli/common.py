@@ -64,8 +64,9 @@ def processes(workers: int | None) -> int:
 
 
 def one_unless(workers: int | None, on: str | None) -> int:
-    """So many as asked for by `--workers`, or one here, which may use all cores; on Ray one per core."""
-    return processes(workers) if on is not None else workers or 1
+    """So many as asked for by `--workers`, or one here, which may use all cores; on Ray one per core. Raises
+    SettingError."""
+    return processes(1 if workers is None and on is None else workers)
 
 
 def executor(on: str | None, workers: int | None) -> "Execute | None":

@@ -33,7 +33,7 @@ def collect(
 
     minutes = common.window(minutes, days)
     execute, workers = common.executor(on, workers), common.one_unless(workers, on)
-    check_run(minutes=minutes, days=days, seed=seed, workers=workers)
+    check_run(minutes=minutes, days=days, seed=seed)
     resolve_policy(policy, world)
     chosen = CollectSettings(
         scenario=world, policy=policy, users=users, minutes=minutes, days=days, explore=explore, seed=seed
@@ -114,12 +114,10 @@ def offline_table(
     as_json: common.Json = False,
 ) -> None:
     """Train every method with several seeds, and print EdgeRec's offline table, theirs beside ours."""
-    from nextone.experiments.runs.arms import check_run
     from nextone.experiments.training.edge import offline_table as code
     from nextone.sim.scenario import SettingError
 
     execute, workers = common.executor(on, workers), common.one_unless(workers, on)
-    check_run(workers=workers)
     if label not in code.LABELS:
         raise SettingError(f"--label {label[:40]!r} must be one of {', '.join(code.LABELS)}")
     common.prepare_folder(out)
