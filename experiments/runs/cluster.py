@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from nextone.policies.names import shipped
+from nextone.sim.data import __file__ as DATA
 from nextone.sim.engine.sources import package_files
 from nextone.sim.scenario import SettingError
 from nextone.version import __version__
 
 from .executor import AHEAD, DIED, Failed, Outcomes, Run, RunFailed, Source, outcome_of
+from .provenance import LIBRARIES
 from .shipping import Movable, Parcel, Sender, in_its_own_words, placed
 
-PACKAGES = ("numpy", "scipy", "numba", "llvmlite", "torch")
+PACKAGES = (*LIBRARIES, "torch")
 """Besides our own code and Python, what the bits of a result may depend on."""
 KILLS = 2  # a task that has ended so many processes fails
 NO_NODE = "no node with a CPU is left in the cluster; start one, and go on with --resume where there is a folder"
@@ -84,11 +86,12 @@ def facts_here() -> Facts:
 
 
 def _files_digest() -> str:
-    """Of the bytes of our own sources and of the weights that come with them."""
-    weights = shipped("")
-    files = {path.relative_to(weights).as_posix(): path for path in weights.rglob("*") if path.is_file()}
+    """Of the bytes of our own sources, and of the weights and data that come with them."""
+    files = package_files()
+    for folder in (shipped(""), Path(DATA).parent):
+        files |= {path.relative_to(folder).as_posix(): path for path in folder.rglob("*.*") if path.suffix != ".pyc"}
     digest = hashlib.sha256()
-    for name, path in sorted((package_files() | files).items()):
+    for name, path in sorted(files.items()):
         digest.update(name.encode() + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:12]
 
@@ -160,7 +163,11 @@ def run_on(cluster: Cluster, source: Source, run: Run, said: Callable[[str], Non
         while True:
             most = AHEAD * cluster.slots()
             while len(out) < most and (asked := again.popleft() if again else _first_try(source())):
-                out[cluster.submit(asked[0], run, sender.parcels(asked[0]), mine)] = asked
+                parcels = outcome_of(asked[0], sender.parcels)
+                if isinstance(parcels, Failed):
+                    yield asked[0], parcels
+                else:
+                    out[cluster.submit(asked[0], run, parcels, mine)] = asked
             if not out and (again or not most):
                 raise RunFailed(NO_NODE)
             if not out:

@@ -19,10 +19,10 @@ from nextone.sim.scenario import SettingError, scenario_toml
 from nextone.version import SEMANTICS, __version__
 
 from .arms import Arm
+from .shipping import WEIGHTS
 
 LIBRARIES = ("numpy", "scipy", "numba", "llvmlite", "simpy", "pyarrow")
 ENGINES = {"onnx": "onnxruntime", "mnn": "MNN"}
-WEIGHTS = (".safetensors", ".json", ".onnx", ".mnn")
 TRAINING = "training.safetensors"  # for going on with a training: no part of what is played
 SHIPPED_DATA = "shipped data"
 

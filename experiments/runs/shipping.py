@@ -10,29 +10,36 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
-from nextone.policies.names import is_trained, split_name
+from nextone.policies.names import folder_of
+from nextone.sim.inputs.scenario_paths import with_paths
 
 if TYPE_CHECKING:
     from nextone.policies.contract import PolicyLike
     from nextone.sim.config import Scenario
 
 
-class Reads(NamedTuple):
-    """Which files of a folder are read: those that end so, directly in it or (deep) at any depth."""
-
-    suffixes: tuple[str, ...]
-    deep: bool
-
-
-SHEETS = Reads((".csv", ".tsv", ".parquet"), deep=False)
-TRAINED = Reads((".safetensors", ".json", ".onnx", ".mnn"), deep=True)
+WEIGHTS = (".safetensors", ".json", ".onnx", ".mnn")
+Reads = Callable[[Path], Iterable[Path]]
+"""reads(path) -> the files that are read where a path is: itself, or some of those in the folder that it is."""
 Place = Callable[[str, Reads], str]
-"""place(path of a file or folder, what of a folder is read) -> the path to read instead."""
+"""place(path, which files there are read) -> the path to read instead."""
+
+
+def sheets(path: Path) -> Iterable[Path]:
+    """Of traces and logs of round trips. Raises TraceError."""
+    from nextone.sim.inputs.sheets import sheet_files  # late: a scenario without paths must not wait for pyarrow
+
+    return sheet_files(path)
+
+
+def weights(path: Path) -> Iterable[Path]:
+    """Of a checkpoint, or a training with several."""
+    return (file for file in path.rglob("*") if file.suffix in WEIGHTS and file.is_file())
 
 
 class Movable(Protocol):
@@ -45,19 +52,13 @@ class Movable(Protocol):
 
 def moved_policy(policy: "str | PolicyLike", place: Place) -> "str | PolicyLike":
     """The same policy, of a checkpoint elsewhere if it is the name of one with a folder."""
-    if not isinstance(policy, str) or not is_trained(policy):
-        return policy
-    if policy.startswith("rl:"):
-        return "rl:" + place(policy.removeprefix("rl:"), TRAINED)
-    kind, folder, how = split_name(policy)
-    return f"{kind}:{place(folder, TRAINED)}" + (f"@{how}" if how else "") if folder else policy
+    folder = folder_of(policy) if isinstance(policy, str) else ""
+    return str(policy).replace(f":{folder}", f":{place(folder, weights)}", 1) if folder else policy
 
 
 def moved_scenario(scenario: "Scenario", place: Place) -> "Scenario":
     """The same scenario, with traces and logs of round trips from elsewhere."""
-    network = scenario.network
-    paths = {name: place(path, SHEETS) for name in ("traces", "rtt") if (path := getattr(network, name))}
-    return scenario.model_copy(update={"network": network.model_copy(update=paths)}) if paths else scenario
+    return with_paths(scenario, lambda path: place(path, sheets))
 
 
 class File(NamedTuple):
@@ -106,23 +107,19 @@ class Sender:
         return found
 
     def _packed(self, path: Path, reads: Reads) -> Parcel | None:
-        if path.is_dir():
-            files = tuple(self._file(path / name, name) for name in sorted(_names(path, reads)))
-            return Parcel(path.resolve().name or "folder", True, files)
-        return Parcel(path.name, False, (self._file(path, path.name),)) if path.is_file() else None
+        if not path.exists():
+            return None
+        if not path.is_dir():
+            return Parcel(path.name, False, tuple(self._file(file, path.parent) for file in reads(path)))
+        files = sorted(self._file(file, path) for file in reads(path))
+        return Parcel(path.resolve().name or "folder", True, tuple(files))
 
-    def _file(self, path: Path, name: str) -> File:
-        data = path.read_bytes()
+    def _file(self, path: Path, folder: Path) -> File:
+        data, name = path.read_bytes(), path.relative_to(folder).as_posix()
         digest = hashlib.sha256(data).hexdigest()
         if digest not in self._handles:
             self._handles[digest] = self._put(data)
         return File(name, digest, self._handles[digest])
-
-
-def _names(folder: Path, reads: Reads) -> Iterator[str]:
-    for path in folder.rglob("*") if reads.deep else folder.iterdir():
-        if path.suffix.lower() in reads.suffixes and path.is_file():
-            yield path.relative_to(folder).as_posix()
 
 
 _placed: dict[str, str] = {}  # by digest: what this process has found whole, or fetched

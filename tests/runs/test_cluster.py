@@ -24,7 +24,7 @@ from nextone.experiments.runs.cluster import (
     run_there,
 )
 from nextone.experiments.runs.executor import DIED, Failed, RunFailed, in_processes, in_this_process
-from nextone.experiments.runs.shipping import SHEETS, Sender, unpacked
+from nextone.experiments.runs.shipping import Sender, unpacked
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, with_settings
 
@@ -44,7 +44,13 @@ class Reading:
     path: str
 
     def moved(self, place):
-        return replace(self, path=place(self.path, SHEETS))
+        return replace(self, path=place(self.path, all_there))
+
+
+def all_there(path):
+    if path.name == "refused":
+        raise SettingError(f"{path}: is refused")
+    return [path] if path.is_file() else path.iterdir()
 
 
 def words(task):
@@ -273,6 +279,13 @@ def test_what_goes_wrong_there_is_said_as_here(tmp_path):
     assert found[bad].reason == here.reason == f"{tmp_path}/a:1: is bad"
     assert isinstance(found[bad].error, SettingError) and str(found[bad].error) == here.reason
     assert found[fine] == ["fine"] and found[odd].reason == f"{odd}: OSError: disk full"
+
+
+def test_what_cannot_be_sent_is_that_tasks_failure(tmp_path):
+    refused, fine, gone = *written(tmp_path, refused="x", a="fine"), Reading(str(tmp_path / "gone"))
+    found = outcomes_on(Fake(), refused, gone, fine)
+    assert found[refused].reason == f"{tmp_path}/refused: is refused" and found[fine] == ["fine"]
+    assert "FileNotFoundError" in found[gone].reason and f"{tmp_path}/gone" in found[gone].reason
 
 
 def test_nothing_runs_where_versions_differ(tmp_path):

@@ -23,7 +23,7 @@ import torch
 
 from nextone.experiments.runs.executor import Execute, Failed, run_all
 from nextone.experiments.runs.files import write_text, write_whole
-from nextone.experiments.runs.shipping import TRAINED, Place, Reads
+from nextone.experiments.runs.shipping import WEIGHTS, Place, weights
 from nextone.policies.checkpoint import best_checkpoint
 from nextone.policies.networks.loading import load_network
 
@@ -36,7 +36,7 @@ from .ranking_metrics import (
     two_classes,
     weighted_mean,
 )
-from .samples import Array, Samples, read_samples
+from .samples import FILE, Array, Samples, read_samples
 from .train import SEES, EdgeSettings, batches, finish_edge, one_of_each_page
 
 
@@ -68,7 +68,6 @@ BASE = "DLCM"
 METRICS = ("gauc", "auc", "ndcg_1", "ndcg_5", "gauc_full")
 READ = (*SEES, "page", "engaged", "effective_view", "would_engage", "would_effective_view")
 LABELS = {"engaged": "would_engage", "effective_view": "would_effective_view"}
-SAMPLES = Reads((".parquet",), deep=False)
 Progress = Callable[[str], None]
 
 
@@ -85,7 +84,7 @@ class Seeded:
 
     def moved(self, place: Place) -> "Seeded":
         """The same, with the samples and what is trained already from elsewhere."""
-        data, start = place(str(self.data), SAMPLES), place(str(self.folder), TRAINED)
+        data, start = place(str(self.data), samples), place(str(self.folder), weights)
         return replace(self, data=Path(data), folder=Path(start), elsewhere=True)
 
     def __str__(self) -> str:
@@ -184,8 +183,13 @@ def trained(task: Seeded) -> dict[str, bytes]:
         if task.folder.is_dir():
             shutil.copytree(task.folder, run)
         finish_edge(task.settings, task.data, run, read=_read_once)
-        files = (file for file in run.rglob("*") if file.suffix in TRAINED.suffixes)
+        files = (file for file in run.rglob("*") if file.suffix in WEIGHTS)
         return {file.relative_to(run).as_posix(): file.read_bytes() for file in sorted(files)}
+
+
+def samples(folder: Path) -> list[Path]:
+    """The file of samples in a folder, if it is there."""
+    return [file for file in [folder / FILE] if file.is_file()]
 
 
 _read_once = functools.cache(read_samples)  # in each process, for all its trainings
