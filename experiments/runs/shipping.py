@@ -30,11 +30,11 @@ Place = Callable[[str, Reads], str]
 """place(path, which files there are read) -> the path to read instead."""
 
 
-def sheets(path: Path) -> Iterable[Path]:
+def links(path: Path) -> Iterable[Path]:
     """Of traces and logs of round trips. Raises TraceError."""
-    from nextone.sim.inputs.sheets import sheet_files  # late: a scenario without paths must not wait for pyarrow
+    from nextone.sim.inputs.trace_files import link_files  # late: a scenario without paths must not wait for pyarrow
 
-    return sheet_files(path)
+    return link_files(path)
 
 
 def weights(path: Path) -> Iterable[Path]:
@@ -58,7 +58,7 @@ def moved_policy(policy: "str | PolicyLike", place: Place) -> "str | PolicyLike"
 
 def moved_scenario(scenario: "Scenario", place: Place) -> "Scenario":
     """The same scenario, with traces and logs of round trips from elsewhere."""
-    return with_paths(scenario, lambda path: place(path, sheets))
+    return with_paths(scenario, lambda path: place(path, links))
 
 
 class File(NamedTuple):

@@ -27,7 +27,7 @@ from nextone.experiments.runs.arms import Arm, Task
 from nextone.experiments.runs.compare import compare
 from nextone.experiments.runs.executor import DIED, Failed, in_this_process
 from nextone.experiments.runs.on_ray import RayCluster, on_ray
-from nextone.experiments.runs.shipping import sheets
+from nextone.experiments.runs.shipping import links
 from nextone.experiments.sweeps.plan import Question
 from nextone.experiments.sweeps.result import POSITIONS, RESULTS
 from nextone.experiments.sweeps.sweep import sweep
@@ -204,7 +204,7 @@ class Reading:
     number: int
 
     def moved(self, place):
-        return replace(self, path=place(self.path, sheets))
+        return replace(self, path=place(self.path, links))
 
 
 def read_slowly(task):

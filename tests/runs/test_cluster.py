@@ -103,8 +103,8 @@ def test_tasks_name_all_that_they_read_and_nothing_else_of_them_changes(tmp_path
 
 
 def test_a_file_is_put_once_and_arrives_with_its_bytes(tmp_path, cache):
-    """Of a folder what is read of it: sheets directly in it, whatever their letters; of a checkpoint at any depth."""
-    files = {"t/b.csv": "1", "t/A.CSV": "22", "t/notes.txt": "333", "t/deep/c.csv": "4", "t/same.tsv": "1"}
+    """Of a folder what is read of it: files of links directly in it, weights at any depth."""
+    files = {"t/b.csv": "1", "t/A.CSV": "22", "t/.hidden": "333", "t/deep/c.csv": "4", "t/same.tsv": "1"}
     files |= {"c/step-1/model.safetensors": "w", "c/step-1/checkpoint.json": "{}", "c/tensorboard/events.1": "x"}
     for name, text in files.items():
         path = tmp_path / name
