@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+RAY_VENV := .venv-ray
+RAY_BIN := $(RAY_VENV)/bin
+RAY_STAMP := $(RAY_VENV)/.installed
 # torch first and by its bounded spec, so that no other package pulls a huge build of it.
 TORCH := $(shell sed -n 's/^ *"\(torch[<>=].*\)",$$/\1/p' pyproject.toml)
 
@@ -20,8 +23,10 @@ test: $(STAMP)
 kernels-world kernels-edge: kernels-%: $(STAMP)
 	@$(BIN)/python tests/kernels.py $*
 
-test-long: $(STAMP)
+# Ray has an environment of its own: a user who needs one machine installs none of it.
+test-long: $(STAMP) $(RAY_STAMP)
 	$(BIN)/python -m pytest -n 2
+	$(RAY_BIN)/python -m pytest tests/cluster/on_ray_tests.py
 
 bench: $(STAMP)
 	$(BIN)/nextone bench
@@ -47,5 +52,11 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	@touch $@
 
+$(RAY_STAMP): pyproject.toml
+	@$(RAY_BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(RAY_VENV)
+	$(RAY_BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
+	$(RAY_BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[ray]" pytest hypothesis
+	@touch $@
+
 clean:
-	rm -rf $(VENV) .typecheck .mypy_cache .ruff_cache .pytest_cache build *.egg-info results
+	rm -rf $(VENV) $(RAY_VENV) .typecheck .mypy_cache .ruff_cache .pytest_cache build *.egg-info results

@@ -4,17 +4,21 @@ Called by `envs/vector.py`. Whatever is wrong becomes one SettingError (a ValueE
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
 from nextone.sim.config import LINK_CLASSES, NEVER_US, Scenario
 from nextone.sim.scenario import SettingError, load_scenario, nearest, with_settings
 
 from .features import CANDIDATE, CONTEXT, HISTORY, Feature
+from .reward import RewardWeights
 
 ScenarioLike = Scenario | str | Path | Mapping[str, object] | None
 OPTIONS = ("person", "network", "scenario", "reset_mask")
@@ -29,6 +33,31 @@ def scenario_of(given: ScenarioLike) -> Scenario:
     if given is None or isinstance(given, Mapping):
         return with_settings(Scenario(), given or {})
     raise SettingError(f"scenario={given!r} must be a Scenario, a TOML file, a dict of settings or None")
+
+
+def in_plain_values(spec: EnvSpec | None) -> EnvSpec | None:
+    """The same environment, said in text, numbers, lists and dicts: `spec.to_json()` knows nothing else."""
+    return spec and replace(spec, kwargs={name: _plain(value) for name, value in spec.kwargs.items()})
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Scenario):
+        usual = Scenario().model_dump()
+        return {
+            f"{section}.{name}": _plain(x)
+            for section, fields in value.model_dump().items() for name, x in fields.items() if x != usual[section][name]
+        }  # fmt: skip
+    if isinstance(value, RewardWeights):
+        return asdict(value)
+    if isinstance(value, Mapping):
+        return {str(name): _plain(x) for name, x in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(x) for x in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def observation_space(slots: int, past: int, actions: int) -> spaces.Dict:

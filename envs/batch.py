@@ -41,8 +41,15 @@ class Moved(NamedTuple):
     shown: NDArray[np.int64]  # (N,) slot whose video was shown, -1 if none of them
 
 
+class State(NamedTuple):
+    """All that the future of an environment depends on beside its arguments and the actions to come: its own copy."""
+
+    scenario: Scenario  # that the rows live in; `reset` may have been given another than the environment's
+    arrays: dict[str, NDArray[Any]]  # a row per person
+
+
 class Batch:
-    """The world of n rows and what of it is seen.
+    """The world of n rows and what of it is seen. Copied and pickled, it is made anew and brought to the same state.
 
     max_steps: 0 for no limit. budget: pages that may be asked for in an episode, -1 for any number. refresh: whether
     that is an action. inference: whether decisions take the phone's time. queue_waits: us, by rising probability.
@@ -60,8 +67,11 @@ class Batch:
         inference: bool,
         queue_waits: NDArray[np.int64],
     ) -> None:
+        options = {"max_steps": max_steps, "budget": budget, "refresh": refresh, "inference": inference}
+        self._made_of: dict[str, Any] = options | {"n": n, "weights": weights, "queue_waits": queue_waits}
         self.rows = np.arange(n)
         self.episodes = blank(n, EPISODE)
+        self.who = self.episodes["person"], self.episodes["number"]
         self._states = self.episodes["state"]
         self._weights, self._max_steps, self._budget = weights.array(), max_steps, budget
         self._inference, self._queue_waits = inference, queue_waits
@@ -122,7 +132,7 @@ class Batch:
         if len(over):
             self._next(over)
         moved = self._move(self.rows, actions, self._views())
-        self.shown = moved.shown
+        self.shown[:] = moved.shown
         return moved
 
     def minutes(self, i: int) -> float:
@@ -145,6 +155,30 @@ class Batch:
         arrays |= {f"known{k}": rows for k, rows in enumerate(self._known)}
         episodes = self.episodes.view(np.uint8).reshape(len(self.rows), -1)
         return arrays | {"key": self.world.key, "episodes": episodes, "masks": self.masks}
+
+    def keep(self) -> State:
+        """A copy of the state."""
+        return State(self.scenario, {name: array.copy() for name, array in self._all().items()})
+
+    def go_back(self, state: State) -> None:
+        """To a state of a batch of the same size. Raises SettingError if it is of another."""
+        if state.scenario != self.scenario:
+            self.use(state.scenario)
+        own = self._all()
+        fits = own.keys() == state.arrays.keys() and all(
+            (own[name].shape, own[name].dtype) == (array.shape, array.dtype) for name, array in state.arrays.items()
+        )
+        if not fits:
+            raise SettingError("the state is of another kind of environment; give one with as many people and slots")
+        for name, array in state.arrays.items():
+            own[name][...] = array
+        self.begun = True
+
+    def __reduce__(self) -> tuple[Callable[..., "Batch"], tuple[Any, ...]]:
+        return _made_again, (self._made_of, self.keep(), self.begun)
+
+    def _all(self) -> dict[str, NDArray[Any]]:
+        return self.state() | {"shown": self.shown}
 
     def _next(self, which: Rows) -> None:
         """What begins by itself: the next episode, of person 0 on any link."""
@@ -194,3 +228,10 @@ class Batch:
             "candidates": views.candidates, "context": views.context, "history": views.history,
             "mask": self._masks.copy(),
         }  # fmt: skip
+
+
+def _made_again(made_of: dict[str, Any], state: State, begun: bool) -> Batch:
+    batch = Batch(scenario=state.scenario, **made_of)
+    batch.go_back(state)
+    batch.begun = begun
+    return batch

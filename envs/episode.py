@@ -56,7 +56,7 @@ EPISODE = np.dtype(
 )
 
 assert tuple(COMPONENTS)[3:8] == ("like", "follow", "comment", "forward", "hate")
-(_VALID, _LONG, _WATCH, _LIKE, _STALL, _WAIT, _WASTED, _REQUESTS, _LEAVING) = (0, 1, 2, 3, 8, 9, 10, 11, 12)
+(_VALID, _LONG, _WATCH, _LIKE, _STALL, _WAIT, _WASTED, _REQUESTS, _LEAVING, _APP) = (0, 1, 2, 3, 8, 9, 10, 11, 12, 13)
 
 
 @kernel
@@ -82,6 +82,7 @@ def live(w, episode, i, scores, candidates, part):
     user, screen, counts = w.users[i], w.screen[i], episode.counts
     first, shown = user.impression + 1, -1
     before_us = user.ledger_us[PLAYING], user.ledger_us[STALLED], user.ledger_us[WAITING]
+    in_app_us = user.ledger_us.sum()
     wasted, requests = user.wasted, user.request
     reason = PAUSED
     while reason == PAUSED:
@@ -103,6 +104,7 @@ def live(w, episode, i, scores, candidates, part):
     counts[_WATCH] += user.ledger_us[PLAYING] - before_us[0]
     counts[_STALL] += user.ledger_us[STALLED] - before_us[1]
     counts[_WAIT] += user.ledger_us[WAITING] - before_us[2]
+    counts[_APP] += user.ledger_us.sum() - in_app_us
     counts[_WASTED] += user.wasted - wasted
     counts[_REQUESTS] += user.request - requests
     return reason == DECIDE, shown

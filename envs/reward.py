@@ -27,6 +27,7 @@ COMPONENTS: dict[str, tuple[int, str]] = {
     "wasted_mb": (1_000_000, "megabytes fetched and never watched"),
     "requests": (1, "pages asked for, by the phone or by the policy"),
     "leaving": (1, "the person left the app"),
+    "app_s": (1_000_000, "seconds in the app"),
 }
 """Component: (whole units that make one, meaning). The order of `envs/episode.py`'s counts."""
 
@@ -48,6 +49,7 @@ class RewardWeights:
     wasted_mb: float = 0.0
     requests: float = 0.0
     leaving: float = 0.0
+    app_s: float = 0.0
 
     def __post_init__(self) -> None:
         for name, weight in asdict(self).items():
@@ -66,9 +68,10 @@ NOTHING = dict.fromkeys(COMPONENTS, 0.0)
 PRESETS = {
     "default": RewardWeights(),
     "watch": RewardWeights(**NOTHING | {"watch_s": 1.0}),
-    "retention": RewardWeights(leaving=-10.0),
+    "retention": RewardWeights(app_s=1 / 60),
 }
-"""watch: seconds played and nothing else. retention: the default, and leaving costs ten valid plays (Assumed)."""
+"""watch: seconds played and nothing else. retention: the default, and a minute in the app is worth a valid play
+(Assumed). A price of `leaving` alone would be the same for all: every session that is not cut off ends with it once."""
 
 
 def reward_weights(reward: str | Mapping[str, float] | RewardWeights) -> RewardWeights:

@@ -5,20 +5,22 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
-from .arguments import ScenarioLike
-from .batch import Observations
+from .arguments import ScenarioLike, in_plain_values
+from .batch import Observations, State
 from .reward import COMPONENTS, RewardWeights
-from .vector import NextOneVectorEnv
+from .vector import OF_UNKNOWN_SEED, NextOneVectorEnv
 
 
 class NextOneEnv(gymnasium.Env[Observations, np.int64]):
     """One person choosing among the candidates on the phone. Arguments as of `NextOneVectorEnv`.
 
-    An episode is a session. reset(seed=s) begins episode 0 of seed s, each reset without a seed the next one; options:
-    "person", "network", "scenario". Stepping after the end raises ResetNeeded.
+    An episode is a session. reset(seed=s) begins episode 0 of seed s, each reset without a seed the next one, or one of
+    a seed drawn from `np_random`, if that was assigned; options: "person", "network", "scenario". Stepping after the
+    end raises ResetNeeded. A copy (`copy.deepcopy`, pickled) goes on by itself, with the same bits.
     """
 
     metadata: dict[str, Any] = NextOneVectorEnv.metadata
@@ -42,6 +44,7 @@ class NextOneEnv(gymnasium.Env[Observations, np.int64]):
             autoreset_mode=AutoresetMode.DISABLED, render_mode=render_mode,
         )  # fmt: skip
         self.render_mode = render_mode
+        self._spec: EnvSpec | None = None
         self.observation_space = self.batch.single_observation_space
         self.action_space = self.batch.single_action_space
 
@@ -50,6 +53,8 @@ class NextOneEnv(gymnasium.Env[Observations, np.int64]):
     ) -> tuple[Observations, dict[str, Any]]:
         """The first decision of a fresh session. Raises SettingError for unknown options."""
         super().reset(seed=seed)
+        if seed is None and self._np_random_seed == OF_UNKNOWN_SEED:
+            self.batch.np_random = self.np_random
         observations, _ = self.batch.reset(seed=seed, options=options)
         return _row(observations), self.batch.about(0)
 
@@ -72,6 +77,24 @@ class NextOneEnv(gymnasium.Env[Observations, np.int64]):
         """What may be done now, (A,)."""
         masks: NDArray[np.bool_] = self.batch.action_masks()[0]
         return masks
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """How it was made by `gymnasium.make`, in plain values that fit into JSON."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        self._spec = in_plain_values(spec)
+
+    def get_state(self) -> State:
+        """A copy of all that the future depends on, beside this environment's arguments and the actions to come."""
+        return self.batch.get_state()
+
+    def set_state(self, state: State) -> None:
+        """Go back to a state of this environment, or of one made with the same arguments: the same actions bring the
+        same bits again. Raises SettingError for a state of another kind of environment."""
+        self.batch.set_state(state)
 
     def close(self) -> None:
         """Further use raises ClosedEnvironmentError."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
@@ -22,6 +23,7 @@ from nextone.sim.state import World
 from .arguments import (
     OPTIONS,
     ScenarioLike,
+    in_plain_values,
     known,
     links_of,
     observation_space,
@@ -33,10 +35,11 @@ from .arguments import (
     whole,
     yes_or_no,
 )
-from .batch import Batch, Moved, Observations, Rows
+from .batch import Batch, Moved, Observations, Rows, State
 from .reward import COMPONENTS, RewardWeights, reward_weights
 
 NO_ROWS = np.zeros(0, np.int64)
+OF_UNKNOWN_SEED = -1  # `np_random_seed` once `np_random` was assigned: Gymnasium's own sign
 
 
 class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
@@ -77,6 +80,7 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         one_of("autoreset_mode", autoreset_mode, (*AutoresetMode, *(mode.value for mode in AutoresetMode)))
         if request_budget is not None and not refresh:
             raise SettingError("request_budget is for nextone/NextOneRefresh-v0, where a policy may ask for pages")
+        self._spec: EnvSpec | None = None
         self.num_envs, self.render_mode, self.refresh = num_envs, render_mode, refresh
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = self.metadata | {"autoreset_mode": self.autoreset_mode}
@@ -93,7 +97,6 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
             queue_waits=waits_of(queue_waits),
         )
         self._act = np.zeros(1, np.int64)
-        self._who = self._batch.episodes["person"], self._batch.episodes["number"]
         self._seeded = np.zeros(num_envs, np.bool_)
         actions = self._batch.actions
         self.single_observation_space = observation_space(self._batch.slots, self._batch.past, actions)
@@ -107,7 +110,7 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observations, dict[str, Any]]:
         """Fresh episodes: row i of seed s is the single environment of seed s + i, episode 0; without a seed, each
-        row's next episode.
+        row's next episode, or one of a seed drawn from `np_random`, if that was assigned.
 
         options: "person" (a number or (N,) of them; 0 if not said), "network" (a link class or N of them; as drawn if
         not said), "scenario" (for all rows, until the next reset of all; of the same pool and history), "reset_mask"
@@ -118,10 +121,12 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         if not isinstance(options, Mapping):
             raise SettingError(f"options={options!r} must be a dict of {', '.join(OPTIONS)}")
         known("reset has no option", options, OPTIONS)
-        which, seeds = self._reset_rows(options.get("reset_mask")), seeds_of(seed, self.num_envs)
+        which, seeds = self._reset_rows(options.get("reset_mask")), self._seeds(seed)
         people, links = people_of(options.get("person"), self.num_envs), links_of(options.get("network"), self.num_envs)
         if "scenario" in options or len(which) == self.num_envs:
             self._use_for_all(scenario_of(options["scenario"]) if "scenario" in options else self.scenario, which)
+        if seed is not None and any(given is not None for given in seeds):
+            super().reset(seed=next(given for given in seeds if given is not None))
         self._seed(seeds, which)
         episodes = self._batch.episodes
         episodes["person"][which], episodes["link"][which] = people[which], links[which]
@@ -167,6 +172,15 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         self._begun()
         return self._batch.masks.copy()
 
+    @property
+    def spec(self) -> EnvSpec | None:
+        """How it was made by `gymnasium.make_vec`, in plain values that fit into JSON."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        self._spec = in_plain_values(spec)
+
     # -- what single.py and sb3.py share ------------------------------------------------------------------------------
 
     @property
@@ -201,9 +215,24 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         of an environment made alike."""
         return self._batch.state()
 
+    def get_state(self) -> State:
+        """A copy of all that the future depends on, beside this environment's arguments and the actions to come."""
+        self._begun()
+        state = self._batch.keep()
+        return state._replace(arrays=state.arrays | {"seeded": self._seeded.copy()})
+
+    def set_state(self, state: State) -> None:
+        """Go back to a state of this environment, or of one made with the same arguments: the same actions bring the
+        same bits again. Raises SettingError for a state of another kind of environment."""
+        self._open()
+        arrays = dict(state.arrays)
+        seeded = arrays.pop("seeded", None)
+        self._batch.go_back(state._replace(arrays=arrays))
+        self._seeded[:] = seeded
+
     def about(self, i: int) -> dict[str, Any]:
         """Who is in row i, and how long the session has lasted."""
-        people, numbers = self._who
+        people, numbers = self._batch.who
         return {
             "person": people.item(i), "episode_number": numbers.item(i), "session_min": self._batch.minutes(i),
         }  # fmt: skip
@@ -234,11 +263,14 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
             self._begun()
         return np.flatnonzero(mask)
 
+    def _seeds(self, given: int | Sequence[int | None] | None) -> list[int | None]:
+        """Each row's seed; where none is given, drawn from the `np_random` that somebody has assigned, if so."""
+        if given is None and self._np_random_seed == OF_UNKNOWN_SEED:
+            given = self.np_random.integers(1 << 63, size=self.num_envs).tolist()
+        return seeds_of(given, self.num_envs)
+
     def _seed(self, seeds: list[int | None], which: NDArray[np.int64]) -> None:
         """Row i's seed and episode number: a seed begins at episode 0; without one it is the next."""
-        given = [seed for seed in seeds if seed is not None]
-        if given:
-            super().reset(seed=given[0])
         for i in which.tolist():
             episode, seed = self._batch.episodes[i], seeds[i]
             if seed is not None:

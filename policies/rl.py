@@ -42,12 +42,12 @@ class RlPolicy:
         return shown.numpy(), None
 
 
-def load_rl(path: Path, scenario: Scenario | None = None) -> RlPolicy:
+def load_rl(path: Path | str, scenario: Scenario | None = None) -> RlPolicy:
     """The policy of a run's best whole checkpoint, or of the one that `path` is.
 
     Raises CheckpointError: nothing there, damaged, not trained on these features, or not in this scenario (if one is
     given; how many people and servers it has does not matter)."""
-    checkpoint = best_checkpoint(path)
+    checkpoint = best_checkpoint(Path(path))
     check_fits(checkpoint, scenario)
     network = network_of(checkpoint)
     load_into({name: tensor.numpy() for name, tensor in network.state_dict().items()}, checkpoint.tensors[MODEL])

@@ -360,6 +360,9 @@ class Network(Section):
         plausible="files of your own; what days the shipped links are of is drawn by network.trace_seed")
     rtt: str = number("", "path", "Assumed: none", "a folder or file of round-trip logs that replaces the shipped ones",
         plausible="files of your own; what runs the shipped round trips are of is drawn by network.trace_seed")
+    link_columns: str = number("", "NAME=COLUMN[:UNIT],...", "Assumed: none",
+        "what those files call their columns, where their headers do not say (as `calibrate --columns`)",
+        plausible="files of your own")
     trace_seed: int = number(
         0, "", "Assumed: any",
         "0: the shipped traces and round trips; else as many days of them, drawn by this number, some more than once",
@@ -458,10 +461,11 @@ class Client(Section):
         "a page is asked for when the video that calls for it starts, or at the lift of the finger after it")  # fmt: skip
     expired_offline: Literal["drop", "serve"] = number(
         "drop", "", "Assumed: the TTL is a rule", "expired candidates during a spell without network")  # fmt: skip
+    # Lowest: a phone that gave up or retried sooner would send, and log, thousands of requests while a person waits.
     timeout_s: float = number(5.0, "s", "Assumed: usual client setting", "wait for a response before giving up",
-                              gt=0, le=1800)  # fmt: skip
+                              ge=0.05, le=1800)  # fmt: skip
     backoff_s: float = number(1.0, "s", "Assumed: usual client setting", "pause before the first retry; then it doubles",
-                              ge=0.001, le=3600)  # fmt: skip
+                              ge=0.01, le=3600)  # fmt: skip
     backoff_doublings: int = number(5, "", "Assumed: usual client setting", "how often it doubles at most", ge=0, le=20)
     history: int = number(20, "impressions", "Source: CIKM 2022, list of watched videos, 10 to 50", "past impressions a policy sees",
                           ge=1, le=200)  # fmt: skip
@@ -721,7 +725,7 @@ def _conversions() -> tuple[list[tuple[str, str, str, float | None]], np.dtype[n
         model = info.annotation
         assert isinstance(model, type) and issubclass(model, Section)
         for name, field in model.model_fields.items():
-            if name in ("traces", "rtt", "trace_seed", "kind") or name in choices:
+            if name in ("traces", "rtt", "link_columns", "trace_seed", "kind") or name in choices:
                 continue
             unit = str(said_of(field)["unit"])
             target, scale = name, None

@@ -66,7 +66,7 @@ def make_links(scenario: Scenario) -> Links:
         traces: Traces = constant_trace(network.constant_mbps)
         spans = [range(1)] * len(LINK_CLASSES)
     elif network.traces:
-        traces = read_traces(network.traces)
+        traces = read_traces(network.traces, network.link_columns)
         spans = [range(len(traces.mean_bps))] * len(LINK_CLASSES)
     elif network.synthetic_traces > 0:
         n = network.synthetic_traces
@@ -81,7 +81,10 @@ def make_links(scenario: Scenario) -> Links:
                 levels[k] = np.quantile(np.maximum(tests[LEVELS[name]], 0.1) * 1e6, np.linspace(0, 1, levels.shape[1]))
     knots = blank(len(traces.t_us), KNOT)
     knots["t_us"], knots["bytes"] = traces.t_us, traces.cum_bytes
-    pings = read_pings(network.rtt) if network.rtt else redrawn_pings(shipped_pings(), network.trace_seed)
+    if network.rtt:
+        pings = read_pings(network.rtt, network.link_columns)
+    else:
+        pings = redrawn_pings(shipped_pings(), network.trace_seed)
     rtt = np.stack([tailed_table(sample) for sample in level_and_jitter(pings)])
     ends = np.array([[span.start, span.stop] for span in spans], dtype=np.int64)
     links = Links(knots, traces.first, traces.mean_bps, ends, levels, rtt)

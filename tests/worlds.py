@@ -229,7 +229,7 @@ CHOICES = {
     "client__ask_at": ["swipe"],
     "client__expired_offline": ["serve"],
     "client__timeout_s": [0.2, 1.0, 60.0],
-    "client__backoff_s": [0.001, 0.1],
+    "client__backoff_s": [0.01, 0.1],
     "client__backoff_doublings": [0, 20],
     "client__history": [1, 3],
     "server__page_size": [1, 2, 19],

@@ -12,6 +12,7 @@ from rich.text import Text
 from nextone.experiments.runs.arms import Arm, Progress, parse_arm
 from nextone.experiments.runs.compare import compare
 from nextone.experiments.runs.comparison import Comparison, ran
+from nextone.experiments.runs.executor import Execute
 from nextone.experiments.runs.metrics import OVERLOAD, column_of, metric_named, overload_mark
 from nextone.experiments.runs.number_text import difference_text, interval_text, name_and_unit
 from nextone.experiments.runs.statistics import Interval, PairedDifference
@@ -66,7 +67,10 @@ def arms(asked: WhatIf) -> list[Arm]:
     ]
 
 
-def ask(asked: WhatIf, question: str, *, seed: int = 0, workers: int = 1, progress: Progress | None = None) -> Answer:
+def ask(
+    asked: WhatIf, question: str, *, seed: int = 0, workers: int = 1, execute: Execute | None = None,
+    progress: Progress | None = None,
+) -> Answer:  # fmt: skip
     """Run every arm over the same replications."""
     result = compare(
         arms(asked),
@@ -75,14 +79,16 @@ def ask(asked: WhatIf, question: str, *, seed: int = 0, workers: int = 1, progre
         minutes=asked.minutes,
         engine="event" if asked.servers else "batch",
         workers=workers,
+        execute=execute,
         progress=progress,
     )
     return Answer(question, asked, result)
 
 
 def ask_sweep(
-    asked: SweepIf, question: str, out: Path, *, seed: int = 0, workers: int = 1, progress: Progress | None = None
-) -> SweepResult:
+    asked: SweepIf, question: str, out: Path, *, seed: int = 0, workers: int = 1, execute: Execute | None = None,
+    progress: Progress | None = None,
+) -> SweepResult:  # fmt: skip
     """The same of a grid, kept in the folder `out` as any sweep."""
     base = with_settings(Scenario(), [f"population.users={asked.users}", *asked.world.split()])
     swept = Question(
@@ -93,7 +99,7 @@ def ask_sweep(
         minutes=asked.minutes,
         seed=seed,
     )
-    return sweep(swept, base, out=out, workers=workers, progress=progress)
+    return sweep(swept, base, out=out, workers=workers, execute=execute, progress=progress)
 
 
 def answer_table(answer: Answer) -> Table:

@@ -18,6 +18,7 @@ from nextone.experiments.runs.arms import BASELINE_POLICY, Arm, Progress, parse_
 from nextone.experiments.runs.compare import compare
 from nextone.experiments.runs.comparison import Comparison
 from nextone.experiments.runs.comparison_files import record
+from nextone.experiments.runs.executor import Execute
 from nextone.experiments.runs.metrics import PRIMARY, column_of
 from nextone.experiments.runs.names import CLOUD_FILTER, ORACLE, ORACLE_INTENT, REFERENCE_FILTER
 from nextone.experiments.runs.statistics import Interval, PairedDifference
@@ -136,14 +137,15 @@ class Headroom(NamedTuple):
 
 def climb(
     base: Scenario, bound: float, *, seed: int = 0, replications: int = REPLICATIONS, minutes: float = MINUTES,
-    workers: int = 1, progress: Progress | None = None,
+    workers: int = 1, execute: Execute | None = None, progress: Progress | None = None,
 ) -> Headroom:  # fmt: skip
     """Every step in every world, over the same replications. bound: of `intent_bound`. Raises what `compare` does."""
     ladder, of_people = steps(base), worlds(base, bound)
     arms = [_arm_of(step, world, base) for world in of_people for step in ladder]
     result = compare(
-        arms, seed=seed, replications=replications, minutes=minutes, engine="batch", workers=workers, progress=progress
-    )
+        arms, seed=seed, replications=replications, minutes=minutes, engine="batch", workers=workers, execute=execute,
+        progress=progress,
+    )  # fmt: skip
     return Headroom(ladder, of_people, result)
 
 

@@ -19,6 +19,7 @@ from nextone.experiments.runs.arms import BASELINE_POLICY, Arm, Progress, parse_
 from nextone.experiments.runs.compare import compare
 from nextone.experiments.runs.comparison import Comparison
 from nextone.experiments.runs.comparison_files import record
+from nextone.experiments.runs.executor import Execute
 from nextone.experiments.runs.metrics import PRIMARY, column_of
 from nextone.experiments.runs.names import REFERENCE_FILTER
 from nextone.experiments.runs.statistics import Interval, PairedDifference
@@ -139,12 +140,12 @@ def arms_of(asked: Asked, base: Scenario) -> list[Arm]:
 
 def ask(
     asked: Asked, base: Scenario, *, seed: int = 0, replications: int = REPLICATIONS, minutes: float = MINUTES,
-    workers: int = 1, progress: Progress | None = None,
+    workers: int = 1, execute: Execute | None = None, progress: Progress | None = None,
 ) -> Found:  # fmt: skip
     """Every world over the same replications. Raises what `compare` does."""
     result = compare(
         arms_of(asked, base), seed=seed, replications=replications, minutes=minutes, engine="batch", workers=workers,
-        progress=progress,
+        execute=execute, progress=progress,
     )  # fmt: skip
     return Found(asked, result)
 

@@ -22,7 +22,7 @@ from nextone.experiments.fitting.people.fit_file import FitFile
 from nextone.experiments.fitting.people.interests_fit import TIED
 from nextone.experiments.fitting.people.robust import varied
 from nextone.experiments.runs.arms import BASELINE_POLICY, Arm, Progress, Task
-from nextone.experiments.runs.executor import Failed, run_all
+from nextone.experiments.runs.executor import Execute, Failed, run_all
 from nextone.experiments.runs.metrics import PRIMARY, metric_named
 from nextone.experiments.runs.names import REFERENCE_FILTER
 from nextone.experiments.runs.provenance import provenance
@@ -158,6 +158,7 @@ def _drawn(base: Scenario, fit: FitFile, seed: int, draws: int) -> tuple[Again, 
 
 def run(
     plan: Plan, *, replications: int = REPLICATIONS, minutes: float = MINUTES, workers: int = 1,
+    execute: Execute | None = None,
     progress: Progress | None = None, estimate: Callable[[int, float], None] | None = None, name: str = "the scenario",
 ) -> Table:  # fmt: skip
     """Run the plan and sum it up. estimate(runs, seconds): called once the scenario itself has been run, with what is
@@ -170,7 +171,7 @@ def run(
     assert len(index) == len(worlds) * len(POLICIES), "two worlds have the same label"
     total, of_first = len(index) * replications, len(POLICIES) * replications
     first_done = started
-    with closing(run_all(partial(next, tasks, None), workers)) as outcomes:
+    with closing((execute or run_all)(partial(next, tasks, None), workers)) as outcomes:
         for done, (task, outcome) in enumerate(outcomes, start=1):
             if isinstance(outcome, Failed):
                 raise outcome.raised()

@@ -12,6 +12,7 @@ from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, with_settings
 
 from .names import has_folder, is_edge, resolve_policy, unquoted
+from .shipping import Place, moved_policy, moved_scenario
 from .statistics import require_replications
 
 if TYPE_CHECKING:
@@ -47,6 +48,12 @@ class Task:
     minutes: float | None
     days: float | None
     engine: Engine
+
+    def moved(self, place: Place) -> "Task":
+        """The same task, with traces and checkpoints from elsewhere."""
+        arm = self.arm
+        there = replace(arm, policy=moved_policy(arm.policy, place), scenario=moved_scenario(arm.scenario, place))
+        return replace(self, arm=there)
 
     def __str__(self) -> str:
         return f"arm {self.arm.label!r}, replication {self.replication}, seed {self.seed}"

@@ -22,7 +22,7 @@ from .arms import Progress as Progress
 from .arms import check_run as check_run
 from .arms import parse_arm as parse_arm
 from .comparison import Comparison
-from .executor import Failed, run_all
+from .executor import Execute, Failed, run_all
 from .executor import RunFailed as RunFailed
 from .metrics import METRICS
 from .names import resolve_policy
@@ -39,6 +39,7 @@ def compare(
     engine: Engine = "event",
     servers: Servers = "own",
     workers: int = 1,
+    execute: Execute | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
     """Run every arm over the same replications; `progress(done, total)` is called after each task.
@@ -46,7 +47,8 @@ def compare(
     Each arm that leaves `server.workers` at 0 gets the number that it needs itself, or with servers="same" the one that
     the first arm needs. Raises SettingError,
     TooFewReplications, RunFailed, or ValueError for a policy with wrong options. With workers > 1, policies of one's
-    own must be functions or objects that another process can import.
+    own must be functions or objects that another process can import. execute: how tasks are run; `on_ray()` on Ray,
+    `run_all` if None.
     """
     if minutes is None and days is None:
         minutes = MINUTES
@@ -75,7 +77,8 @@ def compare(
     positions = np.zeros((len(arms), replications, pages, 2), np.int64)
     index = {arm.label: a for a, arm in enumerate(arms)}
     source = partial(next, iter(tasks), None)
-    with closing(run_all(source, workers)) as outcomes:  # closed at once on Ctrl-C, so that no process outlives us
+    execute = execute or run_all
+    with closing(execute(source, workers)) as outcomes:  # closed at once on Ctrl-C, so that no process outlives us
         for done, (task, outcome) in enumerate(outcomes, start=1):
             if isinstance(outcome, Failed):
                 raise outcome.raised()
@@ -107,6 +110,7 @@ def compare_policies(
     engine: Engine = "event",
     servers: Servers = "own",
     workers: int = 1,
+    execute: Execute | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
     """Compare policies in one scenario, the first being the baseline: `{"cloud_only": "cloud_only", "mine": mine}`."""
@@ -124,5 +128,6 @@ def compare_policies(
         engine=engine,
         servers=servers,
         workers=workers,
+        execute=execute,
         progress=progress,
     )

@@ -1,6 +1,7 @@
-"""Running tasks: in this process or in several, and what came of each. To use a cluster, replace `in_processes`.
+"""Running tasks: in this process or in several, and what came of each; on many machines, see `on_ray.py`.
 
-A task's result is a pure function of the task, so that it does not matter where, when or in which order tasks are run.
+A task is whatever `run` makes a result of. The result is a pure function of the task, so that it does not matter where,
+when or in which order tasks are run. Most tasks are replications of an arm (`arms.Task`), which `replicate` runs.
 """
 
 import math
@@ -15,20 +16,22 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor
 from concurrent.futures import wait as first_of
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing.connection import wait
 from multiprocessing.reduction import ForkingPickler
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from nextone.sim.batch_run import model_is_compiled
 from nextone.sim.inputs.errors import UserError
 from nextone.sim.scenario import SettingError
 
-from .arms import Arm, Task
+from .arms import Task
 from .replication import Replication, run_replication
+from .shipping import Movable
 
 
 class RunFailed(RuntimeError):
-    """A replication failed; the message names its arm, replication and seed."""
+    """A task failed; the message names it: of a replication its arm, number and seed."""
 
 
 class Failed(NamedTuple):
@@ -49,40 +52,65 @@ class Failed(NamedTuple):
 
 
 Outcome = Replication | Failed
-Outcomes = Generator[tuple[Task, Outcome], None, None]
-Source = Callable[[], Task | None]
+Run = Callable[[Any], Any]
+"""run(task) -> its result; a function at the top of a module, so that other processes can import it."""
+Outcomes = Generator[tuple[Any, Any], None, None]
+"""Each task with what `run` made of it, or with why that failed (`Failed`)."""
+Source = Callable[[], Movable | None]
 """The next task to run; None while there is none before more outcomes are in, and for good when none is out either."""
-Execute = Callable[[Source, int], Outcomes]
-"""execute(source, workers) yields each task of the source once with its outcome, in any order, until the source has
-none and none is out. It is closed early on Ctrl-C."""
+
+
+def replicate(task: Task) -> Replication:
+    """One replication of one arm. Raises RunFailed if a metric is infinite, and whatever goes wrong in the run."""
+    result = run_replication(
+        task.arm.scenario,
+        task.arm.policy,
+        seed=task.seed,
+        replication=task.replication,
+        minutes=task.minutes,
+        days=task.days,
+        engine=task.engine,
+    )
+    wrong = [name for name, value in result.metrics.items() if math.isinf(value)]
+    if wrong:
+        raise RunFailed(f"{task}: metric {wrong[0]} is infinite; every metric must be a number, or NaN where undefined")
+    return result
+
+
+class Execute(Protocol):
+    """How tasks are run: execute(source, workers, run) yields each task of the source once with its outcome, in any
+    order, until the source has none and none is out. It is closed early on Ctrl-C."""
+
+    def __call__(self, source: Source, workers: int, run: Run = replicate) -> Outcomes: ...
+
 
 AHEAD = 2  # tasks handed out per process: one to work on, one to go on with
 DIED = "its process was killed, as when memory runs out; give it more memory, or fewer users"
 
 
-def run_all(source: Source, workers: int) -> Outcomes:
+def run_all(source: Source, workers: int, run: Run = replicate) -> Outcomes:
     """In this process if one is enough, else in several."""
-    return in_this_process(source) if workers == 1 else in_processes(source, workers)
+    return in_this_process(source, 1, run) if workers == 1 else in_processes(source, workers, run)
 
 
-def in_this_process(source: Source, workers: int = 1) -> Outcomes:
+def in_this_process(source: Source, workers: int = 1, run: Run = replicate) -> Outcomes:
     """One after the other, here."""
     del workers
     while (task := source()) is not None:
-        yield task, run_task(task)
+        yield task, outcome_of(task, run)
 
 
-def in_processes(source: Source, workers: int) -> Outcomes:
+def in_processes(source: Source, workers: int, run: Run = replicate) -> Outcomes:
     """In processes of their own. When one dies, the tasks that were out are run again one by one, which tells whose
     fault it was."""
-    suspects = deque[Task]()
+    suspects = deque[Movable]()
     while True:
         alone, died = bool(suspects), False
         take: Source = (lambda: suspects.popleft() if suspects else None) if alone else source
         with _processes(1 if alone else workers) as pool:
             if alone:
                 _must_start(pool)
-            for task, outcome in _results(pool, take, 1 if alone else AHEAD * workers):
+            for task, outcome in _results(pool, take, 1 if alone else AHEAD * workers, run):
                 if outcome is not None:
                     yield task, outcome
                 elif alone:
@@ -94,19 +122,21 @@ def in_processes(source: Source, workers: int) -> Outcomes:
             return
 
 
-def _results(pool: ProcessPoolExecutor, take: Source, most: int) -> Iterator[tuple[Task, Outcome | None]]:
+def _results(
+    pool: ProcessPoolExecutor, take: Source, most: int, run: Run = replicate
+) -> Iterator[tuple[Movable, Any]]:
     """Hands out tasks, at most so many at a time, and yields their outcomes; once a process has died it takes no more
     and yields None for those that were out.
 
     The very first task on a machine runs alone: several processes would each compile the same model."""
-    futures: dict[Future[Outcome], Task] = {}
+    futures: dict[Future[Any], Movable] = {}
     dead, alone = False, not model_is_compiled()
     while True:
         while not dead and len(futures) < (1 if alone else most) and (task := take()) is not None:
-            _must_travel(task.arm)
+            _must_travel(task)
             try:
                 with _ctrl_c_later():  # processes start here, and inherit that they leave Ctrl-C to us
-                    futures[pool.submit(run_task, task)] = task
+                    futures[pool.submit(partial(outcome_of, run=run), task)] = task
             except BrokenProcessPool:
                 dead = True
                 yield task, None
@@ -115,7 +145,7 @@ def _results(pool: ProcessPoolExecutor, take: Source, most: int) -> Iterator[tup
         for future in first_of(futures, return_when=FIRST_COMPLETED).done:
             task, alone = futures.pop(future), False
             try:
-                outcome: Outcome | None = future.result()
+                outcome = future.result()
             except BrokenProcessPool:
                 dead, outcome = True, None
             except Exception as error:
@@ -123,26 +153,16 @@ def _results(pool: ProcessPoolExecutor, take: Source, most: int) -> Iterator[tup
             yield task, outcome
 
 
-def run_task(task: Task) -> Outcome:
-    """What came of one task; whatever goes wrong in it is its outcome."""
+def outcome_of(task: Movable, run: Run) -> Any:
+    """What `run` makes of a task, or Failed: whatever goes wrong in it is its outcome."""
     try:
-        result = run_replication(
-            task.arm.scenario,
-            task.arm.policy,
-            seed=task.seed,
-            replication=task.replication,
-            minutes=task.minutes,
-            days=task.days,
-            engine=task.engine,
-        )
+        return run(task)
     except UserError as error:  # about the user's input: says all by itself
         return Failed(str(error), error)
+    except RunFailed as error:
+        return Failed(str(error))
     except Exception as error:
         return Failed(f"{task}: {type(error).__name__}: {error}", trace=traceback.format_exc())
-    wrong = [name for name, value in result.metrics.items() if math.isinf(value)]
-    if wrong:
-        return Failed(f"{task}: metric {wrong[0]} is infinite; every metric must be a number, or NaN where undefined")
-    return result
 
 
 @contextmanager
@@ -200,13 +220,14 @@ def _must_start(pool: ProcessPoolExecutor) -> None:
         raise RunFailed("processes end as soon as they start; standard error may say why") from None
 
 
-def _must_travel(arm: Arm) -> None:
-    if isinstance(arm.policy, str):
+def _must_travel(task: Movable) -> None:
+    """Raises SettingError for a policy of the user's own that cannot be pickled; our own tasks can."""
+    if not isinstance(task, Task) or isinstance(task.arm.policy, str):
         return
     try:
-        ForkingPickler.dumps(arm)
+        ForkingPickler.dumps(task.arm)
     except Exception as error:
         raise SettingError(
-            f"policy {arm.label!r} cannot be sent to another process ({error}); use workers=1, or define it at the "
-            "top of a module"
+            f"policy {task.arm.label!r} cannot be sent to another process ({error}); use workers=1, or define it at "
+            "the top of a module"
         ) from None

@@ -14,15 +14,15 @@ from typing import Any
 from nextone.policies.names import folder_of, in_folder, is_trained, shipped, split_name
 from nextone.sim.config import Scenario
 from nextone.sim.data import __file__ as DATA
-from nextone.sim.inputs.scenario_paths import Digests, changes, file_digest, pointed, sheet_digests, with_paths
+from nextone.sim.inputs.scenario_paths import Digests, changes, file_digest, link_digests, pointed, with_paths
 from nextone.sim.scenario import SettingError, scenario_toml
 from nextone.version import SEMANTICS, __version__
 
 from .arms import Arm
+from .shipping import WEIGHTS
 
 LIBRARIES = ("numpy", "scipy", "numba", "llvmlite", "simpy", "pyarrow")
 ENGINES = {"onnx": "onnxruntime", "mnn": "MNN"}
-WEIGHTS = (".safetensors", ".json", ".onnx", ".mnn")
 TRAINING = "training.safetensors"  # for going on with a training: no part of what is played
 SHIPPED_DATA = "shipped data"
 
@@ -72,7 +72,7 @@ def inputs(scenarios: Iterable[Scenario], policies: Iterable[str], home: str = "
     for what is missing."""
     found: dict[str, dict[str, str]] = {SHIPPED_DATA: dict(_files(Path(DATA).parent, (".parquet",)))}
     for path in sorted({path for scenario in scenarios for path in pointed(scenario).values()}):
-        found[path] = sheet_digests(os.path.join(home, path))
+        found[path] = link_digests(os.path.join(home, path))
     for name in dict.fromkeys(filter(is_trained, policies)):
         folder = Path(home, folder_of(name)) if folder_of(name) else shipped(split_name(name)[0])
         if not folder.is_dir():
@@ -86,14 +86,15 @@ def read_measurements(scenarios: Iterable[Scenario]) -> None:
 
     Raises TraceError."""
     networks = [scenario.network for scenario in scenarios]
-    traces, rtt = {n.traces for n in networks} - {""}, {n.rtt for n in networks} - {""}
+    traces = {(n.traces, n.link_columns) for n in networks if n.traces}
+    rtt = {(n.rtt, n.link_columns) for n in networks if n.rtt}
     if traces or rtt:
         from nextone.sim.inputs.trace_files import read_pings, read_traces  # late: most scenarios have none
 
-        for path in sorted(traces):
-            read_traces(path)
-        for path in sorted(rtt):
-            read_pings(path)
+        for path, columns in sorted(traces):
+            read_traces(path, columns)
+        for path, columns in sorted(rtt):
+            read_pings(path, columns)
 
 
 def folder_needed(scenarios: Iterable[Scenario], policies: Iterable[str]) -> str:

@@ -12,13 +12,13 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 
+from nextone.experiments.runs.cluster import processor
 from nextone.sim import event_run
 from nextone.sim.batch_run import run_batch
 from nextone.sim.population import person_rows
@@ -316,12 +316,9 @@ def _python(*arguments: str, **environment: str) -> str:
 
 
 def _machine() -> dict[str, Any]:
-    cpu = Path("/proc/cpuinfo")
-    lines = cpu.read_text().splitlines() if cpu.exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     return {
         "nextone": __version__,
-        "cpu": names[0] if names else platform.processor(),
+        "cpu": processor(),
         "cores": os.cpu_count() or 1,
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0,
         "python": platform.python_version(),

@@ -44,7 +44,7 @@ class Effort(NamedTuple):
     tasks: int
     wall_s: float
     own_s: float  # of this process, on the ledger, the files and deciding what to run
-    busy: float  # share of the workers' time that a core spent on them
+    busy: float  # share of the workers' time that a core spent on them; NaN where they are not of this machine
 
 
 def sweep(
@@ -58,7 +58,8 @@ def sweep(
 ) -> "SweepResult":
     """Run a sweep and keep it in a folder: `sweep(Question(grid=("server.page_size=2,4",)), out="results/pages")`.
 
-    execute: how tasks are run; `executor.in_processes` if not given. Raises SettingError, TooFewReplications."""
+    execute: how tasks are run; `on_ray()` on Ray, `executor.in_processes` if None. Raises SettingError,
+    TooFewReplications."""
     plan = plan_of(question, base or Scenario())
     folder = Path(out)
     with told(folder):
@@ -171,7 +172,8 @@ def finish(
             save_sweep(ledger.folder, ledger.plan, ledger.made, rounds.kept(), rounds.failed)
     wall = time.monotonic() - started
     if effort is not None:
-        effort.append(Effort(ran, wall, wall - waited, (_cpu_s() - cpu) / (wall * workers)))
+        busy = (_cpu_s() - cpu) / (wall * workers) if execute is None else math.nan
+        effort.append(Effort(ran, wall, wall - waited, busy))
     return read_sweep(ledger.folder)
 
 

@@ -1,5 +1,6 @@
 """A sweep shown in the terminal; `experiments/output/report/report.py` draws it."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -132,7 +133,8 @@ def arm_text(result: SweepResult, arm: SweepArm) -> str:
 
 def effort_line(effort: Effort) -> str:
     share = effort.own_s / effort.wall_s if effort.wall_s else 0.0
+    busy = "" if math.isnan(effort.busy) else f", cores busy {effort.busy:.0%}"
     return (
-        f"{effort.tasks:,} runs in {effort.wall_s:.0f} s, cores busy {effort.busy:.0%}; ledger, files and decisions "
+        f"{effort.tasks:,} runs in {effort.wall_s:.0f} s{busy}; ledger, files and decisions "
         f"took {share:.1%} of it."
     )

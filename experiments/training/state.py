@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 Arrays = dict[str, NDArray[Any]]
+MOMENTS = "optimiser."  # how the names of Adam's moments begin
 
 
 def weights_of(module: torch.nn.Module) -> Arrays:
@@ -20,7 +21,7 @@ def weights_of(module: torch.nn.Module) -> Arrays:
 def moments_of(optimiser: torch.optim.Optimizer) -> Arrays:
     """Views of Adam's moments, by number of the parameter; none before the first update."""
     return {
-        f"optimiser.{k}.{name}": tensor.numpy()
+        f"{MOMENTS}{k}.{name}": tensor.numpy()
         for k, parameter in enumerate(_parameters(optimiser))
         for name, tensor in optimiser.state.get(parameter, {}).items()
     }

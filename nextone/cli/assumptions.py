@@ -19,6 +19,7 @@ def must_be_true(
     settings: common.Settings = None,
     scenario: common.ScenarioFile = None,
     workers: common.Workers = None,
+    on: common.On = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Save Parquet tables and a figure there.")] = None,
     as_json: common.Json = False,
 ) -> None:
@@ -28,6 +29,7 @@ def must_be_true(
     from nextone.experiments.questions.ranges import fit_of
     from nextone.experiments.runs.arms import check_run
 
+    execute = common.executor(on, workers)
     workers = common.processes(workers)
     check_run(replications=replications, minutes=minutes, seed=seed)
     asked = asked_of(base, fit_of(scenario))
@@ -35,8 +37,9 @@ def must_be_true(
         common.prepare_folder(out)
     with common.progress_bar(as_json) as progress:
         found = ask(
-            asked, base, seed=seed, replications=replications, minutes=minutes, workers=workers, progress=progress
-        )
+            asked, base, seed=seed, replications=replications, minutes=minutes, workers=workers, execute=execute,
+            progress=progress,
+        )  # fmt: skip
     from nextone.experiments.questions.must_be_true_shown import must_be_true_figure, must_be_true_table, verdicts
     from nextone.experiments.runs.comparison_files import looked_at_before, save_tables
 
@@ -70,6 +73,7 @@ def sensitivity(
     settings: common.Settings = None,
     scenario: common.ScenarioFile = None,
     workers: common.Workers = None,
+    on: common.On = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Save it as JSON, CSV and Markdown.")] = None,
     as_json: common.Json = False,
 ) -> None:
@@ -80,6 +84,7 @@ def sensitivity(
     from nextone.experiments.questions.sensitivity_file import save_sensitivity, table_json
     from nextone.experiments.runs.arms import check_run
 
+    execute = common.executor(on, workers)
     workers = common.processes(workers)
     check_run(replications=replications, minutes=minutes, seed=seed)
     plan = plan_of(base, fit_of(scenario), seed=seed, draws=draws, only=only or ())
@@ -91,7 +96,7 @@ def sensitivity(
 
     with common.progress_bar(as_json) as progress:
         table = run(
-            plan, replications=replications, minutes=minutes, workers=workers, progress=progress,
+            plan, replications=replications, minutes=minutes, workers=workers, execute=execute, progress=progress,
             estimate=say_minutes, name=name_of(scenario, settings or ()),
         )  # fmt: skip
     from nextone.experiments.questions.sensitivity_shown import sensitivity_tables

@@ -16,6 +16,7 @@ FIRST_USE = "nextone: compiling the model for this machine, once; this takes hal
 
 if TYPE_CHECKING:
     from nextone.experiments.runs.arms import Progress
+    from nextone.experiments.runs.executor import Execute
     from nextone.sim.config import Scenario
 
 ScenarioFile = Annotated[
@@ -38,6 +39,11 @@ Engine = Annotated[
 SERVERS_HELP = "server.workers=0 is what each needs itself, or what the default does, the same for all."
 Servers = Annotated[Literal["own", "same"], typer.Option(help=SERVERS_HELP)]
 Workers = Annotated[int | None, typer.Option(help="Processes.  [default: one per core]")]
+OneWorker = Annotated[int | None, typer.Option("--workers", help="Processes.  [default: 1; with --on, one per core]")]
+On = Annotated[
+    str | None,
+    typer.Option("--on", metavar="ray|ray://HOST", help="Run on Ray: on this machine, or all of a cluster to join."),
+]
 Seed = Annotated[int, typer.Option(help="Fixes people and luck; replications and arms derive theirs from it.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on standard output.")]
 
@@ -55,6 +61,24 @@ def processes(workers: int | None) -> int:
         return cores()
     check_run(workers=workers)
     return workers
+
+
+def one_unless(workers: int | None, on: str | None) -> int:
+    """So many as asked for by `--workers`, or one here, which may use all cores; on Ray one per core. Raises
+    SettingError."""
+    return processes(1 if workers is None and on is None else workers)
+
+
+def executor(on: str | None, workers: int | None) -> "Execute | None":
+    """How tasks are run for `--on`; None: in processes of this machine. Raises SettingError."""
+    if on is None:
+        return None
+    from nextone.experiments.runs.on_ray import HERE, on_ray
+    from nextone.sim.scenario import SettingError
+
+    if workers is not None and on != HERE:
+        raise SettingError("--workers is about this machine; a cluster that is joined works with all its CPUs")
+    return on_ray(on, lambda line: print(f"nextone: {line}", file=sys.stderr, flush=True))
 
 
 def window(minutes: float | None, days: float | None) -> float | None:

@@ -35,6 +35,7 @@ def compare(
     engine: common.Engine = "event",
     servers: common.Servers = "own",
     workers: common.Workers = None,
+    on: common.On = None,
     robust: Annotated[
         int | None,
         typer.Option(metavar="K", help="Repeat it under K parameter sets that fit the log: do signs hold? Usual: 32."),
@@ -47,6 +48,7 @@ def compare(
     from nextone.experiments.runs.arms import check_run
     from nextone.experiments.runs.compare import compare as run
 
+    execute = common.executor(on, workers)
     workers = common.processes(workers)
     minutes = common.window(minutes, days)
     check_run(replications=replications, minutes=minutes, days=days, seed=seed)
@@ -70,6 +72,7 @@ def compare(
             engine=engine,
             servers=servers,
             workers=workers,
+            execute=execute,
             progress=progress,
         )
     if out is not None:
@@ -81,7 +84,7 @@ def compare(
         from nextone.experiments.fitting.people.robust import robust_table, robustness
 
         with common.progress_bar(as_json, "parameter sets × replications × arms") as progress:
-            verdicts = robustness(result, fit, robust, workers=workers, progress=progress)
+            verdicts = robustness(result, fit, robust, workers=workers, execute=execute, progress=progress)
     from nextone.experiments.output import figures
     from nextone.experiments.runs import comparison_files
     from nextone.experiments.runs.comparison import comparison_table

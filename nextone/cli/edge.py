@@ -17,6 +17,8 @@ def collect(
     minutes: common.Minutes = None,
     days: common.Days = None,
     explore: Annotated[float, typer.Option(help="Share of decisions made at random.")] = 0.2,
+    workers: common.OneWorker = None,
+    on: common.On = None,
     seed: common.Seed = 0,
     settings: common.Settings = None,
     scenario: common.ScenarioFile = None,
@@ -30,6 +32,7 @@ def collect(
     from nextone.experiments.training.edge.collect import collect as run
 
     minutes = common.window(minutes, days)
+    execute, workers = common.executor(on, workers), common.one_unless(workers, on)
     check_run(minutes=minutes, days=days, seed=seed)
     resolve_policy(policy, world)
     chosen = CollectSettings(
@@ -37,7 +40,7 @@ def collect(
     )
     common.prepare_folder(out)
     with common.progress_bar(as_json, "people") as progress:
-        result = run(chosen, out, progress)
+        result = run(chosen, out, progress, workers=workers, execute=execute)
     size = result.path.stat().st_size
     rows = ", ".join(f"{n:,} {split} ({result.people[split]:,} people)" for split, n in result.rows.items())
     common.deliver(
@@ -106,18 +109,21 @@ def offline_table(
     label: Annotated[str, typer.Option(help="effective_view or engaged.")] = "effective_view",
     epochs: Annotated[int | None, typer.Option(help="At most, of each training (default 60).", min=1)] = None,
     threads: Annotated[int, typer.Option(help="Of torch.", min=1)] = 1,
+    workers: common.OneWorker = None,
+    on: common.On = None,
     as_json: common.Json = False,
 ) -> None:
     """Train every method with several seeds, and print EdgeRec's offline table, theirs beside ours."""
     from nextone.experiments.training.edge import offline_table as code
     from nextone.sim.scenario import SettingError
 
+    execute, workers = common.executor(on, workers), common.one_unless(workers, on)
     if label not in code.LABELS:
         raise SettingError(f"--label {label[:40]!r} must be one of {', '.join(code.LABELS)}")
     common.prepare_folder(out)
     table = code.offline_table(
-        data, out, seeds=seeds, label=label, epochs=epochs, threads=threads, progress=common.watched(as_json),
-        said=lambda line: print(line, file=sys.stderr),
+        data, out, seeds=seeds, label=label, epochs=epochs, threads=threads, workers=workers, execute=execute,
+        progress=common.watched(as_json), said=lambda line: print(line, file=sys.stderr),
     )  # fmt: skip
     from rich.table import Table
 

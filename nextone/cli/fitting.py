@@ -35,7 +35,7 @@ Columns = Annotated[
     str | None,
     typer.Option(
         "--columns", metavar="NAME=COLUMN[:UNIT],...",
-        help="What the log calls a column, by name or by position from 1, and its unit; e.g. play=watched:percent.",
+        help="What the file calls a column, by name or by position from 1, and its unit; e.g. play=watched:percent.",
     ),
 ]
 
@@ -62,7 +62,7 @@ def calibrate(
     as_json: common.Json = False,
 ) -> None:
     """Fit people to a log of impressions, or links to traces, and write the scenario; takes some minutes."""
-    from nextone.sim.scenario import saved_scenario
+    from nextone.sim.scenario import SettingError, saved_scenario
 
     world = common.chosen_scenario(scenario, settings)
     if out is not None:
@@ -73,13 +73,15 @@ def calibrate(
     if traces is not None:
         from nextone.experiments.fitting.links.calibrate import calibrate_traces
 
-        links = calibrate_traces(traces)
+        if columns is not None and log:
+            raise SettingError("--columns is about a LOG or about --traces; calibrate them one after the other")
+        links = calibrate_traces(traces, columns or world.network.link_columns)
         world = links.applied(world)
         told["traces"] = links._asdict() | {
             "facts": [x._asdict() for x in links.facts], "fitted": [x._asdict() for x in links.fitted]
         }
         shown += links.lines()
-    own = own_log(log, videos, utc_offset, columns, format)
+    own = own_log(log, videos, utc_offset, None if traces and not log else columns, format)
     if own is not None or traces is None:
         from nextone.experiments.fitting.logs.user_log import shipped_log
         from nextone.experiments.fitting.people import calibrate as people

@@ -19,6 +19,7 @@ def headroom(
     settings: common.Settings = None,
     scenario: common.ScenarioFile = None,
     workers: common.Workers = None,
+    on: common.On = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Save Parquet tables and a figure there.")] = None,
     as_json: common.Json = False,
 ) -> None:
@@ -27,6 +28,7 @@ def headroom(
     from nextone.experiments.questions.headroom import climb, headroom_json, intent_bound
     from nextone.experiments.runs.arms import check_run
 
+    execute = common.executor(on, workers)
     workers = common.processes(workers)
     check_run(replications=replications, minutes=minutes, seed=seed)
     bound = intent_bound(scenario)
@@ -34,8 +36,9 @@ def headroom(
         common.prepare_folder(out)
     with common.progress_bar(as_json) as progress:
         found = climb(
-            base, bound, seed=seed, replications=replications, minutes=minutes, workers=workers, progress=progress
-        )
+            base, bound, seed=seed, replications=replications, minutes=minutes, workers=workers, execute=execute,
+            progress=progress,
+        )  # fmt: skip
     from nextone.experiments.questions.headroom_shown import headroom_figure, headroom_tables
     from nextone.experiments.runs.comparison_files import looked_at_before, save_tables
 
@@ -60,6 +63,7 @@ def what_if(
     replications: Annotated[int | None, typer.Option(help="Independent worlds, at least 10.")] = None,
     seed: Annotated[int, typer.Option(help="Fixes people and luck.")] = 0,
     workers: common.Workers = None,
+    on: common.On = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE.png", help="[default: results/what-if/NAME.png]")] = None,
     as_json: common.Json = False,
 ) -> None:
@@ -70,6 +74,7 @@ def what_if(
     if name is None:
         print("\n".join(f"{each:20}{load(each)[1]}" for each in NAMES))
         return
+    execute = common.executor(on, workers)
     asked, question = load(name)
     changed: dict[str, Any] = {"users": users, "minutes": minutes, "replications": replications}
     asked = replace(asked, **{key: value for key, value in changed.items() if value is not None})
@@ -84,10 +89,12 @@ def what_if(
     with common.progress_bar(as_json) as progress:
         if isinstance(asked, SweepIf):
             folder = file.with_suffix("")
-            result = ask_sweep(asked, question, folder, seed=seed, workers=workers, progress=progress)
+            result = ask_sweep(
+                asked, question, folder, seed=seed, workers=workers, execute=execute, progress=progress
+            )
             shown, told, draw = list(sweep_table(result)), sweep_json(result), partial(sweep_figure, result)
         else:
-            answer = ask(asked, question, seed=seed, workers=workers, progress=progress)
+            answer = ask(asked, question, seed=seed, workers=workers, execute=execute, progress=progress)
             told = comparison_json(answer.result)
             shown, draw = [answer_table(answer)], partial(what_if_figure, answer)
     common.deliver(lambda: shown, lambda: {"question": question} | told, lambda: draw(file), as_json=as_json)

@@ -45,6 +45,7 @@ def sweep(
     ] = None,
     engine: Annotated[Literal["event", "batch"] | None, typer.Option(help="As in compare.  [default: event]")] = None,
     workers: common.Workers = None,
+    on: common.On = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where it is kept.  [default: results/sweep]")] = None,
     resume: Annotated[
         Path | None,
@@ -58,6 +59,7 @@ def sweep(
     from nextone.experiments.sweeps.sweep import begun, opened
     from nextone.sim.scenario import SettingError
 
+    execute = common.executor(on, workers)
     workers = common.processes(workers)
     options = Question(
         grid=tuple(grid or ()), cells=tuple(cell or ()), sobol=tuple(sobol or ()), samples=samples,
@@ -69,7 +71,7 @@ def sweep(
         allowed = Question(max_replications=max_replications)
         if file or out or users is not None or settings or scenario or options != allowed:
             raise SettingError(
-                "--resume goes on with what its folder says; give nothing else but --workers, or more "
+                "--resume goes on with what its folder says; give nothing else but --workers, --on, or more "
                 "--max-replications"
             )
         ledger = opened(resume, max_replications)
@@ -85,7 +87,7 @@ def sweep(
     effort: list[Effort] = []
     try:
         with common.progress_bar(as_json, "cells × replications × policies") as progress:
-            result = finish(ledger, workers=workers, progress=progress, effort=effort)
+            result = finish(ledger, workers=workers, execute=execute, progress=progress, effort=effort)
     except KeyboardInterrupt:
         typer.echo(f"nextone: go on with nextone sweep --resume {ledger.folder}", err=True)
         raise

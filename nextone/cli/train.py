@@ -43,6 +43,7 @@ def train_rl(
     from dataclasses import replace
 
     from nextone.experiments.training.rl import train as training_code
+    from nextone.policies.checkpoint import has_checkpoints
 
     checkpoint = None
     if resume is not None:
@@ -55,7 +56,8 @@ def train_rl(
     try:
         training_code.train(chosen, folder, resume=checkpoint, progress=common.watched(as_json))
     except KeyboardInterrupt:
-        print(f"\nStopped; nextone train rl --resume {folder} goes on from the last checkpoint.", file=sys.stderr)
+        if has_checkpoints(folder):
+            print(f"\nStopped; nextone train rl --resume {folder} goes on from the last checkpoint.", file=sys.stderr)
         raise
     result = training_code.final_result(chosen, folder)
     common.deliver(lambda: _result_lines(result), lambda: result, as_json=as_json)

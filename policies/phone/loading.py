@@ -28,12 +28,13 @@ from .engines import ENGINES
 from .policies import EdgePolicy, OnEngine, PhonePolicy
 
 
-def load_edge(kind: str, path: Path, how: str = "") -> "PhonePolicy | OnEngine":
+def load_edge(kind: str, path: Path | str, how: str = "") -> "PhonePolicy | OnEngine":
     """The policy of a run's best whole checkpoint, or of the one that `path` is.
 
     how: "onnx" or "mnn", the engine that runs it; "k=3", the beams of the context-aware search.
     Raises CheckpointError: nothing there, damaged, of another kind, or not trained on these features; EngineMissing."""
     torch.set_num_threads(get_num_threads())  # as many as this process may use: comparisons run several
+    path = Path(path)
     checkpoint = best_checkpoint(path)
     search = Search(beams=int(how[2:])) if how.startswith("k=") else None
     name = kind if path == shipped(kind) else f"{kind}:{path}"  # where the package lies is nobody's business

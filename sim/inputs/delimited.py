@@ -21,7 +21,7 @@ from .files import Content, Limits, decoded
 from .numerals import looks_like_data
 
 DELIMITERS = ";\t|,"  # the comma last: of numbers with decimal commas the others are the delimiter
-MAX_HEADER = 1_000_000
+MAX_HEADER, MAX_COLUMNS = 1_000_000, 5_000
 
 
 class Delimited(NamedTuple):
@@ -50,18 +50,31 @@ def delimited(file: Content, limits: Limits, is_known: Callable[[str], bool], ex
     text = decoded(file)
     if not text.strip():
         fail(file.path, f"is empty; write a header such as {example} and a line for each row")
-    if max(text.count(b"\n"), text.count(b"\r")) > limits.rows + 2:
+    if max(text.count(b"\n"), text.count(b"\r")) > limits.rows + 1:
         fail(file.path, f"has more than {limits.rows:,} rows; {limits.remedy}")
     lines = text[:MAX_HEADER].decode(errors="ignore").splitlines()
     skip = next(k for k, line in enumerate(lines) if line.strip())
     said = re.fullmatch(r"\"?sep=(.)\"?", lines[skip].strip(" "), re.IGNORECASE)  # what spreadsheets put there
     skip += bool(said)
+    skip += _comments(lines[skip:])
     first, second = (*lines[skip : skip + 2], "", "")[:2]
+    first = first.lstrip("# ") if first.startswith("#") else first
+    if max(first.count(mark) for mark in DELIMITERS) >= MAX_COLUMNS:
+        fail(file.path, f"has more than {MAX_COLUMNS:,} columns; write a line for each row", skip + 1)
     delimiter = said.group(1) if said else _delimiter(first, second, is_known)
     names = split(first, delimiter)
     if looks_like_data(names) and not any(map(is_known, names)):
         return Delimited(file.path, text, delimiter, [str(k + 1) for k in range(len(names))], False, skip)
     return Delimited(file.path, text, delimiter, names, True, skip + 1)
+
+
+def _comments(lines: list[str]) -> int:
+    """How many lines before the header begin with #; where rows follow them, the last one is the header."""
+    before = next((k for k, line in enumerate(lines) if not line.startswith("#")), 0)
+    if not before:
+        return 0
+    is_row = looks_like_data(re.split(r"[\s;,|]+", lines[before].strip()))
+    return before - 1 if is_row else before
 
 
 def _delimiter(first: str, second: str, is_known: Callable[[str], bool]) -> str:

@@ -61,6 +61,8 @@ def contents(path: Path, limits: Limits) -> Iterator[Content]:
     if not stat.S_ISREG(mode_of(path)):  # opening a pipe or a device could wait for ever
         fail(path, "is not a regular file; name the file itself, or copy what it gives into one")
     try:
+        if path.stat().st_size > limits.bytes:
+            fail(path, _too_large(limits))
         with path.open("rb") as file:
             yield from _unpacked(path, file, limits, 0)
     except OSError as error:

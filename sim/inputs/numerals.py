@@ -18,7 +18,7 @@ EXPONENT = r"([eE][+-]?\d+)?$"
 SPACES = "[ '’\u00a0\u202f\u2009]"  # Source: what locales of spreadsheets put between thousands
 NUMBER = re.compile(rf"^[+-]?(\d[\d.,]*|[.,]\d+){EXPONENT}")
 TIME = re.compile(r"^\d{4}-\d{2}-\d{2}([T ].*)?$|^\d{1,2}:\d{2}(:\d{2}.*)?$")
-HIDDEN = r"^[+-]?\d(?:[.,](?P<digits>\d*))?[eE]\+?(?P<exponent>\d{1,3})$"
+HIDDEN = r"^[+-]?\d(?:[.,](?P<digits>\d*))?[eE]\+?(?P<exponent>\d{1,2})$"
 
 
 def _grouped(mark: str) -> str:
@@ -60,7 +60,8 @@ def plain_numbers(path: Path, columns: Mapping[str, pa.ChunkedArray]) -> dict[st
         fail(path, f"writes {short(comma, 20)!r} and {short(point, 20)!r}; write all numbers with decimal points")
     for name, word in unsure.items():
         if word and not comma and not point:
-            fail(path, f"{name}={word!r}: is the comma decimal or of thousands? write all numbers with decimal points")
+            seen = f"{name}={word!r} could be with decimals or with thousands"
+            fail(path, f"{seen}; write all numbers with decimal points")
     return {name: _rewritten(column, *(COMMA if comma else POINT)) for name, column in words.items()}
 
 

@@ -82,23 +82,23 @@ def seen_from(path: str, folder: Path) -> str:
 
 def digests(scenario: Scenario) -> dict[str, dict[str, str]]:
     """Digests of all files that a scenario points to. Raises TraceError for a path without any."""
-    return {what: sheet_digests(path) for what, path in pointed(scenario).items()}
+    return {what: link_digests(path) for what, path in pointed(scenario).items()}
 
 
 def stamps(scenario: Scenario) -> list[tuple[str, int, int]]:
     """(path, when it was last written, bytes) of every file that a scenario points to: what tells whether something
     read earlier is still what is there, without reading it again. Raises TraceError for a path without any."""
-    from .sheets import sheet_files  # late: a scenario without paths must not wait for pyarrow
+    from .trace_files import link_files  # late: a scenario without paths must not wait for pyarrow
 
-    files = [file for path in pointed(scenario).values() for file in sheet_files(Path(path))]
+    files = [file for path in pointed(scenario).values() for file in link_files(Path(path))]
     return [(str(file), (about := file.stat()).st_mtime_ns, about.st_size) for file in files]
 
 
-def sheet_digests(path: str) -> dict[str, str]:
+def link_digests(path: str) -> dict[str, str]:
     """The digest of a file, or of each file of a folder that can hold measurements, by its name. Raises TraceError."""
-    from .sheets import sheet_files  # late: a scenario without paths must not wait for pyarrow
+    from .trace_files import link_files  # late: a scenario without paths must not wait for pyarrow
 
-    return {file.name: file_digest(file) for file in sheet_files(Path(path))}
+    return {file.name: file_digest(file) for file in link_files(Path(path))}
 
 
 def file_digest(file: Path) -> str:

@@ -118,6 +118,7 @@ def ledgers(users, records, n=PEOPLE):
         "wasted_mb": rows["wasted"] / 1e6,
         "requests": rows["request"],
         "leaving": by_person(records.sessions, records.sessions["cut"] == 0),
+        "app_s": rows["ledger_us"].sum(1) / 1e6,
     }  # fmt: skip
     return np.stack([parts[name] for name in COMPONENTS], 1)
 

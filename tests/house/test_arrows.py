@@ -39,6 +39,7 @@ ONLY_IN = {
     "onnxruntime": ("policies/phone/engines.py",),
     "MNN": ("policies/phone/engines.py",),
     "typer": ("nextone/cli/",),
+    "ray": ("experiments/runs/on_ray.py",),
 }
 NEVER = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "imp"}
 # Global randomness: all draws are keyed. `default_rng` has state too, and is left to tests and the data scripts.

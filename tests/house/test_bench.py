@@ -7,6 +7,7 @@ import pytest
 
 from nextone.cli.common import print_all
 from nextone.experiments.speed.bench import ASKED, Sizes, bench_tables, run_bench
+from nextone.experiments.speed.plan import Cost, Job, jobs, lines
 
 TINY = Sizes(
     event=(20, 5), event_many=(30, 2), batch=(20, 5), memory=(40, 1), event_growth=(10,), batch_growth=(10, 20),
@@ -26,6 +27,14 @@ def test_every_asked_number_is_measured(result):
     missing = {key for key in ASKED if result[key] is None}
     assert missing == {"compile_s", "compare_default_s"}
     assert all(math.isfinite(result[key]) and result[key] > 0 for key in set(ASKED) - missing)
+
+
+def test_the_rule_of_the_plan_by_hand():
+    """96 tasks of 30 s on machines of 16 processes, after 6 s: in 6 rounds, in 2, in 1 on more machines than needed."""
+    job, cost = Job("", 96, ()), Cost(start_s=6, task_s=30, peak_gb=2, result_bytes=1)
+    assert [line.minutes for line in lines(job, cost)] == [3.1, 1.1, 0.6, 0.6]
+    assert {line.processes for line in lines(job, cost._replace(peak_gb=20))} == {3}  # 64 GB
+    assert [each.tasks for each in jobs()] == [20_000, 1_000]
 
 
 def test_it_is_standard_json(result):

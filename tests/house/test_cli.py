@@ -70,6 +70,8 @@ REFUSED = {
     "arm setting": (["compare", "--arm", "x=random server.pages=2"], "arm 'x': unknown setting server.pages"),
     "setting": (["compare", "--set", "server.page_siz=3"], "did you mean server.page_size?"),
     "setting beyond": (["compare", "--set", "server.page_size=30"], "server.page_size=30 must be <="),
+    "no time to answer": (["compare", "--set", "client.timeout_s=1e-9"], "client.timeout_s=1e-09 must be >= 0.05"),
+    "no pause": (["compare", "--set", "client.backoff_s=1e-9"], "client.backoff_s=1e-09 must be >= 0.01"),
     "setting without value": (["compare", "--set", "server.page_size"], "section.field=value"),
     "few replications": (["compare", "--replications", "9"], "replications=9 must be >= 10: an interval"),
     "no replications": (["compare", "--replications", "0"], "must be >= 10"),
@@ -86,7 +88,11 @@ REFUSED = {
     "two windows": (["compare", "--minutes", "5", "--days", "1"], "both given"),
     "negative seed": (["compare", "--seed", "-1"], "seed=-1 must be >= 0"),
     "no workers": (["compare", "--workers", "0"], "workers=0 must be >= 1"),
+    "no workers for a question": (["what-if", "page_size_ttl", "--workers", "0"], "workers=0 must be >= 1"),
     "engine": (["compare", "--engine", "warp"], "warp"),
+    "on what": (["compare", "--on", "rey"], "--on 'rey' must be ray, or ray://HOST"),
+    "on no host": (["compare", "--on", "ray:///"], "must be ray, or ray://HOST"),
+    "on a host with workers": (["compare", "--on", "ray://h", "--workers", "2"], "--workers is about this machine"),
     "option": (["compare", "--polices", "random"], "--polices"),
     "command": (["compere"], "compere"),
     "argument": (["compare", "random"], "random"),
@@ -109,6 +115,22 @@ REFUSED = {
 def test_bad_input_is_one_line_and_exit_code_2(case, capsys):
     arguments, words = REFUSED[case]
     assert words in refused(capsys, *arguments)
+
+
+ON_RAY = {
+    "compare": [], "sweep": ["--grid", "server.page_size=2,6"], "what-if": ["page_size_ttl"], "sensitivity": [],
+    "must-be-true": [], "headroom": [], "collect": ["--out", "x"], "offline-table": ["--data", "x", "--out", "y"],
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("idle")
+@pytest.mark.parametrize("command", ON_RAY)
+def test_without_ray_the_option_says_what_to_install(command, capsys, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.chdir(tmp_path)
+    line = refused(capsys, command, *ON_RAY[command], "--on", "ray")
+    assert "Ray is not installed; pip install 'nextone[ray]'" in line
+    assert not list(tmp_path.rglob("*"))
 
 
 @pytest.mark.usefixtures("idle")

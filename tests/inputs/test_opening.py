@@ -77,6 +77,8 @@ TABLES = {
     "blanks": "t_s  mbps\n 0\t1 \n1   2.5\n",
     "a line that says so": "sep=;\nt_s;mbps\n0;1\n1;2.5\n",
     "its comma": "sep=,\r\nt_s,mbps\r\n0,1\r\n1,2.5\r\n",
+    "a header that is a comment": "# t_s mbps\n0 1\n1 2.5\n",
+    "comments first": "# a trace\n# of ours\nt_s,mbps\n0,1\n1,2.5\n",
     "blank lines first": "\n\nt_s,mbps\n0,1\n1,2.5\n",
     "decimal commas": "t_s;mbps\n0;1\n1;2,5\n",
     "quoted decimal commas": 't_s,mbps\n0,1\n1,"2,5"\n',
@@ -122,7 +124,7 @@ def test_numbers_as_people_write_them(words: list[str], plain: list[str]) -> Non
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"x": ["1,234", "12"]}, "x='1,234': is the comma decimal or of thousands"),
+        ({"x": ["1,234", "12"]}, "x='1,234' could be with decimals or with thousands; write"),
         ({"x": ["0.5", "1.5"], "y": ["7,5", "8"]}, "writes '7,5' and '0.5'"),
     ],
 )

@@ -216,6 +216,7 @@ FIELDS: dict[str, Row] = {
     "network.shares": Row("[0,0,1,0,0,0,0,0]", "[0,0,0,0,0,0,0,1]", "stall_ratio", "up"),
     "network.traces": Row("FAST", "SLOW", "stall_ratio", "up"),
     "network.rtt": Row("NEAR", "FAR", "wait_ratio", "up"),
+    "network.link_columns": Row('"mbps=fast"', '"mbps=slow"', "stall_ratio", "up", ["network.traces=EITHER"]),
     "network.trace_seed": Row("0", "1", "watch_s", "differs"),
     "network.constant_mbps": Row("0.6", "50", "stall_ratio", "down"),
     "network.synthetic_traces": Row("0", "5", "stall_ratio", "up", ["network.synthetic_mbps=0.5"]),
@@ -254,7 +255,7 @@ FIELDS: dict[str, Row] = {
     "client.expired_offline": Row("drop", "serve", "wait_ratio", "down",
                                   [CELLULAR, "network.outages_per_hour=100", "network.outage_s=60", "client.ttl_s=5"]),
     "client.timeout_s": Row("0.5", "30", "timeout_rate", "down"),
-    "client.backoff_s": Row("0.001", "60", "wait_ratio", "up", ["network.loss=0.5", "sessions.wait_patience_s=1000"]),
+    "client.backoff_s": Row("0.01", "60", "wait_ratio", "up", ["network.loss=0.5", "sessions.wait_patience_s=1000"]),
     "client.backoff_doublings": Row("0", "8", "wait_ratio", "up",
                                     ["network.loss=0.5", "sessions.wait_patience_s=1000"]),
     "client.history": Row("1", "50", noted, "up", policy=past_seen),
@@ -313,7 +314,8 @@ def files(tmp_path_factory):
     for name, value in words.items():
         column = "mbps" if name in ("FAST", "SLOW") else "rtt_ms"
         (folder / f"{name}.csv").write_text(f"t_s,{column}\n" + "".join(f"{t},{value}\n" for t in range(10)))
-    return {name: f'"{folder / name}.csv"' for name in words}
+    (folder / "EITHER.csv").write_text("t_s,fast,slow\n" + "".join(f"{t},30,0.5\n" for t in range(10)))
+    return {name: f'"{folder / name}.csv"' for name in (*words, "EITHER")}
 
 
 def measured(row: Row, field: str, value: str, replication: int) -> float:
@@ -335,6 +337,7 @@ def test_every_field_is_in_the_table():
 @pytest.mark.parametrize("field", ALL)
 def test_the_field_moves_its_quantity(field, files):
     row = FIELDS[field]
+    row = row._replace(settings=[text.replace("EITHER", files["EITHER"]) for text in row.settings])
     values = [files.get(value, value) for value in (row.low, row.high)]
     lows, highs = np.array([[measured(row, field, v, r) for r in range(REPLICATIONS)] for v in values])
     assert np.isfinite(lows).all() and np.isfinite(highs).all()

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_traces import assert_well_formed
 
-from nextone.sim.inputs import sheets as module
+from nextone.sim.inputs import trace_files as module
 from nextone.sim.inputs.trace_files import read_pings, read_traces
 from nextone.sim.inputs.traces import TraceError, flatten, segment_bytes
 
@@ -63,7 +63,7 @@ def test_a_directory_is_its_trace_files_by_name(tmp_path: Path) -> None:
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(st.integers(1, 10**6), st.integers(1, 10**6)), min_size=2, max_size=20))
+@given(st.lists(st.tuples(st.integers(1, 98_000), st.integers(30, 10**6)), min_size=2, max_size=20))
 def test_written_and_read_back(tmp_path: Path, rows: list[tuple[int, int]]) -> None:
     t_ms = np.cumsum([0] + [1_000 + span for span, _ in rows[:-1]])
     kbps = np.array([rate for _, rate in rows])
@@ -86,23 +86,20 @@ BAD_TEXT = {  # content, and what the message must hold after the file's path
     "only a byte order mark": (b"\xef\xbb\xbf", ": is empty; "),
     "zeros": (bytes(1000), ": is binary, not text; "),
     "an image": (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", ": is binary, not text; "),
-    "compressed": (b"\x1f\x8b\x08\x08abcdefgh\xff\xfe", ":1: is not UTF-8 text here; "),
+    "half of something compressed": (b"\x1f\x8b\x08\x08abcdefgh\xff\xfe", ": cannot be unpacked ("),
     "a pickle": (b"\x80\x04\x95\x0b\x00\x00\x00\x00\x00\x00\x00]\x94(K\x01e.", ": is binary, not text; "),
-    "parquet by another name": (b"PAR1 and so on", ": is binary, not text; "),
-    "utf-16": ((HEAD + "0,1\n1,1\n").encode("utf-16"), ": is binary, not text; "),
+    "parquet by another name": (b"PAR1 and so on", ": is not a readable Parquet file ("),
+    "utf-16 without a mark": ((HEAD + "0,1\n1,1\n").encode("utf-16-le"), ": is binary, not text; "),
     "mixed encodings": (b"t_s,mbps,place\n0,1,caf\xc3\xa9\n1,1,caf\xe9\n", ":3: is not UTF-8 text here; "),
-    "header only": (b"t_s,mbps", ":2: has 0 rows of data, must have >= 2; "),
-    "header and a line end": (b"t_s,mbps\n", ":2: has 0 rows of data, must have >= 2; "),
+    "header only": (b"t_s,mbps", ": has 0 rows of data, must have >= 2; "),
+    "header and a line end": (b"t_s,mbps\n", ": has 0 rows of data, must have >= 2; "),
     "one row": (b"t_s,mbps\n0,5\n", ":2: has 1 rows of data, must have >= 2; "),
-    "no header": (b"0,5\n1,5\n", ":1: needs one time column (t_s, time_s, t_ms, time_ms), has none in '0,5'; "),
-    "blank line first": (b"\nt_s,mbps\n0,5\n1,5\n", ":1: needs one time column"),
+    "no header": (b"0,50\n1,50\n", ":1: has no header, and its two columns could be several"),
     "no time": (b"second,mbps\n0,5\n1,5\n", ":1: needs one time column"),
     "no rate": (b"t_s,speed\n0,5\n1,5\n", ":1: needs one throughput column (mbps, kbps, bps, bytes), has none in"),
     "two times": (b"t_s,t_ms,mbps\n0,0,5\n1,1000,5\n", ":1: needs one time column"),
     "two rates": (b"t_s,kbps,mbps\n0,1,5\n1,1,5\n", "has kbps and mbps in 't_s,kbps,mbps'; "),
     "the same rate twice": (b"t_s,mbps,mbps\n0,1,5\n1,1,5\n", "has mbps and mbps in"),
-    "semicolons": (b"t_s;mbps\n0;5\n1;5\n", ":1: needs one time column"),
-    "spaces": (b"t_s mbps\n0 5\n1 5\n", ":1: needs one time column"),
     "a row too short": (b"t_s,mbps\n0,5\n1\n2,5\n", ":3: has 1 fields, must have the header's 2; "),
     "a row too long": (b"t_s,mbps\n0,5\n1,5\n2,5,5\n", ":4: has 3 fields, must have the header's 2; "),
     "decimal commas": (b"t_s,mbps\n0,5,1\n1,5,2\n", ":2: has 3 fields, must have the header's 2; "),
@@ -123,23 +120,23 @@ BAD_TEXT = {  # content, and what the message must hold after the file's path
     "time goes back": (b"t_s,mbps\n0,5\n2,5\n1,5\n", ":4: t_s=1 is earlier than the row before; "),
     "time stands still": (b"t_s,mbps\n0,5\n1,5\n1,5\n", ":4: t_s=1 is the time of the row before; "),
     "time below a microsecond": (b"t_s,mbps\n0,5\n1,5\n1.0000001,5\n", ":4: t_s=1.0000001 is the time of the row"),
-    "milliseconds called seconds": (b"t_s,mbps\n0,5\n500000,5\n1000000,5\n", ":4: t_s=1000000 is over 7 days after"),
-    "seconds called milliseconds": (b"t_ms,mbps\n0,5\n1,5\n2,5\n", ":2: lasts 0.003 s, must last >= 1 s; "),
-    "time near the largest float": (b"t_s,mbps\n0,5\n1e308,5\n1.5e308,5\n", ":3: t_s=1e+308 is over 7 days after"),
-    "all zero": (b"t_s,mbps\n0,0\n1,0\n2,0.0\n", ":2: mbps=0 in every row; "),
+    "milliseconds called seconds": (b"t_s,mbps\n0,5\n500000,5\n1000000,5\n", ":3: t_s: rows are 500,000 s apart"),
+    "seconds called milliseconds": (b"t_ms,mbps\n0,5\n1,5\n2,5\n", ":3: t_ms: rows are 1 ms apart, too near"),
+    "time near the largest float": (b"t_s,mbps\n0,5\n1e308,5\n1.5e308,5\n", ":3: t_s=1e+308 is past the year 2100"),
+    "all zero": (b"t_s,mbps\n0,0\n1,0\n2,0.0\n", ": mbps=0 in every row; "),
     "bit/s called Mbit/s": (b"t_s,mbps\n0,0\n1,5e6\n2,6e6\n", ":3: mbps=5000000 must be a link's rate, median here"),
     "kbit/s called Mbit/s": (b"t_s,mbps\n0,50000\n1,60000\n", "; name the column kbps or bps if it is"),
-    "Mbit/s called bit/s": (b"t_s,bps\n0,50\n1,60\n", ":2: bps=50 must be a link's rate, median here 5.5e-05 Mbit/s; "),
-    "bytes of a terabit": (b"t_s,bytes\n0,1e12\n1,1e12\n", ":2: bytes=1e+12 must be a link's rate"),
+    "Mbit/s called bit/s": (b"t_s,bps\n0,50\n1,60\n", ":2: bps=50 must be a link's rate, median here 5.5e-05"),
+    "bytes of a terabit": (b"t_s,bytes\n0,1e12\n1,1e12\n", ":2: bytes=1000000000000 must be a link's rate"),
     "bytes of nearly nothing": (b"t_s,bytes\n0,0.1\n1,0.1\n", ":2: bytes=0.1 must be a link's rate"),
     "one absurd rate": (b"t_s,mbps\n0,5\n1,5\n2,2e6\n", ":4: mbps=2000000 must be <= 1,000,000 Mbit/s; "),
     "rate near the largest float": (b"t_s,mbps\n0,5\n1,5\n2,1.7e308\n", ":4: mbps=1.7e+308 must be <= 1,000,000"),
     "a link that never delivers": (
-        b"t_s,mbps\n0,0.01\n1,0\n100000,0\n",
-        ": carries 6.67e-08 Mbit/s on average, must be",
+        b"t_s,mbps\n0,0.03\n60,0\n3600,0\n7200,0\n",
+        ": carries 0.000168 Mbit/s on average, must be",
     ),
     "one endless line": (b"t_s,mbps\n0," + b"1" * 2_000_000 + b"\n1,5\n", ":2: mbps=inf must be finite; "),
-    "endless header": (b"t_s,mbps," + b"x," * 100_000 + b"\n0,5\n1,5\n", ":2: has 2 fields"),
+    "endless header": (b"t_s,mbps," + b"x," * 100_000 + b"\n0,5\n1,5\n", ":1: has more than 5,000 columns; "),
     "more rows than allowed": (HEAD.encode() + b"0,5\n" * 5_000_002, ": has more than 5,000,000 rows; "),
 }
 
@@ -263,7 +260,7 @@ BAD_PLACES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "device in a directory": (to_device, "zero.csv: is not a regular file; "),
     "empty directory": (lambda path: path, ": holds no trace; "),
     "directory named like a trace": (named_like_a_trace, "folder.csv: is not a regular file; "),
-    "other suffix": (other_suffix, "trace.npy: must end in .csv, .tsv or .parquet; "),
+    "other suffix": (other_suffix, "trace.npy:1: is not UTF-8 text here; "),
     "larger than allowed": (lambda path: sparse(path, 200_000_001), "large.csv: holds more than 200 MB; "),
     "large parquet": (lambda path: sparse(path, 10**12, "large.parquet"), "large.parquet: holds more than 200 MB; "),
     "larger together": (two_large, ": holds more than 200 MB; "),
@@ -279,7 +276,7 @@ def test_bad_places_are_refused_in_one_line(tmp_path: Path, case: str) -> None:
 
 
 def test_rows_are_counted_over_a_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_ROWS", 3)
+    monkeypatch.setattr(module, "LIMITS", module.LIMITS._replace(rows=3))
     for name in ("a.csv", "b.csv"):
         (tmp_path / name).write_text("t_s,mbps\n0,1\n1,1\n")
     assert ": holds more than 3 rows; " in refusal(tmp_path)
@@ -345,7 +342,7 @@ BAD_PINGS = {
     "zero": (RTT_HEAD + "0,50\n1,0\n", ":3: rtt_ms=0 must be > 0; leave a lost ping out"),
     "nothing for a lost ping": (RTT_HEAD + "0,50\n1,\n", ":3: rtt_ms='' is not a number; "),
     "nan for a lost ping": (RTT_HEAD + "0,50\n1,nan\n", ":3: rtt_ms=nan must be finite; leave a lost ping out"),
-    "seconds": (RTT_HEAD + "0,.05\n1,.06\n", ":2: rtt_ms=0.05 must be a round trip in ms, median here 0.055 ms; "),
+    "seconds": (RTT_HEAD + "0,.05\n1,.06\n", ":2: rtt_ms=0.05 must be a round trip in ms, median here"),
     "microseconds": (RTT_HEAD + "0,55000\n1,50000\n", ":2: rtt_ms=55000 must be a round trip in ms, median here"),
     "an hour": (RTT_HEAD + "0,50\n1,50\n2,3600000\n", ":4: rtt_ms=3600000 must be <= 60,000 ms; "),
     "a reply twice": ("t_s,rtt_ms,seq\n0,50,1\n1,50,1\n", ":3: seq=1 must be above the row before's; "),

@@ -48,6 +48,19 @@ def told(tmp_path_factory):
     return folder, result, logs
 
 
+def test_worlds_that_come_back_in_another_order_give_the_same_bytes(told, tmp_path):
+    def backwards(source, workers, run):
+        worlds = [*iter(source, None)]
+        assert (len(worlds), workers) == (2, 3)
+        yield from ((world, run(world)) for world in reversed(worlds))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "A_WORLD", A_WORLD)
+        settings = CollectSettings(scenario=WORLD, users=110, minutes=MINUTES, explore=0.3, seed=5)
+        assert collect(settings, tmp_path, workers=3, execute=backwards)[1:] == told[1][1:]
+    assert (tmp_path / FILE).read_bytes() == (told[0] / FILE).read_bytes()
+
+
 def split(told, name):
     return read_samples(told[0], name).columns
 

@@ -10,7 +10,7 @@ from test_train_edge import PAST, SLOTS, made_up
 
 from nextone.cli.main import main
 from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY
-from nextone.experiments.training.edge.offline_table import METHODS, asked_about, measure
+from nextone.experiments.training.edge.offline_table import METHODS, Seeded, asked_about, measure, trained
 from nextone.experiments.training.edge.ranking_metrics import (
     auc_by_line,
     auc_of_all,
@@ -20,6 +20,7 @@ from nextone.experiments.training.edge.ranking_metrics import (
     weighted_mean,
 )
 from nextone.experiments.training.edge.samples import Samples, columns_markdown, write_samples
+from nextone.experiments.training.edge.train import EdgeSettings
 from nextone.policies.networks.paper_features import MAPPED, OURS, mapping_markdown
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import scenario_toml
@@ -128,6 +129,10 @@ def test_the_command_prints_theirs_beside_ours(tmp_path, capsys):
     told = json.loads(capsys.readouterr().out)
     assert [row["name"] for row in told["rows"]] == [method.name for method in METHODS]
     assert all(len(row["gauc"]["seeds"]) == (5 if row["kind"] else 1) for row in told["rows"])
+    run = out / "kir" / "seed-0"
+    task = Seeded("KIR-like", EdgeSettings(kind="kir", epochs=1), data, run)
+    files = trained(task.moved(lambda path, reads: path))  # as on another machine: goes on with a copy
+    assert files == {str(f.relative_to(run)): f.read_bytes() for f in run.glob("step-*/*")} and len(files) >= 3
     for arguments, said in ((["--seeds", "4"], "5"), (["--label", "liked"], "engaged, effective_view"),
                             (["--epochs", "2"], "other settings")):  # fmt: skip
         assert main(command[:5] + arguments) == 2

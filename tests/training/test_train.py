@@ -17,6 +17,7 @@ from worlds import scenario
 
 from nextone.envs.reward import COMPONENTS, PRESETS
 from nextone.experiments.output.figures import frontier_figure
+from nextone.experiments.training import progress
 from nextone.experiments.training.rl import train as train_rl
 from nextone.experiments.training.rl.asking import LOOKED_AT, train_asking
 from nextone.experiments.training.rl.dqn import MaskedDQN
@@ -114,6 +115,32 @@ def test_a_resume_gives_the_same_weights_bit_for_bit(trained, tmp_path):
     assert read_checkpoint(again / newest.name).about == about
 
 
+def test_a_training_stopped_after_its_first_checkpoint_goes_on(trained, tmp_path):
+    """Before the first update there are no moments to be restored."""
+    chosen, out = trained
+    train_until(chosen, tmp_path, 0, None)
+    read, checkpoint = resume_from(tmp_path)
+    assert checkpoint.step == 0
+    train(read, tmp_path, resume=checkpoint)
+    assert contents(newest_checkpoint(tmp_path).path) == contents(newest_checkpoint(out).path)
+
+
+def test_progress_is_a_line_now_and_then_where_nobody_watches(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(progress, "EVERY_S", 0.0)
+    train(settings(steps=128, checkpoints=1), tmp_path, progress=True)
+    out, err = capsys.readouterr()
+    lines = err.splitlines()
+    assert out == "" and lines[0] == "nextone: 0 of 128 steps"
+    first = next(line for line in lines if "reward" in line)
+    assert first.startswith("nextone: 0 of 128 steps: reward ") and "over cloud_only" in first
+    assert lines[-1].startswith("nextone: 128 of 128 steps: reward ")
+
+
+def test_a_run_may_be_named_by_text(trained):
+    _, out = trained
+    assert load_rl(str(out)).__name__ == f"rl:{out}"
+
+
 SCRIPT = """
 import sys
 from pathlib import Path
@@ -143,10 +170,10 @@ def killed(out, steps, checkpoints, when):
 
 
 def test_a_killed_training_goes_on_to_the_same_weights(tmp_path):
-    """Really killed, at whatever it was doing after its second checkpoint."""
+    """Really killed, at whatever it was doing after its first checkpoint."""
     alone, broken = tmp_path / "alone", tmp_path / "broken"
     broken.mkdir()
-    assert killed(broken, 16 * 8 * 400, 400, lambda names: len(names) >= 2)
+    assert killed(broken, 16 * 8 * 400, 400, lambda names: len(names) >= 1)
     chosen, checkpoint = resume_from(broken)
     stop = checkpoint.step + 2 * 128
     alone.mkdir()
@@ -189,7 +216,7 @@ def test_twenty_kills_and_the_weights_of_none(tmp_path):
     train(settings(steps=steps, checkpoints=checkpoints), alone)
     luck = np.random.default_rng(0)
     for kill in range(20):
-        goal, delay = 2 + 2 * kill, luck.exponential(0.05)
+        goal, delay = 2 * kill, luck.exponential(0.05)
         reached = []
 
         def when(names, goal=goal, delay=delay, reached=reached):

@@ -11,12 +11,13 @@ import numpy as np
 
 from nextone.sim.config import Network, Scenario
 from nextone.sim.inputs.round_trips import Pings, shipped_pings
-from nextone.sim.inputs.trace_files import find_pings, find_traces
+from nextone.sim.inputs.trace_files import Links, read_links
 from nextone.sim.inputs.traces import Traces
 
 from .facts import FACTS, Fact, Series, in_ms, interval, per_second, quantile
 
 MIN_FILES = 5  # fewer say nothing of the spread between files
+SHOWN = 5  # names of files in a line
 NO_FILE_TELLS = ("network.shares", "network.outages_per_hour", "network.outage_s", "network.radio_wake_ms",
                  "network.radio_idle_s")  # fmt: skip
 
@@ -40,12 +41,14 @@ class Fitted(NamedTuple):
 
 
 class TraceCalibration(NamedTuple):
-    """What was found, what it says, the settings it gives, and what it leaves open."""
+    """What was found, what it says, the settings it gives, what it leaves open; how files were read, and which not."""
 
     found: tuple[str, ...]
     facts: tuple[Measured, ...]
     fitted: tuple[Fitted, ...]
     unknown: tuple[str, ...]
+    read: tuple[str, ...]
+    passed_over: tuple[str, ...]
 
     def applied(self, base: Scenario) -> Scenario:
         """The scenario with these links."""
@@ -57,36 +60,67 @@ class TraceCalibration(NamedTuple):
         numbers = [f"  {each.quantity}: {each.value:.4g}{_within(each.low, each.high)}" for each in self.facts]
         settings = [f"  {each.field} = {each.value}{_within(each.low, each.high)}" for each in self.fitted]
         unknown = [f"  {each}" for each in self.unknown]
-        return [*self.found, *numbers, "settings", *settings, "not identified", *unknown]
+        read = [f"  {each}" for each in self.read]
+        passed = ["passed over", *(f"  {each}" for each in self.passed_over)] if self.passed_over else []
+        head = ["read as", *read, *passed, *self.found]
+        return [*head, *numbers, "settings", *settings, "not identified", *unknown]
 
 
-def calibrate_traces(folder: Path) -> TraceCalibration:
-    """Settings from the .csv, .tsv and .parquet files in a folder (or one file), see sim/inputs/trace_files.py.
+def calibrate_traces(folder: Path, columns: str = "") -> TraceCalibration:
+    """Settings from the files in a folder (or one file), see sim/inputs/trace_files.py. columns: what `--columns` says.
 
     Raises TraceError: one line with file and row.
     """
-    traces, pings = find_traces(folder), find_pings(folder)
-    parts = [_of_traces(folder, traces), _of_pings(folder, pings)]
+    links = read_links(folder, columns)
+    parts = [_of_traces(folder, links.traces), _of_pings(folder, links.pings)]
     found, facts, fitted, unknown = (sum(column, ()) for column in zip(*parts, strict=True))
-    return TraceCalibration(found, facts, fitted, (*unknown, f"{', '.join(NO_FILE_TELLS)}: neither kind of file tells"))
+    if columns:
+        fitted = (*fitted, Fitted("network.link_columns", columns))
+    unknown = (*unknown, f"{', '.join(NO_FILE_TELLS)}: neither kind of file tells")
+    return TraceCalibration(found, facts, fitted, unknown, _understood(links), _passed_over(links))
 
 
-def _of_traces(folder: Path, traces: Traces | None) -> TraceCalibration:
+def _understood(links: Links) -> tuple[str, ...]:
+    """How the files were read, in a line for each way."""
+    alike: dict[str, list[str]] = {}
+    for each in links.read:
+        alike.setdefault("; ".join([each.format, *each.notes]), []).append(f"{each.path.name} ({each.rows:,} rows)")
+    return tuple(f"{_listed(names)}: {how}" for how, names in alike.items())
+
+
+def _passed_over(links: Links) -> tuple[str, ...]:
+    """What in the folder is not used, in a line for each reason."""
+    alike: dict[str, list[str]] = {}
+    for each in links.passed_over:
+        alike.setdefault(each.why, []).append(each.path.name)
+    return tuple(f"{_plural(len(names), 'file')}, {_listed(names)}: {why}" for why, names in alike.items())
+
+
+def _listed(names: list[str]) -> str:
+    if len(names) <= SHOWN:
+        return ", ".join(names)
+    return f"{', '.join(names[:SHOWN])} and {len(names) - SHOWN:,} more"
+
+
+Part = tuple[tuple[str, ...], tuple[Measured, ...], tuple[Fitted, ...], tuple[str, ...]]
+
+
+def _of_traces(folder: Path, traces: Traces | None) -> Part:
+    """What one kind of file gives: found, facts, fitted, unknown."""
     if traces is None:
-        missing = "network.traces: no throughput trace (t_s,mbps); the shipped links stay"
-        return TraceCalibration((), (), (), (missing,))
+        return (), (), (), ("network.traces: no throughput trace (t_s,mbps); the shipped links stay",)
     x = per_second(traces)
     last = traces.first[1:] - 1
     seconds, mbps = traces.t_us[last].sum() / 1e6, traces.mean_bps / 1e6
     found = f"{_plural(len(mbps), 'trace')}, {seconds:,.0f} s, means {mbps.min():.3g} to {mbps.max():.3g} Mbit/s"
     facts, unknown = _facts("throughput", x)
-    return TraceCalibration((found,), facts, (Fitted("network.traces", str(folder.resolve())),), unknown)
+    return (found,), facts, (Fitted("network.traces", str(folder.resolve())),), unknown
 
 
-def _of_pings(folder: Path, pings: Pings | None) -> TraceCalibration:
+def _of_pings(folder: Path, pings: Pings | None) -> Part:
     if pings is None:
         missing = "network.rtt, network.rtt_scale, network.loss: no log of round trips (t_s,rtt_ms,seq)"
-        return TraceCalibration((), (), (), (missing,))
+        return (), (), (), (missing,)
     x = in_ms(pings)
     facts, unknown = _facts("rtt", x)
     median = _measured("median round trip, ms", quantile(x, 0.5), len(pings.sent))
@@ -111,7 +145,7 @@ def _of_pings(folder: Path, pings: Pings | None) -> TraceCalibration:
     found = f"{_plural(len(pings.sent), 'log')} of round trips, {len(pings.rtt_us):,} replies{lost}"
     unknown = (*unknown, "network.wifi_rtt_scale: the logs stand for every link, so it is 1",
                "how long the jitter is remembered: as in the shipped runs")  # fmt: skip
-    return TraceCalibration((found,), facts, tuple(fitted), unknown)
+    return (found,), facts, tuple(fitted), unknown
 
 
 def _facts(kind: str, x: Series) -> tuple[tuple[Measured, ...], tuple[str, ...]]:

@@ -20,7 +20,7 @@ import numpy as np
 from nextone.experiments.fitting.scoreboard import Row, row
 from nextone.sim.config import LINK_CLASSES, Catalogue, Scenario
 from nextone.sim.inputs.round_trips import Pings, shipped_pings
-from nextone.sim.inputs.trace_files import find_pings, find_traces
+from nextone.sim.inputs.trace_files import read_links
 from nextone.sim.inputs.traces import FloatArray, IntArray, Traces, bandwidth_tests, shipped_traces
 from nextone.sim.state import World
 from nextone.sim.world import LEVELS, build_world
@@ -203,11 +203,11 @@ FACTS: dict[str, dict[str, Callable[[Series], Fact]]] = {
 def compare_network(scenario: Scenario, traces: Path | None = None) -> list[Compared]:
     """Shipped data by class, each with people all on that class; a user's own with the scenario's mix of people."""
     if traces is not None:
-        found, own, pings = [], find_traces(traces), find_pings(traces)
-        if own is not None:
-            found.append(Compared("throughput", "throughput", per_second(own), simulated_seconds(scenario)))
-        if pings is not None:
-            found.append(Compared("RTT", "rtt", in_ms(pings), simulated_round_trips(scenario, pings)))
+        found, own = [], read_links(traces, scenario.network.link_columns)
+        if own.traces is not None:
+            found.append(Compared("throughput", "throughput", per_second(own.traces), simulated_seconds(scenario)))
+        if own.pings is not None:
+            found.append(Compared("RTT", "rtt", in_ms(own.pings), simulated_round_trips(scenario, own.pings)))
         return found
     shipped, groups = shipped_traces()
     found = [

@@ -12,6 +12,7 @@ from rich.table import Table
 from nextone.experiments.runs.arms import Arm, Progress
 from nextone.experiments.runs.compare import compare
 from nextone.experiments.runs.comparison import Comparison
+from nextone.experiments.runs.executor import Execute
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import with_settings
 
@@ -33,8 +34,9 @@ class Verdict(NamedTuple):
 
 
 def robustness(
-    result: Comparison, fit: FitFile, sets: int, *, workers: int = 1, progress: Progress | None = None
-) -> tuple[Verdict, ...]:
+    result: Comparison, fit: FitFile, sets: int, *, workers: int = 1, execute: Execute | None = None,
+    progress: Progress | None = None,
+) -> tuple[Verdict, ...]:  # fmt: skip
     """Repeat a comparison over the fit's first `sets` parameter sets, each with the same seed and replications.
 
     What the user set by hand stays: a parameter is varied only where the scenario has what the fit's own has. The sets
@@ -46,7 +48,7 @@ def robustness(
     ]
     again = compare(
         arms, seed=result.seed, replications=result.replications, minutes=result.minutes, days=result.days,
-        engine=result.engine, workers=workers, progress=progress,
+        engine=result.engine, workers=workers, execute=execute, progress=progress,
     )  # fmt: skip
     values = again.values.reshape(sets, len(result.arms), *again.values.shape[1:])
     return verdicts(result, values)

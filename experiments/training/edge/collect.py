@@ -7,7 +7,9 @@ rows go to the file world by world.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,8 +18,10 @@ import numpy as np
 from nextone.envs.features import MOST_S, empty_observation
 from nextone.envs.observing import observe
 from nextone.experiments.runs.deciding import make_decider
+from nextone.experiments.runs.executor import Execute, Failed, run_all
 from nextone.experiments.runs.oracle import reference_filter
 from nextone.experiments.runs.replication import end_of, window_of
+from nextone.experiments.runs.shipping import Place, moved_policy, moved_scenario
 from nextone.policies.names import CLOUD_ONLY
 from nextone.policies.networks.behaviours import engaged as is_page_view
 from nextone.sim.batch_run import Decide, log_parts, run_batch
@@ -65,6 +69,26 @@ class CollectSettings:
             raise SettingError("server.candidates=1 leaves nothing to choose; ship 2 or more")
 
 
+@dataclass(frozen=True)
+class Part:
+    """The world of people first .. first + people - 1: a task."""
+
+    settings: CollectSettings
+    number: int
+    first: int
+    people: int
+
+    def moved(self, place: Place) -> "Part":
+        """The same, with traces and a checkpoint from elsewhere."""
+        settings = self.settings
+        policy, scenario = moved_policy(settings.policy, place), moved_scenario(settings.scenario, place)
+        assert isinstance(policy, str)
+        return replace(self, settings=replace(settings, policy=policy, scenario=scenario))
+
+    def __str__(self) -> str:
+        return f"people {self.first} to {self.first + self.people - 1}, seed {self.settings.seed}"
+
+
 class Collected(NamedTuple):
     """What was written."""
 
@@ -74,21 +98,27 @@ class Collected(NamedTuple):
     lost: int  # decisions after which something else was shown, or nothing
 
 
-def collect(settings: CollectSettings, out: Path, progress: Callable[[int, int], None] | None = None) -> Collected:
-    """Let people live, and write out/samples.parquet."""
+def collect(
+    settings: CollectSettings, out: Path, progress: Callable[[int, int], None] | None = None, *, workers: int = 1,
+    execute: Execute | None = None,
+) -> Collected:  # fmt: skip
+    """Let people live, and write out/samples.parquet: the same bytes for any number of workers. A worker alone uses all
+    cores. execute: how tasks are run; `on_ray()` on Ray, `run_all` if None. Raises RunFailed, and what is wrong with
+    the settings."""
+    firsts = range(0, settings.users, A_WORLD)
+    worlds = [Part(settings, k, first, min(A_WORLD, settings.users - first)) for k, first in enumerate(firsts)]
     rows, people, lost = dict.fromkeys(SPLITS, 0), dict.fromkeys(SPLITS, 0), 0
 
     def parts() -> Iterator[dict[str, Array]]:
         nonlocal lost
-        for first in range(0, settings.users, A_WORLD):
-            part, lost_here = _one_world(settings, first, min(A_WORLD, settings.users - first))
+        for of, (part, lost_here) in zip(worlds, _in_order(worlds, workers, execute or run_all), strict=True):
             lost += lost_here
             for k, split in enumerate(SPLITS):
                 mine = part["split"] == k
                 rows[split] += int(mine.sum())
                 people[split] += len(np.unique(part["person"][mine]))
             if progress:
-                progress(min(first + A_WORLD, settings.users), settings.users)
+                progress(of.first + of.people, settings.users)
             yield part
 
     scenario = settings.scenario
@@ -98,14 +128,29 @@ def collect(settings: CollectSettings, out: Path, progress: Callable[[int, int],
     return Collected(path, rows, people, lost)
 
 
-def _one_world(settings: CollectSettings, first: int, people: int) -> tuple[dict[str, Array], int]:
-    """The rows of people first .. first + people - 1, and how many decisions came to nothing."""
+def _in_order(worlds: list[Part], workers: int, execute: Execute) -> Iterator[tuple[dict[str, Array], int]]:
+    """The rows of each world, in order; those of worlds that were faster wait."""
+    early: dict[int, tuple[dict[str, Array], int]] = {}
+    number = 0
+    with closing(execute(partial(next, iter(worlds), None), workers, one_world)) as outcomes:
+        for world, outcome in outcomes:
+            if isinstance(outcome, Failed):
+                raise outcome.raised()
+            early[world.number] = outcome
+            while number in early:
+                yield early.pop(number)
+                number += 1
+
+
+def one_world(part: Part) -> tuple[dict[str, Array], int]:
+    """The rows of its people, and how many decisions came to nothing."""
+    settings, first, people = part.settings, part.first, part.people
     extra = NO_MODEL if settings.policy == CLOUD_ONLY else ()
     days = settings.days is not None
     window_us = window_of(settings.minutes, settings.days)
     world = build_world(
         with_settings(settings.scenario, [f"population.users={people}", *extra]), edge=True, seed=settings.seed,
-        replication=COLLECTED + first // A_WORLD, window_us=window_us, days=days, parts=log_parts(),
+        replication=COLLECTED + part.number, window_us=window_us, days=days, parts=log_parts(),
         queue_waits=np.zeros(1, np.int64),
     )  # fmt: skip
     part_of = split_people(settings.seed, np.arange(first, first + people))

@@ -10,15 +10,20 @@ if shown then: no log holds them. Trainings already finished in the folder are n
 import functools
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Callable
-from dataclasses import replace
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from nextone.experiments.runs.files import write_text
+from nextone.experiments.runs.executor import Execute, Failed, run_all
+from nextone.experiments.runs.files import write_text, write_whole
+from nextone.experiments.runs.shipping import WEIGHTS, Place, weights
 from nextone.policies.checkpoint import best_checkpoint
 from nextone.policies.networks.behaviours import RATES
 from nextone.policies.networks.loading import load_network
@@ -33,7 +38,7 @@ from .ranking_metrics import (
     two_classes,
     weighted_mean,
 )
-from .samples import Array, Samples, read_samples
+from .samples import FILE, Array, Samples, read_samples
 from .train import SEES, EdgeSettings, batches, finish_edge, one_of_each_page
 
 
@@ -74,6 +79,26 @@ LABELS = {"engaged": "would_engage", "effective_view": "would_effective_view"}
 Progress = Callable[[str], None]
 
 
+@dataclass(frozen=True)
+class Seeded:
+    """One method's training with one seed: a task."""
+
+    name: str
+    settings: EdgeSettings
+    data: Path
+    folder: Path  # of its checkpoints; what is there already is gone on with
+    elsewhere: bool = False  # the folder is a copy to start from, not the place to write to
+    progress: bool = False
+
+    def moved(self, place: Place) -> "Seeded":
+        """The same, with the samples and what is trained already from elsewhere."""
+        data, start = place(str(self.data), samples), place(str(self.folder), weights)
+        return replace(self, data=Path(data), folder=Path(start), elsewhere=True)
+
+    def __str__(self) -> str:
+        return f"{self.name}, seed {self.settings.seed}"
+
+
 class Cell(NamedTuple):
     """A metric of a method: mean over seeds, standard errors by people and by seeds, and each seed's value."""
 
@@ -112,20 +137,35 @@ def offline_table(
     label: str = "effective_view",
     epochs: int | None = None,
     threads: int = 1,
+    workers: int = 1,
+    execute: Execute | None = None,
     progress: bool = False,
     said: Progress = lambda line: None,
 ) -> Table:
-    """Train what is missing in `out`, and measure. Raises SampleError, CheckpointError."""
-    read = functools.cache(read_samples)  # once, for all trainings
-    for seed in range(seeds):
-        for method in (m for m in METHODS if m.kind):
-            settings = EdgeSettings(kind=method.kind, ablation=method.ablation, seed=seed, threads=threads)
-            settings = settings if epochs is None else replace(settings, epochs=epochs)
-            folder = out / method.folder / f"seed-{seed}"
-            finish_edge(settings, data, folder, progress=progress, read=read)
-            best = best_checkpoint(folder)
-            said(f"{method.name}, seed {seed}: {-best.about['score']:.5f} after {best.step} steps")
-    read.cache_clear()
+    """Train what is missing in `out`, and measure. execute: how trainings are run; `on_ray()` on Ray, `run_all` if
+    None. Raises SampleError, CheckpointError, RunFailed."""
+    networks = [method for method in METHODS if method.kind]
+    asked_for = EdgeSettings(kind=networks[0].kind, threads=threads)
+    asked_for = asked_for if epochs is None else replace(asked_for, epochs=epochs)
+    trainings = iter([
+        Seeded(
+            method.name, replace(asked_for, kind=method.kind, ablation=method.ablation, seed=seed), data,
+            out / method.folder / f"seed-{seed}", progress=progress and workers == 1,
+        )
+        for seed in range(seeds)
+        for method in networks
+    ])  # fmt: skip
+    with closing((execute or run_all)(functools.partial(next, trainings, None), workers, trained)) as outcomes:
+        for training, files in outcomes:
+            if isinstance(files, Failed):
+                raise files.raised()
+            for name, data_of in files.items():
+                path = training.folder / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_whole(path, functools.partial(Path.write_bytes, data=data_of))
+            best = best_checkpoint(training.folder)
+            said(f"{training}: {-best.about['score']:.5f} after {best.step} steps")
+    _read_once.cache_clear()
     asked = asked_about(read_samples(data, "test", READ))
     measured: dict[str, list[dict[str, Measured]]] = {}
     for method in METHODS:
@@ -139,6 +179,29 @@ def offline_table(
             measured[method.name].append(measure(scores, asked, label))
         said(f"{method.name} measured")
     return _table(measured, asked, label, seeds)
+
+
+def trained(task: Seeded) -> dict[str, bytes]:
+    """Finish a training in its folder; if that is elsewhere, in a copy of it, and return the files of the checkpoints
+    by their names within it."""
+    if not task.elsewhere:
+        finish_edge(task.settings, task.data, task.folder, progress=task.progress, read=_read_once)
+        return {}
+    with tempfile.TemporaryDirectory(prefix="nextone-training-") as place:
+        run = Path(place) / "run"
+        if task.folder.is_dir():
+            shutil.copytree(task.folder, run)
+        finish_edge(task.settings, task.data, run, read=_read_once)
+        files = (file for file in run.rglob("*") if file.suffix in WEIGHTS)
+        return {file.relative_to(run).as_posix(): file.read_bytes() for file in sorted(files)}
+
+
+def samples(folder: Path) -> list[Path]:
+    """The file of samples in a folder, if it is there."""
+    return [file for file in [folder / FILE] if file.is_file()]
+
+
+_read_once = functools.cache(read_samples)  # in each process, for all its trainings
 
 
 def _scores(kind: str, run: Path, test: Samples) -> Array:

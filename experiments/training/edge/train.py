@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.tensorboard import SummaryWriter
-from tqdm import tqdm  # type: ignore[import-untyped]
 
+from nextone.experiments.training.progress import Shown
 from nextone.experiments.training.state import begin_moments, moments_of, torch_threads, weights_of
 from nextone.policies.checkpoint import (
     MODEL,
@@ -166,20 +166,21 @@ def run_epoch(
     rows = one_of_each_page(train, settings.seed, epoch)
     size = max(1, round(settings.batch * train.rows / (train.columns["shown_after"] >= 0).sum()))  # requests
     total, step = 0.0, training.looks[-1]["step"] if training.looks else 0
-    for batch in tqdm(batches(rows, size), desc=f"epoch {epoch + 1}", leave=False, disable=not progress,
-                      total=-(-len(rows) // size)):  # fmt: skip
+    shown = Shown(-(-len(rows) // size), "batches", wanted=progress)
+    for k, batch in enumerate(batches(rows, size), start=1):
         loss = loss_of(training.network, train, batch)
         training.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         training.optimiser.step()
         total, step = total + loss.item() * len(batch), step + 1
+        shown.at(k)
     with torch.inference_mode():
         parts = [(loss_of(training.network, valid, part).item(), len(part))
                  for part in batches(np.arange(valid.rows), LOOKED_AT)]  # fmt: skip
     valid_loss = sum(loss * n for loss, n in parts) / valid.rows
     training.looks.append({"epoch": epoch + 1, "step": step, "train": total / len(rows), "valid": valid_loss})
-    if progress:
-        tqdm.write(f"epoch {epoch + 1}: loss {total / len(rows):.4f}, on held-out people {valid_loss:.4f}")
+    shown.tell(f"epoch {epoch + 1}: loss {total / len(rows):.4f}, on held-out people {valid_loss:.4f}")
+    shown.close()
 
 
 def one_of_each_page(samples: Samples, seed: int, epoch: int) -> Array:

@@ -9,7 +9,9 @@ Candidates are ranked by `rules.server_score`. The start is the best fixed thres
 moves it by impressions for one standard deviation of what it looks at. The result is a checkpoint that `rl:DIR` plays.
 """
 
+import itertools
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +19,9 @@ import torch
 from gymnasium import spaces
 from scipy.optimize import Bounds, minimize
 from torch import Tensor
-from tqdm import tqdm  # type: ignore[import-untyped]
 
 from nextone.envs.features import LOG_COUNT
+from nextone.experiments.training.progress import Shown
 from nextone.experiments.training.state import weights_of
 from nextone.policies.checkpoint import MODEL, has_checkpoints, save_checkpoint
 from nextone.policies.networks.pointer.network import ASK_STEEPNESS, ASKED_OF, Pointer
@@ -63,15 +65,16 @@ def train_asking(
     act = chooser(policy)
     search = _Search(network, asks_at)
     search.measure(lambda: play(env, act, seed, 1))
-    with tqdm(total=tries, unit=" tries", disable=not progress) as bar:
+    with closing(Shown(tries, "tries", wanted=progress)) as shown:
+        made = itertools.count(1)
 
         def lost(weights: Array) -> float:
             search.use(weights)
             played = play(env, act, seed, episodes)
             search.decisions += int(played.steps.sum())
             reward = float(played.reward(settings.reward).mean())
-            bar.update()
-            bar.set_postfix_str(f"{reward:.2f}")
+            shown.at(next(made))
+            shown.tell(f"reward {reward:.2f}")
             return -reward
 
         start = np.zeros(1 + len(LOOKED_AT))

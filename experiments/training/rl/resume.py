@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from nextone.envs.sb3 import NextOneVecEnv
-from nextone.experiments.training.state import Arrays, begin_moments, moments_of, weights_of
+from nextone.experiments.training.state import MOMENTS, Arrays, begin_moments, moments_of, weights_of
 from nextone.policies.checkpoint import CheckpointError, Tensors, load_into
 
 from .dqn import KeyedReplayBuffer, MaskedDQN
@@ -38,7 +38,8 @@ def restore_training(model: Any, saved: Tensors, total_steps: int) -> None:
     """Bring a fresh model of the same settings to where `saved` was. Raises CheckpointError if it does not fit."""
     model._last_obs = model.env.reset()
     model._last_episode_starts = np.ones(model.n_envs, np.bool_)
-    begin_moments(model.policy.optimizer)
+    if any(name.startswith(MOMENTS) for name in saved):  # none are there before the first update
+        begin_moments(model.policy.optimizer)
     if isinstance(model, MaskedDQN):
         _begin_replay(model, saved)
     expected = training_state(model)

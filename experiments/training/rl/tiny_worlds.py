@@ -8,13 +8,14 @@ solution in the native vector environment. Called by tests, and by whoever train
 
 import math
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nextone.envs.features import C, H
-from nextone.envs.reward import RewardWeights, reward_weights
+from nextone.envs.reward import PRESETS, RewardWeights, reward_weights
 from nextone.envs.vector import NextOneVectorEnv
 from nextone.sim.catalogue import make_catalogue
 from nextone.sim.config import HATE, Scenario, Sessions
@@ -106,6 +107,7 @@ SLOW = {"player.swipe_ms": 5000.0}
 
 VALID_ONLY = {"valid_play": 1.0}
 STAY_ON = {"valid_play": 1.0, "leaving": -1.0}
+LEAVING_COSTS = asdict(PRESETS["default"]) | {"leaving": -10.0}
 WORLDS: tuple[tuple[int, int, int, str | dict[str, float], dict[str, float], int], ...] = (
     # videos, page, steps, reward, people, catalogue_seed
     (2, 2, 2, "default", IMPATIENT, 39),
@@ -115,7 +117,7 @@ WORLDS: tuple[tuple[int, int, int, str | dict[str, float], dict[str, float], int
     (3, 3, 3, VALID_ONLY, FORGETFUL, 23),
     (3, 3, 4, "default", FORGETFUL, 24),
     (3, 3, 3, "watch", MOODY, 5),
-    (3, 3, 2, "retention", IMPATIENT, 23),
+    (3, 3, 2, LEAVING_COSTS, IMPATIENT, 23),
     (3, 3, 4, "default", HASTY, 53),
     (3, 3, 4, {"watch_s": 0.1, "like": 1.0}, IMPATIENT | SLOW, 23),
     (3, 3, 4, {"valid_play": 1.0, "hate": -0.3}, IMPATIENT | HATED, 14),

@@ -15,13 +15,13 @@ from typing import Any, Literal
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
-from tqdm import tqdm  # type: ignore[import-untyped]
 
 from nextone.envs.features import COUNTS
 from nextone.envs.reward import PRESETS, RewardWeights, reward_weights
 from nextone.envs.sb3 import NextOneVecEnv
 from nextone.envs.vector import NextOneVectorEnv
 from nextone.experiments.runs.statistics import Interval, mean_interval
+from nextone.experiments.training.progress import Shown
 from nextone.experiments.training.state import torch_threads, weights_of
 from nextone.policies.checkpoint import (
     MODEL,
@@ -114,7 +114,8 @@ def train(
     """Train into the folder `out`; the looks at the evaluation people, oldest first.
 
     resume: a checkpoint of the same settings, with its training file, to go on from. Raises SettingError if `out`
-    already holds another training or cannot be written to, CheckpointError if `resume` does not fit."""
+    already holds another training or cannot be written to, CheckpointError if `resume` does not fit. progress: shown on
+    standard error, see `progress.Shown`."""
     if resume is None and has_checkpoints(out):
         raise SettingError(f"--out {str(out)!r} already holds a training; go on with --resume, or give another folder")
     out.mkdir(parents=True, exist_ok=True)
@@ -249,11 +250,11 @@ class Keeper(BaseCallback):
         self.env = make_env(settings, settings.evaluation[0])
         rules: dict[str, PolicyLike | str] = {rule: rule for rule in RULES} | asking_rule(asks_at)
         self.of_rules = {name: self._rewards(chooser(rule)) for name, rule in rules.items()}
-        self.bar = tqdm(total=settings.steps, unit=" steps", unit_scale=True, disable=not progress)
+        self.shown = Shown(settings.steps, "steps", wanted=progress)
 
     def _on_rollout_start(self) -> None:
         done, every = self.model.num_timesteps, self.settings.steps / self.settings.checkpoints
-        self.bar.update(done - self.bar.n)
+        self.shown.at(done)
         last = self.looks[-1]["step"] if self.looks else -1
         if last < 0 or done // every > last // every:
             self.keep(self.model)
@@ -278,15 +279,17 @@ class Keeper(BaseCallback):
         save_checkpoint(
             self.out, step, about, {MODEL: weights_of(model.policy.network), TRAINING: training_state(model)}
         )
-        self.bar.set_postfix_str(f"{rewards.mean():.3f}, " + ", ".join(f"{u.rule} {u.diff:+.3f}" for u in uplifts))
+        self.shown.at(step)
+        self.shown.tell(
+            f"reward {rewards.mean():.3f}, " + ", ".join(f"over {u.rule} {u.diff:+.3f}" for u in uplifts)
+        )
 
     def finish(self, model: Any) -> None:
         """The last look and checkpoint."""
         if not self.looks or self.looks[-1]["step"] < model.num_timesteps:
             self.keep(model)
             model.logger.dump(model.num_timesteps)
-        self.bar.update(model.num_timesteps - self.bar.n)
-        self.bar.close()
+        self.shown.close()
         self.env.close()
 
     def _rewards(self, act: Any) -> Array:

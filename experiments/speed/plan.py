@@ -1,0 +1,126 @@
+"""What large jobs would take on many machines: `nextone bench --plan`. Measured on this one, then multiplied.
+
+Tasks are independent of each other, so one rule is enough: a machine works on as many tasks at a time as it has cores,
+and no more than its memory holds; minutes are the tasks that each process gets, rounded up, times what a task takes,
+plus what a process needs to start. Tasks are measured side by side on all cores of this machine, through the executor,
+so that what they cost each other is in it. Left out: other processors, compiling once on each machine, machines that
+are busy or lost.
+"""
+
+import math
+import resource
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
+from multiprocessing.reduction import ForkingPickler
+from time import perf_counter
+from typing import Any, NamedTuple
+
+from rich.table import Table
+
+from nextone.experiments.runs.arms import Arm, Task
+from nextone.experiments.runs.executor import Failed, in_processes
+from nextone.sim.config import Scenario
+from nextone.sim.scenario import with_settings
+
+CORES, MEMORY_GB = 16, 64.0  # of a machine. Assumed: a common size
+MACHINES = (1, 4, 16, 64)
+PEOPLE, CELLS, REPLICATIONS = 1_000_000, 1_000, 10
+A_WORLD = 1_000  # people of a task of the first job
+
+
+class Job(NamedTuple):
+    """Something large, as many tasks, of which a few are measured."""
+
+    name: str
+    tasks: int
+    sample: tuple[Arm, ...]  # tasks are evenly of these
+    minutes: float | None = None
+    days: float | None = None
+
+
+class Cost(NamedTuple):
+    """What a task of a job takes here."""
+
+    start_s: float  # until a process works, and its model is loaded
+    task_s: float  # of a core
+    peak_gb: float  # of a process
+    result_bytes: float  # that come back
+
+
+class Line(NamedTuple):
+    """A job on so many machines."""
+
+    machines: int
+    processes: int  # of each
+    minutes: float
+
+
+def jobs() -> tuple[Job, ...]:
+    """A sweep at its defaults; and a day of a million people, in worlds of a thousand with their servers, which takes
+    more memory and so comes second."""
+    world = with_settings(Scenario(), [f"population.users={A_WORLD}"])
+    arms = tuple(Arm(policy, policy, Scenario()) for policy in ("cloud_only", "tag_momentum"))
+    return (
+        Job(
+            f"A sweep of {CELLS:,} cells × {REPLICATIONS} replications × 2 policies, an hour of "
+            f"{Scenario().population.users} people", CELLS * REPLICATIONS * len(arms), arms, minutes=60.0,
+        ),
+        Job(f"A day of {PEOPLE:,} people, cloud_only", PEOPLE // A_WORLD, (Arm("day", "cloud_only", world),), days=1.0),
+    )  # fmt: skip
+
+
+def measure(job: Job, workers: int, each: int) -> Cost:
+    """Run `each` tasks of the job per process, after one that loads the model. Raises RunFailed."""
+    tasks = (
+        Task(job.sample[k % len(job.sample)], 0, k, job.minutes, job.days, "event") for k in range(workers * (each + 1))
+    )
+    began, ended, sizes = perf_counter(), list[float](), list[int]()
+    with closing(in_processes(partial(next, tasks, None), workers)) as outcomes:
+        for _, outcome in outcomes:
+            if isinstance(outcome, Failed):
+                raise outcome.raised()
+            ended.append(perf_counter() - began)
+            sizes.append(len(ForkingPickler.dumps(outcome)))
+    loaded = ended[workers - 1]
+    task_s = (ended[-1] - loaded) / each
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024  # of the largest that has ended so far
+    return Cost(max(loaded - task_s, 0.0), task_s, peak / 1e9, sum(sizes) / len(sizes))
+
+
+def lines(job: Job, cost: Cost) -> Iterator[Line]:
+    """By the rule above, for each number of machines."""
+    processes = max(1, min(CORES, math.floor(MEMORY_GB / cost.peak_gb)))
+    for machines in MACHINES:
+        seconds = cost.start_s + math.ceil(job.tasks / (machines * processes)) * cost.task_s
+        yield Line(machines, processes, seconds / 60)
+
+
+def run_plan(workers: int, each: int = 4) -> list[dict[str, Any]]:
+    """For each job what a task takes, measured in `workers` processes, and what that makes on many machines: JSON."""
+    found = []
+    for job in jobs():
+        cost = measure(job, workers, each)
+        megabytes = job.tasks * cost.result_bytes / 1e6
+        told = {"job": job.name, "tasks": job.tasks, "results_mb": megabytes, **cost._asdict()}
+        found.append(told | {"machines": [line._asdict() for line in lines(job, cost)]})
+    return found
+
+
+def plan_shown(plan: list[dict[str, Any]]) -> Iterator[object]:
+    """For people: what each job is, a table, and what a task of it takes."""
+    for told in plan:
+        yield told["job"]
+        table = Table()
+        for name in ("machines", "processes each", "GB each", "minutes"):
+            table.add_column(name, justify="right")
+        for line in told["machines"]:
+            memory = line["processes"] * told["peak_gb"]
+            minutes = f"{line['minutes']:,.0f}" if line["minutes"] >= 10 else f"{line['minutes']:.1f}"
+            table.add_row(f"{line['machines']}", f"{line['processes']}", f"{memory:.0f}", minutes)
+        yield table
+        yield (
+            f"{told['tasks']:,} tasks of {told['task_s']:.2g} s on a core, {told['peak_gb']:.2g} GB a process, "
+            f"{told['start_s']:.2g} s until it works, {told['results_mb']:,.3g} MB of results. Machines of {CORES} "
+            f"cores like these and {MEMORY_GB:g} GB.\n"
+        )
