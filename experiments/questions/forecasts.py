@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from nextone.experiments.runs.arms import Arm
 from nextone.experiments.runs.compare import compare
-from nextone.experiments.runs.files import write_whole
+from nextone.experiments.runs.files import write_text
 from nextone.experiments.runs.metrics import column_of
 from nextone.experiments.runs.names import resolve_policy
 from nextone.experiments.runs.statistics import paired
@@ -110,4 +110,4 @@ def page() -> str:
 
 if __name__ == "__main__":
     text = page()
-    write_whole(Path(sys.argv[1]), lambda path: path.write_text(text, encoding="utf-8"))
+    write_text(Path(sys.argv[1]), text)

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from nextone.experiments.runs.files import write_whole
+from nextone.experiments.runs.files import write_text
 from nextone.policies.checkpoint import MODEL, best_checkpoint, save_checkpoint
 from nextone.policies.names import SHIPPED, shipped
 from nextone.sim.config import Scenario
@@ -65,7 +65,7 @@ def make_shipped(folder: Path, evidence: Path | None = None, effort: Effort = US
     lines.append(f"together {total:.2f} MB in {shipped('')}")
     if evidence is not None:
         told = "\n".join(gate_lines(folder, effort, lines))
-        write_whole(evidence, lambda path: path.write_text(told, encoding="utf-8"))
+        write_text(evidence, told)
     return lines
 
 
