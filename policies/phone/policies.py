@@ -56,7 +56,7 @@ class EdgePolicy:
         self, network: nn.Module, name: str, twin: Compiled | None = None, inputs: tuple[int, ...] = tuple(range(6))
     ) -> None:
         self.network: Any = network.eval()
-        self.dense: nn.Module = self.network.dense
+        self.dense: Any = self.network.dense
         self.__name__, self.twin, self.inputs = name, twin, inputs
         self.pad_to = PAD_TO if twin is None else None
 

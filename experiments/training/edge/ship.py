@@ -53,7 +53,7 @@ EQUAL = 0.3  # %: within which a model must be of the cloud where there is nothi
 
 def make_shipped(folder: Path, evidence: Path | None = None, effort: Effort = USUAL) -> list[str]:
     """Collect, train and ask in `folder`, replace the shipped checkpoints; one line on each."""
-    lines = []
+    lines: list[str] = []
     for kind in SHIPPED:
         runs = []
         for seed in range(effort.seeds):

@@ -94,7 +94,7 @@ class ContextAwareDense(nn.Module):
             nn.Sequential(nn.Linear(WIDTH, WIDTH // 2), nn.ReLU(), nn.Linear(WIDTH // 2, 1)) for _ in TASKS
         )
         for tower in self.towers:
-            start_at_nothing(tower[2])
+            start_at_nothing(tower[2])  # type: ignore[index]  # a Sequential
         self.blend = Blend()
 
     def heads(
