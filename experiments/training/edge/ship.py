@@ -45,7 +45,7 @@ class Effort(NamedTuple):
     minutes: float
 
 
-USUAL = Effort({"kir": 3_000, "edgerec": 800}, 1.0, 1, 20, 500, 30.0)
+USUAL = Effort({"kir": 3_000, "edgerec": 800}, 1.0, 1, 12, 400, 30.0)
 GATE_SEED = 20_260  # of the gates' people; any number
 TOLD_IN = ("objective", "valid_play", "app_min")
 EQUAL = 0.3  # %: within which a model must be of the cloud where there is nothing to perceive
