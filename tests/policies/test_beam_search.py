@@ -8,12 +8,20 @@ import torch
 from parity import observation
 from test_edge_networks import fresh
 
+from nextone.envs import features
 from nextone.policies.checkpoint import best_checkpoint
 from nextone.policies.names import shipped
 from nextone.policies.networks.context_aware.beam_search import adaptive_beam_search
-from nextone.policies.networks.context_aware.network import Search, crossed_with_candidates, reward, search_lists
+from nextone.policies.networks.context_aware.network import (
+    NEXT,
+    Search,
+    crossed_with_candidates,
+    search_lists,
+    tokens_of,
+)
 from nextone.policies.networks.loading import load_network
 from nextone.policies.phone.context_aware import ListPolicy
+from nextone.sim.config import DIMS
 
 A, B, C, D = range(4)
 FIGURE_4 = {  # CIKM 2022, Fig. 4: discounted rewards of what follows a list; what it leaves out is 0
@@ -121,7 +129,7 @@ def test_the_networks_lists_are_what_its_towers_say():
     n, slots = mask.shape
     with torch.inference_mode():
         found, alone = search_lists(network, *seen, Search(3, 2.0, 3))
-        assert torch.allclose(torch.logit(alone / 6, eps=1e-7), network(*seen), atol=1e-5)
+        assert torch.allclose(alone, network(*seen), atol=1e-6)
 
         def extend(lists, step):
             told = []
@@ -130,9 +138,9 @@ def test_the_networks_lists_are_what_its_towers_say():
                 for person in range(n):
                     for place, slot in enumerate(lists[person, beam, :step].tolist()):
                         before[person, 0, slot], places[person, slot] = 1, place
-                told.append(network.all_tasks(*seen, before, places))
+                told.append(network.in_lists(*seen, before, places))
             told = torch.stack(told, 1)
-            return reward(told), torch.sigmoid(told[..., 0])
+            return network.dense.blend(told), torch.sigmoid(told[..., NEXT])
 
         again = adaptive_beam_search(extend, mask, beams=3, stability=2.0, depth=3)
     enough = mask.sum(1) >= 3
@@ -150,10 +158,15 @@ def test_the_policy_with_one_beam_is_greedy_next_one():
 
 def test_crossings_are_differences_by_hand():
     candidates = torch.from_numpy(observation().candidates[:1])
-    crossed = crossed_with_candidates(candidates, torch.tensor([[2.0, 1.0, *[3.0] * 7]]))
+    tokens = tokens_of(candidates, fresh("context_aware").embeddings(candidates, features.C))
+    crossed = crossed_with_candidates(candidates, tokens, torch.tensor([[2.0, 1.0, *[3.0] * 7]]))
     assert crossed[0, 0, 1, 9].item() == pytest.approx(0.1) and crossed[0, 1, 0, 9].item() == pytest.approx(-0.1)
     assert crossed[0, 1, 0, 19].item() == pytest.approx(0.1)
-    assert (crossed.diagonal(dim1=1, dim2=2)[0, -1] >= 0.5).all()  # a video has its tags in common with itself
+    of_itself = crossed.diagonal(dim1=1, dim2=2)[0]
+    assert (of_itself[-2] >= 0.5).all()  # a video has its tags in common with itself
+    first = features.C.embedding_0
+    content = features.MOST_EMBEDDING * candidates[0, :, first : first + DIMS]
+    assert torch.allclose(of_itself[-1], (content**2).sum(-1) / DIMS, atol=1e-5)
 
 
 @pytest.mark.parametrize("search", [Search(), Search(3, 1.1, 6), Search(1)])
