@@ -193,11 +193,11 @@ def tag_index(column: NDArray[np.float32]) -> NDArray[np.int64]:
     return index
 
 
-def feature_table_markdown(without: tuple[str, ...] = ()) -> str:
-    """The table as Markdown, for the documentation. without: features that are left out, as if there were none."""
+def feature_table_markdown() -> str:
+    """The table as Markdown, for the documentation."""
     lines = ["| array | column | name | group | unit | scale | range | meaning |", "|---|---|---|---|---|---|---|---|"]
     for array, features in (("candidates", CANDIDATE), ("history", HISTORY), ("context", CONTEXT)):
-        for column, f in enumerate(f for f in features if f.name not in without):
+        for column, f in enumerate(features):
             cells = (array, column, f"`{f.name}`", f.group, f.unit, f.scale, f"{f.low:g} to {f.high:g}", f.meaning)
             lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines) + "\n"

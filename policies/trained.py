@@ -17,14 +17,14 @@ from .checkpoint import Checkpoint, CheckpointError
 FREE = {("population", "users"), ("server", "workers")}  # fields in which a world may differ from the one trained in
 
 
-def features_hash(unread: tuple[str, ...] = ()) -> str:
-    """Of the table of features, but for those that a network does not read: it fits one table only."""
-    return hashlib.sha256(feature_table_markdown(unread).encode()).hexdigest()
+def features_hash() -> str:
+    """Of the table of features: what was trained on it fits one table only."""
+    return hashlib.sha256(feature_table_markdown().encode()).hexdigest()
 
 
-def check_features(checkpoint: Checkpoint, unread: tuple[str, ...] = ()) -> None:
+def check_features(checkpoint: Checkpoint) -> None:
     """Raises CheckpointError if it was trained on other features."""
-    if checkpoint.about.get("features") != features_hash(unread):
+    if checkpoint.about.get("features") != features_hash():
         raise CheckpointError(
             f"checkpoint {str(checkpoint.path)!r} was trained on another table of features than this version's; train "
             "it anew"

@@ -33,10 +33,10 @@ class Corrections(nn.Module):
         return torch.cat([predicted + logits[..., : len(RATES)], logits[..., len(RATES) :]], -1)
 
 
-def start_at_nothing(layer: nn.Linear) -> None:
+def start_at_nothing(layer: nn.Module) -> None:
     """Before it has learnt anything a layer of corrections says 0."""
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
 
 
 class Blend(nn.Module):
@@ -50,8 +50,8 @@ class Blend(nn.Module):
         self.register_buffer("objective", weights / weights.abs().sum())
 
     def forward(self, logits: Tensor) -> Tensor:
-        """(...,) from logits (..., len(RATES) or more)."""
-        return torch.sigmoid(logits[..., : len(RATES)]) @ self.objective
+        """(...,) from logits (..., len(RATES) or more). No product of a matrix and a vector: MNN cannot tell its shape."""
+        return (torch.sigmoid(logits[..., : len(RATES)]) * self.objective).sum(-1)
 
 
 class EdgeNetwork(nn.Module):

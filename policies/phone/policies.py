@@ -56,7 +56,7 @@ class EdgePolicy:
         self, network: nn.Module, name: str, twin: Compiled | None = None, inputs: tuple[int, ...] = tuple(range(6))
     ) -> None:
         self.network: Any = network.eval()
-        self.dense: nn.Module = self.network.dense
+        self.dense: Any = self.network.dense
         self.__name__, self.twin, self.inputs = name, twin, inputs
         self.pad_to = PAD_TO if twin is None else None
 
@@ -67,7 +67,8 @@ class EdgePolicy:
         if self.twin is not None:
             return self.twin(observation), None
         with torch.inference_mode():
-            return self.dense(*self._inputs(*map(torch.from_numpy, observation))).numpy(), None
+            scores: Scores = self.dense(*self._inputs(*map(torch.from_numpy, observation))).numpy()
+            return scores, None
 
     def parts(self, slots: int, rows: int) -> dict[str, Part]:
         return {"dense": (self.dense, self._inputs(*blank(slots, rows)))}

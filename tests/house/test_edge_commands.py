@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from parity import stirred
 from worlds import scenario
 
 from nextone.cli.main import main
@@ -12,7 +13,6 @@ from nextone.experiments.runs.arms import Arm
 from nextone.experiments.runs.compare import compare
 from nextone.experiments.speed.edge_decisions import rate
 from nextone.policies.checkpoint import MODEL, save_checkpoint
-from nextone.policies.networks.behaviours import UNREAD
 from nextone.policies.networks.loading import make_network
 from nextone.policies.phone import engines
 from nextone.policies.trained import features_hash
@@ -25,8 +25,8 @@ def checkpoint(tmp_path_factory):
     """A DNN-rank of random weights: the smallest network there is."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("dnn")
-    weights = {name: tensor.numpy() for name, tensor in make_network("dnn").state_dict().items()}
-    about = {"kind": "dnn", "ablation": "", "features": features_hash(UNREAD),
+    weights = {name: tensor.numpy() for name, tensor in stirred(make_network("dnn")).state_dict().items()}
+    about = {"kind": "dnn", "ablation": "", "features": features_hash(),
              "scenario": scenario_toml(Scenario(), comments=False), "score": 0.0}  # fmt: skip
     save_checkpoint(folder, 1, about, {MODEL: weights})
     return folder

@@ -18,15 +18,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from nextone.envs.features import CANDIDATE, CONTEXT, EMBEDDING, HISTORY, TAG_SCALE, C, H, Observation
+from nextone.envs.features import CANDIDATE, CONTEXT, EMBEDDING, HISTORY, PREDICTED, TAG_SCALE, C, H, Observation
 from nextone.sim.config import FEEDBACK
 
 NETWORKS = Path(__file__).resolve().parents[2] / "policies" / "networks"
 PEOPLE, SLOTS, PAST = 5, 9, 12
 FLAGS = ("valid_play", "long_view", "completion", "skip", *FEEDBACK)
-EMBEDDINGS = [feature.name for feature in EMBEDDING]
-CLOSE = 1e-5  # of scores by network and twin, which sum in another order
-MOVES = 1e-4  # a change of scores that is no rounding
+SIGNED = [feature.name for feature in (*PREDICTED, *EMBEDDING)]
+CLOSE = 5e-6  # of scores by network and twin, which sum in another order
+MOVES = 5e-5  # a change of scores that is no rounding
 
 
 class Pair(NamedTuple):
@@ -122,9 +122,9 @@ def observation(seed=0, people=PEOPLE, slots=SLOTS, past=PAST):
     draw = np.random.Generator(np.random.Philox(seed))
     candidates = np.zeros((people, slots, len(CANDIDATE)), np.float32)
     history = np.zeros((people, past, len(HISTORY)), np.float32)
-    for rows, features in ((candidates, CANDIDATE), (history, HISTORY)):  # what no network reads moves no other draw
-        read = [k for k, feature in enumerate(features) if feature.name not in ("score", *EMBEDDINGS)]
-        rows[..., read] = draw.random((*rows.shape[:2], len(read)), np.float32)
+    for rows, table in ((candidates, C), (history, H)):
+        rows[...] = draw.random(rows.shape, np.float32)
+        rows[..., [getattr(table, name) for name in SIGNED]] -= 0.5
     history[..., [getattr(H, name) for name in FLAGS]] = draw.random((people, past, len(FLAGS))) < 0.2
     history[..., [H.present, H.encoded]] = 1
     for rows, table in ((candidates, C), (history, H)):
@@ -157,12 +157,20 @@ class Reaction(NamedTuple):
 
 
 def network_of(pair: Pair, seed: int = 0) -> Any:
-    """A fresh network, its weights doubled, so that behaviours matter more than at the start of a training."""
+    """A network of the pair, `stirred`."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = pair.make().eval()
+        return stirred(pair.make().eval(), seed)
+
+
+def stirred(network: Any, seed: int = 0) -> Any:
+    """A fresh network, its weights doubled, so that behaviours matter more than at the start of a training; and what
+    starts at zero, drawn: before that it says what the server says, whatever its other weights are."""
+    draw = torch.Generator().manual_seed(seed)
     for parameter in network.parameters():
         parameter.data *= 2.0
+        if not parameter.any():
+            parameter.data.uniform_(-1.0, 1.0, generator=draw)
     return network
 
 
@@ -283,12 +291,11 @@ def to_constant(kind: str, constant: Constant, seen: Observation, before: Any) -
 def to_each_constant(kind: str) -> dict[str, str]:
     """By the constant's label; the last one is a control: a scale that only the twin has."""
     loaded_with(None)
-    seen, pair = observation(4, 2, 4, 3), PAIRS[kind]()
+    seen, pair = observation(30, 2, 4, 3), PAIRS[kind]()
     before = pair.by_network(network_of(pair), seen)
-    files = [NETWORKS / "behaviours.py", *sorted((NETWORKS / kind).glob("*.py"))]
-    constants = [
-        constant for file in files if file.name not in ("__init__.py", "compiled.py") for constant in constants_of(file)
-    ]
+    shared = [NETWORKS / f"{name}.py" for name in ("behaviours", "recent_interest", "blend")]
+    files = [file for file in sorted((NETWORKS / kind).glob("*.py")) if not file.name.startswith(("__", "compiled"))]
+    constants = [constant for file in (*shared, *files) for constant in constants_of(file)]
     control = Constant(NETWORKS / "compiled_behaviours.py", "SCALE", "np.float32(0.9 * RATE_SCALE)")
     return {constant.label: to_constant(kind, constant, seen, before) for constant in (*constants, control)}
 

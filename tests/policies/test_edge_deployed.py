@@ -3,14 +3,16 @@
 import numpy as np
 import pytest
 import torch
+from parity import SIGNED, stirred
 from worlds import run, same_run, scenario
 
 from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY, TAG_SCALE, C, H, Observation, X
 from nextone.experiments.runs.metrics import METRICS, Run
 from nextone.experiments.runs.replication import run_arm
 from nextone.policies.names import is_trained, split_name
+from nextone.policies.networks.behaviours import ACTIONS, CLOUD, EMBEDDED, SAID
 from nextone.policies.networks.context_aware.network import Search
-from nextone.policies.networks.edgerec.compiled import edgerec_weights, rerank
+from nextone.policies.networks.edgerec.compiled import Read, edgerec_weights, rerank
 from nextone.policies.networks.loading import make_network
 from nextone.policies.phone.context_aware import ListPolicy
 from nextone.policies.phone.edgerec import EdgeRecPhone, RerankOnPhone
@@ -26,17 +28,16 @@ VALUES = {metric.name: metric.of for metric in METRICS}
 
 
 def network(kind, ablation="", seed=0):
-    torch.manual_seed(seed)
-    made = make_network(kind, ablation).eval()
-    for parameter in made.parameters():  # larger than at the start, so that behaviours matter
-        parameter.data *= 2.0
-    return made
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return stirred(make_network(kind, ablation).eval())
 
 
 def life(n, length, seed=1):
     """`length` past impressions of n people, oldest first, (n, length, Fh): all present and perceived."""
     rng = np.random.Generator(np.random.Philox(key=seed))
     rows = rng.random((n, length, len(HISTORY)), np.float32)
+    rows[..., [getattr(H, name) for name in SIGNED]] -= 0.5
     for flag in ("valid_play", "long_view", "completion", "skip", *FEEDBACK):
         rows[..., getattr(H, flag)] = rows[..., getattr(H, flag)] < (0.4 if flag == "long_view" else 0.1)
     for tag in (H.tag, H.tag2):
@@ -54,6 +55,7 @@ def observed(past, at, rows=ROWS, seed=2, perceived=0):
     history[:, : newest.shape[1]] = newest
     history[:, : min(perceived, newest.shape[1]), H.encoded] = 0.0
     candidates = rng.random((n, SLOTS, len(CANDIDATE)), np.float32)
+    candidates[..., [getattr(C, name) for name in SIGNED]] -= 0.5
     candidates[..., C.tag] = rng.integers(0, 100, (n, SLOTS)) / TAG_SCALE
     candidates[..., C.rank], candidates[..., C.page_age] = np.linspace(0, 0.5, SLOTS), 0.0
     mask = rng.random((n, SLOTS)) < 0.8
@@ -170,11 +172,13 @@ def test_the_compiled_reranker_is_the_networks(scale):
     assert weights.safe == (scale < 100)
     rng, outcomes = np.random.Generator(np.random.Philox(key=3)), []
     for counts in ([0, 0], [1, 0], [6, 1], [6, 6]):
-        items = rng.random((9, 34), np.float32)
-        keys, values = (2 * rng.random((2, 6, width), np.float32) - 1 for width in (32, 64))
+        items = rng.random((9, EMBEDDED + len(CLOUD)), np.float32) - np.float32(0.5)
+        keys, values, actions, was = (
+            2 * rng.random((2, 6, width), np.float32) - 1 for width in (32, 64, len(ACTIONS), EMBEDDED + len(SAID))
+        )
         since, present = rng.random((2, 6), np.float32), np.arange(6) < np.array(counts)[:, None]
-        ours = rerank(weights, items, keys, values, since, np.array(counts))
-        read = (keys, values, since, present)
+        ours = rerank(weights, items, Read(keys, values, since, actions, was, np.array(counts)))
+        read = (keys, values, since, present, actions, was)
         encoded = [torch.from_numpy(array[s, None].astype(np.float32)) for s in (0, 1) for array in read]
         one = torch.from_numpy(items)[None], torch.ones(1, 9)
         with torch.inference_mode():

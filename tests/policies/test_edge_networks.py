@@ -5,14 +5,17 @@ import tomllib
 import numpy as np
 import pytest
 import torch
-from parity import PAST, PEOPLE, SLOTS, observation, score
+from parity import PAST, PEOPLE, SLOTS, observation, score, stirred
+from worlds import run, scenario
 
-from nextone.envs.features import HISTORY, C, H
+from nextone.envs.features import HISTORY, PREDICTED, C, H, Observation
 from nextone.policies.by_name import make_policy
 from nextone.policies.checkpoint import MODEL, CheckpointError, best_checkpoint, save_checkpoint
 from nextone.policies.contract import name_of
 from nextone.policies.names import KINDS, SHIPPED, UnknownPolicy, shipped
 from nextone.policies.networks.behaviours import (
+    ACTIONS,
+    EMBEDDED,
     behaviour_sequence,
     engaged,
     exposed,
@@ -22,9 +25,11 @@ from nextone.policies.networks.behaviours import (
 )
 from nextone.policies.networks.edgerec.network import ABLATIONS, HIDDEN, LAYERS
 from nextone.policies.networks.loading import load_network, make_network
+from nextone.policies.networks.recent_interest import CHANNELS, PER_BEHAVIOUR, RecentInterest, what_is_told
+from nextone.policies.phone.edgerec import EdgeRecPhone
 from nextone.policies.phone.loading import load_edge, policy_of
 from nextone.policies.trained import features_hash
-from nextone.sim.config import Scenario
+from nextone.sim.config import DIMS, Scenario
 from nextone.sim.scenario import scenario_toml
 
 VARIANTS = [(kind, "") for kind in KINDS] + [("edgerec", ablation) for ablation in ABLATIONS if ablation]
@@ -36,13 +41,19 @@ def fresh(kind, ablation="", seed=0):
         return make_network(kind, ablation).eval()
 
 
+def trained(kind, ablation="", seed=0):
+    """As if: a fresh one says what the server says, whatever it reads."""
+    return stirred(fresh(kind, ablation, seed))
+
+
 @pytest.mark.parametrize(("kind", "ablation"), VARIANTS)
-def test_logits_are_finite_whatever_is_empty_and_empty_slots_say_nothing(kind, ablation):
-    network, seen = fresh(kind, ablation), observation()
-    logits = score(network, seen)
-    assert logits.shape == (PEOPLE, SLOTS) and logits.dtype == torch.float32 and torch.isfinite(logits).all()
+def test_scores_are_finite_whatever_is_empty_and_empty_slots_say_nothing(kind, ablation):
+    network, seen = trained(kind, ablation), observation()
+    scores = score(network, seen)
+    assert scores.shape == (PEOPLE, SLOTS) and scores.dtype == torch.float32 and torch.isfinite(scores).all()
+    assert scores[seen.mask].std() > 0.01
     loud = seen._replace(candidates=np.where(seen.mask[..., None], seen.candidates, np.float32(0.5)))
-    assert torch.equal(score(network, loud)[seen.mask], logits[seen.mask])
+    assert torch.equal(score(network, loud)[seen.mask], scores[seen.mask])
     empty = seen._replace(history=np.zeros_like(seen.history))
     assert torch.isfinite(score(network, empty)).all()
     nobody = seen._replace(mask=np.zeros_like(seen.mask))
@@ -51,33 +62,98 @@ def test_logits_are_finite_whatever_is_empty_and_empty_slots_say_nothing(kind, a
 
 @pytest.mark.parametrize(("kind", "ablation"), VARIANTS)
 def test_neither_the_order_of_slots_nor_padding_of_the_past_matters(kind, ablation):
-    network, seen = fresh(kind, ablation), observation()
-    logits = score(network, seen)
+    network, seen = trained(kind, ablation), observation()
+    scores = score(network, seen)
     order = np.random.Generator(np.random.Philox(1)).permutation(SLOTS)
     moved = seen._replace(candidates=seen.candidates[:, order], mask=seen.mask[:, order])
-    assert torch.allclose(score(network, moved)[moved.mask], logits[:, order][moved.mask], atol=1e-5)
+    assert torch.allclose(score(network, moved)[moved.mask], scores[:, order][moved.mask], atol=1e-6)
     if kind != "kir":  # KIR's index is relative to the list's length
         longer = np.concatenate([seen.history, np.zeros((PEOPLE, 5, len(HISTORY)), np.float32)], 1)
-        assert torch.allclose(score(network, seen._replace(history=longer)), logits, atol=1e-5)
+        assert torch.allclose(score(network, seen._replace(history=longer)), scores, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["edgerec", "kir", "context_aware"])
 def test_every_group_of_inputs_matters(kind):
-    """What a network ignores it cannot learn: each behaviour, and the phone's columns where the paper has them."""
-    network, seen = fresh(kind), observation()
-    logits = score(network, seen)
-    for column in (H.play_time, H.hate, H.tag, H.pevtr, H.since):
+    """What a network ignores it cannot learn: each behaviour, what videos show, and the phone's columns where the paper
+    has them."""
+    network, seen = trained(kind), observation()
+    scores = score(network, seen)
+    for column in (H.play_time, H.hate, H.tag, H.pevtr, H.embedding_3, H.since):
         changed = seen.history.copy()
         changed[..., column] = 0.5 * changed[..., H.present]
-        assert not torch.equal(score(network, seen._replace(history=changed))[-1], logits[-1]), column
-    changed = seen.candidates.copy()
-    changed[..., C.preloaded] = 1 - changed[..., C.preloaded]
-    same = torch.equal(score(network, seen._replace(candidates=changed))[seen.mask], logits[seen.mask])
-    assert same is (kind == "edgerec")
+        assert not torch.allclose(score(network, seen._replace(history=changed))[-1], scores[-1], atol=1e-5), column
+    for column in (C.score, C.embedding_3, C.preloaded):
+        changed = seen.candidates.copy()
+        changed[..., column] = 1 - changed[..., column]
+        after = score(network, seen._replace(candidates=changed))
+        same = torch.allclose(after[seen.mask], scores[seen.mask], atol=1e-5)
+        assert same is (kind == "edgerec" and column == C.preloaded), column
+
+
+@pytest.fixture(scope="module")
+def decisions():
+    """What phones observed in a small world, one decision a row."""
+    kept = []
+
+    def by_score(observation):
+        kept.append([np.array(array) for array in observation])
+        return observation.candidates[..., C.score]
+
+    run(scenario(population__users=20, phone__no_model=0.0), by_score, minutes=5.0)
+    return Observation(*map(np.concatenate, zip(*kept, strict=True)))
+
+
+@pytest.mark.parametrize(("kind", "ablation"), VARIANTS)
+def test_before_it_has_learnt_anything_a_network_ranks_as_the_server_did(kind, ablation, decisions):
+    """By the server's score, which it does not copy: it works it out from the rates that were shipped, rounded to
+    1/1000 of a logit. Feedback's part of the score was rounded to 1/32767."""
+    worth, live = score(fresh(kind, ablation), decisions).numpy(), decisions.mask
+    by_server = decisions.candidates[..., C.score]
+    assert live.sum() > 2_000 and by_server[live].std() > 0.02
+    assert np.abs(worth - by_server)[live].max() < 0.25 * 0.5e-3 + 0.5 / 32767
+    assert (order(worth, live) == order(by_server, live)).all(1).mean() > 0.95
+    assert (order(worth, live)[:, 0] == order(by_server, live)[:, 0]).mean() > 0.99
+
+
+@pytest.mark.parametrize("kind", ["edgerec", "kir", "context_aware"])
+def test_so_does_a_phone(kind, decisions):
+    """Whatever it has seen; of lists, the best begins with the server's best."""
+    phone = policy_of(fresh(kind), kind) if kind != "edgerec" else EdgeRecPhone(fresh(kind), quiet=0)
+    scores, _ = phone(decisions, phone.start(len(decisions.mask)))
+    shown, best = (order(x, decisions.mask)[:, 0] for x in (scores, decisions.candidates[..., C.score]))
+    assert (shown == best).mean() > 0.99
+
+
+def order(scores, live):
+    """Slots from the best on, those that are empty last."""
+    return np.argsort(np.where(live, -scores, np.inf), axis=1, kind="stable")
+
+
+def test_recent_interest_by_hand():
+    """Two behaviours and a padded row. Channel 0 weighs by how much more was watched than predicted: .75 and -.5; of a
+    tenth of the sum (.75, -1), a candidate (2, 1) is .05. Channel 1 weighs all the same: (1, 2) makes it .4."""
+    recent = RecentInterest()
+    for parameter in recent.parameters():
+        parameter.data.zero_()
+    watched = len(PREDICTED)  # the first action: watch_ratio
+    inner, outer = recent.weigh[0], recent.weigh[2]
+    for unit, sign in ((0, 1.0), (1, -1.0)):
+        inner.weight.data[unit, [0, watched]] = torch.tensor([-sign, sign])
+        outer.weight.data[0, unit] = sign
+    outer.bias.data[1] = 1.0
+    actions, rates = torch.zeros(1, 3, len(ACTIONS)), torch.zeros(1, 3, len(PREDICTED))
+    actions[0, :, 0], rates[0, :, 0] = torch.tensor([1.0, 0.0, 1.0]), torch.tensor([0.25, 0.5, -1.0])
+    content, candidate = torch.zeros(1, 3, DIMS), torch.zeros(1, 1, EMBEDDED)
+    content[0, 0, 0], content[0, 1, 1], content[0, 2, 0] = 1.0, 2.0, 5.0
+    candidate[0, 0, -DIMS], candidate[0, 0, -DIMS + 1] = 2.0, 1.0
+    told = what_is_told(actions, rates, torch.zeros(1, 3))
+    alike = recent(told, content, torch.tensor([[1.0, 1.0, 0.0]]), candidate)
+    assert PER_BEHAVIOUR == 0.1 and alike.shape == (1, 1, CHANNELS)
+    assert alike[0, 0].tolist() == pytest.approx([0.05, 0.4, *[0.0] * (CHANNELS - 2)])
 
 
 def test_edgerec_reads_only_what_was_perceived():
-    network, seen = fresh("edgerec"), observation()
+    network, seen = trained("edgerec"), observation()
     newest = seen.history.copy()
     newest[:, 0] = 0
     late = seen.history.copy()
@@ -88,19 +164,20 @@ def test_edgerec_reads_only_what_was_perceived():
 
 @pytest.mark.parametrize(("ablation", "blind_to"), [("ie", engaged), ("ipv", exposed)])
 def test_an_ablation_is_blind_to_the_other_sequence(ablation, blind_to):
-    network, seen = fresh("edgerec", ablation), observation()
-    logits = score(network, seen)
+    network, seen, whole = trained("edgerec", ablation), observation(), trained("edgerec")
+    scores = score(network, seen)
     changed = np.where((blind_to(seen.history))[..., None], 0, seen.history).astype(np.float32)
     assert not np.array_equal(changed, seen.history)
-    assert torch.allclose(score(network, seen._replace(history=changed)), logits, atol=1e-6)
-    assert not torch.allclose(score(fresh("edgerec"), seen._replace(history=changed)), score(fresh("edgerec"), seen))
+    assert torch.allclose(score(network, seen._replace(history=changed)), scores, atol=1e-6)
+    assert not torch.allclose(score(whole, seen._replace(history=changed)), score(whole, seen), atol=1e-4)
 
 
 def test_huism_does_not_see_actions():
-    seen, network = observation(), fresh("edgerec", "huism")
+    seen, network, whole = observation(), trained("edgerec", "huism"), trained("edgerec")
     changed = seen.history.copy()
     changed[..., [H.play_time, H.watch_ratio, H.position]] *= 0.5
     assert torch.equal(score(network, seen._replace(history=changed)), score(network, seen))
+    assert not torch.allclose(score(whole, seen._replace(history=changed)), score(whole, seen), atol=1e-4)
 
 
 def test_page_views_and_exposures_by_hand():
@@ -128,7 +205,7 @@ def test_a_sequence_runs_from_the_oldest_and_pads_at_the_end():
 @pytest.mark.parametrize("ablation", ["", "huism"])
 def test_steps_equal_the_full_pass(ablation):
     """One behaviour at a time, hidden state carried by hand, gives the keys and values of the full pass to 1e-6."""
-    network, seen = fresh("edgerec", ablation), observation()
+    network, seen = trained("edgerec", ablation), observation()
     history = torch.from_numpy(seen.history)
     embedded = network.embeddings(history, H)
     with torch.inference_mode():
@@ -156,7 +233,7 @@ def test_published_sizes():
     for inputs, numbers in ((8, 16_704), (64, 22_080), (128, 28_224)):
         assert sum(p.numel() for p in torch.nn.GRU(inputs, HIDDEN, LAYERS).parameters()) == numbers
     network = fresh("edgerec")
-    assert network.dense.rerank.score[0].in_features == 192
+    assert network.dense.rerank.score[0].in_features == 192 + 2 * CHANNELS  # as published, and recent interest
     assert sum(isinstance(module, torch.nn.GRU) for module in network.modules()) == 5
     assert megabytes(network.dense) <= 3 and megabytes(fresh("context_aware").dense) <= 6
     assert {name for name, _ in network.named_children()} == {"dense", "embeddings"}
@@ -164,7 +241,7 @@ def test_published_sizes():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_checkpoint_plays_again_and_says_what_it_is(kind, tmp_path):
-    network = fresh(kind, seed=3)
+    network = trained(kind, seed=3)
     weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
     about = {
         "kind": kind, "ablation": "", "features": features_hash(),

@@ -122,10 +122,10 @@ REFUSED = {
 }
 """Sizes that a twin has written out, and asserts."""
 HEARD = {
-    "kir": {"RATE_SCALE", "RATES", "ACTIONS", "NUMBERS", "LENGTHS", "EPSILON"},
-    "edgerec": {"RATE_SCALE", "SAID", "ACTIONS", "CLOUD", "LENGTHS", "OLDER_PAGE"},
-    "context_aware": {"RATE_SCALE", "RATES", "ACTIONS", "NUMBERS", "WORTH", "MOST_PLACES", "PAIR", "FIRST", "TIMES",
-                      "COMPARED", "COMPARED_PAST"},
+    "kir": {"RATE_SCALE", "RATES", "ACTIONS", "NUMBERS", "LENGTHS", "EPSILON", "PER_BEHAVIOUR"},
+    "edgerec": {"RATE_SCALE", "SAID", "ACTIONS", "CLOUD", "LENGTHS", "OLDER_PAGE", "PER_BEHAVIOUR"},
+    "context_aware": {"RATE_SCALE", "RATES", "ACTIONS", "NUMBERS", "MOST_PLACES", "PAIR", "FIRST", "TIMES",
+                      "COMPARED", "COMPARED_PAST", "PER_BEHAVIOUR"},
 }  # fmt: skip
 """Constants that must change scores, or the kit's observations would not show that a twin misses them."""
 

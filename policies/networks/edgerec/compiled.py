@@ -90,7 +90,7 @@ def edgerec_weights(network: EdgeRec) -> EdgeRecWeights:
         np.array([weight_of(getattr(module, name)) for module in rerank.attention])
         for name in ("query", "key", "since", "energy")
     )
-    query_bias = np.array([plain(module.query.bias) for module in rerank.attention])  # type: ignore[union-attr]
+    query_bias = np.array([plain(module.query.bias) for module in rerank.attention])
     most = max(np.max(np.abs(query).sum(1) + np.abs(query_bias)), np.max(np.abs(key).sum(1) + np.abs(since[:, 0])))
     return EdgeRecWeights(
         plain(network.embeddings.tag.weight), plain(network.embeddings.length.weight),
