@@ -127,8 +127,8 @@ class ByEngine(NamedTuple):
         filled, live = np.zeros((self.slots, items.shape[1]), np.float32), np.zeros(self.slots, np.float32)
         filled[: len(items)], live[: len(items)] = items, 1.0
         present = (np.arange(read.since.shape[1]) < read.counts[:, None]).astype(np.float32)
-        arrays = (read.keys, read.values, read.since, present, read.actions, read.items)  # in the order of `Encoded`
-        return self._run("rerank", filled, live, *(array[s] for s in range(len(present)) for array in arrays))[0]
+        encoded = (read.keys, read.values, read.since, present, read.actions, read.items)  # in `Encoded`'s order
+        return self._run("rerank", filled, live, *(array[s] for s in range(len(present)) for array in encoded))[0]
 
     def _run(self, part: str, *inputs: Array) -> tuple[Array, ...]:
         """One person through a part."""

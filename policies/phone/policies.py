@@ -68,7 +68,8 @@ class EdgePolicy:
         if self.twin is not None:
             return self.twin(observation), None
         with torch.inference_mode():
-            return self.dense(*self._inputs(*map(torch.from_numpy, observation))).numpy(), None
+            scores: Scores = self.dense(*self._inputs(*map(torch.from_numpy, observation))).numpy()
+            return scores, None
 
     def parts(self, slots: int, rows: int) -> dict[str, Part]:
         return {"dense": (self.dense, self._inputs(*blank(slots, rows)))}

@@ -90,11 +90,10 @@ class ContextAwareDense(nn.Module):
         self.bottom = nn.Sequential(nn.Linear(SAID + WIDTH + token + len(CONTEXT), 2 * WIDTH), nn.ReLU())
         self.experts = nn.ModuleList(nn.Sequential(nn.Linear(2 * WIDTH, WIDTH), nn.ReLU()) for _ in range(EXPERTS))
         self.gates = nn.ModuleList(nn.Linear(2 * WIDTH, EXPERTS) for _ in TASKS)
-        self.towers = nn.ModuleList(
-            nn.Sequential(nn.Linear(WIDTH, WIDTH // 2), nn.ReLU(), nn.Linear(WIDTH // 2, 1)) for _ in TASKS
-        )
-        for tower in self.towers:
-            start_at_nothing(tower[2])  # type: ignore[index]  # a Sequential
+        towers = [nn.Sequential(nn.Linear(WIDTH, WIDTH // 2), nn.ReLU(), nn.Linear(WIDTH // 2, 1)) for _ in TASKS]
+        for tower in towers:
+            start_at_nothing(tower[2])
+        self.towers = nn.ModuleList(towers)
         self.blend = Blend()
 
     def heads(
