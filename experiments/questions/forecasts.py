@@ -23,7 +23,7 @@ from nextone.sim.scenario import NAMED, with_settings
 from .edge_online import Row, cell
 from .headroom import intent_bound, worlds
 
-PEOPLE, REPLICATIONS, MINUTES, SEED = 1_000, 20, 60.0, 7_000
+PEOPLE, REPLICATIONS, MINUTES, SEED = 400, 15, 30.0, 7_000
 
 
 class Forecast(NamedTuple):
@@ -95,7 +95,7 @@ def page() -> str:
         "What nextone was expected to say of published tests, what it says, and what was published. Written by",
         "`python -m nextone.experiments.questions.forecasts docs/forecasts.md`; the expectations stand in",
         "`experiments/questions/forecasts.py`, and were committed before the first run. Percent of the cloud's, ± half",
-        f"a 95 % interval, * where it excludes 0; {PEOPLE:,} people, an hour, {REPLICATIONS} replications, seed",
+        f"a 95 % interval, * where it excludes 0; {PEOPLE:,} people, {MINUTES:g} minutes, {REPLICATIONS} replications, seed",
         f"{SEED}.", "",
     ]  # fmt: skip
     for forecast in FORECASTS:
