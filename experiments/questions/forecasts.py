@@ -95,8 +95,8 @@ def page() -> str:
         "What nextone was expected to say of published tests, what it says, and what was published. Written by",
         "`python -m nextone.experiments.questions.forecasts docs/forecasts.md`; the expectations stand in",
         "`experiments/questions/forecasts.py`, and were committed before the first run. Percent of the cloud's, ± half",
-        f"a 95 % interval, * where it excludes 0; {PEOPLE:,} people, {MINUTES:g} minutes, {REPLICATIONS} replications, seed",
-        f"{SEED}.", "",
+        f"a 95 % interval, * where it excludes 0; {PEOPLE:,} people, {MINUTES:g} minutes, {REPLICATIONS} replications,",
+        f"seed {SEED}.", "",
     ]  # fmt: skip
     for forecast in FORECASTS:
         lines += [

@@ -43,6 +43,7 @@ class Effort(NamedTuple):
     replications: int
     users: int  # people of a replication
     minutes: float
+    nulls: tuple[str, ...] = SHIPPED  # kinds that are trained and asked where there is nothing to perceive, too
 
 
 USUAL = Effort({"kir": 3_000, "edgerec": 800}, 1.0, 1, 12, 400, 30.0)
@@ -97,12 +98,13 @@ def gate_lines(folder: Path, effort: Effort, lines: list[str]) -> list[str]:
         for world, policy in (("strong", f"{kind}:{run}"), ("default", kind)):
             shares = asked(world, kind, policy, effort)
             online += [online_line(world, kind, share, world == "strong") for share in shares]
-        run = trained(folder, "nothing", kind, 0, effort, lines)
-        null.append(null_line(kind, asked("nothing", kind, f"{kind}:{run}", effort)[0]))
+        if kind in effort.nulls:
+            run = trained(folder, "nothing", kind, 0, effort, lines)
+            null.append(null_line(kind, asked("nothing", kind, f"{kind}:{run}", effort)[0]))
     return [
         "# Gates of the edge networks", "",
-        "Written by `make models` (`experiments/training/edge/ship.py`, `gates.py`); what each column means is in",
-        "[edge-models.md](../edge-models.md).", "",
+        "Written by `make models`; what each gate asks is in docs/edge-models.md. Online: "
+        f"{effort.users} people, {effort.minutes:g} minutes, {effort.replications} replications, seed {GATE_SEED}.", "",
         "## Trained", "", *(f"- {line}" for line in lines), "",
         "## Offline, where intents are strong", "",
         "| model | metric | rival | model | rival | better by | passed |",
