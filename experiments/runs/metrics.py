@@ -23,7 +23,9 @@ from nextone.sim.state import (
     COMPLETE,
     CUT,
     LONG,
+    MISSED,
     REFUSED,
+    SERVED,
     SKIP,
     STALE,
     TIMED_OUT,
@@ -188,6 +190,11 @@ def _stale(run: Run) -> float:
     return _mean((asked["outcome"][(asked["outcome"] & ASKED) != 0] & STALE) != 0)
 
 
+def _missed(run: Run) -> float:
+    served = run.records.requests[run.records.requests["outcome"] == SERVED]
+    return _mean(served["model"] == MISSED)
+
+
 METRICS: tuple[Metric, ...] = (
     Metric(PRIMARY, "min/person", "watching", "more", "minutes in the app, from opening to leaving", lambda r:
            _per_person(_app_minutes(r), r)),
@@ -233,6 +240,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("decisions_per_page", "/page", "phone", "neither",
            "orders computed on the phone per page_size impressions; 1, the cloud's, if none", _decisions_per_page),
     Metric("stale_picks", "share", "phone", "fewer", "picks whose ranking was not ready, of those asked for", _stale),
+    Metric("embedding_misses", "share", "phone", "fewer", "pages without the embeddings that a phone would rank by",
+           _missed),
     Metric("requests", "/person", "server", "fewer", "requests sent, retries included", lambda r: _per_person(
         len(r.records.requests), r)),
     Metric("utilisation", "share", "server", "neither", "worker time used, after the warm-up and in the window",

@@ -1,9 +1,12 @@
 """What edge models cost besides decisions: collecting and training on samples, and engines at batch 1. Part of
-`nextone bench`.
+`nextone bench`; alone it prints what each part of each network costs on each engine:
+
+    python -m nextone.experiments.speed.edge_cost
 
 A sample is a candidate that was shown, as in EdgeRec's batches.
 """
 
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -14,9 +17,13 @@ from nextone.experiments.training.edge.collect import CollectSettings, collect
 from nextone.experiments.training.edge.samples import read_samples
 from nextone.experiments.training.edge.train import READ, EdgeSettings, begin, one_of_each_page, run_epoch
 from nextone.experiments.training.state import torch_threads
-from nextone.policies.names import EngineMissing
+from nextone.policies.names import KINDS, SHIPPED, EngineMissing
+from nextone.policies.networks.pointer.network import Pointer
+from nextone.policies.phone.costs import PartCost
 from nextone.policies.phone.engines import ENGINES
-from nextone.policies.phone.exporting import export_policy
+from nextone.policies.phone.exporting import parts_cost
+from nextone.policies.phone.loading import fresh_policy
+from nextone.policies.phone.policies import Part, blank
 from nextone.sim.config import Scenario
 
 COLLECTED_MIN = 30.0  # of people who all open the app within
@@ -46,18 +53,37 @@ def samples_per_s(people: int) -> dict[str, float]:
 
 
 def engine_ms() -> dict[str, float | None]:
-    """Milliseconds of one person's inference by engine, one thread, 20 candidates, 20 past impressions; EdgeRec's is a
+    """Milliseconds of one person's decision by engine, one thread, 20 candidates, 20 past impressions; EdgeRec's is a
     rerank. None where an engine is not installed."""
-    scenario = Scenario()
     found: dict[str, float | None] = {}
-    for kind in ("kir", "edgerec"):
+    for kind in SHIPPED:
+        calls = fresh_policy(kind).calls
         for engine in ENGINES:
-            with TemporaryDirectory() as folder:
-                try:
-                    made = export_policy(kind, engine, Path(folder), scenario.pool_slots, scenario.client.history)
-                except EngineMissing:
-                    found[f"{kind}_{engine}_ms"] = None
-                    continue
-            found[f"{kind}_{engine}_ms"] = made.files[-1].engine_ms
-            found[f"{kind}_torch_ms"] = made.files[-1].torch_ms
+            try:
+                parts = parts_measured(kind, engine)
+            except EngineMissing:
+                found[f"{kind}_{engine}_ms"] = None
+            else:
+                found[f"{kind}_{engine}_ms"] = sum(parts[name].ms * times for name, times in calls.items())
     return found
+
+
+def parts_measured(kind: str, engine: str) -> dict[str, PartCost]:
+    """Each part of a kind's network on an engine, which a phone ships. Raises EngineMissing."""
+    scenario = Scenario()
+    with torch_threads(1):
+        return parts_cost(parts_of(kind, scenario.pool_slots, scenario.client.history), engine)
+
+
+def parts_of(kind: str, slots: int, rows: int) -> dict[str, Part]:
+    """What a phone runs of a kind's network, untrained, with inputs of one person."""
+    if kind == "pointer":
+        return {"dense": (Pointer(), blank(slots, rows))}
+    return fresh_policy(kind).parts(slots, rows)
+
+
+if __name__ == "__main__":  # the table of policies/phone/costs.py
+    for engine in ENGINES:
+        for kind in (*KINDS, "pointer"):
+            for name, cost in parts_measured(kind, engine).items():
+                sys.stdout.write(f"{engine} {kind} {name}: {tuple(cost)}\n")

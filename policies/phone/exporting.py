@@ -3,6 +3,7 @@
 Called by `nextone export`.
 """
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -17,9 +18,10 @@ from nextone.policies.names import KINDS, SHIPPED, shipped
 from nextone.policies.networks.behaviours import megabytes
 from nextone.sim.engine.chance import uniform, world_key
 
+from .costs import PartCost
 from .engines import on_engine
 from .loading import load_edge
-from .policies import OnEngine
+from .policies import OnEngine, Part
 
 TRIED = 20  # random inputs on which engine and torch are compared
 TIMED = 50
@@ -64,6 +66,19 @@ def export_policy(source: str, engine: str, out: Path, slots: int, rows: int) ->
         for name, (part, example) in policy.parts(slots, rows).items()
     )
     return Exported(str(kind), engine, files, megabytes(policy.network.embeddings))
+
+
+@torch.inference_mode()
+def parts_cost(parts: dict[str, Part], engine: str) -> dict[str, PartCost]:
+    """What each part costs on an engine: milliseconds of one inference, bytes of its file. Raises EngineMissing."""
+    with tempfile.TemporaryDirectory() as folder:
+        return {
+            name: PartCost(
+                round(_ms(on_engine(part, example, engine, Path(folder), name), example), 3),
+                (Path(folder) / f"{name}.{engine}").stat().st_size,
+            )
+            for name, (part, example) in parts.items()
+        }
 
 
 def _export(part: nn.Module, example: tuple[Tensor, ...], engine: str, out: Path, name: str) -> File:

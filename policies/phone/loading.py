@@ -13,7 +13,7 @@ from torch import nn
 
 from nextone.policies.checkpoint import Checkpoint, CheckpointError, best_checkpoint
 from nextone.policies.names import shipped
-from nextone.policies.networks.cloud_ranks.network import INPUTS, CloudRank
+from nextone.policies.networks.cloud_ranks.network import INPUTS, CloudRank, DlcmDense
 from nextone.policies.networks.context_aware.network import ContextAware, Search
 from nextone.policies.networks.edgerec.network import EdgeRec
 from nextone.policies.networks.kir.compiled import CompiledKir
@@ -49,9 +49,9 @@ def policy_of(network: nn.Module, name: str, kept: int = 20, search: Search | No
     if isinstance(network, ContextAware):
         return ListPolicy(network, name, search)
     if isinstance(network, Kir):
-        return EdgePolicy(network, name, CompiledKir(network))
+        return EdgePolicy(network, name, "kir", CompiledKir(network))
     assert isinstance(network, CloudRank)
-    return EdgePolicy(network, name, inputs=INPUTS)
+    return EdgePolicy(network, name, "dlcm" if isinstance(network.dense, DlcmDense) else "dnn", inputs=INPUTS)
 
 
 def fresh_policy(kind: str, seed: int = 0) -> PhonePolicy:

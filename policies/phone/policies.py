@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY, C, H, Observation
 from nextone.policies.contract import Scores, options_of
+from nextone.sim.config import Cost
 
+from .costs import cost_of
 from .engines import needs, on_engine
 
 PAD_TO = 32  # people in every forward pass of torch's: then nobody's scores depend on who else is asked
@@ -30,6 +32,15 @@ class PhonePolicy(Protocol):
 
     __name__: str
     network: Any
+    kind: str  # of the network, as `costs.MEASURED` calls it
+
+    @property
+    def calls(self) -> dict[str, float]:
+        """How often a decision calls each of the parts, on average."""
+
+    @property
+    def cost(self) -> Cost:
+        """See `contract.Options`."""
 
     def start(self, n: int) -> Any:
         """See `contract.Policy`."""
@@ -49,12 +60,17 @@ class EdgePolicy:
 
     network: with parts `dense` and `embeddings`; inputs: which of a decision's inputs `dense` takes."""
 
-    downloaded = True
-
     def __init__(
-        self, network: nn.Module, name: str, twin: Compiled | None = None, inputs: tuple[int, ...] = tuple(range(6))
+        self,
+        network: nn.Module,
+        name: str,
+        kind: str,
+        twin: Compiled | None = None,
+        inputs: tuple[int, ...] = tuple(range(6)),
     ) -> None:
         self.network: Any = network.eval()
+        self.kind, self.calls = kind, {"dense": 1.0}
+        self.cost = cost_of(kind, self.calls)
         self.__name__, self.twin, self.inputs = name, twin, inputs
         self.pad_to = PAD_TO if twin is None else None
 
@@ -81,11 +97,10 @@ class OnEngine:
     """A policy whose parts the real engine runs, one person at a time: exported at the first decision, when the sizes
     are known."""
 
-    downloaded = True
-
     def __init__(self, policy: PhonePolicy, engine: str) -> None:
         needs(engine)
         self.policy, self.engine, self.__name__ = policy, engine, f"{policy.__name__}@{engine}"
+        self.cost = cost_of(policy.kind, policy.calls, engine)
         self.sizes: tuple[int, int] | None = None
 
     def start(self, n: int) -> Any:

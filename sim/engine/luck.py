@@ -53,6 +53,7 @@ MINUTE = 8
 
 # Of SESSION, in b.
 OPENING = 1
+CDN = 2
 WILL_TO_STAY = 3
 
 # Of NETWORK, in a: the number of a session before a person's first.
@@ -68,6 +69,7 @@ SPELL = (1 << 30) + 2  # + length of the spell
 
 # Of REQUEST, in b, added to the attempt.
 QUEUE_WAIT = 1 << 16
+LOOKUP = 1 << 17
 
 # Of VIDEO, in a and b.
 QUALITY = 0
@@ -117,6 +119,7 @@ SUB_KEYS = (
     Keys(PASSING, "INTENT", INTENT, 4),  # and so on, MINUTE further every minute
     Keys(PASSING, "MOOD", MOOD),
     Keys(SESSION, "OPENING", OPENING),
+    Keys(SESSION, "CDN", CDN),
     Keys(SESSION, "WILL_TO_STAY", WILL_TO_STAY),
     Keys(NETWORK, "", 0, 1 << 20),
     Keys(NETWORK, "ROUND_TRIP_THERE", ROUND_TRIP_THERE, LARGEST, 2),
@@ -126,6 +129,7 @@ SUB_KEYS = (
     Keys(NETWORK, "SPELL", SPELL, 2),
     Keys(REQUEST, "", 0, LARGEST),
     Keys(REQUEST, "QUEUE_WAIT", QUEUE_WAIT, LARGEST),
+    Keys(REQUEST, "LOOKUP", LOOKUP, LARGEST),
     Keys(VIDEO, "QUALITY", QUALITY),
     Keys(VIDEO, "APPEAL", APPEAL),
     Keys(VIDEO, "TAG_QUALITY", TAG_QUALITY),
