@@ -45,8 +45,7 @@ FROM_WAITING = 1000
 # Versions of the model that ranks on a phone; a candidate's embeddings are of one of them.
 BUILT_IN, CURRENT, PREVIOUS, MISSING, MISSED = range(5)
 MODEL_VERSIONS = ("built_in", "current", "previous", "missing", "missed")
-"""Comes with the app (a hand-made rule) / downloaded: the current one, the one before it, none yet /
-there is one, but the server missed the page's embeddings. Those before MISSING rank."""
+"""Comes with the app (a rule) / downloaded: the current, the one before, none yet / the page's embeddings missed."""
 
 UNRANKED, DEAD = 250, 255  # `order` of a slot no finished ranking has seen; `rank` of an empty slot
 

@@ -20,7 +20,7 @@ from nextone.sim.engine.chance import uniform, world_key
 
 from .costs import PartCost
 from .engines import on_engine
-from .loading import load_edge
+from .loading import load_version
 from .policies import OnEngine, Part
 
 TRIED = 20  # random inputs on which engine and torch are compared
@@ -58,7 +58,7 @@ def export_policy(source: str, engine: str, out: Path, slots: int, rows: int) ->
     kind = best_checkpoint(path).about.get("kind")
     if kind not in KINDS:
         raise CheckpointError(f"checkpoint {source[:200]!r} holds no edge network, but {kind!r}; train one of {KINDS}")
-    policy = load_edge(str(kind), path)
+    policy = load_version(str(kind), path, str(kind))
     assert not isinstance(policy, OnEngine)
     out.mkdir(parents=True, exist_ok=True)
     files = tuple(

@@ -5,6 +5,7 @@ table of features must be the same. `...@onnx` and `...@mnn` run their parts on 
 `policies/by_name.py`; training is in `experiments/training/edge/train.py`.
 """
 
+import os
 from pathlib import Path
 
 import torch
@@ -25,19 +26,29 @@ from nextone.sim.config import Scenario
 from .context_aware import ListPolicy
 from .edgerec import EdgeRecPhone
 from .engines import ENGINES
-from .policies import EdgePolicy, OnEngine, PhonePolicy
+from .policies import EdgePolicy, OnEngine, PhonePolicy, Versions
+
+PREVIOUS = "previous"
+"""Folder, within a checkpoint's or a run's, of the checkpoint or run of the version before."""
 
 
-def load_edge(kind: str, path: Path | str, how: str = "") -> "PhonePolicy | OnEngine":
-    """The policy of a run's best whole checkpoint, or of the one that `path` is.
+def load_edge(kind: str, path: Path | str, how: str = "") -> "PhonePolicy | OnEngine | Versions":
+    """The policy of a run's best whole checkpoint, or of the one that `path` is; where there is a folder `previous` in
+    it, phones that still hold the version before run that one's weights.
 
     how: "onnx" or "mnn", the engine that runs it; "k=3", the beams of the context-aware search.
     Raises CheckpointError: nothing there, damaged, of another kind, or not trained on these features; EngineMissing."""
     torch.set_num_threads(get_num_threads())  # as many as this process may use: comparisons run several
     path = Path(path)
+    name = kind if path == shipped(kind) else f"{kind}:{path}"  # where the package lies is nobody's business
+    current, before = load_version(kind, path, name, how), path / PREVIOUS
+    return Versions(current, load_version(kind, before, name, how)) if os.path.lexists(before) else current
+
+
+def load_version(kind: str, path: Path, name: str, how: str = "") -> "PhonePolicy | OnEngine":
+    """The policy of one version. See `load_edge`."""
     checkpoint = best_checkpoint(path)
     search = Search(beams=int(how[2:])) if how.startswith("k=") else None
-    name = kind if path == shipped(kind) else f"{kind}:{path}"  # where the package lies is nobody's business
     policy = policy_of(load_network(kind, checkpoint), name, kept_behaviours(checkpoint), search)
     return OnEngine(policy, how) if how in ENGINES else policy
 

@@ -6,15 +6,18 @@ an engine's are installed. Called by `loading.py`.
 
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY, C, H, Observation
+from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY, C, H, Observation, X
 from nextone.policies.contract import Scores, options_of
 from nextone.sim.config import Cost
+from nextone.sim.state import Array
 
 from .costs import cost_of
 from .engines import needs, on_engine
@@ -23,6 +26,8 @@ PAD_TO = 32  # people in every forward pass of torch's: then nobody's scores dep
 
 Part = tuple[nn.Module, tuple[Tensor, ...]]
 """What a phone runs, and inputs of one person as an example."""
+InPlace = Callable[[Observation, Any, Array], Scores]
+"""See `contract.Options.in_place`."""
 Compiled = Callable[[Observation], Scores]
 """A network's compiled twin."""
 
@@ -124,6 +129,44 @@ class OnEngine:
             self.sizes = sizes
         assert sizes == self.sizes, "an engine's file is for one size of pool and history"
         return self.policy(observation, memory)
+
+
+class Versions:
+    """A network in two versions: phones that hold the version before the current one run its weights.
+
+    Each keeps a memory of its own of everybody who asks it. The newer one is asked about all, so that it has seen what
+    the older one saw when a phone goes on with it."""
+
+    def __init__(self, current: "PhonePolicy | OnEngine", previous: "PhonePolicy | OnEngine") -> None:
+        self.versions, self.__name__, self.cost = (current, previous), current.__name__, current.cost
+        of_current, of_previous = options_of(current), options_of(previous)
+        self.pad_to, self.at_a_time = of_current.pad_to, of_current.at_a_time
+        if of_current.in_place is not None and of_previous.in_place is not None:
+            self.in_place = partial(self._in_place, (of_current.in_place, of_previous.in_place))
+
+    def start(self, n: int) -> Any:
+        return tuple(version.start(n) for version in self.versions)
+
+    def asked_after(self, past: int) -> int:
+        """See `contract.Options`: as often as the one that wants to be asked more often, at every swipe if either."""
+        asked = (options_of(version).asked_after for version in self.versions)
+        return min(0 if after is None else after(past) for after in asked)
+
+    def __call__(self, observation: Observation, memory: Any) -> tuple[Scores, Any]:
+        old = observation.context[:, X.old_model] > 0
+        scores, first = self.versions[0](observation, memory[0])
+        if not old.any():
+            return scores, (first, memory[1])
+        older, second = self.versions[1](observation, memory[1])
+        return np.where(old[:, None], older, scores), (first, second)
+
+    def _in_place(self, asked: tuple[InPlace, InPlace], observation: Observation, memory: Any, rows: Array) -> Scores:
+        """See `contract.Options`."""
+        old = observation.context[:, X.old_model] > 0
+        scores = asked[0](observation, memory[0], rows)
+        if old.any():
+            scores[old] = asked[1](observation, memory[1], rows)[old]
+        return scores
 
 
 def blank(slots: int, rows: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

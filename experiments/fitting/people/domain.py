@@ -55,6 +55,7 @@ NAMED: dict[str, tuple[float, float]] = {
     "server.lookup_ms": (0, 1_000),
     "server.lookup_misses": (0, 1),
     "phone.inference_ms": (-1, 760),  # -1: by what decides; four times what was published
+    "phone.contention": (0, 1),
     "server.objective": (-math.inf, math.inf),  # what to rank by is for who asks
     "server.filter_use": (0, 1),
     "server.quality_correlation": (0.35, 0.95),
