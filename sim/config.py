@@ -469,6 +469,19 @@ class Client(Section):
     backoff_doublings: int = number(5, "", "Assumed: usual client setting", "how often it doubles at most", ge=0, le=20)
     history: int = number(20, "impressions", "Source: CIKM 2022, list of watched videos, 10 to 50", "past impressions a policy sees",
                           ge=1, le=200)  # fmt: skip
+    uplink_loss: float = number(
+        0.0, "share", "Assumed: none; no public data", "impressions whose sample never reaches the cloud",
+        plausible=(0.0, 0.2, "none, to one in five"), ge=0, le=1)  # fmt: skip
+    uplink_s: float = number(
+        0.0, "s", "Assumed: at once; Walle's tunnel takes half a second, a batch at the next open hours",
+        "mean time from the end of an impression until its sample is in the cloud, exponential",
+        plausible=(0.0, 3600.0, "at once, to the next open"), ge=0, le=1e7)  # fmt: skip
+    sample_bytes: int = number(
+        1_300, "bytes", "Assumed: Walle (OSDI 2022), features of a page view 1.3 KB, unconfirmed",
+        "sent up of an impression whose features and outcome the phone joins, because it ranks", ge=0, le=10_000_000)  # fmt: skip
+    event_bytes: int = number(
+        21_000, "bytes", "Assumed: Walle (OSDI 2022), raw events of a page view 21 KB, unconfirmed",
+        "sent up of an impression whose features the cloud computes", ge=0, le=10_000_000)  # fmt: skip
     cdn_ms: float = number(
         0.0, "ms", "Assumed: at once, so that a download takes what the link takes; no public data",
         "from opening the app until a CDN that has the files of a network sends them", plausible=(0.0, 200.0, "at once, to a few round trips"),
@@ -566,6 +579,14 @@ class Server(Section):
         plausible=(-0.5, 0.5, "rates predicted two fifths too low, to two thirds too high"), ge=-5, le=5)
     item_bytes: int = number(1500, "bytes", "Assumed: metadata and links", "payload per shipped video",
         plausible=(300, 5_000, "identifiers alone, to much metadata"), ge=0, le=10_000_000)
+    embedding_impressions: float = number(
+        0.0, "impressions", "Assumed: known from the content at once; no public data",
+        "of a video in the log, after which half of what an embedding can say is known: embedding_correlation squared "
+        "times n / (n + these)", plausible=(0.0, 100.0, "known at once, to as slowly as ids are learnt"), ge=0, le=1e9)  # fmt: skip
+    version_gap: float = number(
+        0.1, "share", "Assumed: a new version daily or weekly; no public data",
+        "of a video's impressions: what came after the snapshot of the embeddings that a model's version before uses",
+        plausible="nothing while embedding_impressions is 0", ge=0, le=1)  # fmt: skip
     lookup_ms: float = number(
         0.0, "ms", "Assumed: within the chain; no public data", "more time of a page for a phone that ranks: its embeddings are looked up",
         plausible=(0.0, 50.0, "within the chain, to a slow store"), ge=0, le=600_000)  # fmt: skip

@@ -145,10 +145,7 @@ USER = np.dtype(  # each part names the file in sim/ that writes it; some fields
         # books, over this life (clock, player, pool, request, session; checked by ledger)
         ("ledger_us", "i8", (7,)),
         ("wall_us", "i8"),
-        ("delivered", "i8"),
-        ("watched", "i8"),
-        ("wasted", "i8"),
-        ("cancelled", "i8"),
+        *((name, "i8") for name in ("delivered", "watched", "wasted", "cancelled")),
         ("data_bytes", "i8"),  # bytes of pages and models: all that is not video
         ("served", "i4"),
         ("shown", "i4"),
@@ -389,6 +386,7 @@ class World(NamedTuple):
     logged: Array  # (T, 3) int64: rows used of the three
     moments: Array  # (M,) records.MOMENT
     traced: Array  # (2,) int64: the person traced (-1: nobody), rows used
+    earlier: Array = np.zeros((0, DIMS), np.float32)  # (V, DIMS): embeddings of a model's version before, if others
 
 
 @pasted

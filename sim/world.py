@@ -215,6 +215,7 @@ def build_world(
         logged=np.zeros((parts, 3), np.int64),
         moments=blank(200_000 if traced >= 0 else 0, MOMENT),
         traced=np.array([traced, 0], dtype=np.int64),
+        earlier=videos.earlier,
     )
     world.users["user"] = np.arange(n)
     if drawn:

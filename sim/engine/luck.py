@@ -42,6 +42,7 @@ FEEDBACK_MORE = 1 << 16
 TIME_AWAY = 4
 WAIT_PATIENCE = 5
 PERCEPTION = 6
+UPLINK = 7
 FIRST_GAP = 9
 STALL_PATIENCE = 100  # + number of the stall within the impression
 INFERENCE = 200  # + phase, keyed by the next impression
@@ -113,6 +114,7 @@ SUB_KEYS = (
     Keys(LIFE, "TIME_AWAY", TIME_AWAY),
     Keys(LIFE, "WAIT_PATIENCE", WAIT_PATIENCE),
     Keys(LIFE, "PERCEPTION", PERCEPTION),
+    Keys(LIFE, "UPLINK", UPLINK),
     Keys(LIFE, "FIRST_GAP", FIRST_GAP),
     Keys(LIFE, "STALL_PATIENCE", STALL_PATIENCE, 100),  # nobody bears a hundred stalls of one video
     Keys(LIFE, "INFERENCE", INFERENCE, 11),

@@ -5,7 +5,7 @@ import pytest
 from test_edge_deployed import ROWS, life, network, observed
 from worlds import run, same_run, scenario
 
-from nextone.envs.features import X
+from nextone.envs.features import C, H, X
 from nextone.policies.checkpoint import MODEL, CheckpointError, save_checkpoint
 from nextone.policies.contract import USUAL, cost_of, options_of
 from nextone.policies.names import SHIPPED, shipped
@@ -18,6 +18,7 @@ from nextone.policies.phone.engines import ENGINES
 from nextone.policies.phone.loading import PREVIOUS, fresh_policy, load_edge, policy_of
 from nextone.policies.phone.policies import OnEngine, Versions
 from nextone.policies.trained import features_hash
+from nextone.sim.catalogue import make_catalogue
 from nextone.sim.config import Cost, Scenario
 from nextone.sim.scenario import scenario_toml
 
@@ -55,7 +56,8 @@ def test_a_life_with_either_version_is_that_versions_life(kind):
     """Nobody ever gets the new one; or everybody has it. Bit for bit what that version alone makes of it."""
     both = Versions(MAKE[kind](0), MAKE[kind](1))
     for old, alone in ((1.0, MAKE[kind](1)), (0.0, MAKE[kind](0))):
-        world = scenario(phone__no_model=0.0, phone__old_model=old, client__model_bytes=1_000_000_000)
+        world = scenario(phone__no_model=0.0, phone__old_model=old, client__model_bytes=1_000_000_000,
+                         network__constant_mbps=8.0)  # fmt: skip
         one, other = (run(world, policy, minutes=4.0) for policy in (both, alone))
         assert same_run(one, other) == "" and one.world.users["inferences"].sum() > 20
         assert (one.world.users["model_left"] > 0).all() == bool(old)
@@ -109,3 +111,50 @@ def test_by_hand_what_decisions_cost():
         assert times[0] > 0 and times[1] == pytest.approx(cost.time)
     ablated = EdgeRecPhone(make_network("edgerec", "ie").eval())
     assert cost_of(ablated).bytes < cost_of(fresh_policy("edgerec")).bytes
+
+
+def test_embeddings_sharpen_with_impressions_and_a_version_is_a_snapshot():
+    """Likeness of embedding and content, squared, is n / (n + 50) of what it can be: more for what was shown more, less
+    for the snapshot, which lacks half of the impressions; nothing of it by default."""
+    usual, made = (make_catalogue(scenario(catalogue__videos=3000, **settings)) for settings in ({}, SHARPENS))
+    assert usual.earlier.shape == (0, 8) and made.earlier.shape == (3000, 8)
+    shown = made.videos["popularity"]
+    for least, most in ((1, 20), (100, 1001)):
+        some = (shown >= least) & (shown < most)
+        for found, part in ((made.indexed["embedding"], 1.0), (made.earlier, 0.5)):
+            n = part * shown[some].astype(float)
+            expected = np.mean(0.81 * n / (n + 50.0))  # a posterior mean: its covariance with content is its variance
+            assert np.mean(found[some] * made.content[some]) == pytest.approx(expected, abs=0.08 + expected / 10)
+    assert not made.indexed["embedding"][shown == 0].any()
+
+
+SHARPENS = {"server__embedding_impressions": 50.0, "server__version_gap": 0.5}
+
+
+def test_who_holds_the_version_before_is_shown_its_embeddings():
+    """Candidates and past impressions, of each phone by its version; videos are told apart by the current embedding."""
+    world = scenario(phone__no_model=0.0, phone__old_model=0.5, client__model_bytes=1_000_000_000,
+                     network__constant_mbps=8.0, **SHARPENS)  # fmt: skip
+    videos = make_catalogue(world)
+    seen = []
+
+    def model(observation):
+        seen.append([array.copy() for array in observation])
+        return np.zeros(observation.mask.shape, np.float32)
+
+    model.downloaded = True
+    outcome = run(world, model, minutes=4.0)
+    ids = {}  # of each version, the videos by their embedding's bytes, as a policy is shown it
+    for version, table in enumerate((videos.indexed["embedding"], videos.earlier)):
+        shown = np.clip(table * np.float32(0.25), -1, 1).astype(np.float32)
+        ids[version] = {row.tobytes(): v for v, row in enumerate(shown) if row.any()}
+    found = {0: 0, 1: 0}
+    for candidates, history, context, mask in seen:
+        for k in range(len(mask)):
+            version = int(context[k, X.old_model])
+            rows = [*candidates[k][mask[k]][:, C.embedding_0 : C.embedding_0 + 8],
+                    *history[k][history[k][:, H.present] > 0][:, H.embedding_0 : H.embedding_0 + 8]]  # fmt: skip
+            rows = [row for row in rows if row.any()]
+            assert all(row.tobytes() in ids[version] for row in rows)
+            found[version] += len(rows)
+    assert min(found.values()) > 500 and outcome.world.users["inferences"].any()

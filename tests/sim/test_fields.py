@@ -87,6 +87,7 @@ class Noting:
 past_seen = Noting(lambda o: o.history[..., H.present].sum(1).mean())
 encoded = Noting(lambda o: o.history[..., H.encoded].sum() / max(o.history[..., H.present].sum(), 1))
 a_model = Noting(lambda o: o.context[:, X.old_model].mean(), downloaded=True)
+embedded = Noting(lambda o: np.abs(o.candidates[o.mask][:, C.embedding_0 :][:, :8]).mean(), downloaded=True)
 predicted = Noting(lambda o: o.candidates[..., C.pevtr][o.mask > 0].mean())
 
 
@@ -260,6 +261,10 @@ FIELDS: dict[str, Row] = {
     "client.backoff_doublings": Row("0", "8", "wait_ratio", "up",
                                     ["network.loss=0.5", "sessions.wait_patience_s=1000"]),
     "client.history": Row("1", "50", noted, "up", policy=past_seen),
+    "client.uplink_loss": Row("0", "0.5", "samples", "down"),
+    "client.uplink_s": Row("0", "36000", "samples", "down"),
+    "client.sample_bytes": Row("100", "2000", "uplink_mb", "up", policy="server_score"),
+    "client.event_bytes": Row("2000", "40000", "uplink_saved_mb", "up", policy="server_score"),
     "client.cdn_ms": Row("0", "600000", noted, "up", ALL_OLD, a_model),
     "client.cdn_hits": Row("0", "1", noted, "down", [*ALL_OLD, "client.origin_ms=600000"], a_model),
     "client.origin_ms": Row("0", "600000", noted, "up", [*ALL_OLD, "client.cdn_hits=0"], a_model),
@@ -292,6 +297,9 @@ FIELDS: dict[str, Row] = {
     "server.pxtr_noise": Row("0", "5", "like", "down", FOR_LIKES),
     "server.pxtr_bias": Row("-2", "2", noted, "up", policy=predicted),
     "server.item_bytes": Row("0", "100000", "wait_ratio", "up", ["network.constant_mbps=4"]),
+    "server.embedding_impressions": Row("0", "100000", "valid_play", "down", ["population.taste_sd=2"]),
+    "server.version_gap": Row("0", "0.9", noted, "down", [*ALL_OLD, "server.embedding_impressions=100",
+                                                          "client.model_bytes=1000000000"], embedded),
     "server.lookup_ms": Row("0", "3000", "wait_ratio", "up", policy="server_score"),
     "server.lookup_misses": Row("0", "0.5", "inferences", "down", policy="server_score"),
     "server.embedding_bytes": Row("0", "100000", "wait_ratio", "up", ["network.constant_mbps=8"], "server_score"),

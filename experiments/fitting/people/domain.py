@@ -43,6 +43,10 @@ NAMED: dict[str, tuple[float, float]] = {
     "client.ttl_s": (30, math.inf),
     "client.ttl_impressions": (6, math.inf),
     "client.refill_at": (0, 10),
+    "client.uplink_loss": (0, 1),
+    "client.uplink_s": (0, math.inf),
+    "client.sample_bytes": (0, math.inf),
+    "client.event_bytes": (0, math.inf),
     "client.cdn_ms": (0, 2_000),
     "client.cdn_hits": (0, 1),
     "client.model_bytes": (-1, 12_000_000),  # -1: what is shipped; twice what was published
@@ -52,6 +56,8 @@ NAMED: dict[str, tuple[float, float]] = {
     "server.candidates": (1, 50),  # Source: KIR pool 10 to 50; cloud_only ships a page
     "server.workers": (0, math.inf),  # queues are exact
     "server.queue_limit": (1, math.inf),
+    "server.embedding_impressions": (0, 1_000),
+    "server.version_gap": (0, 1),
     "server.lookup_ms": (0, 1_000),
     "server.lookup_misses": (0, 1),
     "phone.inference_ms": (-1, 760),  # -1: by what decides; four times what was published

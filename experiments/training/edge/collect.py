@@ -27,10 +27,12 @@ from nextone.sim.batch_run import Decide, log_parts, run_batch
 from nextone.sim.config import FEEDBACK, Scenario
 from nextone.sim.engine.chance import world_key
 from nextone.sim.ledger import check_ledgers
+from nextone.sim.records import ended_us
 from nextone.sim.scenario import SettingError, scenario_toml, with_settings
 from nextone.sim.state import CUT, DEAD, LAST, LONG, STALE, VALID, World
 from nextone.sim.world import build_world
 
+from .arrival import arrived, find_impressions
 from .samples import COLUMNS, SPLITS, UNKNOWN, Array, write_samples
 from .tried import draw_people, draw_picks, try_candidates
 
@@ -155,6 +157,7 @@ def one_world(part: Part) -> tuple[dict[str, Array], int]:
     records = run_batch(world, recorder, end_us=end_of(window_us, days), days=days)
     check_ledgers(world, records)
     columns, lost = recorder.columns(records.impressions, records.sessions)
+    columns = arrived(columns, world, records.impressions, recorder.cut_us)
     columns["person"] = columns["person"] + first
     return columns, lost
 
@@ -260,15 +263,6 @@ def _by_person(noted: dict[str, Array]) -> dict[str, Array]:
     return {name: column[order[later]] for name, column in noted.items()}
 
 
-def find_impressions(impressions: Array, person: Array, impression: Array) -> Array:
-    """Row of each (person, impression) in the log sorted by them, -1 if it is not there, (N,)."""
-    wide = np.int64(1) << 32
-    known = impressions["user"] * wide + impressions["impression"]
-    wanted = person * wide + impression
-    at = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-    return np.where(known[at] == wanted, at, -1)
-
-
 def _places(noted: dict[str, Array], impressions: Array, at: Array) -> Array:
     """When each candidate was shown, counted from the request on and while its page lasted; -1 if not, (N, P)."""
     offset = np.full(noted["video"].shape, -1, np.int16)
@@ -325,13 +319,6 @@ def _leaves_soon(noted: dict[str, Array], impressions: Array, sessions: Array, a
     goes_on &= at + LEAVES_WITHIN < len(impressions)
     known = np.where(goes_on, later["start_us"] < until, (session["cut"] == 0) & (session["close_us"] < until))
     return np.where(known, ~goes_on, UNKNOWN).astype(np.int8)
-
-
-def ended_us(impressions: Array) -> Array:
-    """When an impression was over."""
-    parts = ("startup_us", "play_us", "stall_us", "browse_us", "away_us")
-    total: Array = impressions["start_us"] + sum(impressions[name] for name in parts)
-    return total
 
 
 def is_engaged(outcome: Array, feedback: Array) -> Array:
