@@ -268,10 +268,10 @@ METRICS: tuple[Metric, ...] = (
            _ended(REFUSED)),
     Metric("data_mb", "MB/person", "link", "neither", "pages with their embeddings, and models", lambda r: _per_person(
         r.world.users["data_bytes"].sum() / 1e6, r)),
-    Metric("uplink_mb", "MB/person", "link", "fewer",
+    Metric("uplink_mb", "MB/person", "link", "neither",
            "sent up: samples that the phone joined where it ranks, else raw events", lambda r: _per_person(
                _sent_up(r)[0] / 1e6, r)),
-    Metric("uplink_saved_mb", "MB/person", "link", "more", "raw events not sent up, less the samples sent instead",
+    Metric("uplink_saved_mb", "MB/person", "link", "neither", "raw events not sent up, less the samples sent instead",
            lambda r: _per_person(_sent_up(r)[1] / 1e6, r)),
     Metric("samples", "share", "link", "more", "impressions whose sample is in the cloud by the end of the run",
            _samples),

@@ -14,7 +14,6 @@ from nextone.policies.names import (
     folder_of,
     is_trained,
     policy_names,
-    split_name,
 )
 from nextone.sim.config import FREE, Cost
 from nextone.sim.scenario import SettingError, nearest

@@ -17,7 +17,7 @@ import numpy as np
 
 from nextone.envs.features import empty_observation
 from nextone.envs.observing import observe
-from nextone.experiments.runs.deciding import make_decider
+from nextone.experiments.runs.deciding import make_decider, phone_cost
 from nextone.experiments.runs.executor import Execute, Failed, run_all
 from nextone.experiments.runs.replication import end_of, window_of
 from nextone.experiments.runs.shipping import Place, moved_policy, moved_scenario
@@ -150,7 +150,7 @@ def one_world(part: Part) -> tuple[dict[str, Array], int]:
     world = build_world(
         with_settings(settings.scenario, [f"population.users={people}", *extra]), edge=True, seed=settings.seed,
         replication=part.number, window_us=window_us, days=days, parts=log_parts(),
-        queue_waits=np.zeros(1, np.int64),
+        queue_waits=np.zeros(1, np.int64), cost=phone_cost(settings.policy)._replace(bytes=0),
     )  # fmt: skip
     part_of = split_people(settings.seed, np.arange(first, first + people))
     recorder = Recorder(settings, world, part_of, round(CUT_AT * window_us))
