@@ -114,7 +114,7 @@ def run_params(scenario: Scenario, edge: bool, cost: Cost, instant: bool) -> Arr
     params["serve_expired"] = client.expired_offline == "serve"
     params["refetch_us"] = round(params["buffer_us"][0] * scenario.player.refetch_share)
     params["edge"] = edge and scenario.server.candidates > 1
-    charge(params, scenario.phone, cost if params["edge"][0] else FREE)
+    charge(params, scenario.phone, cost if params["edge"][0] and not instant else FREE)
     if instant:
         params["inference_us"] = 0
     return params

@@ -61,8 +61,8 @@ def test_event_world_and_batch_world_log_the_same_bits_over_days(policy):
 
 def test_event_world_and_batch_world_agree_on_the_real_catalogue():
     """The default scenario itself, but for its size and a rule that takes as long as a network."""
-    slow = Scenario().phone.reference_ms
-    world_of = scenario(catalogue__kind="kuairand", catalogue__videos=8_000, population__users=60, phone__inference_ms=slow)
+    world_of = scenario(catalogue__kind="kuairand", catalogue__videos=8_000, population__users=60,
+                        phone__inference_ms=Scenario().phone.reference_ms)  # fmt: skip
     event, batch = twins(world_of, "server_score", minutes=10.0)
     assert same_run(event, batch) == ""
     assert ((batch.records.impressions["outcome"] & ASKED) != 0).any()
