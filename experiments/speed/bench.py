@@ -86,12 +86,14 @@ _ALSO = {
     "edgerec_reranks_per_s_million_day_h": "h, the same under EdgeRec",
     "collected_samples_per_s": "training samples collected",
     "training_samples_per_s": "samples that EdgeRec learns from, one thread",
-    "kir_onnx_ms": "ms, a decision of KIR for one person by ONNX Runtime",
+    "kir_torch_ms": "ms, KIR for one person, eager torch",
+    "kir_onnx_ms": "ms, the same by ONNX Runtime",
     "kir_mnn_ms": "ms, the same by MNN",
-    "edgerec_onnx_ms": "ms, a rerank of EdgeRec for one person by ONNX Runtime",
+    "kir_tflite_ms": "ms, the same by TensorFlow Lite",
+    "edgerec_torch_ms": "ms, a rerank of EdgeRec for one person, eager torch",
+    "edgerec_onnx_ms": "ms, the same by ONNX Runtime",
     "edgerec_mnn_ms": "ms, the same by MNN",
-    "context_aware_onnx_ms": "ms, a decision of the context-aware network (k = 2) for one person by ONNX Runtime",
-    "context_aware_mnn_ms": "ms, the same by MNN",
+    "edgerec_tflite_ms": "ms, the same by TensorFlow Lite",
 }
 
 

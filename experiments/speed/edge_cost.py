@@ -1,5 +1,5 @@
 """What edge models cost besides decisions: collecting and training on samples, and engines at batch 1. Part of
-`nextone bench`; alone it prints what each part of each network costs on each engine:
+`nextone bench`; alone it prints what each part of each network costs on each engine that can be exported to here:
 
     python -m nextone.experiments.speed.edge_cost
 
@@ -17,14 +17,13 @@ from nextone.experiments.training.edge.collect import CollectSettings, collect
 from nextone.experiments.training.edge.samples import read_samples
 from nextone.experiments.training.edge.train import READ, EdgeSettings, begin, one_of_each_page, run_epoch
 from nextone.experiments.training.state import torch_threads
-from nextone.policies.names import KINDS, SHIPPED, EngineMissing
+from nextone.policies.names import ENGINES, KINDS, EngineMissing, shipped
 from nextone.policies.networks.pointer.network import Pointer
-from nextone.policies.phone.costs import PartCost
-from nextone.policies.phone.engines import ENGINES
-from nextone.policies.phone.exporting import parts_cost
-from nextone.policies.phone.loading import fresh_policy
-from nextone.policies.phone.policies import Part, blank
+from nextone.policies.phone.exporting import milliseconds, parts_cost
+from nextone.policies.phone.loading import fresh_policy, load_version
+from nextone.policies.phone.policies import OnEngine, Part, blank
 from nextone.sim.config import Scenario
+from nextone.sim.inputs.errors import UserError
 
 COLLECTED_MIN = 30.0  # of people who all open the app within
 
@@ -53,37 +52,37 @@ def samples_per_s(people: int) -> dict[str, float]:
 
 
 def engine_ms() -> dict[str, float | None]:
-    """Milliseconds of one person's decision by engine, one thread, 20 candidates, 20 past impressions; EdgeRec's is a
-    rerank. None where an engine is not installed."""
+    """Milliseconds of one person's inference by engine, one thread, 20 candidates, 20 past impressions; EdgeRec's is a
+    rerank. None where an engine is not installed, or has no file and no converter."""
+    sizes = Scenario().pool_slots, Scenario().client.history
     found: dict[str, float | None] = {}
-    for kind in SHIPPED:
-        calls = fresh_policy(kind).calls
+    for kind in ("kir", "edgerec"):
+        policy = load_version(kind, shipped(kind), kind)
+        assert not isinstance(policy, OnEngine)
+        name, (part, example) = list(policy.parts(*sizes).items())[-1]
+        found[f"{kind}_torch_ms"] = milliseconds(part.eval(), example)
         for engine in ENGINES:
             try:
-                parts = parts_measured(kind, engine)
+                deployed = load_version(kind, shipped(kind), kind, engine)
+                assert isinstance(deployed, OnEngine)
+                found[f"{kind}_{engine}_ms"] = milliseconds(deployed.running(*sizes)[name], example)
             except EngineMissing:
                 found[f"{kind}_{engine}_ms"] = None
-            else:
-                found[f"{kind}_{engine}_ms"] = sum(parts[name].ms * times for name, times in calls.items())
     return found
 
 
-def parts_measured(kind: str, engine: str) -> dict[str, PartCost]:
-    """Each part of a kind's network on an engine, which a phone ships. Raises EngineMissing."""
-    scenario = Scenario()
-    with torch_threads(1):
-        return parts_cost(parts_of(kind, scenario.pool_slots, scenario.client.history), engine)
-
-
-def parts_of(kind: str, slots: int, rows: int) -> dict[str, Part]:
-    """What a phone runs of a kind's network, untrained, with inputs of one person."""
-    if kind == "pointer":
-        return {"dense": (Pointer(), blank(slots, rows))}
-    return fresh_policy(kind).parts(slots, rows)
+def parts_of(kind: str) -> dict[str, Part]:
+    """What a phone runs of a kind's network, untrained, with inputs of one person in the default scenario."""
+    slots, rows = Scenario().pool_slots, Scenario().client.history
+    return {"dense": (Pointer(), blank(slots, rows))} if kind == "pointer" else fresh_policy(kind).parts(slots, rows)
 
 
 if __name__ == "__main__":  # the table of policies/phone/costs.py
-    for engine in ENGINES:
-        for kind in (*KINDS, "pointer"):
-            for name, cost in parts_measured(kind, engine).items():
-                sys.stdout.write(f"{engine} {kind} {name}: {tuple(cost)}\n")
+    with torch_threads(1):
+        for engine in ENGINES:
+            for kind in (*KINDS, "pointer"):
+                try:
+                    for name, cost in parts_cost(parts_of(kind), engine).items():
+                        sys.stdout.write(f"{engine} {kind} {name}: {tuple(cost)}\n")
+                except UserError as error:
+                    sys.stdout.write(f"{engine} {kind}: {error}\n")

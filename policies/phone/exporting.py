@@ -22,6 +22,7 @@ from .costs import PartCost
 from .engines import on_engine
 from .loading import load_version
 from .policies import OnEngine, Part
+from .tflite_files import write_record
 
 TRIED = 20  # random inputs on which engine and torch are compared
 TIMED = 50
@@ -53,7 +54,7 @@ class Exported(NamedTuple):
 
 def export_policy(source: str, engine: str, out: Path, slots: int, rows: int) -> Exported:
     """Write the parts of a checkpoint (a folder, or a name that is shipped) for a pool of so many slots and so many
-    past impressions. Raises CheckpointError, EngineMissing."""
+    past impressions. Raises CheckpointError, EngineMissing, UserError if the engine lacks an operation."""
     path = shipped(source) if source in SHIPPED else Path(source)
     kind = best_checkpoint(path).about.get("kind")
     if kind not in KINDS:
@@ -61,20 +62,22 @@ def export_policy(source: str, engine: str, out: Path, slots: int, rows: int) ->
     policy = load_version(str(kind), path, str(kind))
     assert not isinstance(policy, OnEngine)
     out.mkdir(parents=True, exist_ok=True)
-    files = tuple(
-        _export(part, example, engine, out, f"{kind}_{name}")
+    files = {
+        name: _export(part, example, engine, out, f"{kind}_{name}")
         for name, (part, example) in policy.parts(slots, rows).items()
-    )
-    return Exported(str(kind), engine, files, megabytes(policy.network.embeddings))
+    }
+    if engine == "tflite":
+        write_record(out, policy.network, slots, rows, {name: file.path for name, file in files.items()})
+    return Exported(str(kind), engine, tuple(files.values()), megabytes(policy.network.embeddings))
 
 
-@torch.inference_mode()
 def parts_cost(parts: dict[str, Part], engine: str) -> dict[str, PartCost]:
-    """What each part costs on an engine: milliseconds of one inference, bytes of its file. Raises EngineMissing."""
+    """What each part costs on an engine: milliseconds of one inference, bytes of its file. Raises EngineMissing, or
+    UserError if the engine lacks an operation."""
     with tempfile.TemporaryDirectory() as folder:
         return {
             name: PartCost(
-                round(_ms(on_engine(part, example, engine, Path(folder), name), example), 3),
+                round(milliseconds(on_engine(part, example, engine, Path(folder), name), example), 3),
                 (Path(folder) / f"{name}.{engine}").stat().st_size,
             )
             for name, (part, example) in parts.items()
@@ -86,7 +89,7 @@ def _export(part: nn.Module, example: tuple[Tensor, ...], engine: str, out: Path
     path = out / f"{name}.{engine}"
     with torch.inference_mode():
         worst = max(_difference(part(*inputs), real(*inputs)) for inputs in map(_like(example), range(TRIED)))
-        times = [_ms(module, example) for module in (real, part.eval())]
+        times = [milliseconds(module, example) for module in (real, part.eval())]
     if engine == "mnn":
         (out / f"{name}.onnx").unlink()
     return File(path, path.stat().st_size, tuple(tuple(tensor.shape) for tensor in example), worst, *times)
@@ -112,7 +115,9 @@ def _difference(a: Tensor | tuple[Tensor, ...], b: Tensor | tuple[Tensor, ...]) 
     return max(float((x - y).abs().max()) for x, y in pairs)
 
 
-def _ms(module: nn.Module, inputs: tuple[Tensor, ...]) -> float:
+@torch.inference_mode()
+def milliseconds(module: nn.Module, inputs: tuple[Tensor, ...]) -> float:
+    """Of one inference, the median of TIMED."""
     for _ in range(3):
         module(*inputs)
     took = []
