@@ -103,11 +103,12 @@ class OnEngine:
     """A policy whose parts the real engine runs, one person at a time: opened or exported at the first decision, when
     the sizes are known. checkpoint: the folder it was read from, where its .tflite files are looked for."""
 
+    downloaded = True
+
     def __init__(self, policy: PhonePolicy, engine: str, checkpoint: Path) -> None:
         needs(engine)
         self.policy, self.engine, self.checkpoint = policy, engine, checkpoint
         self.__name__ = f"{policy.__name__}@{engine}"
-        self.cost = cost_of(policy.kind, policy.calls, engine)
         self.sizes: tuple[int, int] | None = None
 
     def start(self, n: int) -> Any:
@@ -125,6 +126,11 @@ class OnEngine:
             self.sizes = sizes
         assert sizes == self.sizes, "an engine's file is for one size of pool and history"
         return self.policy(observation, memory)
+
+    @property
+    def cost(self) -> Cost:
+        """See `contract.Options`."""
+        return cost_of(self.policy.kind, self.policy.calls, self.engine)
 
     def files(self, slots: int, rows: int) -> dict[str, Path]:
         """Files that were made before, by the name of their part; empty if they are to be made now. Raises
