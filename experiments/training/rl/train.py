@@ -41,6 +41,7 @@ from nextone.policies.rl import KIND, RlPolicy, load_rl
 from nextone.policies.rules import WORTH
 from nextone.policies.trained import check_fits, features_hash
 from nextone.sim.config import Scenario
+from nextone.sim.inputs.errors import not_saved
 from nextone.sim.scenario import SettingError, scenario_toml
 from nextone.version import __version__
 
@@ -137,8 +138,7 @@ def train(
                 keeper.finish(model)
             model.env.close()
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise SettingError(f"--out {str(out)!r}: {reason}; make room, then go on with --resume or run it again") from None
+        raise not_saved(out, error, "make room, then go on with --resume or run it again") from None
     return keeper.looks
 
 
