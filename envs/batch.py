@@ -11,7 +11,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from nextone.sim.config import Scenario
+from nextone.sim.config import Cost, Scenario
 from nextone.sim.engine.threads import in_blocks
 from nextone.sim.population import row_bytes
 from nextone.sim.scenario import SettingError
@@ -99,6 +99,7 @@ class Batch:
         self.world: World = build_world(
             scenario.model_copy(update={"population": people}),
             edge=True,
+            cost=Cost(time=1.0),  # an agent is a network that comes with the app
             instant=not self._inference,
             seed=0,
             window_us=WINDOW_US,

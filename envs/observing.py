@@ -72,8 +72,20 @@ def observe_again(w, i, slots, slots_as, past, past_to, newest_of, candidates, h
     newest, count = observe_history(
         user, w.screen[i].video >= 0, w.history[i], w.videos, w.indexed, past, past_to, history
     )
+    if user.model == PREVIOUS and len(w.earlier) > 0:
+        observe_earlier(w.earlier, w.pool[i], w.history[i], newest, count, candidates, history, mask)
     observe_crossings(history, count, newest_of, candidates, mask)
     return newest
+
+
+@inlined
+def observe_earlier(earlier, pool, ring, newest, count, candidates, history, mask):
+    """The embeddings of the model's version before, (V, DIMS), in place of the current ones."""
+    for k in range(len(pool)):
+        if mask[k]:
+            observe_embedding(earlier[pool[k].video], candidates[k], C.embedding_0)
+    for k in range(count):
+        observe_embedding(earlier[ring[(newest - k) % len(ring)].video], history[k], H.embedding_0)
 
 
 @inlined
@@ -96,7 +108,7 @@ def observe_pool(p, user, pool, videos, index, known, known_as, candidates, mask
             lasting[C.popularity] = log_scaled(videos[slot.video].popularity, PER_POPULARITY)
             lasting[C.rank] = LOG_COUNT[min(slot.rank, COUNTS)]
             lasting[C.score] = slot.score
-            observe_embedding(index[slot.video], lasting, C.embedding_0)
+            observe_embedding(index[slot.video].embedding, lasting, C.embedding_0)
         copy_rows(row, 0, lasting, 0, LASTING)
         for column in range(LASTING, len(CANDIDATE)):
             row[column] = 0.0
@@ -128,7 +140,7 @@ def observe_history(user, on_screen, ring, videos, index, known, known_to, histo
     for n in range(max(known_to, newest - count) + 1, newest + 1):
         past = ring[n % len(ring)]
         observe_past(past, videos[past.video], known[last - n % len(ring)])
-        observe_embedding(index[past.video], known[last - n % len(ring)], H.embedding_0)
+        observe_embedding(index[past.video].embedding, known[last - n % len(ring)], H.embedding_0)
     at = last - newest % len(ring)
     before_end = min(count, len(ring) - at)
     copy_rows(history, 0, known, at, before_end)
@@ -233,10 +245,10 @@ def observe_kind(video, pxtr, row, predicted, kind):
 
 
 @inlined
-def observe_embedding(row, out, first):
-    """The server's embedding of a video, from column `first` on. row: of the index."""
-    for d in range(len(row.embedding)):
-        scaled = row.embedding[d] * np.float32(1.0 / MOST_EMBEDDING)
+def observe_embedding(embedding, out, first):
+    """The server's embedding of a video, (DIMS,), from column `first` on."""
+    for d in range(len(embedding)):
+        scaled = embedding[d] * np.float32(1.0 / MOST_EMBEDDING)
         out[first + d] = min(max(scaled, np.float32(-1.0)), np.float32(1.0))
 
 

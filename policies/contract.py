@@ -5,6 +5,7 @@ driver reads of a policy besides are the attributes listed in `Options`, all of 
 """
 
 import difflib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -13,9 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nextone.envs.features import Observation
+from nextone.sim.config import FREE, Cost
 
 Scores = NDArray[np.float32]
 CLOSE = 0.85  # of two spellings, as difflib counts: pad_too and pad_to have .92
+MOST_BYTES = 1_000_000_000
+USUAL = Cost(time=1.0, bytes=3_000_000)
+"""Of a network that does not say what it costs. Source: EdgeRec, about 3 MB on the device; CIKM 2022's time."""
 
 
 @runtime_checkable
@@ -46,7 +51,7 @@ class Options:
     A function may have these attributes as well: `f.pad_to = 32`."""
 
     downloaded: bool = False
-    """The policy is a model, which phones download over their links before they rank with it."""
+    """The policy is a network, which phones download over their links before they rank with it."""
     pad_to: int | None = None
     """Exactly how many people one call is about; the last call is filled up with copies of its first person, so that
     torch computes the same bits for a person whoever else is asked. None: as many as are due."""
@@ -58,6 +63,10 @@ class Options:
     in_place: Callable[[Observation, Any, NDArray[Any]], Scores] | None = None
     """in_place(observation, memory, rows (n,)) -> scores (n, P): as the call, but with the memory of all people, which
     it changes for those in `rows`. For memories too large to be copied; not used for a call that is filled up."""
+    cost: Cost | None = None
+    """(time, bytes): time of a decision, as a share of what the context-aware network with two beams takes on the same
+    machine; bytes of the files that phones download, 0 if they come with the app. None: `USUAL` if it is downloaded,
+    otherwise a rule, which takes no time and ships nothing."""
 
 
 class _Rule(NamedTuple):
@@ -68,6 +77,16 @@ class _Rule(NamedTuple):
 
 def _is_count(value: Any) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and bool(value >= 1)
+
+
+def _is_cost(value: Any) -> bool:
+    if value is None:
+        return True
+    if not isinstance(value, tuple) or len(value) != 2:
+        return False
+    time, size = value
+    numbers = isinstance(time, (int, float, np.number)) and isinstance(size, (int, np.integer))
+    return numbers and 0 <= time < math.inf and 0 <= size <= MOST_BYTES
 
 
 _A_FUNCTION = _Rule(lambda value: value is None or callable(value), "None or a function", "define it as a method")
@@ -81,6 +100,11 @@ _RULES = {
     "at_a_time": _Rule(_is_count, "a whole number >= 1", f"leave it out for {Options.at_a_time}"),
     "asked_after": _A_FUNCTION,
     "in_place": _A_FUNCTION,
+    "cost": _Rule(
+        _is_cost,
+        f"(time, bytes), time >= 0 and bytes a whole number from 0 to {MOST_BYTES:,}",
+        "leave it out for a rule",
+    ),
 }
 
 
@@ -108,6 +132,14 @@ def options_of(policy: PolicyLike) -> Options:
                 f"call it {meant[0]}, or by a name that is less like it"
             )
     return Options(**given)
+
+
+def cost_of(policy: PolicyLike) -> Cost:
+    """What it costs phones that this policy ranks on them. Raises ValueError if an option is wrong."""
+    options = options_of(policy)
+    if options.cost is None:
+        return USUAL if options.downloaded else FREE
+    return Cost(*options.cost)
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ import torch
 
 from nextone.envs.features import Observation, X
 from nextone.policies.networks.pointer.network import Pointer
-from nextone.sim.config import Scenario
+from nextone.sim.config import Cost, Scenario
 
 from .checkpoint import MODEL, Checkpoint, CheckpointError, best_checkpoint, load_into
 from .contract import Scores
+from .phone.costs import cost_of
 from .trained import check_fits
 
 KIND = "pointer"
@@ -25,6 +26,7 @@ class RlPolicy:
     """A trained pointer as a Policy (`policies/contract.py`), without memory. `pad_to`: ask about so many at once."""
 
     pad_to = PAD_TO
+    cost = Cost(cost_of("pointer", {"dense": 1.0}).time)
 
     def __init__(self, network: Pointer, name: str = "rl") -> None:
         self.network, self.__name__ = network.eval(), name

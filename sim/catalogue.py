@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from nextone.sim.engine.chance import keyed_words, normal2, quick_normal, uniform
-from nextone.sim.engine.kernel import LINE, entry, kernel
+from nextone.sim.engine.kernel import LINE, entry, inlined, kernel
 from nextone.sim.engine.luck import (
     APPEAL,
     AUTHOR,
@@ -52,10 +52,12 @@ class Videos(NamedTuple):
     videos: Array  # (V,) state.VIDEO
     content: Array  # (V, DIMS) float32
     indexed: Array  # (V,) state.INDEXED
+    earlier: Array  # (V, DIMS) float32: embeddings of the model's version before, or (0, DIMS): the same
 
 
 KNOWN_BY = (
-    "quality_sd", "appeal_sd", "quality_correlation", "embedding_correlation", "pxtr_noise", "stay_shorter",
+    "quality_sd", "appeal_sd", "quality_correlation", "embedding_correlation", "embedding_impressions",
+    "version_gap", "pxtr_noise", "stay_shorter",
     "stay_longer", "dead_time_us", "skip_log_mean", "skip_log_sd", "watch_log_mean", "watch_log_sd",
 )  # fmt: skip
 """The scenario's numbers outside `Catalogue` on which videos and what the cloud knows of them depend."""
@@ -76,10 +78,11 @@ def _make(catalogue: Catalogue, numbers: tuple[float, ...]) -> Videos:
     videos, index = blank(len(plain), VIDEO_ROW), in_lines(len(plain))
     videos[:] = plain  # a copy would leave what lies between the fields to chance
     _give_quality(record, key, videos, index, quality_of_tags(catalogue), catalogue.author_quality)
-    _index(record, key, videos, content[:, : catalogue.content_dims], index)
-    for array in (videos, index):
+    earlier = np.zeros((len(plain) if record["embedding_impressions"][0] > 0 else 0, DIMS), np.float32)
+    _index(record, key, videos, content[:, : catalogue.content_dims], index, earlier)
+    for array in (videos, index, earlier):
         array.setflags(write=False)
-    return Videos(videos, content, index)
+    return Videos(videos, content, index, earlier)
 
 
 def in_lines(size: int) -> Array:
@@ -278,17 +281,28 @@ def _tag_parts(key, videos, out):
         out[v, 0] = np.float32(of_tag[row.tag] if row.tag2 == row.tag else both)
 
 
+@inlined
+def embed(p, impressions, content, error, out):
+    """A video's embedding, as a posterior mean, into out (DIMS,): the more impressions, the more it says of the content
+    (K,); error (K,): what it gets wrong."""
+    share = impressions / (impressions + p.embedding_impressions) if p.embedding_impressions > 0.0 else 1.0
+    known = p.embedding_correlation * np.sqrt(share)
+    rest = np.sqrt(1.0 - known**2)
+    for d in range(len(error)):
+        out[d] = np.float32(known * (known * content[d] + rest * error[d]))
+
+
 @entry
-def _index(params, key, videos, content, index):
+def _index(params, key, videos, content, index, earlier):
     """What else the cloud knows of a video: an embedding that correlates with its content as stated, a posterior mean;
     lasting errors of its rates of feedback; and what its length does to the chance of a long view."""
     p, error = params[0], np.empty(content.shape[1])
-    known, rest = p.embedding_correlation, np.sqrt(1.0 - p.embedding_correlation**2)
     for v in range(len(videos)):
         row = index[v]
         draw_content(key, np.int64(v), np.int64(OF_EMBEDDING), error)
-        for d in range(len(error)):
-            row.embedding[d] = np.float32(known * (known * content[v, d] + rest * error[d]))
+        embed(p, np.float64(videos[v].popularity), content[v], error, row.embedding)
+        if len(earlier) > 0:
+            embed(p, videos[v].popularity * (1.0 - p.version_gap), content[v], error, earlier[v])
         noise = keyed_words(ERRORS_KEY, VIDEO, v, RATE_ERRORS, 0)
         words = (noise.w0, noise.w1, noise.w2)
         for k in range(len(row.appeal)):

@@ -67,6 +67,8 @@ def next_event(p, person, videos, knots, end_us):
         when, which = user.retry_us, RETRIES
     if user.ranking and user.ready_us < when:
         when, which = user.ready_us, RANKING_DONE
+    if user.model_left > 0 and now < user.model_at_us < when:
+        when, which = user.model_at_us, GETS_HUNGRY
     if user.ttl_at_us < when:
         expiry = user.ttl_at_us
         if p.serve_expired and user.outage_start_us <= expiry < user.outage_end_us:

@@ -6,7 +6,7 @@ milliseconds have become int64 microseconds and Mbit/s whole bits per second, he
 """
 
 import math
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -469,9 +469,33 @@ class Client(Section):
     backoff_doublings: int = number(5, "", "Assumed: usual client setting", "how often it doubles at most", ge=0, le=20)
     history: int = number(20, "impressions", "Source: CIKM 2022, list of watched videos, 10 to 50", "past impressions a policy sees",
                           ge=1, le=200)  # fmt: skip
+    uplink_loss: float = number(
+        0.0, "share", "Assumed: none; no public data", "impressions whose sample never reaches the cloud",
+        plausible=(0.0, 0.2, "none, to one in five"), ge=0, le=1)  # fmt: skip
+    uplink_s: float = number(
+        0.0, "s", "Assumed: at once; Walle's tunnel takes half a second, a batch at the next open hours",
+        "mean time from the end of an impression until its sample is in the cloud, exponential",
+        plausible=(0.0, 3600.0, "at once, to the next open"), ge=0, le=1e7)  # fmt: skip
+    sample_bytes: int = number(
+        1_300, "bytes", "Assumed: Walle (OSDI 2022), features of a page view 1.3 KB, unconfirmed",
+        "sent up of an impression whose features and outcome the phone joins, because it ranks", ge=0, le=10_000_000)  # fmt: skip
+    event_bytes: int = number(
+        21_000, "bytes", "Assumed: Walle (OSDI 2022), raw events of a page view 21 KB, unconfirmed",
+        "sent up of an impression whose features the cloud computes", ge=0, le=10_000_000)  # fmt: skip
+    cdn_ms: float = number(
+        0.0, "ms", "Assumed: at once, so that a download takes what the link takes; no public data",
+        "from opening the app until a CDN that has the files of a network sends them", plausible=(0.0, 200.0, "at once, to a few round trips"),
+        ge=0, le=600_000)  # fmt: skip
+    cdn_hits: float = number(
+        1.0, "share", "Assumed: a CDN has what all phones want; no public data", "sessions in which the CDN has the files; else it asks their origin",
+        plausible=(0.8, 1.0, "one in five is asked for too early or too far away, to none"), ge=0, le=1)  # fmt: skip
+    origin_ms: float = number(
+        300.0, "ms", "Assumed: a way across a continent and back, and a disk; no public data", "how much longer that takes",
+        plausible="nothing while cdn_hits is 1", ge=0, le=600_000)  # fmt: skip
     model_bytes: int = number(
-        3_000_000, "bytes", "Source: EdgeRec, about 3 MB on the device; CIKM 2022 below 6 MB",
-        "dense model that a phone downloads once per version; 0: it comes with the app", ge=0, le=1_000_000_000)  # fmt: skip
+        -1, "bytes", "Assumed: -1, the files of what ranks; EdgeRec ships about 3 MB, CIKM 2022 below 6 MB",
+        "files that a phone downloads once per version of a network; -1: what the policy ships; 0: it comes with the app",
+        plausible=(-1, 6_000_000, "what the policy ships, to the largest that was published"), ge=-1, le=1_000_000_000)  # fmt: skip
 
 
 class Server(Section):
@@ -555,6 +579,21 @@ class Server(Section):
         plausible=(-0.5, 0.5, "rates predicted two fifths too low, to two thirds too high"), ge=-5, le=5)
     item_bytes: int = number(1500, "bytes", "Assumed: metadata and links", "payload per shipped video",
         plausible=(300, 5_000, "identifiers alone, to much metadata"), ge=0, le=10_000_000)
+    embedding_impressions: float = number(
+        0.0, "impressions", "Assumed: known from the content at once; no public data",
+        "of a video in the log, after which half of what an embedding can say is known: embedding_correlation squared "
+        "times n / (n + these)", plausible=(0.0, 100.0, "known at once, to as slowly as ids are learnt"), ge=0, le=1e9)  # fmt: skip
+    version_gap: float = number(
+        0.1, "share", "Assumed: a new version daily or weekly; no public data",
+        "of a video's impressions: what came after the snapshot of the embeddings that a model's version before uses",
+        plausible="nothing while embedding_impressions is 0", ge=0, le=1)  # fmt: skip
+    lookup_ms: float = number(
+        0.0, "ms", "Assumed: within the chain; no public data", "more time of a page for a phone that ranks: its embeddings are looked up",
+        plausible=(0.0, 50.0, "within the chain, to a slow store"), ge=0, le=600_000)  # fmt: skip
+    lookup_misses: float = number(
+        0.0, "share", "Assumed: none; no public data",
+        "pages whose embeddings the server does not find in time: they come without, and in server order",
+        plausible=(0.0, 0.05, "none, to one in twenty"), ge=0, le=1)  # fmt: skip
     embedding_bytes: int = number(
         640, "bytes", "Source: EdgeRec, 160 B per embedded feature; four of them", "more payload per video when the phone ranks",
         ge=0, le=10_000_000)  # fmt: skip
@@ -567,13 +606,29 @@ class Phone(Section):
         (0.24, 0.32, 0.24, 0.2), "share", "Assumed: no public mix", "people on " + ", ".join(TIERS),
         plausible=((0.5, 0.4, 0.1, 0.0), (0.0, 0.2, 0.4, 0.4), "mostly slow phones, to mostly fast ones"), ge=0)  # fmt: skip
     inference_ms: Annotated[tuple[float, float, float, float], _spread(4)] = number(
+        (-1.0, -1.0, -1.0, -1.0), "ms", "Assumed: -1, by what decides",
+        "mean time of a decision by tier, whatever decides; -1: the policy's share of reference_ms",
+        plausible="-1 leaves it to reference_ms, and a number is for who has timed a phone", ge=-1, le=60_000)  # fmt: skip
+    reference_ms: Annotated[tuple[float, float, float, float], _spread(4)] = number(
         (190.0, 115.0, 59.3, 49.4), "ms", "Source: CIKM 2022 Table 7, means 120.8 Android, 49.4 iOS; tiers Assumed",
-        "mean time of a decision by tier", ge=0, le=60_000)  # fmt: skip
+        "mean time of a decision of the context-aware network with two beams by tier; other networks take as much longer "
+        "or shorter as on one machine (`policies/phone/costs.py`), rules none", ge=0, le=60_000)  # fmt: skip
     inference_min_ms: float = number(
-        20.0, "ms", "Assumed: below half the fastest mean; no public percentiles", "floor of it, unless the mean is lower",
+        20.0, "ms", "Assumed: below half the fastest mean; no public percentiles",
+        "floor of inference_ms, or of reference_ms and in proportion of other networks, unless the mean is lower",
         ge=0, le=60_000)  # fmt: skip
     inference_log_sd: float = number(
-        0.5, "log", "Assumed: .4 to .6 is plausible; no public percentiles", "log-sd of it", ge=0, le=3)  # fmt: skip
+        0.5, "log", "Assumed: .4 to .6 is plausible; no public percentiles", "log-sd of the time of a decision",
+        ge=0, le=3)  # fmt: skip
+    cold_start: float = number(
+        3.0, "ratio", "Assumed: an engine prepares and tunes a graph as it is loaded (MNN, MLSys 2020); no public ratio",
+        "how many times as long a network's first decision takes after the app opens, or after a new version came",
+        plausible=(1.0, 20.0, "prepared in time, to seconds of tuning"), ge=1, le=1000)  # fmt: skip
+    contention: Annotated[tuple[float, float, float, float], _spread(4)] = number(
+        (0.2, 0.1, 0.0, 0.0), "share", "Assumed: few cores decode and decide in turn; no public data",
+        "by tier, how much longer a network's decision takes beside play; and by how much of what is left of a decision "
+        "a video starts later", plausible=((0.0, 0.0, 0.0, 0.0), (0.5, 0.25, 0.1, 0.1), "cores for both, to every other moment lost"),
+        ge=0, le=10)  # fmt: skip
     perception_ms: float = number(
         300.0, "ms", "Source: EdgeRec Table 3, at most 300 ms; evenly spread below it Assumed",
         "longest time from the end of play until the newest behaviour is encoded; by the next end it is", ge=0, le=1000)  # fmt: skip
@@ -589,6 +644,17 @@ class Phone(Section):
     hardware_start_ms: float = number(60.0, "ms", "Assumed: no public data", "start-up delay, hardware decoder", ge=0, le=10_000)
     software_start_ms: float = number(150.0, "ms", "Assumed: no public data", "start-up delay, software decoder",
                                       ge=0, le=10_000)  # fmt: skip
+
+
+class Cost(NamedTuple):
+    """What it costs phones that a policy ranks on them."""
+
+    time: float = 0.0  # of a decision, as a share of what takes phone.reference_ms, on one machine; 0: no time, a rule
+    bytes: int = 0  # of the files that a phone downloads; 0: it comes with the app
+
+
+FREE = Cost()
+"""Of a rule."""
 
 
 class Scenario(BaseModel):
@@ -648,6 +714,10 @@ class Scenario(BaseModel):
                 f"phone.old_model={self.phone.old_model} must be <= 1 - phone.no_model={self.phone.no_model}; no phone is "
                 "both without a model and on an old one"
             )
+        if any(-1 < ms < 0 for ms in self.phone.inference_ms):
+            raise ValueError(
+                f"phone.inference_ms={list(self.phone.inference_ms)} must be >= 0, or -1; -1 leaves it to what decides"
+            )
         if c.ttl_impressions != math.inf and c.ttl_impressions != int(c.ttl_impressions):
             raise ValueError(f"client.ttl_impressions={c.ttl_impressions} must be a whole number or inf; round it")
         return self
@@ -665,10 +735,12 @@ class Scenario(BaseModel):
         return int((self.server.feature_lag_s + min(self.client.timeout_s, 60.0)) / 2.0) + 2
 
     def params(self) -> NDArray[np.void]:
-        """The record the compiled model reads, shape (1,): one entry per field, in `PARAMS_DTYPE`'s units."""
+        """The record the compiled model reads, shape (1,): one entry per field, in `PARAMS_DTYPE`'s units. Where the
+        time of a decision is left open, it is that of a network that takes all of phone.reference_ms."""
         record = np.zeros(1, PARAMS_DTYPE)
         for section, name, target, scale in _CONVERSIONS:
             record[target] = _convert(getattr(getattr(self, section), name), scale)
+        record["inference_us"] = np.where(record["inference_us"] < 0, record["reference_us"], record["inference_us"])
         return record
 
     def with_workers(self, minutes: float | None, days: float | None, ranks: bool = False) -> Self:

@@ -113,7 +113,7 @@ def happens(p, key, person, w, part, event):
         return phase_ends(p, key, person, w)
     if event == WINDOW_ENDS:
         return window_ends(p, key, person, w, part)
-    return NOTHING  # GETS_HUNGRY: the link is given to the video on screen
+    return NOTHING  # GETS_HUNGRY: the link is given to the video on screen, or to the files of a network
 
 
 @pasted
@@ -140,6 +140,7 @@ def transfer_done(p, person, videos, knots, requests, logged, part):
     user.fetching = NOBODY
     if fetched == MODEL:
         user.model_held = CURRENT
+        user.cold = p.cold_start > 1.0
         return NOTHING
     if fetched != PAYLOAD:
         return REPLANS
@@ -214,6 +215,8 @@ def enough_held(p, user, screen):
     if user.phase == STARTING:
         user.phase = DECODING
         delay_us = p.software_start_us if user.software_decoder else p.hardware_start_us
+        if user.ranking:  # decoder and network share the phone's cores
+            delay_us += np.int64(p.contention[user.tier] * (user.ready_us - user.now_us))
         user.phase_end_us = user.now_us + delay_us
     else:
         start_playing(user, screen)

@@ -7,7 +7,7 @@ from nextone.sim.engine.kernel import inlined
 from nextone.sim.engine.luck import INFERENCE, LIFE
 
 from .pool import rank_pool, rankable
-from .state import ASKED, IDLE
+from .state import ASKED, IDLE, PLAYING
 
 
 @inlined
@@ -19,6 +19,13 @@ def inference_us(p, key, user):
     z = normal_quantile(uniform(key, LIFE, user.user, user.impression + 1, INFERENCE + np.int64(user.phase)))
     sd = p.inference_log_sd
     return max(min(p.inference_min_us, mean), np.int64(mean * np.exp(sd * z - 0.5 * sd * sd)))
+
+
+@inlined
+def slower(p, user):
+    """By what a decision takes longer than usual: for a network that was just loaded, and beside play."""
+    loaded = p.cold_start if user.cold else 1.0
+    return loaded * (1.0 + p.contention[user.tier] if user.phase == PLAYING else 1.0)
 
 
 @inlined
@@ -53,7 +60,8 @@ def take_scores(p, key, user, screen, pool, scores):
             if rankable(user, pool[k]) and scores[k] >= scores[len(pool)]:
                 user.page_wanted = 0
     user.inferences += 1
-    user.ready_us = user.now_us + inference_us(p, key, user)
+    user.ready_us = user.now_us + np.int64(slower(p, user) * inference_us(p, key, user))
+    user.cold = 0
 
 
 @inlined

@@ -127,7 +127,7 @@ def choose_fetch(p, key, person, videos, knots, rtt, replan):
                 plan_preload(p, person, videos)
                 replan = False
             wanted = user.preload
-            if wanted == NOBODY and user.model_left > 0:
+            if wanted == NOBODY and user.model_left > 0 and user.now_us >= user.model_at_us:
                 wanted = MODEL
     if wanted == user.fetching and wanted != NOBODY:
         return replan

@@ -39,7 +39,7 @@ def may_rank(p, user, pool):
     count = 0
     for k in range(len(pool)):
         count += rankable(user, pool[k])
-    return p.edge != 0 and user.model != MISSING and count > 0
+    return p.edge != 0 and user.model < MISSING and count > 0
 
 
 @inlined

@@ -8,8 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nextone.sim.engine.kernel import inlined, kernel
+from nextone.sim.engine.chance import uniform2
+from nextone.sim.engine.kernel import entry, inlined, kernel
+from nextone.sim.engine.luck import LIFE, UPLINK
 
+from .config import NEVER_US
 from .state import Array, World
 
 ORDER = (("user", "impression"), ("user", "request", "attempt"), ("user", "session"))
@@ -112,6 +115,32 @@ def clear_screen(screen):
     screen.wait_us = screen.pick_us = screen.swipe_us = screen.startup_us = 0
     screen.play_us = screen.stall_us = screen.browse_us = screen.away_us = 0
     screen.bytes = screen.total_bytes = 0
+
+
+def ended_us(impressions: Array) -> Array:
+    """When each impression was over."""
+    parts = ("startup_us", "play_us", "stall_us", "browse_us", "away_us")
+    total: Array = impressions["start_us"] + sum(impressions[name] for name in parts)
+    return total
+
+
+def samples_arrive_us(world: World, impressions: Array) -> Array:
+    """When the cloud has the sample of each impression: what the phone saw as it decided, joined with what came of it
+    when that was over; NEVER_US for those that are lost on the way."""
+    arrive = np.empty(len(impressions), np.int64)
+    who, which = (np.ascontiguousarray(impressions[name]) for name in ("user", "impression"))
+    _send_up(world.params, world.key, who, which, ended_us(impressions), arrive)
+    return arrive
+
+
+@entry
+def _send_up(params, key, users, impressions, over_us, arrive):
+    """`samples_arrive_us` of impressions (n,) that were over by over_us (n,), into arrive (n,)."""
+    p = params[0]
+    for k in range(len(arrive)):
+        u, v = uniform2(key[users[k]], LIFE, users[k], impressions[k], UPLINK)
+        late_us = np.int64(-np.log(v) * p.uplink_us)
+        arrive[k] = NEVER_US if u < p.uplink_loss else over_us[k] + late_us
 
 
 @inlined

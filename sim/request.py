@@ -7,7 +7,7 @@ import numpy as np
 
 from nextone.sim.engine.chance import normal_quantile, uniform, uniform2
 from nextone.sim.engine.kernel import inlined, kernel
-from nextone.sim.engine.luck import QUEUE_WAIT, REQUEST, ROUND_TRIP_BACK, ROUND_TRIP_THERE
+from nextone.sim.engine.luck import LOOKUP, QUEUE_WAIT, REQUEST, ROUND_TRIP_BACK, ROUND_TRIP_THERE
 
 from .cloud.belief import learn_outcomes
 from .cloud.page import make_page
@@ -17,7 +17,22 @@ from .config import NEVER_US
 from .network import offline, rtt_us, sleeps
 from .player import break_off, still_to_fetch
 from .pool import expire, live_slots, slot_of, take_over
-from .state import BACKOFF, CLOSED, DEAD, FROM_WAITING, IDLE, LOST, NOBODY, READY, SENT, SWIPING, TURNED, WAITING
+from .state import (
+    BACKOFF,
+    CLOSED,
+    DEAD,
+    FROM_WAITING,
+    IDLE,
+    LOST,
+    MISSED,
+    MISSING,
+    NOBODY,
+    READY,
+    SENT,
+    SWIPING,
+    TURNED,
+    WAITING,
+)
 
 REFUSED_QUEUE_US = -1  # what a driver puts in `queue_us` for a full queue; NEVER_US: no turn before the phone gave up
 
@@ -65,6 +80,9 @@ def send_request(p, key, user, rtt, queue_waits):
     user.queue_us = NEVER_US
     user.response_us = NEVER_US
     user.model_sent = user.model_held
+    if p.edge and p.lookup_misses > 0.0 and user.model_held < MISSING:
+        u = uniform(key, REQUEST, user.user, user.request, user.attempt + LOOKUP)
+        user.model_sent = MISSED if u < p.lookup_misses else user.model_held
     u_lost, u_service = uniform2(key, REQUEST, user.user, user.request, user.attempt)
     mean_us = p.service_us + p.service_per_candidate_us * videos_shipped(p, user)
     variance = np.log(1.0 + p.service_cv * p.service_cv)
@@ -92,7 +110,8 @@ def answer(p, key, user, rtt):
     if user.queue_us == NEVER_US:
         user.response_us = NEVER_US
         return
-    user.response_us = user.arrived_us + user.queue_us + user.service_us + p.chain_us + back_us
+    lookup_us = p.lookup_us if p.edge and user.model_sent != MISSING else 0
+    user.response_us = user.arrived_us + user.queue_us + user.service_us + p.chain_us + lookup_us + back_us
 
 
 @inlined

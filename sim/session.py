@@ -4,7 +4,7 @@ import numpy as np
 
 from nextone.sim.engine.chance import normal2, uniform, uniform2
 from nextone.sim.engine.kernel import inlined, kernel
-from nextone.sim.engine.luck import LIFE, OPENING, SESSION, STALL_PATIENCE, TIME_AWAY, WAIT_PATIENCE, WILL_TO_STAY
+from nextone.sim.engine.luck import CDN, LIFE, OPENING, SESSION, STALL_PATIENCE, TIME_AWAY, WAIT_PATIENCE, WILL_TO_STAY
 
 from .config import HATE, LIKE, NEVER_US
 from .interest import open_mind, settle
@@ -94,6 +94,10 @@ def open_session(p, key, user, mind, knots, trace_first, trace_mean_bps, link_tr
     user.fetching = NOBODY
     user.preload = NOBODY
     user.ttl_at_us = NEVER_US
+    user.cold = p.cold_start > 1.0
+    if user.model_left > 0:
+        found = uniform(key, SESSION, user.user, user.session, CDN) < p.cdn_hits
+        user.model_at_us = user.now_us + p.cdn_us + (0 if found else p.origin_us)
     user.request_state = IDLE
     if user.session == 0:
         recall_rate(p, key, user, knots, trace_first, trace_mean_bps, link_traces, link_levels, user.now_us)

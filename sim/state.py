@@ -43,9 +43,9 @@ NOBODY, PAYLOAD, SCREEN, MODEL = -1, -2, -3, -4
 FROM_WAITING = 1000
 
 # Versions of the model that ranks on a phone; a candidate's embeddings are of one of them.
-BUILT_IN, CURRENT, PREVIOUS, MISSING = range(4)
-MODEL_VERSIONS = ("built_in", "current", "previous", "missing")
-"""Comes with the app (a hand-made rule) / downloaded: the current one, the one before it, none yet."""
+BUILT_IN, CURRENT, PREVIOUS, MISSING, MISSED = range(5)
+MODEL_VERSIONS = ("built_in", "current", "previous", "missing", "missed")
+"""Comes with the app (a rule) / downloaded: the current, the one before, none yet / the page's embeddings missed."""
 
 UNRANKED, DEAD = 250, 255  # `order` of a slot no finished ranking has seen; `rank` of an empty slot
 
@@ -122,10 +122,9 @@ USER = np.dtype(  # each part names the file in sim/ that writes it; some fields
         ("request_state", "i1"),
         ("refresh", "i1"),  # the policy asked for it: it takes over on arrival
         # model (population, pool, events): its version that ranks now, the newest there, the last request's
-        ("model", "i1"),
-        ("model_held", "i1"),
-        ("model_sent", "i1"),
-        # decision (next_one, events)
+        *((name, "i1") for name in ("model", "model_held", "model_sent")),
+        # decision (next_one, events); cold: the first one since the app opened or a new version came is to come
+        ("cold", "i1"),
         ("ranking", "i1"),  # one is being computed; 2: and another one is asked for
         ("page_wanted", "i1"),  # and it asks for a page
         ("cut", "i1"),  # session: the run's end came during a session
@@ -138,6 +137,7 @@ USER = np.dtype(  # each part names the file in sim/ that writes it; some fields
         ("give_up_us", "i8"),
         ("retry_us", "i8"),
         ("payload_left", "i4"),
+        ("model_at_us", "i8"),  # model: the CDN sends it from then on
         ("model_left", "i4"),  # model: bytes of the model's current version still to download
         # decision (next_one, screen)
         ("ready_us", "i8"),
@@ -145,10 +145,7 @@ USER = np.dtype(  # each part names the file in sim/ that writes it; some fields
         # books, over this life (clock, player, pool, request, session; checked by ledger)
         ("ledger_us", "i8", (7,)),
         ("wall_us", "i8"),
-        ("delivered", "i8"),
-        ("watched", "i8"),
-        ("wasted", "i8"),
-        ("cancelled", "i8"),
+        *((name, "i8") for name in ("delivered", "watched", "wasted", "cancelled")),
         ("data_bytes", "i8"),  # bytes of pages and models: all that is not video
         ("served", "i4"),
         ("shown", "i4"),
@@ -389,6 +386,7 @@ class World(NamedTuple):
     logged: Array  # (T, 3) int64: rows used of the three
     moments: Array  # (M,) records.MOMENT
     traced: Array  # (2,) int64: the person traced (-1: nobody), rows used
+    earlier: Array = np.zeros((0, DIMS), np.float32)  # (V, DIMS): embeddings of a model's version before, if others
 
 
 @pasted

@@ -13,7 +13,7 @@ from nextone.sim.inputs.trace_files import read_pings, read_traces
 from nextone.sim.inputs.traces import Traces, bandwidth_tests, constant_trace, shipped_traces, synthetic_traces
 
 from .catalogue import make_catalogue
-from .config import LINK_CLASSES, PARAMS_DTYPE, Scenario
+from .config import FREE, LINK_CLASSES, PARAMS_DTYPE, Cost, Phone, Scenario
 from .data import open_data
 from .population import draw_people, pace_table, propensity_tables
 from .records import MOMENT
@@ -102,7 +102,7 @@ def activity_shape() -> Array:
     return np.concatenate([[0.0], np.cumsum(share / share.sum())])
 
 
-def run_params(scenario: Scenario, edge: bool, downloads: bool, instant: bool) -> Array:
+def run_params(scenario: Scenario, edge: bool, cost: Cost, instant: bool) -> Array:
     """The record that the compiled model reads, (1,) config.PARAMS_DTYPE: the scenario's numbers, its choices as flags,
     and what this run makes of them. See `build_world` for the arguments."""
     client = scenario.client
@@ -114,11 +114,23 @@ def run_params(scenario: Scenario, edge: bool, downloads: bool, instant: bool) -
     params["serve_expired"] = client.expired_offline == "serve"
     params["refetch_us"] = round(params["buffer_us"][0] * scenario.player.refetch_share)
     params["edge"] = edge and scenario.server.candidates > 1
-    if not (downloads and params["edge"][0]):
-        params["model_bytes"] = 0
+    charge(params, scenario.phone, cost if params["edge"][0] and not instant else FREE)
     if instant:
         params["inference_us"] = 0
     return params
+
+
+def charge(params: Array, phone: Phone, cost: Cost) -> None:
+    """What a policy of that cost takes of phones: time where the scenario leaves it open (-1), bytes likewise. What has
+    no cost of its own is a rule: it ships nothing, loads nothing, and takes time only if the scenario says so."""
+    left_open = np.array(phone.inference_ms) < 0
+    params["inference_us"] = np.where(left_open, np.rint(cost.time * params["reference_us"]), params["inference_us"])
+    if left_open.any():
+        params["inference_min_us"] = round(cost.time * params["inference_min_us"][0])
+    if params["model_bytes"][0] < 0 or cost.bytes == 0:
+        params["model_bytes"] = cost.bytes
+    if cost.time == 0:
+        params["cold_start"], params["contention"] = 1.0, 0.0
 
 
 def may_repeat(scenario: Scenario, days_us: int | None) -> bool:
@@ -143,7 +155,7 @@ def build_world(
     *,
     edge: bool,
     seed: int,
-    downloads: bool = False,
+    cost: Cost = FREE,
     instant: bool = False,
     replication: int = 0,
     window_us: int,
@@ -157,7 +169,7 @@ def build_world(
     """The world before anybody opens the app.
 
     edge: whether a policy ranks on the phone (False: cloud_only). With one candidate there is nothing to rank.
-    downloads: whether that policy is a model that phones download; otherwise it comes with the app.
+    cost: of that policy, for phones.
     instant: whether decisions take no time, whatever the phone.
     log_rows: rows of each part of the three logs between two collections (0: no logs). parts: one per thread.
     queue_waits: waits in the server's queue by rising probability, us; None if the driver answers requests itself.
@@ -167,7 +179,7 @@ def build_world(
     n, server = scenario.population.users, scenario.server
     videos = make_catalogue(scenario)
     links = make_links(scenario)
-    params = run_params(scenario, edge, downloads, instant)
+    params = run_params(scenario, edge, cost, instant)
     shipped = server.candidates if params["edge"][0] else server.page_size
     slots, waiting = scenario.pool_slots - server.candidates + shipped, shipped + scenario.client.refill_at
     remembered = -(-len(videos.videos) // 8) if may_repeat(scenario, window_us if days else None) else 0
@@ -203,6 +215,7 @@ def build_world(
         logged=np.zeros((parts, 3), np.int64),
         moments=blank(200_000 if traced >= 0 else 0, MOMENT),
         traced=np.array([traced, 0], dtype=np.int64),
+        earlier=videos.earlier,
     )
     world.users["user"] = np.arange(n)
     if drawn:

@@ -10,7 +10,7 @@ import numba
 import numpy as np
 from hypothesis import strategies as st
 
-from nextone.experiments.runs.deciding import decider_names, is_downloaded, is_edge, make_decider
+from nextone.experiments.runs.deciding import decider_names, is_edge, make_decider, phone_cost
 from nextone.policies.rules import at_random, hash_columns
 from nextone.sim.batch_run import run_batch
 from nextone.sim.config import Scenario
@@ -76,7 +76,7 @@ def run(
     world = build_world(
         world_of,
         edge=is_edge(policy),
-        downloads=is_downloaded(policy),
+        cost=phone_cost(policy),
         seed=seed,
         replication=replication,
         window_us=window_us,

@@ -189,7 +189,7 @@ def _shipped(p: Array, request: Array) -> int:
 
 def _asked_to_rank(p: Array, request: Array) -> bool:
     """Whether the phone that asked ranks."""
-    return bool(p["edge"] and request["model"] != MISSING)
+    return bool(p["edge"] and request["model"] < MISSING)
 
 
 def pool_lane(s: Session) -> Iterator[Event]:

@@ -17,8 +17,8 @@ from .names import CLOUD_FILTER, ORACLE_INTENT, REFERENCE_FILTER
 from .names import ORACLE as ORACLE
 from .names import decider_names as decider_names
 from .names import is_decider as is_decider
-from .names import is_downloaded as is_downloaded
 from .names import is_edge as is_edge
+from .names import phone_cost as phone_cost
 from .oracle import cloud_filter, oracle_greedy, oracle_intent, reference_filter
 
 DECIDES: dict[str, Decide] = {

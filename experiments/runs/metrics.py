@@ -18,12 +18,15 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 
 from nextone.sim.config import FEEDBACK, NEVER_US, Scenario
+from nextone.sim.records import samples_arrive_us
 from nextone.sim.state import (
     ASKED,
     COMPLETE,
     CUT,
     LONG,
+    MISSED,
     REFUSED,
+    SERVED,
     SKIP,
     STALE,
     TIMED_OUT,
@@ -188,6 +191,23 @@ def _stale(run: Run) -> float:
     return _mean((asked["outcome"][(asked["outcome"] & ASKED) != 0] & STALE) != 0)
 
 
+def _missed(run: Run) -> float:
+    served = run.records.requests[run.records.requests["outcome"] == SERVED]
+    return _mean(served["model"] == MISSED)
+
+
+def _sent_up(run: Run) -> tuple[int, int]:
+    """Bytes that went up of all impressions, and those that raw events would have taken beyond them."""
+    client, shown = run.scenario.client, len(run.records.impressions)
+    of_each = client.sample_bytes if run.world.params["edge"][0] else client.event_bytes
+    return shown * of_each, shown * (client.event_bytes - of_each)
+
+
+def _samples(run: Run) -> float:
+    """Of the impressions that were not cut, those whose sample was there when the last person had left."""
+    return _mean(samples_arrive_us(run.world, run.whole) <= run.world.users["now_us"].max())
+
+
 METRICS: tuple[Metric, ...] = (
     Metric(PRIMARY, "min/person", "watching", "more", "minutes in the app, from opening to leaving", lambda r:
            _per_person(_app_minutes(r), r)),
@@ -233,6 +253,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("decisions_per_page", "/page", "phone", "neither",
            "orders computed on the phone per page_size impressions; 1, the cloud's, if none", _decisions_per_page),
     Metric("stale_picks", "share", "phone", "fewer", "picks whose ranking was not ready, of those asked for", _stale),
+    Metric("embedding_misses", "share", "phone", "fewer", "pages without the embeddings that a phone would rank by",
+           _missed),
     Metric("requests", "/person", "server", "fewer", "requests sent, retries included", lambda r: _per_person(
         len(r.records.requests), r)),
     Metric("utilisation", "share", "server", "neither", "worker time used, after the warm-up and in the window",
@@ -246,6 +268,13 @@ METRICS: tuple[Metric, ...] = (
            _ended(REFUSED)),
     Metric("data_mb", "MB/person", "link", "neither", "pages with their embeddings, and models", lambda r: _per_person(
         r.world.users["data_bytes"].sum() / 1e6, r)),
+    Metric("uplink_mb", "MB/person", "link", "neither",
+           "sent up: samples that the phone joined where it ranks, else raw events", lambda r: _per_person(
+               _sent_up(r)[0] / 1e6, r)),
+    Metric("uplink_saved_mb", "MB/person", "link", "neither", "raw events not sent up, less the samples sent instead",
+           lambda r: _per_person(_sent_up(r)[1] / 1e6, r)),
+    Metric("samples", "share", "link", "more", "impressions whose sample is in the cloud by the end of the run",
+           _samples),
     Metric("delivered_mb", "MB/person", "link", "neither", "video bytes delivered", lambda r: _per_person(
         r.world.users["delivered"].sum() / 1e6, r)),
     Metric("wasted_mb", "MB/person", "link", "fewer", "delivered and never watched, cancelled ones included",

@@ -15,8 +15,8 @@ from nextone.policies.names import (
     folder_of,
     is_trained,
     policy_names,
-    split_name,
 )
+from nextone.sim.config import FREE, Cost
 from nextone.sim.scenario import SettingError, nearest
 
 if TYPE_CHECKING:
@@ -82,15 +82,16 @@ def is_edge(policy: "str | PolicyLike") -> bool:
     return policy != CLOUD_ONLY
 
 
-def is_downloaded(policy: "str | PolicyLike") -> bool:
-    """Whether it is a model that phones download: a name of one, or a policy whose option `downloaded` is True.
+def phone_cost(policy: "str | PolicyLike") -> Cost:
+    """What it costs phones that a policy ranks on them: time and bytes; nothing of rules and references.
 
-    Raises ValueError if an option of the policy is wrong."""
+    Raises ValueError if an option of the policy is wrong, CheckpointError if the one of that name cannot be loaded."""
     if isinstance(policy, str):
-        return split_name(policy)[0] in KINDS
-    from nextone.policies.contract import options_of  # late: names alone must not wait for numba
+        made = make_policy(policy) if is_trained(policy) else None
+        return FREE if made is None else phone_cost(made)
+    from nextone.policies.contract import cost_of  # late: names alone must not wait for numba
 
-    return options_of(policy).downloaded
+    return cost_of(policy)
 
 
 def check_name(name: str) -> str:

@@ -17,7 +17,7 @@ from nextone.sim.ledger import check_ledgers
 from nextone.sim.state import Array, World
 from nextone.sim.world import build_world
 
-from .deciding import is_downloaded, is_edge, make_decider
+from .deciding import is_edge, make_decider, phone_cost
 from .metrics import Run, by_position, measure, whole_impressions
 
 HOUR_US = 3_600_000_000
@@ -66,7 +66,7 @@ def run_arm(
     world = build_world(
         scenario,
         edge=is_edge(policy),
-        downloads=is_downloaded(policy),
+        cost=phone_cost(policy),
         seed=seed,
         replication=replication,
         window_us=window_us,

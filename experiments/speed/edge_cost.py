@@ -1,9 +1,12 @@
 """What edge models cost besides decisions: collecting and training on samples, and engines at batch 1. Part of
-`nextone bench`.
+`nextone bench`; alone it prints what each part of each network costs on each engine that can be exported to here:
+
+    python -m nextone.experiments.speed.edge_cost
 
 A sample is a candidate that was shown, as in EdgeRec's batches.
 """
 
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -14,11 +17,13 @@ from nextone.experiments.training.edge.collect import CollectSettings, collect
 from nextone.experiments.training.edge.samples import read_samples
 from nextone.experiments.training.edge.train import READ, EdgeSettings, begin, one_of_each_page, run_epoch
 from nextone.experiments.training.state import torch_threads
-from nextone.policies.names import ENGINES, EngineMissing, shipped
-from nextone.policies.phone.exporting import milliseconds
-from nextone.policies.phone.loading import load_edge
-from nextone.policies.phone.policies import OnEngine
+from nextone.policies.names import ENGINES, KINDS, EngineMissing, shipped
+from nextone.policies.networks.pointer.network import Pointer
+from nextone.policies.phone.exporting import milliseconds, parts_cost
+from nextone.policies.phone.loading import fresh_policy, load_version
+from nextone.policies.phone.policies import OnEngine, Part, blank
 from nextone.sim.config import Scenario
+from nextone.sim.inputs.errors import UserError
 
 COLLECTED_MIN = 30.0  # of people who all open the app within
 
@@ -52,15 +57,32 @@ def engine_ms() -> dict[str, float | None]:
     sizes = Scenario().pool_slots, Scenario().client.history
     found: dict[str, float | None] = {}
     for kind in ("kir", "edgerec"):
-        policy = load_edge(kind, shipped(kind))
+        policy = load_version(kind, shipped(kind), kind)
         assert not isinstance(policy, OnEngine)
         name, (part, example) = list(policy.parts(*sizes).items())[-1]
         found[f"{kind}_torch_ms"] = milliseconds(part.eval(), example)
         for engine in ENGINES:
             try:
-                deployed = load_edge(kind, shipped(kind), engine)
+                deployed = load_version(kind, shipped(kind), kind, engine)
                 assert isinstance(deployed, OnEngine)
                 found[f"{kind}_{engine}_ms"] = milliseconds(deployed.running(*sizes)[name], example)
             except EngineMissing:
                 found[f"{kind}_{engine}_ms"] = None
     return found
+
+
+def parts_of(kind: str) -> dict[str, Part]:
+    """What a phone runs of a kind's network, untrained, with inputs of one person in the default scenario."""
+    slots, rows = Scenario().pool_slots, Scenario().client.history
+    return {"dense": (Pointer(), blank(slots, rows))} if kind == "pointer" else fresh_policy(kind).parts(slots, rows)
+
+
+if __name__ == "__main__":  # the table of policies/phone/costs.py
+    with torch_threads(1):
+        for engine in ENGINES:
+            for kind in (*KINDS, "pointer"):
+                try:
+                    for name, cost in parts_cost(parts_of(kind), engine).items():
+                        sys.stdout.write(f"{engine} {kind} {name}: {tuple(cost)}\n")
+                except UserError as error:
+                    sys.stdout.write(f"{engine} {kind}: {error}\n")

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from nextone.experiments.runs.deciding import make_decide
+from nextone.experiments.runs.deciding import make_decide, phone_cost
 from nextone.policies.phone.loading import fresh_policy
 from nextone.sim.batch_run import run_batch
 from nextone.sim.config import Scenario
@@ -50,12 +50,13 @@ def rate(
     """Run people, who all open the app once within the hour, for its first so many minutes under such a network."""
     scenario = with_settings(Scenario(), [f"population.users={people}", *settings])
     scenario = scenario.with_workers(HOUR_MIN, None, ranks=True)
+    policy = fresh_policy(kind)
     world = build_world(
-        scenario, edge=True, downloads=True, seed=0, window_us=round(HOUR_MIN * MINUTE_US),
+        scenario, edge=True, cost=phone_cost(policy), seed=0, window_us=round(HOUR_MIN * MINUTE_US),
         parts=numba.get_num_threads() if driver == "batch" else 1,
         queue_waits=np.zeros(1, np.int64) if driver == "batch" else None,
     )  # fmt: skip
-    decide, spent = _timed(make_decide(fresh_policy(kind), world), clock)
+    decide, spent = _timed(make_decide(policy, world), clock)
     start = clock()
     if driver == "batch":
         run_batch(world, decide, end_us=round(minutes * MINUTE_US))

@@ -22,16 +22,19 @@ from nextone.policies.networks.context_aware.network import (
     tokens_of,
 )
 
+from .costs import cost_of, search_calls
 from .policies import Part, blank
 
 
 class ListPolicy:
     """A PhonePolicy: the first video of the best list first, the others by what they would bring next."""
 
-    downloaded = True
+    kind = "context_aware"
 
     def __init__(self, network: ContextAware, name: str, search: Search | None = None) -> None:
         self.network, self.__name__, self.search = network.eval(), name, search or Search()
+        self.calls = search_calls(self.search.beams)
+        self.cost = cost_of(self.kind, self.calls)
         self.twin: CompiledContextAware | None = CompiledContextAware(network, self.search)
 
     def start(self, n: int) -> None:

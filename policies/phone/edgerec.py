@@ -20,6 +20,7 @@ from nextone.policies.networks.edgerec.compiled import Read, edgerec_weights
 from nextone.policies.networks.edgerec.network import HIDDEN, EdgeRec, Encoded, Encoder, Rerank
 from nextone.sim.state import Array
 
+from .costs import cost_of
 from .edgerec_loop import Memory, Settings, decide_people, loop, memory_of
 from .policies import Part
 
@@ -35,7 +36,7 @@ class EdgeRecPhone:
     """EdgeRec's network as a Policy (`policies/contract.py`). kept: behaviours attended to; quiet: k of the third
     trigger. Compiled until an engine takes the place of its `parts`."""
 
-    downloaded = True
+    kind = "edgerec"
     at_a_time = ASKED
 
     def __init__(self, network: EdgeRec, name: str = "edgerec", kept: int = 20, quiet: int = QUIET) -> None:
@@ -43,6 +44,8 @@ class EdgeRecPhone:
         behaviour = network.dense.behaviour
         encoders = {"exposure": behaviour.exposure, "page_view": behaviour.page_view}
         self.encoders: dict[str, Encoder] = {kind: e for kind, e in encoders.items() if e is not None}
+        self.calls = {**dict.fromkeys(self.encoders, 0.0), "rerank": 1.0}  # behaviours call the encoders
+        self.cost = cost_of(self.kind, self.calls)
         numbers = (list(self.encoders).index(kind) if kind in self.encoders else -1 for kind in encoders)
         self.settings = Settings(kept, quiet, *numbers)
         self.weights = edgerec_weights(network)

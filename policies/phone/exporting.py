@@ -3,6 +3,7 @@
 Called by `nextone export`.
 """
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -17,9 +18,10 @@ from nextone.policies.names import KINDS, SHIPPED, shipped
 from nextone.policies.networks.behaviours import megabytes
 from nextone.sim.engine.chance import uniform, world_key
 
+from .costs import PartCost
 from .engines import on_engine
-from .loading import load_edge
-from .policies import OnEngine
+from .loading import load_version
+from .policies import OnEngine, Part
 from .tflite_files import write_record
 
 TRIED = 20  # random inputs on which engine and torch are compared
@@ -57,7 +59,7 @@ def export_policy(source: str, engine: str, out: Path, slots: int, rows: int) ->
     kind = best_checkpoint(path).about.get("kind")
     if kind not in KINDS:
         raise CheckpointError(f"checkpoint {source[:200]!r} holds no edge network, but {kind!r}; train one of {KINDS}")
-    policy = load_edge(str(kind), path)
+    policy = load_version(str(kind), path, str(kind))
     assert not isinstance(policy, OnEngine)
     out.mkdir(parents=True, exist_ok=True)
     files = {
@@ -67,6 +69,19 @@ def export_policy(source: str, engine: str, out: Path, slots: int, rows: int) ->
     if engine == "tflite":
         write_record(out, policy.network, slots, rows, {name: file.path for name, file in files.items()})
     return Exported(str(kind), engine, tuple(files.values()), megabytes(policy.network.embeddings))
+
+
+def parts_cost(parts: dict[str, Part], engine: str) -> dict[str, PartCost]:
+    """What each part costs on an engine: milliseconds of one inference, bytes of its file. Raises EngineMissing, or
+    UserError if the engine lacks an operation."""
+    with tempfile.TemporaryDirectory() as folder:
+        return {
+            name: PartCost(
+                round(milliseconds(on_engine(part, example, engine, Path(folder), name), example), 3),
+                (Path(folder) / f"{name}.{engine}").stat().st_size,
+            )
+            for name, (part, example) in parts.items()
+        }
 
 
 def _export(part: nn.Module, example: tuple[Tensor, ...], engine: str, out: Path, name: str) -> File:

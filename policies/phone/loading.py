@@ -5,6 +5,7 @@ table of features must be the same. `...@onnx`, `...@mnn` and `...@tflite` run t
 by `policies/by_name.py`; training is in `experiments/training/edge/train.py`.
 """
 
+import os
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from torch import nn
 
 from nextone.policies.checkpoint import Checkpoint, CheckpointError, best_checkpoint
 from nextone.policies.names import ENGINES, shipped
-from nextone.policies.networks.cloud_ranks.network import INPUTS, CloudRank
+from nextone.policies.networks.cloud_ranks.network import INPUTS, CloudRank, DlcmDense
 from nextone.policies.networks.context_aware.network import ContextAware, Search
 from nextone.policies.networks.edgerec.network import EdgeRec
 from nextone.policies.networks.kir.compiled import CompiledKir
@@ -24,22 +25,34 @@ from nextone.sim.config import Scenario
 
 from .context_aware import ListPolicy
 from .edgerec import EdgeRecPhone
-from .policies import EdgePolicy, OnEngine, PhonePolicy
+from .policies import EdgePolicy, OnEngine, PhonePolicy, Versions
+
+PREVIOUS = "previous"
+"""Folder, within a checkpoint's or a run's, of the checkpoint or run of the version before."""
 
 
 def load_edge(
     kind: str, path: Path | str, how: str = "", scenario: Scenario | None = None
-) -> "PhonePolicy | OnEngine":
-    """The policy of a run's best whole checkpoint, or of the one that `path` is.
+) -> "PhonePolicy | OnEngine | Versions":
+    """The policy of a run's best whole checkpoint, or of the one that `path` is; where there is a folder `previous` in
+    it, phones that still hold the version before run that one's weights.
 
     how: one of ENGINES, to run it; "k=3", the beams of the context-aware search. scenario: the world it is for; an
     engine that has no file for its sizes, and cannot make one, is then refused here and not at the first decision.
     Raises CheckpointError: nothing there, damaged, of another kind, or not trained on these features; EngineMissing."""
     torch.set_num_threads(get_num_threads())  # as many as this process may use: comparisons run several
     path = Path(path)
+    name = kind if path == shipped(kind) else f"{kind}:{path}"  # where the package lies is nobody's business
+    current, before = load_version(kind, path, name, how, scenario), path / PREVIOUS
+    return Versions(current, load_version(kind, before, name, how, scenario)) if os.path.lexists(before) else current
+
+
+def load_version(
+    kind: str, path: Path, name: str, how: str = "", scenario: Scenario | None = None
+) -> "PhonePolicy | OnEngine":
+    """The policy of one version. See `load_edge`."""
     checkpoint = best_checkpoint(path)
     search = Search(beams=int(how[2:])) if how.startswith("k=") else None
-    name = kind if path == shipped(kind) else f"{kind}:{path}"  # where the package lies is nobody's business
     policy = policy_of(load_network(kind, checkpoint), name, kept_behaviours(checkpoint), search)
     if how not in ENGINES:
         return policy
@@ -56,9 +69,9 @@ def policy_of(network: nn.Module, name: str, kept: int = 20, search: Search | No
     if isinstance(network, ContextAware):
         return ListPolicy(network, name, search)
     if isinstance(network, Kir):
-        return EdgePolicy(network, name, CompiledKir(network))
+        return EdgePolicy(network, name, "kir", CompiledKir(network))
     assert isinstance(network, CloudRank)
-    return EdgePolicy(network, name, inputs=INPUTS)
+    return EdgePolicy(network, name, "dlcm" if isinstance(network.dense, DlcmDense) else "dnn", inputs=INPUTS)
 
 
 def fresh_policy(kind: str, seed: int = 0) -> PhonePolicy:

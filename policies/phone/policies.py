@@ -6,15 +6,20 @@ an engine's are installed. Called by `loading.py`.
 
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY, C, H, Observation
+from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY, C, H, Observation, X
 from nextone.policies.contract import Scores, options_of
+from nextone.sim.config import Cost
+from nextone.sim.state import Array
 
+from .costs import cost_of
 from .engines import needs, on_engine, opened
 from .tflite_files import files_made
 
@@ -22,6 +27,8 @@ PAD_TO = 32  # people in every forward pass of torch's: then nobody's scores dep
 
 Part = tuple[nn.Module, tuple[Tensor, ...]]
 """What a phone runs, and inputs of one person as an example."""
+InPlace = Callable[[Observation, Any, Array], Scores]
+"""See `contract.Options.in_place`."""
 Compiled = Callable[[Observation], Scores]
 """A network's compiled twin."""
 
@@ -31,6 +38,15 @@ class PhonePolicy(Protocol):
 
     __name__: str
     network: Any
+    kind: str  # of the network, as `costs.MEASURED` calls it
+
+    @property
+    def calls(self) -> dict[str, float]:
+        """How often a decision calls each of the parts, on average."""
+
+    @property
+    def cost(self) -> Cost:
+        """See `contract.Options`."""
 
     def start(self, n: int) -> Any:
         """See `contract.Policy`."""
@@ -51,13 +67,18 @@ class EdgePolicy:
     network: with parts `dense`, which says what each candidate is worth, and `embeddings`; inputs: which of a
     decision's inputs `dense` takes."""
 
-    downloaded = True
-
     def __init__(
-        self, network: nn.Module, name: str, twin: Compiled | None = None, inputs: tuple[int, ...] = tuple(range(6))
+        self,
+        network: nn.Module,
+        name: str,
+        kind: str,
+        twin: Compiled | None = None,
+        inputs: tuple[int, ...] = tuple(range(6)),
     ) -> None:
         self.network: Any = network.eval()
         self.dense: Any = self.network.dense
+        self.kind, self.calls = kind, {"dense": 1.0}
+        self.cost = cost_of(kind, self.calls)
         self.__name__, self.twin, self.inputs = name, twin, inputs
         self.pad_to = PAD_TO if twin is None else None
 
@@ -111,6 +132,11 @@ class OnEngine:
         assert sizes == self.sizes, "an engine's file is for one size of pool and history"
         return self.policy(observation, memory)
 
+    @property
+    def cost(self) -> Cost:
+        """See `contract.Options`."""
+        return cost_of(self.policy.kind, self.policy.calls, self.engine)
+
     def files(self, slots: int, rows: int) -> dict[str, Path]:
         """Files that were made before, by the name of their part; empty if they are to be made now. Raises
         EngineMissing, CheckpointError."""
@@ -128,6 +154,44 @@ class OnEngine:
                 name: on_engine(part, example, self.engine, Path(folder), name)
                 for name, (part, example) in self.policy.parts(slots, rows).items()
             }
+
+
+class Versions:
+    """A network in two versions: phones that hold the version before the current one run its weights.
+
+    Each keeps a memory of its own of everybody who asks it. The newer one is asked about all, so that it has seen what
+    the older one saw when a phone goes on with it."""
+
+    def __init__(self, current: "PhonePolicy | OnEngine", previous: "PhonePolicy | OnEngine") -> None:
+        self.versions, self.__name__, self.cost = (current, previous), current.__name__, current.cost
+        of_current, of_previous = options_of(current), options_of(previous)
+        self.pad_to, self.at_a_time = of_current.pad_to, of_current.at_a_time
+        if of_current.in_place is not None and of_previous.in_place is not None:
+            self.in_place = partial(self._in_place, (of_current.in_place, of_previous.in_place))
+
+    def start(self, n: int) -> Any:
+        return tuple(version.start(n) for version in self.versions)
+
+    def asked_after(self, past: int) -> int:
+        """See `contract.Options`: as often as the one that wants to be asked more often, at every swipe if either."""
+        asked = (options_of(version).asked_after for version in self.versions)
+        return min(0 if after is None else after(past) for after in asked)
+
+    def __call__(self, observation: Observation, memory: Any) -> tuple[Scores, Any]:
+        old = observation.context[:, X.old_model] > 0
+        scores, first = self.versions[0](observation, memory[0])
+        if not old.any():
+            return scores, (first, memory[1])
+        older, second = self.versions[1](observation, memory[1])
+        return np.where(old[:, None], older, scores), (first, second)
+
+    def _in_place(self, asked: tuple[InPlace, InPlace], observation: Observation, memory: Any, rows: Array) -> Scores:
+        """See `contract.Options`."""
+        old = observation.context[:, X.old_model] > 0
+        scores = asked[0](observation, memory[0], rows)
+        if old.any():
+            scores[old] = asked[1](observation, memory[1], rows)[old]
+        return scores
 
 
 def blank(slots: int, rows: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -185,5 +185,6 @@ def most_worth(p):
 
 @kernel
 def phone_ranks(p, user):
-    """Whether the phone that sent the last request ranks: it had the model then, or needs none."""
-    return p.edge != 0 and user.model_sent != MISSING
+    """Whether the phone that sent the last request can rank its page: it had the model then, or needs none, and the
+    server found the embeddings."""
+    return p.edge != 0 and user.model_sent < MISSING

@@ -42,6 +42,7 @@ FEEDBACK_MORE = 1 << 16
 TIME_AWAY = 4
 WAIT_PATIENCE = 5
 PERCEPTION = 6
+UPLINK = 7
 FIRST_GAP = 9
 STALL_PATIENCE = 100  # + number of the stall within the impression
 INFERENCE = 200  # + phase, keyed by the next impression
@@ -53,6 +54,7 @@ MINUTE = 8
 
 # Of SESSION, in b.
 OPENING = 1
+CDN = 2
 WILL_TO_STAY = 3
 
 # Of NETWORK, in a: the number of a session before a person's first.
@@ -68,6 +70,7 @@ SPELL = (1 << 30) + 2  # + length of the spell
 
 # Of REQUEST, in b, added to the attempt.
 QUEUE_WAIT = 1 << 16
+LOOKUP = 1 << 17
 
 # Of VIDEO, in a and b.
 QUALITY = 0
@@ -111,12 +114,14 @@ SUB_KEYS = (
     Keys(LIFE, "TIME_AWAY", TIME_AWAY),
     Keys(LIFE, "WAIT_PATIENCE", WAIT_PATIENCE),
     Keys(LIFE, "PERCEPTION", PERCEPTION),
+    Keys(LIFE, "UPLINK", UPLINK),
     Keys(LIFE, "FIRST_GAP", FIRST_GAP),
     Keys(LIFE, "STALL_PATIENCE", STALL_PATIENCE, 100),  # nobody bears a hundred stalls of one video
     Keys(LIFE, "INFERENCE", INFERENCE, 11),
     Keys(PASSING, "INTENT", INTENT, 4),  # and so on, MINUTE further every minute
     Keys(PASSING, "MOOD", MOOD),
     Keys(SESSION, "OPENING", OPENING),
+    Keys(SESSION, "CDN", CDN),
     Keys(SESSION, "WILL_TO_STAY", WILL_TO_STAY),
     Keys(NETWORK, "", 0, 1 << 20),
     Keys(NETWORK, "ROUND_TRIP_THERE", ROUND_TRIP_THERE, LARGEST, 2),
@@ -126,6 +131,7 @@ SUB_KEYS = (
     Keys(NETWORK, "SPELL", SPELL, 2),
     Keys(REQUEST, "", 0, LARGEST),
     Keys(REQUEST, "QUEUE_WAIT", QUEUE_WAIT, LARGEST),
+    Keys(REQUEST, "LOOKUP", LOOKUP, LARGEST),
     Keys(VIDEO, "QUALITY", QUALITY),
     Keys(VIDEO, "APPEAL", APPEAL),
     Keys(VIDEO, "TAG_QUALITY", TAG_QUALITY),

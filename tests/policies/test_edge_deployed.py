@@ -293,7 +293,9 @@ def on_engines(kind, folder, slots, rows):
     }
     onnx_policy.install({name: opened(file.with_suffix(".onnx")) for name, file in files.items()})
     mnn_policy.install({name: opened(file) for name, file in files.items()})
-    assert sum(file.stat().st_size for file in files.values()) < 3e6  # EdgeRec: 3 MB; CIKM 2022: 6 MB
+    size = sum(file.stat().st_size for file in files.values())
+    assert size < 3e6  # EdgeRec: 3 MB; CIKM 2022: 6 MB
+    assert size == pytest.approx(torch_policy.cost.bytes, rel=0.2), "time and weigh anew: see policies/phone/costs.py"
     return torch_policy, onnx_policy, mnn_policy
 
 

@@ -9,9 +9,10 @@ from test_features import PAST, USERS, bare_world
 from test_policies import Counting, own_rule
 
 from nextone import compare_policies
-from nextone.experiments.runs.deciding import is_downloaded, make_decide
+from nextone.experiments.runs.deciding import make_decide, phone_cost
 from nextone.policies import rules
-from nextone.policies.contract import Options, as_policy, options_of
+from nextone.policies.contract import USUAL, Options, as_policy, options_of
+from nextone.sim.config import FREE, Cost
 
 
 def with_options(**options):
@@ -37,7 +38,9 @@ def test_options_are_read_from_functions_and_objects():
     later = with_options(downloaded=True, at_a_time=2, asked_after=lambda past: past // 2)
     assert options_of(later) == Options(downloaded=True, at_a_time=2, asked_after=later.asked_after)
     make_decide(later, world := bare_world())(world, np.arange(USERS))
-    assert max(later.sizes) == 2 and is_downloaded(later) and not is_downloaded(rule)
+    assert max(later.sizes) == 2 and phone_cost(later) == USUAL
+    assert phone_cost(rule) == phone_cost("tag_momentum") == FREE
+    assert phone_cost(with_options(downloaded=True, cost=(0.5, 7))) == Cost(time=0.5, bytes=7)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +52,10 @@ def test_options_are_read_from_functions_and_objects():
         ("at_a_time", None, "at_a_time=None must be a whole number >= 1; leave it out for 256"),
         ("at_a_time", 2.0, "at_a_time=2.0 must be"),
         ("downloaded", 1, "downloaded=1 must be True or False"),
+        ("cost", 0.5, "cost=0.5 must be (time, bytes), time >= 0 and bytes a whole number from 0 to 1,000,000,000"),
+        ("cost", (-1.0, 0), "must be (time, bytes)"),
+        ("cost", (float("nan"), 0), "must be (time, bytes)"),
+        ("cost", (1.0, 2.5), "leave it out for a rule"),
         ("asked_after", 14, "asked_after=14 must be None or a function; define it as a method"),
         ("in_place", "yes", "in_place=yes must be"),
         ("pad_too", 32, "pad_too is not an option and would be ignored; options are downloaded, pad_to"),
@@ -61,7 +68,7 @@ def test_options_are_read_from_functions_and_objects():
 )
 def test_a_wrong_option_is_refused_where_the_policy_is_given(name, value, said):
     policy = with_options(**{name: value})
-    for give in (lambda: make_decide(policy, bare_world()), lambda: is_downloaded(policy),
+    for give in (lambda: make_decide(policy, bare_world()), lambda: phone_cost(policy),
                  lambda: compare_policies({"cloud_only": "cloud_only", "mine": policy}, minutes=1)):  # fmt: skip
         with pytest.raises(ValueError, match="policy Counting: ") as caught:
             give()

@@ -95,6 +95,16 @@ def test_what_people_did_by_hand(name, expected):
     assert metric_named(name).of(run_of(SHOWN)) == pytest.approx(expected)
 
 
+def test_what_goes_up_by_hand():
+    """Five impressions of two people: raw events for the cloud, 21 kB each; samples of a phone that ranks, 1.3."""
+    run = run_of(SHOWN)
+    assert metric_named("uplink_mb").of(run) == pytest.approx(5 * 0.021 / 2)
+    assert metric_named("uplink_saved_mb").of(run) == 0.0
+    run.world.params["edge"] = 1
+    assert metric_named("uplink_mb").of(run) == pytest.approx(5 * 0.0013 / 2)
+    assert metric_named("uplink_saved_mb").of(run) == pytest.approx(5 * 0.0197 / 2)
+
+
 def test_time_without_a_page_is_a_share_of_the_time_in_the_app():
     run = run_of(SHOWN)
     run.world.users["ledger_us"][:, WAITING] = [4 * SECOND_US, 8 * SECOND_US]

@@ -20,6 +20,7 @@ from nextone.experiments.runs.run_shown import run_json, run_line
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, load_scenario, saved_scenario, with_settings
 from nextone.sim.world import make_links
+from nextone.version import SEMANTICS
 
 TRACE = "t_s,mbps\n0,1\n1,2\n2,3\n"
 
@@ -95,7 +96,7 @@ def test_tables_and_json_say_what_they_were_made_of(traced, tmp_path):
     for record in (stored, comparison_files.comparison_json(result)):
         made = record["provenance"]
         assert (made["seed"], made["minutes"], made["days"], made["replications"]) == (5, 7, None, 10)
-        assert (made["engine"], made["semantics"], made["version"]) == ("event", 3, record["version"])
+        assert (made["engine"], made["semantics"], made["version"]) == ("event", SEMANTICS, record["version"])
         assert {"python", "numpy", "numba", "scipy"} <= set(made["libraries"])
         assert set(made["inputs"][str(tmp_path / "traces")]) == {"bus.csv", "walk.csv"}
         assert "sabre/traces.parquet" in made["inputs"]["shipped data"]

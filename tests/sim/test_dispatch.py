@@ -4,28 +4,33 @@ perceived late. Worked out by hand on links of 1 byte a microsecond, or a proper
 
 import numpy as np
 import pytest
-from worlds import AMPLE, INF, run, same_bits, same_run, scenario
+from worlds import AMPLE, INF, replace, run, same_bits, same_run, scenario
 
 from nextone.envs.features import C, H, X
+from nextone.sim.config import FREE, Cost
 from nextone.sim.pool import rank_pool
 from nextone.sim.state import (
     ASKED,
     BUILT_IN,
     CURRENT,
     DEAD,
+    MISSED,
     MISSING,
     MODEL,
     PREVIOUS,
     SERVED,
     SLOT,
+    STALE,
     UNRANKED,
     USER,
 )
+from nextone.sim.world import run_params
 
 CLEAN = {
     "network__constant_mbps": 8.0, "network__rtt_scale": 0.0, "network__loss": 0.0, "network__outages_per_hour": 0.0,
 }  # fmt: skip
 ALL_NEW = {"phone__no_model": 1.0, "phone__old_model": 0.0}
+ALL_CURRENT = {"phone__no_model": 0.0, "phone__old_model": 0.0}
 ALL_OLD = {"phone__no_model": 0.0, "phone__old_model": 1.0}
 
 
@@ -128,7 +133,8 @@ def test_of_no_bytes_it_comes_with_the_app():
         downloaded = False
 
     free = scenario(client__model_bytes=0, **ALL_NEW)
-    assert same_run(run(free, Backwards()), run(free, Rule())) == ""
+    at_once = replace(free, phone__inference_ms=(0.0,) * 4)
+    assert same_run(run(at_once, Backwards()), run(at_once, Rule())) == ""
     assert same_run(run(scenario(**ALL_NEW), Rule()), run(free, Rule())) == ""
 
 
@@ -218,6 +224,112 @@ def test_a_ranking_under_way_is_not_lost_when_the_next_decision_stands():
     assert (outcome.world.users["inferences"] <= 1).all()
     first = log[(log["request"] == 1) & (log["wait_us"] == 0)]
     assert (np.diff(first["rank"].astype(int))[np.diff(first["user"]) == 0] < 0).any()
+
+
+# -- what a decision costs, and what is shipped ------------------------------------------------------------------------
+
+
+class Costly(Backwards):
+    """The reversed order by a network that costs so much; it comes with the app."""
+
+    def __init__(self, time, size=0):
+        super().__init__()
+        self.cost = Cost(time, size)
+
+
+def charged(cost, **settings):
+    """(us of a decision by tier, its floor, bytes, cold start, contention of the slowest) of a policy of that cost."""
+    p = run_params(scenario(**settings), True, cost, False)[0]
+    fields = ("inference_min_us", "model_bytes", "cold_start")
+    return p["inference_us"].tolist(), *(p[name] for name in fields), p["contention"][0]
+
+
+def test_by_hand_what_a_network_a_rule_and_a_setting_take():
+    """Half of the reference network's 190, 115, 59.3 and 49.4 ms, and of the floor of 20; rules nothing, unless one
+    says so; what a policy ships, unless one says so."""
+    assert charged(Cost(0.5, 70)) == ([95_000, 57_500, 29_650, 24_700], 10_000, 70, 3.0, 0.2)
+    assert charged(FREE) == ([0] * 4, 0, 0, 1.0, 0.0)
+    given = {"phone__inference_ms": (900.0, -1.0, -1.0, 0.0), "client__model_bytes": 9}
+    assert charged(Cost(0.5, 70), **given) == ([900_000, 57_500, 29_650, 0], 10_000, 9, 3.0, 0.2)
+    assert charged(FREE, **given)[:3] == ([900_000, 0, 0, 0], 0, 0)
+    assert charged(Cost(0.5, 70), client__model_bytes=0)[2] == 0
+
+
+def test_a_slower_network_is_late_more_often():
+    """The same people and orders; the slower, the more, and never at no time."""
+    late = [stale_share(Costly(time)) for time in (0.0, 1.0, 2.0, 4.0)]
+    assert late[0] == 0.0 and (np.diff(late) > 0.01).all(), late
+
+
+def stale_share(policy, **settings):
+    """Of the picks asked for."""
+    log = run(scenario(population__users=40, **settings), policy).records.impressions
+    return (log["outcome"][log["outcome"] & ASKED != 0] & STALE != 0).mean()
+
+
+def test_the_first_decision_of_a_session_takes_longer_by_the_cold_start():
+    """It is waited for, as no page is there yet: the same draw, four times; a rule loads nothing."""
+    warm, cold = (first_picks(Costly(1.0), phone__cold_start=factor) for factor in (1.0, 4.0))
+    assert len(warm) >= 10 and np.abs(cold - 4 * warm).max() <= 4 and warm.min() >= 20_000
+    assert not first_picks(Order(), phone__cold_start=4.0).any()
+
+
+def first_picks(policy, **settings):
+    log = run(scenario(**settings), policy, minutes=4.0).records.impressions
+    return log["pick_us"][log["impression"] == 0]
+
+
+def test_beside_play_both_take_longer():
+    """Asked as a video starts, a decision takes half as long again; one that is late holds up the next video's start by
+    half of what is left of it. On another tier nothing changes."""
+    slow = {"phone__reference_ms": (2000.0,) * 4, "phone__inference_log_sd": 0.0, "player__preload_videos": 0,
+            "client__decide_at": "start", "sessions__leave_per_min": 0.0, "phone__cold_start": 1.0}  # fmt: skip
+    mine, other = (0.5, 0.5, 0.0, 0.0), (0.0, 0.0, 0.5, 0.5)
+    low = {"phone__shares": (1.0, 0.0, 0.0, 0.0)}
+    alone, beside = (stale_share(Costly(1.0), **slow, **low, phone__contention=c) for c in (other, mine))
+    assert alone < beside
+    late = {**slow, **low, "client__decide_at": "swipe", "phone__reference_ms": (3000.0,) * 4}
+    starts = [run(scenario(**late, phone__contention=c), Costly(1.0)).records.impressions for c in (other, mine)]
+    stale = [log["startup_us"][log["outcome"] & STALE != 0].mean() for log in starts]
+    assert stale[1] > stale[0] + 300_000
+
+
+@pytest.mark.parametrize("engine", ["batch", "event"])
+def test_a_page_without_embeddings_comes_in_server_order(engine):
+    """All missed: no decision, no embeddings; one in three missed: those pages alone, and others are ranked."""
+    in_time = ALL_CURRENT | {"client__refill_at": 0, "client__ttl_s": INF}  # nothing is shown before a page lands
+    none = run(scenario(**in_time, server__lookup_misses=1.0), Backwards(), engine=engine)
+    log = none.records.impressions
+    assert not none.world.users["inferences"].any() and (log["rank"] == log["position"]).all() and len(log) > 100
+    some = run(scenario(**in_time, server__lookup_misses=0.3, population__users=40), Backwards(), engine=engine)
+    served = some.records.requests[some.records.requests["outcome"] == SERVED]
+    assert set(np.unique(served["model"])) == {CURRENT, MISSED} and 0.2 < np.mean(served["model"] == MISSED) < 0.4
+    version = np.full((40, 200), -1)
+    version[served["user"], served["request"]] = served["model"]
+    log = some.records.impressions
+    missed = version[log["user"], log["request"]] == MISSED
+    assert not (log["outcome"][missed & (log["position"] > 0)] & ASKED).any() and (log["outcome"] & ASKED).any()
+
+
+def test_a_look_up_takes_its_time_of_phones_that_rank():
+    quick, slow = (
+        run(scenario(**CLEAN, server__lookup_ms=ms, sessions__wait_patience_s=1e6), Order()).records.requests
+        for ms in (0.0, 250.0)
+    )
+    first = [log["response_us"][(log["request"] == 1) & (log["attempt"] == 0)] for log in (quick, slow)]
+    assert (first[1] - first[0] == 250_000).all() and len(first[0]) == 12
+
+
+@pytest.mark.parametrize(("hits", "after_us"), [(1.0, 70_000), (0.0, 570_000)])
+def test_by_hand_the_cdn_answers_after_a_while(hits, after_us):
+    """70 ms after the app opens, or 500 more from the origin: the files' first byte, when nothing else is wanted."""
+    world_of = scenario(**CLEAN, **ALL_NEW, client__model_bytes=10_000, client__cdn_ms=70.0, client__origin_ms=500.0,
+                        client__cdn_hits=hits, server__chain_ms=4000.0, population__users=3)  # fmt: skip
+    world = run(world_of, Backwards(), traced=1).world
+    moments = world.moments[: world.traced[1]]
+    loading = moments[moments["fetching"] == MODEL]
+    assert loading["start_us"].min() == moments["start_us"][0] + after_us
+    assert loading["end_us"].max() == moments["start_us"][0] + after_us + 10_000
 
 
 # -- perception --------------------------------------------------------------------------------------------------------

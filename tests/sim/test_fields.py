@@ -65,6 +65,7 @@ FEW = ["server.recall=60", "server.kept=30"]
 AWAKE = [CELLULAR, NO_PRELOAD]
 LEAVES_SOON = "sessions.leave_per_min=0.3"
 NEAR_BY = "network.constant_mbps=inf"  # a start takes a round trip
+ALL_OLD = ["phone.no_model=0", "phone.old_model=1"]
 FOR_LIKES = ["server.objective=[0,0,1,0,0,0,0]", "feedback.like=0.1"]
 COME_BACK = ["sessions.gap_hours=0.6", "sessions.gap_log_sd=0", "population.users=40"]
 
@@ -86,6 +87,7 @@ class Noting:
 past_seen = Noting(lambda o: o.history[..., H.present].sum(1).mean())
 encoded = Noting(lambda o: o.history[..., H.encoded].sum() / max(o.history[..., H.present].sum(), 1))
 a_model = Noting(lambda o: o.context[:, X.old_model].mean(), downloaded=True)
+embedded = Noting(lambda o: np.abs(o.candidates[o.mask][:, C.embedding_0 :][:, :8]).mean(), downloaded=True)
 predicted = Noting(lambda o: o.candidates[..., C.pevtr][o.mask > 0].mean())
 
 
@@ -232,7 +234,7 @@ FIELDS: dict[str, Row] = {
     "network.radio_wake_ms": Row("0", "5000", "startup_p50_ms", "up", [*AWAKE, "network.radio_idle_s=0.1"]),
     "network.radio_idle_s": Row("0.1", "1e5", "startup_p50_ms", "down", [*AWAKE, "network.radio_wake_ms=5000"]),
     # player
-    "player.swipe_ms": Row("50", "2000", "stale_picks", "down", policy="server_score"),
+    "player.swipe_ms": Row("50", "2000", "stale_picks", "down", policy=a_model),
     "player.startup_s": Row("0.1", "5", "startup_p50_ms", "up", ["network.constant_mbps=3", NO_PRELOAD]),
     "player.rebuffer_s": Row("0.1", "5", mean_of("stalls"), "down", [SLOW]),
     "player.buffer_s": Row("1", "60", "wasted_mb", "up", ["network.constant_mbps=20"]),
@@ -259,6 +261,13 @@ FIELDS: dict[str, Row] = {
     "client.backoff_doublings": Row("0", "8", "wait_ratio", "up",
                                     ["network.loss=0.5", "sessions.wait_patience_s=1000"]),
     "client.history": Row("1", "50", noted, "up", policy=past_seen),
+    "client.uplink_loss": Row("0", "0.5", "samples", "down"),
+    "client.uplink_s": Row("0", "36000", "samples", "down"),
+    "client.sample_bytes": Row("100", "2000", "uplink_mb", "up", policy="server_score"),
+    "client.event_bytes": Row("2000", "40000", "uplink_saved_mb", "up", policy="server_score"),
+    "client.cdn_ms": Row("0", "600000", noted, "up", ALL_OLD, a_model),
+    "client.cdn_hits": Row("0", "1", noted, "down", [*ALL_OLD, "client.origin_ms=600000"], a_model),
+    "client.origin_ms": Row("0", "600000", noted, "up", [*ALL_OLD, "client.cdn_hits=0"], a_model),
     "client.model_bytes": Row("100000", "10000000", "data_mb", "up", policy=a_model),
     # server
     "server.page_size": Row("2", "12", "requests", "down"),
@@ -288,12 +297,20 @@ FIELDS: dict[str, Row] = {
     "server.pxtr_noise": Row("0", "5", "like", "down", FOR_LIKES),
     "server.pxtr_bias": Row("-2", "2", noted, "up", policy=predicted),
     "server.item_bytes": Row("0", "100000", "wait_ratio", "up", ["network.constant_mbps=4"]),
+    "server.embedding_impressions": Row("0", "100000", "valid_play", "down", ["population.taste_sd=2"]),
+    "server.version_gap": Row("0", "0.9", noted, "down", [*ALL_OLD, "server.embedding_impressions=100",
+                                                          "client.model_bytes=1000000000"], embedded),
+    "server.lookup_ms": Row("0", "3000", "wait_ratio", "up", policy="server_score"),
+    "server.lookup_misses": Row("0", "0.5", "inferences", "down", policy="server_score"),
     "server.embedding_bytes": Row("0", "100000", "wait_ratio", "up", ["network.constant_mbps=8"], "server_score"),
     # phone
-    "phone.shares": Row("[1,0,0,0]", "[0,0,0,1]", "stale_picks", "down", policy="server_score"),
+    "phone.shares": Row("[1,0,0,0]", "[0,0,0,1]", "stale_picks", "down", policy=a_model),
     "phone.inference_ms": Row("10", "600", "stale_picks", "up", policy="server_score"),
+    "phone.reference_ms": Row("10", "600", "stale_picks", "up", policy=a_model),
     "phone.inference_min_ms": Row("0", "400", "stale_picks", "up", ["phone.inference_ms=400"], "server_score"),
     "phone.inference_log_sd": Row("0", "1", "stale_picks", "up", ["phone.inference_ms=150"], "server_score"),
+    "phone.cold_start": Row("1", "100", "stale_picks", "up", [LEAVES_SOON], a_model),
+    "phone.contention": Row("0", "3", "startup_p95_ms", "up", ["phone.reference_ms=900", NO_PRELOAD], a_model),
     "phone.perception_ms": Row("0", "1000", noted, "down", policy=encoded),
     "phone.no_model": Row("0", "0.8", "inferences", "down", ["client.model_bytes=100000000"], a_model),
     "phone.old_model": Row("0", "0.9", noted, "up", policy=a_model),

@@ -17,6 +17,7 @@ from worlds import AMPLE, POLICIES, Outcome, page_asker, policy_id, run, same_bi
 
 from nextone.experiments.runs.deciding import is_edge, make_decider
 from nextone.sim.batch_run import NO_SCORES, advance_rows
+from nextone.sim.config import Scenario
 from nextone.sim.impression import DECIDE, DONE, PAUSED
 from nextone.sim.records import Logs
 from nextone.sim.state import ASKED, SERVED, STALE
@@ -59,8 +60,9 @@ def test_event_world_and_batch_world_log_the_same_bits_over_days(policy):
 
 
 def test_event_world_and_batch_world_agree_on_the_real_catalogue():
-    """The default scenario itself, but for its size."""
-    world_of = scenario(catalogue__kind="kuairand", catalogue__videos=8_000, population__users=60)
+    """The default scenario itself, but for its size and a rule that takes as long as a network."""
+    world_of = scenario(catalogue__kind="kuairand", catalogue__videos=8_000, population__users=60,
+                        phone__inference_ms=Scenario().phone.reference_ms)  # fmt: skip
     event, batch = twins(world_of, "server_score", minutes=10.0)
     assert same_run(event, batch) == ""
     assert ((batch.records.impressions["outcome"] & ASKED) != 0).any()

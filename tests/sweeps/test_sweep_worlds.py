@@ -20,6 +20,7 @@ from nextone.experiments.sweeps.sweep import resume, sweep
 from nextone.experiments.sweeps.table import best_text, sweep_json, sweep_table
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, with_settings
+from nextone.version import SEMANTICS
 
 TRACE = "t_s,mbps\n0,1\n1,2\n2,3\n"
 
@@ -259,7 +260,7 @@ def test_the_work_to_come_is_told_from_the_start(tmp_path):
 def test_json_has_what_it_takes_to_run_it_again(tmp_path):
     found = sweep_json(sweep(PAGES, out=tmp_path, execute=here))
     made = found["provenance"]
-    assert (made["seed"], made["minutes"], made["engine"], made["semantics"]) == (0, 60.0, "event", 3)
+    assert (made["seed"], made["minutes"], made["engine"], made["semantics"]) == (0, 60.0, "event", SEMANTICS)
     assert {"python", "numpy", "numba"} <= set(made["libraries"])
     assert len(found["plan"]["cells"]) == 3 and len(found["rows"]) == 3 * 2 * len(METRICS)
     row = next(r for r in found["rows"] if r["policy"] == "random" and r["metric"] == "app_min")

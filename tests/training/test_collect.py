@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from worlds import scenario
+from worlds import replace, scenario
 
 from nextone.cli.main import main
 from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY, MOST_S, C, H, X
@@ -75,6 +75,23 @@ def test_nobody_is_in_two_parts_and_the_test_is_later(told):
     for name, part in parts.items():
         assert set(split_people(5, np.array(sorted(people[name])))) == {SPLITS.index(name)}
         assert part["split"].tolist() == [SPLITS.index(name)] * len(part["split"])
+
+
+@pytest.mark.parametrize(("settings", "least", "most"), [
+    ({"client__uplink_loss": 0.4}, 0.5, 0.7), ({"client__uplink_s": 300.0}, 0.5, 0.95),
+    ({"client__uplink_loss": 1.0}, 0, 0),
+])  # fmt: skip
+def test_training_has_what_arrived_and_the_test_has_all(settings, least, most, told, tmp_path, monkeypatch):
+    """The same rows, fewer: the share that is not lost; a mean of five minutes on the way of a quarter of an hour."""
+    monkeypatch.setattr(module, "A_WORLD", A_WORLD)
+    world = replace(WORLD, **settings)
+    made = collect(CollectSettings(scenario=world, users=110, minutes=MINUTES, explore=0.3, seed=5), tmp_path)
+    assert made.rows["test"] == told[1].rows["test"]
+    assert least <= made.rows["train"] / told[1].rows["train"] <= most
+    if made.rows["train"]:
+        whole, kept = split(told, "train"), read_samples(tmp_path, "train").columns
+        known = set(zip(whole["person"].tolist(), whole["impression"].tolist(), strict=True))
+        assert set(zip(kept["person"].tolist(), kept["impression"].tolist(), strict=True)) < known
 
 
 def test_training_knows_nothing_of_what_came_after_the_cut(told):

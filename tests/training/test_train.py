@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -136,6 +137,19 @@ def test_progress_is_a_line_now_and_then_where_nobody_watches(tmp_path, capsys, 
     first = next(line for line in lines if "reward" in line)
     assert first.startswith("nextone: 0 of 128 steps: reward ") and "over cloud_only" in first
     assert lines[-1].startswith("nextone: 128 of 128 steps: reward ")
+
+
+def test_a_thread_that_meets_a_full_disk_prints_no_traceback(tmp_path, capsys):
+    """TensorBoard's does; who writes next is told. pytest makes a failure of any other error in a thread."""
+
+    def write():
+        raise OSError("No space left on device")
+
+    with train_rl.logging_to(tmp_path):
+        thread = threading.Thread(target=write)
+        thread.start()
+        thread.join()
+    assert capsys.readouterr().err == ""
 
 
 def test_a_run_may_be_named_by_text(trained):

@@ -21,6 +21,8 @@ ENTRIES = {
     "network.shares": LINK_CLASSES,
     "phone.shares": TIERS,
     "phone.inference_ms": TIERS,
+    "phone.reference_ms": TIERS,
+    "phone.contention": TIERS,
     "server.objective": PREDICTED,
 }
 MEASURED, ASSUMED = 2.0, 4.0  # Assumed: factors about a default that was measured, and about any other
@@ -41,12 +43,25 @@ NAMED: dict[str, tuple[float, float]] = {
     "client.ttl_s": (30, math.inf),
     "client.ttl_impressions": (6, math.inf),
     "client.refill_at": (0, 10),
+    "client.uplink_loss": (0, 1),
+    "client.uplink_s": (0, math.inf),
+    "client.sample_bytes": (0, math.inf),
+    "client.event_bytes": (0, math.inf),
+    "client.cdn_ms": (0, 2_000),
+    "client.cdn_hits": (0, 1),
+    "client.model_bytes": (-1, 12_000_000),  # -1: what is shipped; twice what was published
     "client.history": (10, 50),  # Source: CIKM 2022
     "server.feature_lag_s": (0, 600),
     "server.page_size": (1, 20),
     "server.candidates": (1, 50),  # Source: KIR pool 10 to 50; cloud_only ships a page
     "server.workers": (0, math.inf),  # queues are exact
     "server.queue_limit": (1, math.inf),
+    "server.embedding_impressions": (0, 1_000),
+    "server.version_gap": (0, 1),
+    "server.lookup_ms": (0, 1_000),
+    "server.lookup_misses": (0, 1),
+    "phone.inference_ms": (-1, 760),  # -1: by what decides; four times what was published
+    "phone.contention": (0, 1),
     "server.objective": (-math.inf, math.inf),  # what to rank by is for who asks
     "server.filter_use": (0, 1),
     "server.quality_correlation": (0.35, 0.95),

@@ -17,7 +17,7 @@ import numpy as np
 
 from nextone.envs.features import MOST_S, empty_observation
 from nextone.envs.observing import observe
-from nextone.experiments.runs.deciding import make_decider
+from nextone.experiments.runs.deciding import make_decider, phone_cost
 from nextone.experiments.runs.executor import Execute, Failed, run_all
 from nextone.experiments.runs.oracle import reference_filter
 from nextone.experiments.runs.replication import end_of, window_of
@@ -28,10 +28,12 @@ from nextone.sim.batch_run import Decide, log_parts, run_batch
 from nextone.sim.config import FEEDBACK, Scenario
 from nextone.sim.engine.chance import world_key
 from nextone.sim.ledger import check_ledgers
+from nextone.sim.records import ended_us
 from nextone.sim.scenario import SettingError, scenario_toml, with_settings
 from nextone.sim.state import CUT, DEAD, LAST, LONG, STALE, VALID, World
 from nextone.sim.world import build_world
 
+from .arrival import arrived, find_impressions
 from .samples import COLUMNS, KINDS, SPLITS, UNKNOWN, Array, write_samples
 from .tried import draw_people, draw_picks, try_candidates
 
@@ -151,13 +153,14 @@ def one_world(part: Part) -> tuple[dict[str, Array], int]:
     world = build_world(
         with_settings(settings.scenario, [f"population.users={people}", *extra]), edge=True, seed=settings.seed,
         replication=COLLECTED + part.number, window_us=window_us, days=days, parts=log_parts(),
-        queue_waits=np.zeros(1, np.int64),
+        queue_waits=np.zeros(1, np.int64), cost=phone_cost(settings.policy)._replace(bytes=0),
     )  # fmt: skip
     part_of = split_people(settings.seed, np.arange(first, first + people))
     recorder = Recorder(settings, world, part_of, round(CUT_AT * window_us))
     records = run_batch(world, recorder, end_us=end_of(window_us, days), days=days)
     check_ledgers(world, records)
     columns, lost = recorder.columns(records.impressions, records.sessions)
+    columns = arrived(columns, world, records.impressions, recorder.cut_us)
     columns["person"] = columns["person"] + first
     return columns, lost
 
@@ -265,15 +268,6 @@ def _by_person(noted: dict[str, Array]) -> dict[str, Array]:
     return {name: column[order[later]] for name, column in noted.items()}
 
 
-def find_impressions(impressions: Array, person: Array, impression: Array) -> Array:
-    """Row of each (person, impression) in the log sorted by them, -1 if it is not there, (N,)."""
-    wide = np.int64(1) << 32
-    known = impressions["user"] * wide + impressions["impression"]
-    wanted = person * wide + impression
-    at = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-    return np.where(known[at] == wanted, at, -1)
-
-
 def _places(noted: dict[str, Array], impressions: Array, at: Array) -> Array:
     """When each candidate was shown, counted from the request on and while its page lasted; -1 if not, (N, P)."""
     offset = np.full(noted["video"].shape, -1, np.int16)
@@ -339,13 +333,6 @@ def log_seconds(microseconds: Array) -> Array:
     """As networks read times: log(1 + s) / log(1 + 3600), at most 1."""
     scaled: Array = np.minimum(np.log1p(microseconds * 1e-6) / np.log1p(MOST_S), 1.0)
     return scaled
-
-
-def ended_us(impressions: Array) -> Array:
-    """When an impression was over."""
-    parts = ("startup_us", "play_us", "stall_us", "browse_us", "away_us")
-    total: Array = impressions["start_us"] + sum(impressions[name] for name in parts)
-    return total
 
 
 def is_engaged(outcome: Array, feedback: Array) -> Array:

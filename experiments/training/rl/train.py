@@ -6,6 +6,7 @@ the same weights. The next reader of a checkpoint is `policies/rl.py`.
 """
 
 import contextlib
+import threading
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -40,6 +41,7 @@ from nextone.policies.rl import KIND, RlPolicy, load_rl
 from nextone.policies.rules import WORTH
 from nextone.policies.trained import check_fits, features_hash
 from nextone.sim.config import Scenario
+from nextone.sim.inputs.errors import not_saved
 from nextone.sim.scenario import SettingError, scenario_toml
 from nextone.version import __version__
 
@@ -136,8 +138,7 @@ def train(
                 keeper.finish(model)
             model.env.close()
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise SettingError(f"--out {str(out)!r}: {reason}; make room, then go on with --resume") from None
+        raise not_saved(out, error, "make room, then go on with --resume or run it again") from None
     return keeper.looks
 
 
@@ -385,9 +386,15 @@ def final_result(settings: TrainSettings, out: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def logging_to(out: Path) -> Iterator[Logger]:
-    """SB3's logger, to TensorBoard files in `out`/tensorboard."""
-    logger = Logger(str(out), [TensorBoardOutputFormat(str(out / "tensorboard"))])
+    """SB3's logger, to TensorBoard files in `out`/tensorboard. TensorBoard's own thread tells whoever writes next that
+    the disk is full, and would print a traceback besides."""
+    usual = threading.excepthook
+    threading.excepthook = lambda told: None if told.exc_type is OSError else usual(told)
     try:
-        yield logger
+        logger = Logger(str(out), [TensorBoardOutputFormat(str(out / "tensorboard"))])
+        try:
+            yield logger
+        finally:
+            logger.close()
     finally:
-        logger.close()
+        threading.excepthook = usual

@@ -1,0 +1,71 @@
+"""What networks cost a phone: time of a decision and bytes of the files, part by part and engine by engine.
+
+Measured by `python -m nextone.experiments.speed.edge_cost`, which prints this table anew; on another machine all times
+change alike, and only shares of the context-aware network's are used. Called by `policies.py` and `policies/rl.py`.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from nextone.sim.config import Cost
+
+DEPLOYED = "mnn"
+"""The engine on phones, unless a policy names another."""
+
+
+class PartCost(NamedTuple):
+    """One exported part of a network."""
+
+    ms: float  # of one inference of one person, one thread
+    bytes: int  # of its file
+
+
+MEASURED: dict[str, dict[str, dict[str, PartCost]]] = {
+    "onnx": {
+        "edgerec": {"exposure": PartCost(0.041, 151_113), "page_view": PartCost(0.040, 151_113),
+                    "rerank": PartCost(0.096, 129_637)},
+        "kir": {"dense": PartCost(0.156, 239_002)},
+        "context_aware": {"watched": PartCost(0.069, 36_319), "placed": PartCost(0.046, 31_535),
+                          "towers": PartCost(0.043, 84_611)},
+        "dnn": {"dense": PartCost(0.018, 12_616)},
+        "dlcm": {"dense": PartCost(0.058, 94_069)},
+        "pointer": {"dense": PartCost(0.049, 19_422)},
+    },
+    "mnn": {
+        "edgerec": {"exposure": PartCost(0.019, 155_704), "page_view": PartCost(0.019, 155_704),
+                    "rerank": PartCost(0.104, 147_384)},
+        "kir": {"dense": PartCost(0.121, 265_512)},
+        "context_aware": {"watched": PartCost(0.043, 54_304), "placed": PartCost(0.034, 44_252),
+                          "towers": PartCost(0.030, 93_732)},
+        "dnn": {"dense": PartCost(0.014, 17_648)},
+        "dlcm": {"dense": PartCost(0.059, 103_108)},
+        "pointer": {"dense": PartCost(0.025, 41_984)},
+    },
+    "tflite": {
+        "edgerec": {"exposure": PartCost(0.014, 182_600), "page_view": PartCost(0.014, 182_600),
+                    "rerank": PartCost(0.080, 359_700)},
+        "kir": {"dense": PartCost(0.081, 299_172)},
+        "context_aware": {"watched": PartCost(0.034, 49_468), "placed": PartCost(0.027, 37_324),
+                          "towers": PartCost(0.022, 86_888)},
+    },
+}  # fmt: skip
+"""By engine, network and part: 20 candidates, 20 past impressions. `pointer` is what `nextone train rl` trains. What is
+not in it takes what it takes on the engine that is deployed."""
+
+
+def cost_of(kind: str, calls: Mapping[str, float], engine: str = DEPLOYED) -> Cost:
+    """Of a network's decision that calls its parts so many times; a part that only behaviours call has 0."""
+    parts = MEASURED[engine].get(kind) or MEASURED[DEPLOYED][kind]
+    ms = sum(parts[name].ms * times for name, times in calls.items())
+    reference = MEASURED[DEPLOYED]["context_aware"]
+    whole = sum(reference[name].ms * times for name, times in search_calls(2).items())
+    return Cost(ms / whole, sum(parts[name].bytes for name in calls))
+
+
+def search_calls(beams: int) -> dict[str, float]:
+    """Calls of the context-aware network's parts in a decision. Each step after the first extends every beam.
+
+    Measured: a search over 20 candidates with 2, 3, 5 and 8 beams takes .4, .6, 1.1 and 1.3 steps after the first."""
+    extended = beams * 0.43 * math.log2(beams)
+    return {"watched": 1.0, "placed": extended, "towers": 1.0 + extended}
