@@ -17,10 +17,12 @@ from torch import nn
 from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY, Observation
 from nextone.experiments.training.edge import ship_tflite
 from nextone.policies.checkpoint import CheckpointError
-from nextone.policies.names import EngineMissing
+from nextone.policies.names import SHIPPED, EngineMissing, shipped
 from nextone.policies.phone.engines import opened, with_constants
+from nextone.policies.phone.loading import load_edge
 from nextone.policies.phone.policies import OnEngine
 from nextone.policies.phone.tflite_files import RECORD, files_made, tflite_folder, write_record
+from nextone.sim.config import Scenario
 from nextone.sim.inputs.errors import UserError
 
 FILE = Path(__file__).parent / "tiny.tflite"
@@ -171,3 +173,19 @@ def test_without_the_converter_nothing_shipped_is_lost(checkpoint, no_converter,
     with pytest.raises(EngineMissing, match="litert-torch"):
         ship_tflite.make_tflite("kir")
     assert files_made(checkpoint, Tiny(), SLOTS, ROWS)
+
+
+@pytest.mark.parametrize(("slots", "rows"), ship_tflite.sizes())
+@pytest.mark.parametrize("kind", SHIPPED)
+def test_shipped_files_say_what_torch_says(kind, slots, rows, no_converter):
+    """They are there, of the shipped weights, and within 1e-5 of torch on random inputs."""
+    policy = load_edge(kind, shipped(kind), "tflite", Scenario())
+    parts, running = policy.policy.parts(slots, rows), policy.running(slots, rows)
+    rng = np.random.Generator(np.random.Philox(key=6))
+    assert set(parts) == set(running)
+    for name, (part, example) in parts.items():
+        given = [torch.from_numpy(rng.random(tensor.shape, np.float32)) for tensor in example]
+        with torch.inference_mode():
+            answers = [module(*given) for module in (running[name], part)]
+        for one, other in zip(*(said if isinstance(said, tuple) else (said,) for said in answers), strict=True):
+            assert (one - other).abs().max() < 1e-5 and other.std() > 1e-4

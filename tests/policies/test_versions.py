@@ -9,7 +9,6 @@ from nextone.envs.features import C, H, X
 from nextone.policies.checkpoint import MODEL, CheckpointError, save_checkpoint
 from nextone.policies.contract import USUAL, cost_of, options_of
 from nextone.policies.names import ENGINES, SHIPPED, shipped
-from nextone.policies.networks.behaviours import UNREAD
 from nextone.policies.networks.loading import make_network
 from nextone.policies.phone.costs import MEASURED, search_calls
 from nextone.policies.phone.costs import cost_of as cost_of_calls
@@ -63,7 +62,7 @@ def test_a_life_with_either_version_is_that_versions_life(kind):
 
 
 def saved(folder, kind, seed):
-    about = {"kind": kind, "ablation": "", "features": features_hash(UNREAD),
+    about = {"kind": kind, "ablation": "", "features": features_hash(),
              "scenario": scenario_toml(Scenario(), comments=False)}  # fmt: skip
     folder.mkdir(exist_ok=True)
     weights = {name: tensor.numpy() for name, tensor in network(kind, seed=seed).state_dict().items()}
