@@ -50,7 +50,8 @@ class Blend(nn.Module):
         self.register_buffer("objective", weights / weights.abs().sum())
 
     def forward(self, logits: Tensor) -> Tensor:
-        """(...,) from logits (..., len(RATES) or more). No product of a matrix and a vector: MNN cannot tell its shape."""
+        """(...,) from logits (..., len(RATES) or more). A sum, no product with a vector: of that MNN cannot tell the
+        shape."""
         return (torch.sigmoid(logits[..., : len(RATES)]) * self.objective).sum(-1)
 
 
