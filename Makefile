@@ -33,7 +33,7 @@ bench: $(STAMP)
 
 # The checkpoints of edgerec, kir and context_aware that come with the package; see docs/edge-models.md.
 models: $(STAMP)
-	$(BIN)/python -m nextone.experiments.training.edge.ship results/models
+	$(BIN)/python -m nextone.experiments.training.edge.ship results/models docs/evidence/edge-gates.md
 
 # The import tree, nextone.sim and so on, as links in .typecheck/: mypy, pyright and editors do not read package-dir and find
 # the links through pyproject.toml; other tools, such as grimp, with PYTHONPATH set to that folder.

@@ -92,7 +92,7 @@ def read_checkpoint(path: Path, files: tuple[str, ...] = (MODEL,)) -> Checkpoint
         for name in files:
             if name not in record["files"]:
                 raise ValueError(f"it has no {name}.safetensors")
-            data = _read(path / f"{name}.safetensors", MOST_TENSORS)
+            data = read_bytes(path / f"{name}.safetensors", MOST_TENSORS)
             if hashlib.sha256(data).hexdigest() != record["files"][name]["sha256"]:
                 raise ValueError(f"{name}.safetensors does not match its checksum")
             tensors[name] = _parsed(data, name)
@@ -165,7 +165,7 @@ def _score(path: Path) -> float:
 
 def _read_record(path: Path) -> dict[str, Any]:
     """checkpoint.json, checked against its own checksum."""
-    record = json.loads(_read(path / RECORD, MOST_JSON), parse_constant=_no_constant)
+    record = json.loads(read_bytes(path / RECORD, MOST_JSON), parse_constant=_no_constant)
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise ValueError(f"{RECORD} is not of format {FORMAT}; it was not written by this version")
     digest = record.pop("sha256", None)
@@ -191,8 +191,9 @@ def _parsed(data: bytes, name: str) -> dict[str, NDArray[Any]]:
         raise ValueError(f"{name}.safetensors is not a safetensors file ({type(error).__name__})") from None
 
 
-def _read(path: Path, most: int) -> bytes:
-    """A plain file's bytes: no link is followed, no pipe waited for."""
+def read_bytes(path: Path, most: int) -> bytes:
+    """A plain file's bytes: no link is followed, no pipe waited for. Raises OSError, or ValueError if it has more than
+    `most` of them."""
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     with open(os.open(path, flags), "rb") as file:
         status = os.fstat(file.fileno())

@@ -13,10 +13,14 @@ SHIPPED = ("edgerec", "kir", "context_aware")
 """Edge networks whose checkpoint comes with the package: a bare name plays it."""
 KINDS = (*SHIPPED, "dnn", "dlcm")
 """Networks of `nextone train KIND`; `edgerec:results/edgerec` plays a checkpoint of one's own."""
+ENGINES = {"onnx": "onnxruntime", "mnn": "MNN", "tflite": "ai-edge-litert"}
+"""What may run a network on a phone, `kir@mnn`, and the package that does."""
+TFLITE_FOLDER = "tflite_"
+"""How the name of a folder begins that lies in a checkpoint's and holds its .tflite files."""
 
 
 class EngineMissing(UserError):
-    """The packages of the extra `edge` are not installed."""
+    """The packages of the extra `edge` or `convert` are not installed."""
 
 
 class UnknownPolicy(ValueError):
@@ -41,9 +45,9 @@ def shipped(kind: str) -> Path:
 def split_name(name: str) -> tuple[str, str, str]:
     """(kind, folder, how) of `kir:results/kir@mnn`: what is missing is empty.
 
-    how: "onnx" or "mnn", an engine to run it; "k=3", beams of the context-aware search."""
+    how: one of ENGINES, to run it; "k=3", beams of the context-aware search."""
     base, at, how = name.rpartition("@")
-    if not at or not re.fullmatch(r"onnx|mnn|k=[1-9]\d?", how):
+    if not at or not re.fullmatch(rf"{'|'.join(ENGINES)}|k=[1-9]\d?", how):
         base, how = name, ""
     kind, colon, folder = base.partition(":")
     whole = (colon and folder) or (not colon and kind in SHIPPED)

@@ -23,7 +23,7 @@ from .records import Logs, Records
 from .request import REFUSED_QUEUE_US
 from .state import Array, World
 
-NO_BUDGET = 2**40
+NO_BUDGET = np.int64(2**40)  # of a width that it has without the compiler, too
 
 
 class ServerLedger(NamedTuple):

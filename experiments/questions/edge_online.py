@@ -18,6 +18,7 @@ from nextone.experiments.output.drawing import curve_of, curves, drawn, save_fig
 from nextone.experiments.runs.arms import Arm, parse_arm
 from nextone.experiments.runs.compare import compare
 from nextone.experiments.runs.comparison import Comparison
+from nextone.experiments.runs.files import write_text
 from nextone.experiments.runs.metrics import PRIMARY
 from nextone.experiments.runs.names import resolve_policy
 from nextone.experiments.runs.statistics import PairedDifference, paired
@@ -138,7 +139,7 @@ def main() -> None:
             progress=lambda done, total: _more(bar),
         )  # fmt: skip
     given.out.mkdir(parents=True, exist_ok=True)
-    (given.out / f"{given.scenario}.md").write_text(table(result))
+    write_text(given.out / f"{given.scenario}.md", table(result))
     positions_figure(result, given.out / f"{given.scenario}.png")
     print(table(result))  # noqa: T201
 

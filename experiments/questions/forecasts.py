@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from nextone.experiments.runs.arms import Arm
 from nextone.experiments.runs.compare import compare
-from nextone.experiments.runs.files import write_whole
+from nextone.experiments.runs.files import write_text
 from nextone.experiments.runs.metrics import column_of
 from nextone.experiments.runs.names import resolve_policy
 from nextone.experiments.runs.statistics import paired
@@ -23,7 +23,7 @@ from nextone.sim.scenario import NAMED, with_settings
 from .edge_online import Row, cell
 from .headroom import intent_bound, worlds
 
-PEOPLE, REPLICATIONS, MINUTES, SEED = 1_000, 20, 60.0, 7_000
+PEOPLE, REPLICATIONS, MINUTES, SEED = 400, 15, 30.0, 7_000
 
 
 class Forecast(NamedTuple):
@@ -95,8 +95,8 @@ def page() -> str:
         "What nextone was expected to say of published tests, what it says, and what was published. Written by",
         "`python -m nextone.experiments.questions.forecasts docs/forecasts.md`; the expectations stand in",
         "`experiments/questions/forecasts.py`, and were committed before the first run. Percent of the cloud's, ± half",
-        f"a 95 % interval, * where it excludes 0; {PEOPLE:,} people, an hour, {REPLICATIONS} replications, seed",
-        f"{SEED}.", "",
+        f"a 95 % interval, * where it excludes 0; {PEOPLE:,} people, {MINUTES:g} minutes, {REPLICATIONS} replications,",
+        f"seed {SEED}.", "",
     ]  # fmt: skip
     for forecast in FORECASTS:
         lines += [
@@ -110,4 +110,4 @@ def page() -> str:
 
 if __name__ == "__main__":
     text = page()
-    write_whole(Path(sys.argv[1]), lambda path: path.write_text(text, encoding="utf-8"))
+    write_text(Path(sys.argv[1]), text)

@@ -8,6 +8,7 @@ import math
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import traceback
 from collections import deque
@@ -28,6 +29,7 @@ from nextone.sim.scenario import SettingError
 from .arms import Task
 from .replication import Replication, run_replication
 from .shipping import Movable
+from .starting import GUARD, alone_because, main_can_be_imported, main_left_alone
 
 
 class RunFailed(RuntimeError):
@@ -102,7 +104,11 @@ def in_this_process(source: Source, workers: int = 1, run: Run = replicate) -> O
 
 def in_processes(source: Source, workers: int, run: Run = replicate) -> Outcomes:
     """In processes of their own. When one dies, the tasks that were out are run again one by one, which tells whose
-    fault it was."""
+    fault it was. In this one, with a line on standard error, where no other can be started."""
+    if reason := alone_because():
+        sys.stderr.write(f"nextone: in one process: {reason}\n")
+        yield from in_this_process(source, 1, run)
+        return
     suspects = deque[Movable]()
     while True:
         alone, died = bool(suspects), False
@@ -135,7 +141,8 @@ def _results(
         while not dead and len(futures) < (1 if alone else most) and (task := take()) is not None:
             _must_travel(task)
             try:
-                with _ctrl_c_later():  # processes start here, and inherit that they leave Ctrl-C to us
+                # Processes start here, and inherit that they leave Ctrl-C to us.
+                with main_left_alone(), _ctrl_c_later():
                     futures[pool.submit(partial(outcome_of, run=run), task)] = task
             except BrokenProcessPool:
                 dead = True
@@ -213,7 +220,7 @@ def _end_with_parent() -> None:
 def _must_start(pool: ProcessPoolExecutor) -> None:
     """Tell processes that die of a task from such that cannot start at all."""
     try:
-        with _ctrl_c_later():
+        with main_left_alone(), _ctrl_c_later():
             started = pool.submit(os.getpid)
         started.result()
     except BrokenProcessPool:
@@ -225,7 +232,8 @@ def _must_travel(task: Movable) -> None:
     if not isinstance(task, Task) or isinstance(task.arm.policy, str):
         return
     try:
-        ForkingPickler.dumps(task.arm)
+        if b"__main__" in bytes(ForkingPickler.dumps(task.arm)) and not main_can_be_imported():
+            raise ValueError(f"it stands in a script or notebook that cannot be imported; a script needs {GUARD!r}")
     except Exception as error:
         raise SettingError(
             f"policy {task.arm.label!r} cannot be sent to another process ({error}); use workers=1, or define it at "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from nextone.policies.by_name import make_policy
 from nextone.policies.names import (
     CLOUD_ONLY,
+    ENGINES,
     KINDS,
     SHIPPED,
     EngineMissing,
@@ -97,7 +98,8 @@ def check_name(name: str) -> str:
     if not is_decider(name):
         if name.rpartition("@")[0].partition(":")[0] in KINDS:
             raise SettingError(
-                f"policy {name[:60]!r}: after @ say onnx or mnn, the engine, or k=1 to k=99, beams of context_aware"
+                f"policy {name[:60]!r}: after @ say {', '.join(ENGINES)}, the engine, or k=1 to k=99, beams of "
+                "context_aware"
             )
         raise SettingError(f"unknown policy {name[:60]!r}{nearest(name, (*decider_names(), *SHIPPED))}")
     return name

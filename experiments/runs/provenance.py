@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from nextone.policies.names import folder_of, in_folder, is_trained, shipped, split_name
+from nextone.policies.names import ENGINES, TFLITE_FOLDER, folder_of, in_folder, is_trained, shipped, split_name
 from nextone.sim.config import Scenario
 from nextone.sim.data import __file__ as DATA
 from nextone.sim.inputs.scenario_paths import Digests, changes, file_digest, link_digests, pointed, with_paths
@@ -22,7 +22,6 @@ from .arms import Arm
 from .shipping import WEIGHTS
 
 LIBRARIES = ("numpy", "scipy", "numba", "llvmlite", "simpy", "pyarrow")
-ENGINES = {"onnx": "onnxruntime", "mnn": "MNN"}
 TRAINING = "training.safetensors"  # for going on with a training: no part of what is played
 SHIPPED_DATA = "shipped data"
 
@@ -77,7 +76,10 @@ def inputs(scenarios: Iterable[Scenario], policies: Iterable[str], home: str = "
         folder = Path(home, folder_of(name)) if folder_of(name) else shipped(split_name(name)[0])
         if not folder.is_dir():
             raise SettingError(f"policy {name[:200]!r}: no such folder; give one that holds a checkpoint")
-        found[name] = dict(_files(folder, WEIGHTS))
+        found[name] = {
+            file: digest for file, digest in _files(folder, WEIGHTS)
+            if split_name(name)[2] == "tflite" or not Path(file).parent.name.startswith(TFLITE_FOLDER)
+        }  # fmt: skip
     return found
 
 

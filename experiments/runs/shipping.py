@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from nextone.sim.config import Scenario
 
 
-WEIGHTS = (".safetensors", ".json", ".onnx", ".mnn")
+WEIGHTS = (".safetensors", ".json", ".onnx", ".mnn", ".tflite")
 Reads = Callable[[Path], Iterable[Path]]
 """reads(path) -> the files that are read where a path is: itself, or some of those in the folder that it is."""
 Place = Callable[[str, Reads], str]

@@ -89,9 +89,11 @@ _ALSO = {
     "kir_torch_ms": "ms, KIR for one person, eager torch",
     "kir_onnx_ms": "ms, the same by ONNX Runtime",
     "kir_mnn_ms": "ms, the same by MNN",
+    "kir_tflite_ms": "ms, the same by TensorFlow Lite",
     "edgerec_torch_ms": "ms, a rerank of EdgeRec for one person, eager torch",
     "edgerec_onnx_ms": "ms, the same by ONNX Runtime",
     "edgerec_mnn_ms": "ms, the same by MNN",
+    "edgerec_tflite_ms": "ms, the same by TensorFlow Lite",
 }
 
 

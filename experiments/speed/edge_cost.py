@@ -14,9 +14,10 @@ from nextone.experiments.training.edge.collect import CollectSettings, collect
 from nextone.experiments.training.edge.samples import read_samples
 from nextone.experiments.training.edge.train import READ, EdgeSettings, begin, one_of_each_page, run_epoch
 from nextone.experiments.training.state import torch_threads
-from nextone.policies.names import EngineMissing
-from nextone.policies.phone.engines import ENGINES
-from nextone.policies.phone.exporting import export_policy
+from nextone.policies.names import ENGINES, EngineMissing, shipped
+from nextone.policies.phone.exporting import milliseconds
+from nextone.policies.phone.loading import load_edge
+from nextone.policies.phone.policies import OnEngine
 from nextone.sim.config import Scenario
 
 COLLECTED_MIN = 30.0  # of people who all open the app within
@@ -47,17 +48,19 @@ def samples_per_s(people: int) -> dict[str, float]:
 
 def engine_ms() -> dict[str, float | None]:
     """Milliseconds of one person's inference by engine, one thread, 20 candidates, 20 past impressions; EdgeRec's is a
-    rerank. None where an engine is not installed."""
-    scenario = Scenario()
+    rerank. None where an engine is not installed, or has no file and no converter."""
+    sizes = Scenario().pool_slots, Scenario().client.history
     found: dict[str, float | None] = {}
     for kind in ("kir", "edgerec"):
+        policy = load_edge(kind, shipped(kind))
+        assert not isinstance(policy, OnEngine)
+        name, (part, example) = list(policy.parts(*sizes).items())[-1]
+        found[f"{kind}_torch_ms"] = milliseconds(part.eval(), example)
         for engine in ENGINES:
-            with TemporaryDirectory() as folder:
-                try:
-                    made = export_policy(kind, engine, Path(folder), scenario.pool_slots, scenario.client.history)
-                except EngineMissing:
-                    found[f"{kind}_{engine}_ms"] = None
-                    continue
-            found[f"{kind}_{engine}_ms"] = made.files[-1].engine_ms
-            found[f"{kind}_torch_ms"] = made.files[-1].torch_ms
+            try:
+                deployed = load_edge(kind, shipped(kind), engine)
+                assert isinstance(deployed, OnEngine)
+                found[f"{kind}_{engine}_ms"] = milliseconds(deployed.running(*sizes)[name], example)
+            except EngineMissing:
+                found[f"{kind}_{engine}_ms"] = None
     return found

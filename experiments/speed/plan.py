@@ -3,23 +3,25 @@
 Tasks are independent of each other, so one rule is enough: a machine works on as many tasks at a time as it has cores,
 and no more than its memory holds; minutes are the tasks that each process gets, rounded up, times what a task takes,
 plus what a process needs to start. Tasks are measured side by side on all cores of this machine, through the executor,
-so that what they cost each other is in it. Left out: other processors, compiling once on each machine, machines that
-are busy or lost.
+so that what they cost each other is in it; in seconds of the processor, so that other work here is not. Left out: other
+processors, compiling once on each machine, machines that are busy or lost.
 """
 
 import math
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from multiprocessing.reduction import ForkingPickler
-from time import perf_counter
+from statistics import mean
+from time import process_time
 from typing import Any, NamedTuple
 
 from rich.table import Table
 
 from nextone.experiments.runs.arms import Arm, Task
-from nextone.experiments.runs.executor import Failed, in_processes
+from nextone.experiments.runs.executor import Failed, in_processes, replicate
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import with_settings
 
@@ -57,8 +59,7 @@ class Line(NamedTuple):
 
 
 def jobs() -> tuple[Job, ...]:
-    """A sweep at its defaults; and a day of a million people, in worlds of a thousand with their servers, which takes
-    more memory and so comes second."""
+    """A sweep at its defaults; and a day of a million people, in worlds of a thousand with their servers."""
     world = with_settings(Scenario(), [f"population.users={A_WORLD}"])
     arms = tuple(Arm(policy, policy, Scenario()) for policy in ("cloud_only", "tag_momentum"))
     return (
@@ -70,22 +71,40 @@ def jobs() -> tuple[Job, ...]:
     )  # fmt: skip
 
 
+class Spent(NamedTuple):
+    """What one task took, in the process where it ran."""
+
+    process: int
+    before_s: float  # of the processor, since the process began
+    task_s: float
+    peak_gb: float
+    result_bytes: int
+
+
+def spent(task: Task) -> Spent:
+    """Run a replication and say what it took."""
+    before = process_time()
+    result = replicate(task)
+    took, peak = process_time() - before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return Spent(os.getpid(), before, took, peak * 1024 / 1e9, len(ForkingPickler.dumps(result)))
+
+
 def measure(job: Job, workers: int, each: int) -> Cost:
-    """Run `each` tasks of the job per process, after one that loads the model. Raises RunFailed."""
+    """Run `each` tasks of the job per process, and one before, which loads the model. Raises RunFailed."""
     tasks = (
         Task(job.sample[k % len(job.sample)], 0, k, job.minutes, job.days, "event") for k in range(workers * (each + 1))
     )
-    began, ended, sizes = perf_counter(), list[float](), list[int]()
-    with closing(in_processes(partial(next, tasks, None), workers)) as outcomes:
+    first, later = dict[int, Spent](), list[Spent]()
+    with closing(in_processes(partial(next, tasks, None), workers, spent)) as outcomes:
         for _, outcome in outcomes:
             if isinstance(outcome, Failed):
                 raise outcome.raised()
-            ended.append(perf_counter() - began)
-            sizes.append(len(ForkingPickler.dumps(outcome)))
-    loaded = ended[workers - 1]
-    task_s = (ended[-1] - loaded) / each
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024  # of the largest that has ended so far
-    return Cost(max(loaded - task_s, 0.0), task_s, peak / 1e9, sum(sizes) / len(sizes))
+            if first.setdefault(outcome.process, outcome) is not outcome:
+                later.append(outcome)
+    task_s = mean(x.task_s for x in later)
+    start_s = max(x.before_s + x.task_s for x in first.values()) - task_s
+    both = [*first.values(), *later]
+    return Cost(max(start_s, 0.0), task_s, max(x.peak_gb for x in both), mean(x.result_bytes for x in both))
 
 
 def lines(job: Job, cost: Cost) -> Iterator[Line]:

@@ -10,7 +10,7 @@ from . import common
 
 def export(
     checkpoint: Annotated[str, typer.Argument(metavar="DIR", help="Folder of a training, or edgerec, kir, ...")],
-    to: Annotated[Literal["onnx", "mnn"], typer.Option(help="The engine.")] = "onnx",
+    to: Annotated[Literal["onnx", "mnn", "tflite"], typer.Option(help="The engine.")] = "onnx",
     out: Annotated[Path, typer.Option(metavar="DIR", help="Write the files there.")] = Path("results/export"),
     scenario: common.ScenarioFile = None,
     settings: common.Settings = None,

@@ -50,8 +50,7 @@ class Blend(nn.Module):
         self.register_buffer("objective", weights / weights.abs().sum())
 
     def forward(self, logits: Tensor) -> Tensor:
-        """(...,) from logits (..., len(RATES) or more). A sum, no product with a vector: of that MNN cannot tell the
-        shape."""
+        """(...,) from logits (..., len(RATES) or more); a sum and no product with a vector, which MNN cannot shape."""
         return (torch.sigmoid(logits[..., : len(RATES)]) * self.objective).sum(-1)
 
 

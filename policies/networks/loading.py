@@ -3,19 +3,18 @@
 Called by `policies/phone/loading.py`, which makes policies of them, and by the training code.
 """
 
-from torch import nn
-
 from nextone.policies.checkpoint import MODEL, Checkpoint, CheckpointError, load_into
 from nextone.policies.names import KINDS
 from nextone.policies.trained import check_features
 
+from .blend import EdgeNetwork
 from .cloud_ranks.network import CloudRank, DlcmDense, DnnRankDense
 from .context_aware.network import ContextAware
 from .edgerec.network import ABLATIONS, EdgeRec
 from .kir.network import Kir
 
 
-def load_network(kind: str, checkpoint: Checkpoint) -> nn.Module:
+def load_network(kind: str, checkpoint: Checkpoint) -> EdgeNetwork:
     """The network in a checkpoint. Raises CheckpointError."""
     check_features(checkpoint)
     about = checkpoint.about
@@ -30,7 +29,7 @@ def load_network(kind: str, checkpoint: Checkpoint) -> nn.Module:
     return network
 
 
-def make_network(kind: str, ablation: str = "") -> nn.Module:
+def make_network(kind: str, ablation: str = "") -> EdgeNetwork:
     """A fresh network; `dense` is what a phone runs, `embeddings` what the cloud ships with a page."""
     if kind == "edgerec":
         return EdgeRec(ablation)

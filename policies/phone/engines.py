@@ -1,7 +1,8 @@
-"""Engines that a phone would run: a network's parts exported to ONNX or MNN, and run by the real engine.
+"""Engines that a phone would run: a network's parts exported to ONNX, MNN or TensorFlow Lite, and run by the engine.
 
 A part is an nn.Module of tensors only, exported for one person and fixed sizes: that file is what a phone ships. Ids
-are embedded before (in the cloud), so no file holds an embedding. Extra `edge`: pip install nextone[edge].
+are embedded before (in the cloud), so no file holds an embedding. Extra `edge`: pip install nextone[edge]; to write
+files for TensorFlow Lite (now called LiteRT), not to run them, also the extra `convert`, which is a gigabyte.
 """
 
 import contextlib
@@ -9,6 +10,7 @@ import importlib.util
 import io
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -20,9 +22,10 @@ import torch
 from torch import Tensor, nn
 
 from nextone.policies.names import EngineMissing
+from nextone.sim.inputs.errors import UserError
 
-ENGINES = ("onnx", "mnn")
 OPSET = 18
+ONNX = ("onnx", "onnxscript", "onnxruntime")
 Tensors = tuple[Tensor, ...]
 
 
@@ -39,10 +42,20 @@ class Outputs(nn.Module):
 
 
 def export(part: nn.Module, example: Tensors, path: Path) -> Path:
-    """Write a part to `path` (.onnx or .mnn), for inputs of the example's sizes. Raises EngineMissing."""
-    needs(path.suffix[1:])
+    """Write a part to `path` (.onnx, .mnn or .tflite), for inputs of the example's sizes. Raises EngineMissing, or
+    UserError if the engine has no such operation."""
+    needs_to_export(path.suffix[1:])
     example = tuple(tensor.detach().clone() for tensor in example)
-    file = path.with_suffix(".onnx")
+    if path.suffix == ".tflite":
+        _to_tflite(part, example, path)
+    else:
+        _to_onnx(part, example, path.with_suffix(".onnx"))
+    if path.suffix == ".mnn":
+        _to_mnn(path.with_suffix(".onnx"), path)
+    return path
+
+
+def _to_onnx(part: nn.Module, example: Tensors, file: Path) -> None:
     names = [f"in{k}" for k in range(len(example))]
     with torch.inference_mode(), _quiet():
         outputs = [f"out{k}" for k in range(len(Outputs(part)(*example)))]
@@ -54,9 +67,6 @@ def export(part: nn.Module, example: Tensors, path: Path) -> Path:
         assert program is not None
         program.save(str(file))
     fold(file)
-    if path.suffix == ".mnn":
-        _to_mnn(file, path)
-    return path
 
 
 def fold(file: Path) -> None:
@@ -79,6 +89,33 @@ def _to_mnn(file: Path, path: Path) -> None:
                  "--useOriginRNNImpl"])  # fmt: skip
     if not path.exists():
         raise RuntimeError(f"MNN could not convert {str(file)!r}")
+
+
+def _to_tflite(part: nn.Module, example: Tensors, path: Path) -> None:
+    with _quiet():
+        import litert_torch
+
+        try:
+            litert_torch.convert(with_constants(part, example), example).export(str(path))
+        except Exception as error:  # of many types, none of them documented
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"{path.name}: litert-torch cannot convert this network ({reason}); try onnx") from None
+
+
+def with_constants(part: nn.Module, example: Tensors) -> nn.Module:
+    """The part for inputs of the example's sizes, with what depends on no input (`arange`, `eye`) worked out: the
+    interpreter of TensorFlow Lite has no operation that counts."""
+    module = torch.export.export(part.eval(), example).module()
+    assert isinstance(module, torch.fx.GraphModule)
+    for node in list(module.graph.nodes):
+        if node.op == "call_function" and not node.all_input_nodes:
+            name = f"constant_{node.name}"
+            module.register_buffer(name, node.target(*node.args, **node.kwargs))
+            with module.graph.inserting_before(node):
+                node.replace_all_uses_with(module.graph.get_attr(name))
+            module.graph.erase_node(node)
+    module.recompile()
+    return module
 
 
 class OnnxPart(nn.Module):
@@ -127,6 +164,41 @@ class MnnPart(nn.Module):
         return [np.array(out.read(), np.float32).reshape(out.shape) for out in said]
 
 
+class TflitePart(nn.Module):
+    """A part run by TensorFlow Lite's interpreter, one person at a time, on one thread. Raises UserError if it cannot
+    read the file."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        _needs("ai_edge_litert")
+        with _quiet():
+            from ai_edge_litert.interpreter import Interpreter
+
+            try:
+                self.interpreter = Interpreter(model_path=str(path), num_threads=1)
+                self.interpreter.allocate_tensors()
+            except (ValueError, RuntimeError) as error:
+                reason = " ".join(str(error).split())[:200]
+                raise UserError(f"{str(path)!r} cannot be run by TensorFlow Lite: {reason}; export it again") from None
+        self.inputs = [(self._number(known), known["index"]) for known in self.interpreter.get_input_details()]
+        outputs = sorted(self.interpreter.get_output_details(), key=self._number)
+        self.outputs = [known["index"] for known in outputs]
+
+    @staticmethod
+    def _number(tensor: dict[str, Any]) -> int:
+        """3 of "serving_default_args_3"; an input that the part does not use is missing among them."""
+        return int(re.findall(r"_(\d+)", tensor["name"])[0])
+
+    def forward(self, *inputs: Tensor) -> Any:
+        return _one_by_one(self._one, inputs)
+
+    def _one(self, arrays: list[Any]) -> list[Any]:
+        for k, index in self.inputs:
+            self.interpreter.set_tensor(index, arrays[k])
+        self.interpreter.invoke()
+        return [self.interpreter.get_tensor(index) for index in self.outputs]
+
+
 def on_engine(part: nn.Module, example: Tensors, engine: str, folder: Path, name: str) -> nn.Module:
     """The part as the real engine runs it; its files are left in the folder."""
     return opened(export(part, example, folder / f"{name}.{engine}"))
@@ -134,7 +206,8 @@ def on_engine(part: nn.Module, example: Tensors, engine: str, folder: Path, name
 
 def opened(path: Path) -> nn.Module:
     """An exported part, by the engine that its file is for; MNN looks at the .onnx beside it for names."""
-    return OnnxPart(path) if path.suffix == ".onnx" else MnnPart(path)
+    by_suffix: dict[str, Callable[[Path], nn.Module]] = {".onnx": OnnxPart, ".mnn": MnnPart, ".tflite": TflitePart}
+    return by_suffix[path.suffix](path)
 
 
 def _one_by_one(run: Callable[[list[Any]], list[Any]], inputs: Tensors) -> Any:
@@ -155,14 +228,21 @@ def _onnxruntime() -> Any:
 
 
 def needs(engine: str) -> None:
-    """Raises EngineMissing unless what the engine needs is installed."""
-    _needs("onnx", "onnxscript", "onnxruntime", *(["MNN"] if engine == "mnn" else []))
+    """Raises EngineMissing unless what the engine needs to run a policy is installed."""
+    _needs(*{"onnx": ONNX, "mnn": (*ONNX, "MNN"), "tflite": ("ai_edge_litert",)}[engine])
 
 
-def _needs(*packages: str) -> None:
-    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+def needs_to_export(engine: str) -> None:
+    """Raises EngineMissing unless what it takes to write the engine's files, and to run them, is installed."""
+    needs(engine)
+    if engine == "tflite":
+        _needs("litert_torch", extra="convert", who="writing .tflite files needs")
+
+
+def _needs(*packages: str, extra: str = "edge", who: str = "engines need") -> None:
+    missing = [name.replace("_", "-") for name in packages if importlib.util.find_spec(name) is None]
     if missing:
-        raise EngineMissing(f"engines need {', '.join(missing)}, which is not installed; pip install 'nextone[edge]'")
+        raise EngineMissing(f"{who} {', '.join(missing)}, which is not installed; pip install 'nextone[{extra}]'")
 
 
 @contextlib.contextmanager

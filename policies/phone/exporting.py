@@ -20,6 +20,7 @@ from nextone.sim.engine.chance import uniform, world_key
 from .engines import on_engine
 from .loading import load_edge
 from .policies import OnEngine
+from .tflite_files import write_record
 
 TRIED = 20  # random inputs on which engine and torch are compared
 TIMED = 50
@@ -51,7 +52,7 @@ class Exported(NamedTuple):
 
 def export_policy(source: str, engine: str, out: Path, slots: int, rows: int) -> Exported:
     """Write the parts of a checkpoint (a folder, or a name that is shipped) for a pool of so many slots and so many
-    past impressions. Raises CheckpointError, EngineMissing."""
+    past impressions. Raises CheckpointError, EngineMissing, UserError if the engine lacks an operation."""
     path = shipped(source) if source in SHIPPED else Path(source)
     kind = best_checkpoint(path).about.get("kind")
     if kind not in KINDS:
@@ -59,11 +60,13 @@ def export_policy(source: str, engine: str, out: Path, slots: int, rows: int) ->
     policy = load_edge(str(kind), path)
     assert not isinstance(policy, OnEngine)
     out.mkdir(parents=True, exist_ok=True)
-    files = tuple(
-        _export(part, example, engine, out, f"{kind}_{name}")
+    files = {
+        name: _export(part, example, engine, out, f"{kind}_{name}")
         for name, (part, example) in policy.parts(slots, rows).items()
-    )
-    return Exported(str(kind), engine, files, megabytes(policy.network.embeddings))
+    }
+    if engine == "tflite":
+        write_record(out, policy.network, slots, rows, {name: file.path for name, file in files.items()})
+    return Exported(str(kind), engine, tuple(files.values()), megabytes(policy.network.embeddings))
 
 
 def _export(part: nn.Module, example: tuple[Tensor, ...], engine: str, out: Path, name: str) -> File:
@@ -71,7 +74,7 @@ def _export(part: nn.Module, example: tuple[Tensor, ...], engine: str, out: Path
     path = out / f"{name}.{engine}"
     with torch.inference_mode():
         worst = max(_difference(part(*inputs), real(*inputs)) for inputs in map(_like(example), range(TRIED)))
-        times = [_ms(module, example) for module in (real, part.eval())]
+        times = [milliseconds(module, example) for module in (real, part.eval())]
     if engine == "mnn":
         (out / f"{name}.onnx").unlink()
     return File(path, path.stat().st_size, tuple(tuple(tensor.shape) for tensor in example), worst, *times)
@@ -97,7 +100,9 @@ def _difference(a: Tensor | tuple[Tensor, ...], b: Tensor | tuple[Tensor, ...]) 
     return max(float((x - y).abs().max()) for x, y in pairs)
 
 
-def _ms(module: nn.Module, inputs: tuple[Tensor, ...]) -> float:
+@torch.inference_mode()
+def milliseconds(module: nn.Module, inputs: tuple[Tensor, ...]) -> float:
+    """Of one inference, the median of TIMED."""
     for _ in range(3):
         module(*inputs)
     took = []

@@ -1,8 +1,8 @@
 """Edge networks from their checkpoints: `edgerec`, `kir`, `context_aware` as shipped, or `edgerec:DIR` of one's own.
 
 Unlike `rl:DIR` they may be deployed in another scenario than they were trained in, as a system's model is; only the
-table of features must be the same. `...@onnx` and `...@mnn` run their parts on the real engine. Called by
-`policies/by_name.py`; training is in `experiments/training/edge/train.py`.
+table of features must be the same. `...@onnx`, `...@mnn` and `...@tflite` run their parts on the real engine. Called
+by `policies/by_name.py`; training is in `experiments/training/edge/train.py`.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ from numba import get_num_threads
 from torch import nn
 
 from nextone.policies.checkpoint import Checkpoint, CheckpointError, best_checkpoint
-from nextone.policies.names import shipped
+from nextone.policies.names import ENGINES, shipped
 from nextone.policies.networks.cloud_ranks.network import INPUTS, CloudRank
 from nextone.policies.networks.context_aware.network import ContextAware, Search
 from nextone.policies.networks.edgerec.network import EdgeRec
@@ -24,14 +24,16 @@ from nextone.sim.config import Scenario
 
 from .context_aware import ListPolicy
 from .edgerec import EdgeRecPhone
-from .engines import ENGINES
 from .policies import EdgePolicy, OnEngine, PhonePolicy
 
 
-def load_edge(kind: str, path: Path | str, how: str = "") -> "PhonePolicy | OnEngine":
+def load_edge(
+    kind: str, path: Path | str, how: str = "", scenario: Scenario | None = None
+) -> "PhonePolicy | OnEngine":
     """The policy of a run's best whole checkpoint, or of the one that `path` is.
 
-    how: "onnx" or "mnn", the engine that runs it; "k=3", the beams of the context-aware search.
+    how: one of ENGINES, to run it; "k=3", the beams of the context-aware search. scenario: the world it is for; an
+    engine that has no file for its sizes, and cannot make one, is then refused here and not at the first decision.
     Raises CheckpointError: nothing there, damaged, of another kind, or not trained on these features; EngineMissing."""
     torch.set_num_threads(get_num_threads())  # as many as this process may use: comparisons run several
     path = Path(path)
@@ -39,7 +41,12 @@ def load_edge(kind: str, path: Path | str, how: str = "") -> "PhonePolicy | OnEn
     search = Search(beams=int(how[2:])) if how.startswith("k=") else None
     name = kind if path == shipped(kind) else f"{kind}:{path}"  # where the package lies is nobody's business
     policy = policy_of(load_network(kind, checkpoint), name, kept_behaviours(checkpoint), search)
-    return OnEngine(policy, how) if how in ENGINES else policy
+    if how not in ENGINES:
+        return policy
+    on_engine = OnEngine(policy, how, checkpoint.path)
+    if scenario is not None:
+        on_engine.files(scenario.pool_slots, scenario.client.history)
+    return on_engine
 
 
 def policy_of(network: nn.Module, name: str, kept: int = 20, search: Search | None = None) -> PhonePolicy:

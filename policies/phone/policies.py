@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY, C, H, Observation
 from nextone.policies.contract import Scores, options_of
 
-from .engines import needs, on_engine
+from .engines import needs, on_engine, opened
+from .tflite_files import files_made
 
 PAD_TO = 32  # people in every forward pass of torch's: then nobody's scores depend on who else is asked
 
@@ -83,14 +84,15 @@ class EdgePolicy:
 
 
 class OnEngine:
-    """A policy whose parts the real engine runs, one person at a time: exported at the first decision, when the sizes
-    are known."""
+    """A policy whose parts the real engine runs, one person at a time: opened or exported at the first decision, when
+    the sizes are known. checkpoint: the folder it was read from, where its .tflite files are looked for."""
 
     downloaded = True
 
-    def __init__(self, policy: PhonePolicy, engine: str) -> None:
+    def __init__(self, policy: PhonePolicy, engine: str, checkpoint: Path) -> None:
         needs(engine)
-        self.policy, self.engine, self.__name__ = policy, engine, f"{policy.__name__}@{engine}"
+        self.policy, self.engine, self.checkpoint = policy, engine, checkpoint
+        self.__name__ = f"{policy.__name__}@{engine}"
         self.sizes: tuple[int, int] | None = None
 
     def start(self, n: int) -> Any:
@@ -104,16 +106,28 @@ class OnEngine:
     def __call__(self, observation: Observation, memory: Any) -> tuple[Scores, Any]:
         sizes = observation.mask.shape[1], observation.history.shape[1]
         if self.sizes is None:
-            with tempfile.TemporaryDirectory() as folder:
-                self.policy.install(
-                    {
-                        name: on_engine(part, example, self.engine, Path(folder), name)
-                        for name, (part, example) in self.policy.parts(*sizes).items()
-                    }
-                )
+            self.policy.install(self.running(*sizes))
             self.sizes = sizes
         assert sizes == self.sizes, "an engine's file is for one size of pool and history"
         return self.policy(observation, memory)
+
+    def files(self, slots: int, rows: int) -> dict[str, Path]:
+        """Files that were made before, by the name of their part; empty if they are to be made now. Raises
+        EngineMissing, CheckpointError."""
+        if self.engine != "tflite":
+            return {}
+        return files_made(self.checkpoint, self.policy.network, slots, rows)
+
+    def running(self, slots: int, rows: int) -> dict[str, nn.Module]:
+        """The policy's parts as the engine runs them. Raises as `files`."""
+        made = self.files(slots, rows)
+        if made:
+            return {name: opened(file) for name, file in made.items()}
+        with tempfile.TemporaryDirectory() as folder:
+            return {
+                name: on_engine(part, example, self.engine, Path(folder), name)
+                for name, (part, example) in self.policy.parts(slots, rows).items()
+            }
 
 
 def blank(slots: int, rows: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

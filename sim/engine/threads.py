@@ -7,12 +7,16 @@ that computes, and with numba's own layer a process in which two threads compute
 
 import os
 import threading
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 
 import numba
+from numba.core.errors import NumbaSystemWarning
 
+# Without shared memory numba cannot lock the start of its own threads, which are never started here.
+warnings.filterwarnings("ignore", message=".*multiprocessing lock", category=NumbaSystemWarning)
 _here = threading.local()
 
 

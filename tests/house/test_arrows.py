@@ -38,6 +38,8 @@ ONLY_IN = {
     "seaborn": ("experiments/output/figures.py", PEOPLE, *GALLERY),
     "onnxruntime": ("policies/phone/engines.py",),
     "MNN": ("policies/phone/engines.py",),
+    "ai_edge_litert": ("policies/phone/engines.py",),
+    "litert_torch": ("policies/phone/engines.py",),
     "typer": ("nextone/cli/",),
     "ray": ("experiments/runs/on_ray.py",),
 }

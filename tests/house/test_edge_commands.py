@@ -53,10 +53,30 @@ def test_without_the_extra_it_says_what_to_install(checkpoint, monkeypatch, tmp_
         assert main(arguments) == 2
         said = capsys.readouterr().err
         assert "MNN" in said and "pip install 'nextone[edge]'" in said and said.count("\n") == 1
+    assert main(["compare", "--policies", f"cloud_only,dnn:{checkpoint}@tflite"]) == 2
+    assert "ai-edge-litert, which is not installed; pip install 'nextone[edge]'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("name", "remedy"), [("kir@tflite", "onnx or mnn"), ("kir:somewhere@k=2", "onnx or mnn"),
-                                              ("tag_momentum@mnn", "unknown policy")])  # fmt: skip
+def test_without_the_converter_it_says_how_to_have_the_files(checkpoint, monkeypatch, tmp_path, capsys):
+    """Before anything runs, and for the sizes of the scenario."""
+    find = engines.importlib.util.find_spec
+    monkeypatch.setattr(
+        engines.importlib.util, "find_spec", lambda name: None if name == "litert_torch" else find(name)
+    )
+    assert main(["export", str(checkpoint), "--to", "tflite", "--out", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "litert-torch, which is not installed; pip install 'nextone[convert]'" in said and said.count("\n") == 1
+    name = f"dnn:{checkpoint}@tflite"
+    assert main(["compare", "--policies", f"cloud_only,{name}", "--set", "server.candidates=9"]) == 2
+    said = capsys.readouterr().err
+    assert "no .tflite files for a pool of 9 and 20 past impressions" in said and "nextone[convert]" in said
+    assert "--to tflite --out" in said and "tflite_9x20" in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(("name", "remedy"), [
+    ("kir@coreml", "onnx, mnn, tflite"), ("kir:somewhere@k=2", "onnx, mnn, tflite"),
+    ("tag_momentum@mnn", "unknown policy"),
+])  # fmt: skip
 def test_what_no_engine_is_called_is_refused(name, remedy, capsys):
     assert main(["compare", "--policies", f"cloud_only,{name}"]) == 2
     said = capsys.readouterr().err

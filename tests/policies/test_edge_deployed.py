@@ -343,18 +343,19 @@ def test_engines_say_what_torch_says(kind, tmp_path):
 
 
 @pytest.mark.long
-def test_a_policy_on_an_engine_lives_the_same_life():
+def test_a_policy_on_an_engine_lives_the_same_life(tmp_path):
     """`kir@onnx`, exported when it is first asked: the same impressions as by torch."""
     world_of = scenario(population__users=4)
     by_torch = run(world_of, MAKE["kir"](network("kir")), minutes=5.0)
-    by_engine = run(world_of, OnEngine(MAKE["kir"](network("kir")), "onnx"), minutes=5.0)
+    by_engine = run(world_of, OnEngine(MAKE["kir"](network("kir")), "onnx", tmp_path), minutes=5.0)
     assert len(by_torch.records.impressions) > 20 and same_run(by_torch, by_engine) == ""
 
 
 def test_names_of_policies_on_engines():
     assert split_name("kir") == ("kir", "", "") and split_name("kir@mnn") == ("kir", "", "mnn")
     assert split_name("edgerec:a/b@c@onnx") == ("edgerec", "a/b@c", "onnx")
+    assert split_name("kir@tflite") == ("kir", "", "tflite")
     assert split_name("context_aware@k=3") == ("context_aware", "", "k=3")
-    for wrong in ("kir@tflite", "kir@k=3", "kir:", "dnn", "@mnn", "rl:x@mnn", "context_aware@k=0", "tag_momentum@mnn"):
+    for wrong in ("kir@coreml", "kir@k=3", "kir:", "dnn", "@mnn", "rl:x@mnn", "context_aware@k=0", "tag_momentum@mnn"):
         assert split_name(wrong) == ("", "", "")
-    assert not is_trained("kir@tflite") and is_trained("rl:x@mnn")
+    assert not is_trained("kir@coreml") and is_trained("rl:x@mnn")

@@ -8,7 +8,7 @@ import pytest
 from test_compare import fake, instead, made_up  # noqa: F401
 
 from nextone.cli import main as cli
-from nextone.experiments.runs import comparison_files, names
+from nextone.experiments.runs import comparison_files, names, provenance
 from nextone.experiments.runs import executor as module
 from nextone.experiments.runs.arms import parse_arm
 from nextone.experiments.runs.compare import Arm, compare
@@ -113,6 +113,21 @@ def test_weights_are_part_of_it(tmp_path, fake):  # noqa: F811
     assert list(inputs[f"rl:{folder}"]) == ["step-000000000001/model.safetensors"]
     assert any(name.endswith("model.safetensors") for name in inputs["kir"])
     assert "torch" in compare(arms).provenance["libraries"]
+
+
+def test_an_engines_files_are_part_of_it_where_it_plays_them(tmp_path):
+    folder = tmp_path / "step-000000000001" / "tflite_20x20"
+    folder.mkdir(parents=True)
+    for file in (folder / "tflite.json", folder / "kir_dense.tflite", folder.parent / "model.safetensors"):
+        file.write_bytes(b"one")
+    by_torch, by_engine = f"kir:{tmp_path}", f"kir:{tmp_path}@tflite"
+    read = provenance.inputs([], [by_torch, by_engine])
+    assert list(read[by_torch]) == ["step-000000000001/model.safetensors"]
+    assert {name.rpartition("/")[2] for name in read[by_engine]} == {
+        "model.safetensors", "kir_dense.tflite", "tflite.json"
+    }  # fmt: skip
+    assert "ai-edge-litert" in provenance.made_with([by_engine])["libraries"]
+    assert "ai-edge-litert" not in provenance.made_with([by_torch])["libraries"]
 
 
 def test_a_comparison_that_met_two_worlds_is_none(traced, tmp_path, monkeypatch):

@@ -18,6 +18,7 @@ from worlds import scenario
 from nextone.envs.reward import COMPONENTS, PRESETS
 from nextone.experiments.output.figures import frontier_figure
 from nextone.experiments.training import progress
+from nextone.experiments.training.rl import asking
 from nextone.experiments.training.rl import train as train_rl
 from nextone.experiments.training.rl.asking import LOOKED_AT, train_asking
 from nextone.experiments.training.rl.dqn import MaskedDQN
@@ -46,6 +47,7 @@ from nextone.policies.checkpoint import (
 from nextone.policies.networks.pointer.network import DEAD_SCORE
 from nextone.policies.rl import RlPolicy, load_rl
 from nextone.policies.rules import blend
+from nextone.sim.inputs.errors import UserError
 from nextone.sim.scenario import SettingError
 
 WORLD = scenario(client__history=5, server__candidates=6, server__page_size=3)
@@ -353,13 +355,22 @@ def test_the_first_policy_asks_as_its_threshold_does():
     assert np.mean(network_plays.steps == rule_plays.steps) > 0.9
 
 
-def test_when_to_ask_is_searched_for(tmp_path):
-    """A few tries: the best is no worse than the start on the people searched with, and `rl:DIR` plays it."""
+def test_when_to_ask_is_searched_for(tmp_path, monkeypatch):
+    """A few tries: the best is no worse than the start on the people searched with, and `rl:DIR` plays it. What cannot
+    be saved is told."""
     brief = scenario(client__history=5, server__candidates=6, server__page_size=3, sessions__leave_per_min=3.0)
     chosen = settings(refresh=True, reward=parse_reward("watch_s=1,requests=-6"), scenario=brief)
     moves = train_asking(chosen, tmp_path / "asks", sessions=16, tries=20)
-    again = train_asking(chosen, tmp_path / "again", sessions=16, tries=20)
-    assert moves.shape == (1 + len(LOOKED_AT),) and np.array_equal(moves, again)
+    assert moves.shape == (1 + len(LOOKED_AT),)
+
+    def full(*_):
+        raise UserError("no room")
+
+    monkeypatch.setattr(asking, "save_checkpoint", full)
+    with pytest.raises(UserError, match="no room; found: shift=") as again:
+        train_asking(chosen, tmp_path / "again", sessions=16, tries=20)
+    told = [float(part.partition("=")[2]) for part in str(again.value).partition("found: ")[2].split(", ")]
+    assert told == pytest.approx(moves.tolist(), rel=1e-5)
     about = best_checkpoint(tmp_path / "asks").about
     assert list(about["moves"].values()) == moves.tolist() and about["refresh"]
     assert load_rl(tmp_path / "asks", chosen.scenario).network.ask is not None

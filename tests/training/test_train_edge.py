@@ -40,6 +40,7 @@ from nextone.experiments.training.edge.train import (
 from nextone.policies.by_name import make_policy
 from nextone.policies.checkpoint import MODEL, TRAINING, CheckpointError, newest_checkpoint, read_checkpoint
 from nextone.policies.names import KINDS
+from nextone.policies.networks.context_aware.network import CORRECTED
 from nextone.policies.networks.edgerec.network import HEADS
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, scenario_toml
@@ -158,7 +159,8 @@ VARIANTS = [(kind, "") for kind in KINDS] + [("edgerec", "huism")]
 @pytest.mark.parametrize(("kind", "ablation"), VARIANTS)
 def test_it_learns_what_can_be_known(kind, ablation, data, tmp_path):
     """Labels are what the server predicts, so the loss can come near 0 (EdgeRec's near a sixth of its start: two of its
-    heads have labels without sense). In 30 epochs of three steps the best is under half of the first weights' loss.
+    heads have labels without sense; the context-aware network's near that of the rates which it leaves to the server).
+    In 30 epochs of three steps the best is under half of the first weights' loss.
 
     Measured, best loss over first, with seeds 0 to 4 and the kernels for AVX-512, AVX2 and SSE2: EdgeRec .06 to .26
     (mean .15, sd .07: the bound is five of them away), without actions .10 to .23, the others under .04. The best
@@ -169,7 +171,15 @@ def test_it_learns_what_can_be_known(kind, ablation, data, tmp_path):
     train = read_samples(data, "train", READ)
     with torch.inference_mode():
         first = loss_of(module.begin(chosen).network, train, np.arange(train.rows)).item()
-    assert len(looks) == 30 and min(look["train"] for look in looks) < 0.5 * first
+    left = left_to_the_server(train) if kind == "context_aware" else 0.0
+    assert len(looks) == 30 and min(look["train"] for look in looks) - left < 0.5 * (first - left)
+
+
+def left_to_the_server(samples):
+    """The loss of predicted rates that the context-aware network does not correct."""
+    predicted = torch.from_numpy(LOGIT_SCALE * samples.columns["candidates"][..., C.pevtr : C.pevtr + len(RATED)])
+    kept = enumerate(RATED[CORRECTED:], CORRECTED)
+    return sum(by_hand(predicted[..., k], samples.columns[label]) for k, label in kept)
 
 
 @pytest.mark.parametrize(("kind", "ablation"), VARIANTS)

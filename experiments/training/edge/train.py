@@ -32,6 +32,7 @@ from nextone.policies.checkpoint import (
 )
 from nextone.policies.names import KINDS
 from nextone.policies.networks.behaviours import megabytes
+from nextone.policies.networks.blend import EdgeNetwork
 from nextone.policies.networks.cloud_ranks.network import CloudRank, DlcmDense
 from nextone.policies.networks.context_aware.network import CORRECTED, TASKS, ContextAware
 from nextone.policies.networks.edgerec.network import ABLATIONS, HEADS, EdgeRec
@@ -85,7 +86,7 @@ class EdgeSettings:
 class Training:
     """A network on its way."""
 
-    network: nn.Module
+    network: EdgeNetwork
     optimiser: torch.optim.Optimizer
     looks: list[dict[str, float]]  # after each epoch: epoch, train and valid loss, step
 
@@ -202,7 +203,7 @@ def batches(rows: Array, size: int) -> Iterator[Array]:
         yield rows[start : start + size]
 
 
-def loss_of(network: nn.Module, samples: Samples, rows: Array) -> Tensor:
+def loss_of(network: EdgeNetwork, samples: Samples, rows: Array) -> Tensor:
     """The sum over what a network predicts of the mean cross-entropy where it is known: of the candidates that were
     shown, and of the person."""
     told = (*RATED, *OTHERS_OF.get(type(network), ()))

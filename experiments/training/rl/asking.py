@@ -26,6 +26,7 @@ from nextone.experiments.training.state import weights_of
 from nextone.policies.checkpoint import MODEL, has_checkpoints, save_checkpoint
 from nextone.policies.networks.pointer.network import ASK_STEEPNESS, ASKED_OF, Pointer
 from nextone.policies.rl import RlPolicy
+from nextone.sim.inputs.errors import UserError
 from nextone.sim.scenario import SettingError
 
 from .evaluate import Array, chooser, play, uplift
@@ -85,7 +86,10 @@ def train_asking(
     env.close()
     search.use(found.x)
     moves = dict(zip(("shift", *LOOKED_AT), found.x.tolist(), strict=True))
-    _save(settings, out, best, asks_at, policy, moves, search.decisions)
+    try:
+        _save(settings, out, best, asks_at, policy, moves, search.decisions)
+    except UserError as error:  # a full disk: what took minutes to find is in the message
+        raise UserError(f"{error}; found: {', '.join(f'{name}={x:.6g}' for name, x in moves.items())}") from error
     return np.asarray(found.x)
 
 
