@@ -296,13 +296,17 @@ def embed(p, impressions, content, error, out):
 def _index(params, key, videos, content, index, earlier):
     """What else the cloud knows of a video: an embedding that correlates with its content as stated, a posterior mean;
     lasting errors of its rates of feedback; and what its length does to the chance of a long view."""
-    p, error = params[0], np.empty(content.shape[1])
+    p, error, told = params[0], np.empty(content.shape[1]), np.empty(content.shape[1], np.float32)
     for v in range(len(videos)):
         row = index[v]
         draw_content(key, np.int64(v), np.int64(OF_EMBEDDING), error)
-        embed(p, np.float64(videos[v].popularity), content[v], error, row.embedding)
+        embed(p, np.float64(videos[v].popularity), content[v], error, told)
+        for d in range(len(told)):
+            row.embedding[d] = told[d]
         if len(earlier) > 0:
-            embed(p, videos[v].popularity * (1.0 - p.version_gap), content[v], error, earlier[v])
+            embed(p, videos[v].popularity * (1.0 - p.version_gap), content[v], error, told)
+            for d in range(len(told)):
+                earlier[v, d] = told[d]
         noise = keyed_words(ERRORS_KEY, VIDEO, v, RATE_ERRORS, 0)
         words = (noise.w0, noise.w1, noise.w2)
         for k in range(len(row.appeal)):

@@ -17,11 +17,11 @@ def samples(rows=600, seed=0):
 def test_the_strongest_column_is_found_whichever_way_it_counts():
     """In these rows all labels are one column's; turned round it is as strong."""
     told = samples()
-    column = told.columns["candidates"][..., C.plvtr]
+    column = told.columns["candidates"][..., C.popularity]
     told.columns["would_effective_view"] = np.where(told.columns["live"] == 1, column > np.median(column), -1)
-    assert strongest_column(told, lambda x, s: gates._gauc(x, s).value) == "plvtr"
-    told.columns["candidates"][..., C.plvtr] *= -1
-    assert strongest_column(told, lambda x, s: gates._gauc(x, s).value) == "plvtr"
+    assert strongest_column(told, lambda x, s: gates._gauc(x, s).value) == "popularity"
+    told.columns["candidates"][..., C.popularity] *= -1
+    assert strongest_column(told, lambda x, s: gates._gauc(x, s).value) == "popularity"
 
 
 def test_a_recalibrated_column_is_the_best_line_in_logits():

@@ -86,7 +86,11 @@ def test_seeds_are_averaged_and_add_their_own_error():
 
 
 def columns(rows=240, seed=0):
-    return made_up(rows, seed)
+    """Rows whose effective views are chance: no ranking is right, or wrong, throughout."""
+    told, draw = made_up(rows, seed), np.random.Generator(np.random.Philox(seed + 7))
+    known = told["shown_after"] >= 0
+    told["effective_view"] = np.where(known, draw.integers(0, 2, known.shape), -1).astype(np.int8)
+    return told
 
 
 def test_a_page_is_scored_by_its_first_request():
