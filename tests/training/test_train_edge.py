@@ -160,7 +160,7 @@ VARIANTS = [(kind, "") for kind in KINDS] + [("edgerec", "huism")]
 
 @pytest.mark.parametrize(("kind", "ablation"), VARIANTS)
 def test_it_learns_what_can_be_known(kind, ablation, data, tmp_path):
-    """Labels are the opposite of what the server predicts, so the loss can come near 0 (EdgeRec's near a sixth of its start: two of its
+    """Labels are the opposite of what the server predicts, and the loss can come near 0 (EdgeRec's near a sixth: two of its
     heads have labels without sense; the context-aware network's near that of the rates which it leaves to the server).
     In 30 epochs of three steps the best is under half of the first weights' loss.
 
