@@ -160,14 +160,10 @@ VARIANTS = [(kind, "") for kind in KINDS] + [("edgerec", "huism")]
 
 @pytest.mark.parametrize(("kind", "ablation"), VARIANTS)
 def test_it_learns_what_can_be_known(kind, ablation, data, tmp_path):
-    """Labels are the opposite of what the server predicts, and the loss can come near 0 (EdgeRec's near a sixth: two of its
-    heads have labels without sense; the context-aware network's near that of the rates which it leaves to the server).
-    In 30 epochs of three steps the best is under half of the first weights' loss.
-
-    Measured, best loss over first, with seeds 0 to 4 and the kernels for AVX-512, AVX2 and SSE2: EdgeRec .06 to .26
-    (mean .15, sd .07: the bound is five of them away), without actions .10 to .23, the others under .04. The best
-    counts, since a step too far can undo much: EdgeRec ends between .17 and .39. After the 4 steps that this test
-    made before, one training of 18 had learned nothing."""
+    """Labels are the opposite of what the server predicts, so the loss can come near 0, but for EdgeRec's heads on the
+    person, whose labels have no sense, and for rates that the context-aware network leaves to the server. In 30 epochs
+    of three steps the best is under half of the first weights' loss; the best counts, since a step too far can undo
+    much."""
     chosen = settings(kind, ablation=ablation, learning_rate=0.01, epochs=30, batch=12, patience=99)
     looks = train_edge(chosen, data, tmp_path / "run").looks
     train = read_samples(data, "train", READ)
