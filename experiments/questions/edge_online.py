@@ -19,7 +19,7 @@ from nextone.experiments.runs.arms import Arm, parse_arm
 from nextone.experiments.runs.compare import compare
 from nextone.experiments.runs.comparison import Comparison
 from nextone.experiments.runs.files import write_text
-from nextone.experiments.runs.metrics import PRIMARY
+from nextone.experiments.runs.metrics import PRIMARY, column_of
 from nextone.experiments.runs.names import resolve_policy
 from nextone.experiments.runs.statistics import PairedDifference, paired
 from nextone.sim.config import MINUTES, Scenario
@@ -59,14 +59,13 @@ def arms_of(scenario: Scenario, policies: tuple[str, ...] = POLICIES) -> list[Ar
     ]
 
 
-def differences(result: Comparison) -> list[list[PairedDifference | None]]:
-    """[row][arm but the baseline]: paired differences of what ROWS name."""
-    column = {metric.name: k for k, metric in enumerate(result.metrics)}
+def differences(result: Comparison, rows: tuple[Row, ...] = ROWS) -> list[list[PairedDifference | None]]:
+    """[row][arm but the baseline]: paired differences of what the rows name."""
     found = []
-    for row in ROWS:
-        value = result.values[..., column[row.metric]]
+    for row in rows:
+        value = result.values[..., column_of(row.metric)]
         if row.per:
-            value = value * result.values[..., column[row.per]]
+            value = value * result.values[..., column_of(row.per)]
         found.append([paired(value[0], arm) for arm in value[1:]])
     return found
 
@@ -79,9 +78,8 @@ def table(result: Comparison) -> str:
     for row, of_arms in zip(ROWS, differences(result), strict=True):
         cells = [cell(difference) for difference in of_arms]
         lines.append(f"| {row.name} | " + " | ".join(cells) + f" | {row.published} |")
-    column = {metric.name: k for k, metric in enumerate(result.metrics)}
     for name in ("decisions_per_page", "requests", "data_mb"):
-        means = result.values[..., column[name]].mean(1)
+        means = result.values[..., column_of(name)].mean(1)
         values = " | ".join(f"{mean:.3g}" for mean in means[1:])
         lines.append(f"| {name}, mean | {values} | cloud_only: {means[0]:.3g} |")
     return "\n".join(lines) + "\n"

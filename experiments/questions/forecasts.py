@@ -14,13 +14,11 @@ from typing import NamedTuple
 from nextone.experiments.runs.arms import Arm
 from nextone.experiments.runs.compare import compare
 from nextone.experiments.runs.files import write_text
-from nextone.experiments.runs.metrics import column_of
 from nextone.experiments.runs.names import resolve_policy
-from nextone.experiments.runs.statistics import paired
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import NAMED, with_settings
 
-from .edge_online import Row, cell
+from .edge_online import Row, cell, differences
 from .headroom import intent_bound, worlds
 
 PEOPLE, REPLICATIONS, MINUTES, SEED = 400, 15, 30.0, 7_000
@@ -79,11 +77,8 @@ def answer(forecast: Forecast) -> list[str]:
         scenario = with_settings(base, world.settings.split())
         arms = [Arm(name, resolve_policy(name, scenario), scenario) for name in ("cloud_only", forecast.policy)]
         result = compare(arms, seed=SEED, replications=REPLICATIONS, minutes=MINUTES, engine="batch")
-        for row, cells in zip(forecast.rows, told, strict=True):
-            value = result.values[..., column_of(row.metric)]
-            if row.per:
-                value = value * result.values[..., column_of(row.per)]
-            cells.append(cell(paired(*value)))
+        for (difference,), cells in zip(differences(result, forecast.rows), told, strict=True):
+            cells.append(cell(difference))
     return [f"| {row.name} | {' | '.join(cells)} | {row.published} |"
             for row, cells in zip(forecast.rows, told, strict=True)]  # fmt: skip
 
