@@ -282,7 +282,7 @@ def test_one_number_is_one_id(tmp_path: Path, spelling: str) -> None:
 
 
 PEOPLE: dict[str, tuple[Callable[[int, int], object], str, int]] = {
-    "capitals": (lambda k, u: f"U{u}" if k % 2 else f"u{u}", "16 ids that differ by capitals only", N),
+    "capitals": (lambda k, u: f"U{u}" if k % 2 else f"u{u}", "16 names that differ by capitals only", N),
     "nobody": (lambda k, u: "unknown" if k % 10 == 0 else u, "'unknown' reads as nobody's id", 8),
     "guests": (lambda k, u: 99 if k % 3 == 0 else u, "99 has 34% of all rows", 27),
     "guests called -1": (lambda k, u: -1 if k % 3 == 0 else u, "'-1' reads as nobody's id", 27),
@@ -296,6 +296,13 @@ def test_ids_that_may_be_no_person_s_are_told(tmp_path: Path, case: str) -> None
     log = read(tmp_path / "log.csv", changed(user=lambda old: [user(k, u) for k, u in enumerate(old)]))
     told = [f for f in problems(log) if message in f.problem]
     assert [(f.column, f.rows, f.action) for f in told] == [("user", rows, "warned")]
+
+
+@pytest.mark.parametrize("column", ["video", "tag"])
+def test_capitals_are_told_of_videos_and_tags_too(tmp_path: Path, column: str) -> None:
+    data = columns() | {column: [f"{'A' if k % 2 else 'a'}{k % 16 // 2}" for k in range(N)]}
+    told = [f for f in problems(read(tmp_path / "log.csv", data)) if "by capitals only" in f.problem]
+    assert [(f.column, f.rows, f.action) for f in told] == [(column, N, "warned")]
 
 
 @pytest.mark.parametrize("tag", ["[{0}, 9]", "[{0}]", "{0}|9", "{0};9", "['{0}', 'x']", "{{{0},9}}", "{0}.0"])

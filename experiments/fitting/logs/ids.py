@@ -85,19 +85,25 @@ def codes(of: pa.DictionaryArray) -> tuple[IntArray, tuple[str, ...]]:
     return code[index], tuple(words[k] for k in used)
 
 
+def check_capitals(of: pa.DictionaryArray, column: str, audit: Audit) -> None:
+    """Warns of ids or words that differ by capitals only."""
+    code, names = codes(of)
+    alike: dict[str, list[int]] = {}
+    for k, name in enumerate(names):
+        alike.setdefault(name.lower(), []).append(k)
+    twice = [kinds for kinds in alike.values() if len(kinds) > 1]
+    if twice:
+        rows = np.bincount(code[audit.keep & (code >= 0)], minlength=len(names))
+        differ = [k for kinds in twice for k in kinds]
+        first, other = (short(names[k], 30) for k in twice[0][:2])
+        problem = f"has {len(differ):,} names that differ by capitals only, such as {first} and {other}: told apart"
+        audit.warn(column, problem, int(rows[differ].sum()))
+
+
 def check_people(of: pa.DictionaryArray, column: str, audit: Audit) -> None:
-    """Warns of ids of users that differ by capitals only, and of one id that stands for many or for nobody."""
+    """Warns of one id of a user that stands for many or for nobody."""
     code, names = codes(of)
     rows = np.bincount(code[audit.keep & (code >= 0)], minlength=len(names))
-    lower: dict[str, int] = {}
-    for name in names:
-        lower[name.lower()] = lower.get(name.lower(), 0) + 1
-    twice = [k for k, name in enumerate(names) if lower[name.lower()] > 1]
-    if twice:
-        first = names[twice[0]]
-        other = next(n for n in names if n != first and n.lower() == first.lower())
-        audit.warn(column, f"has {len(twice):,} ids that differ by capitals only, such as {short(first, 30)} and "
-                           f"{short(other, 30)}: read as {len(twice):,} people", int(rows[twice].sum()))  # fmt: skip
     usual = float(np.median(rows[rows > 0])) if rows.any() else 0.0
     least = max(2.5 * usual, 0.1 * rows.sum())
     crowded = [name for name, n in zip(names, rows, strict=True) if name == "0" and n >= least]

@@ -41,7 +41,7 @@ from .columns import (
     unused_hint,
 )
 from .events import check_event_column, check_events, check_repeats
-from .ids import check_people, codes, first_words, ids
+from .ids import check_capitals, check_people, codes, first_words, ids
 from .impressions import ReadAs, UserLog
 from .numbers import flags as read_flags
 from .numbers import no_number, numbers
@@ -187,6 +187,9 @@ def _checked(
     check_lengths(codes(named["video"])[0], values["duration_ms"], spelled["duration_ms"], audit)
     check_values(values, spelled, audit, videos is not None)
     check_flags(flags, spelled, audit, labels=LABELS)
+    for thing in ("user", "video", "tag", "author"):
+        if thing in spelled and thing in named:
+            check_capitals(named[thing], spelled[thing], audit)
     check_people(named["user"], spelled["user"], audit)
     return _assembled(named, values, flags, spelled, audit, early), offset
 
