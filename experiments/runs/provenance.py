@@ -83,20 +83,25 @@ def inputs(scenarios: Iterable[Scenario], policies: Iterable[str], home: str = "
     return found
 
 
-def read_measurements(scenarios: Iterable[Scenario]) -> None:
+def read_measurements(scenarios: Iterable[Scenario]) -> list[str]:
     """Read each measured link that scenarios point to, once, so that a bad file is told before anything is run.
 
-    Raises TraceError."""
+    Returns what was converted and what was passed over, a line each. Raises TraceError."""
     networks = [scenario.network for scenario in scenarios]
     traces = {(n.traces, n.link_columns) for n in networks if n.traces}
     rtt = {(n.rtt, n.link_columns) for n in networks if n.rtt}
+    notices: list[str] = []
     if traces or rtt:
-        from nextone.sim.inputs.trace_files import read_pings, read_traces  # late: most scenarios have none
+        from nextone.sim.inputs.trace_files import pings_in, read_links, traces_in  # late: most scenarios have none
 
-        for path, columns in sorted(traces):
-            read_traces(path, columns)
-        for path, columns in sorted(rtt):
-            read_pings(path, columns)
+        for path, columns in sorted(traces | rtt):
+            links = read_links(path, columns)
+            if (path, columns) in traces:
+                traces_in(links, path)
+            if (path, columns) in rtt:
+                pings_in(links, path)
+            notices += (f"links of {path}: {line}" for line in links.notices())
+    return notices
 
 
 def folder_needed(scenarios: Iterable[Scenario], policies: Iterable[str]) -> str:

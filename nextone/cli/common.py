@@ -89,7 +89,8 @@ def window(minutes: float | None, days: float | None) -> float | None:
 
 
 def chosen_scenario(file: Path | None, settings: Sequence[str] | None, users: int | None = None) -> "Scenario":
-    """The scenario of `--scenario`, `--set` and `--users`. Raises SettingError, TraceError for bad traces it names."""
+    """The scenario of `--scenario`, `--set` and `--users`. How the links it names were read is
+    told on standard error, where anything was converted or passed over. Raises SettingError, TraceError."""
     from nextone.sim.config import Scenario
     from nextone.sim.scenario import SettingError, load_scenario, with_settings
 
@@ -102,7 +103,8 @@ def chosen_scenario(file: Path | None, settings: Sequence[str] | None, users: in
     if chosen.network.traces or chosen.network.rtt:
         from nextone.experiments.runs.provenance import read_measurements
 
-        read_measurements([chosen])  # bad files are told at once, before the compiled model is loaded
+        for line in read_measurements([chosen]):  # bad files are told at once, before the compiled model is loaded
+            print(f"nextone: {line}", file=sys.stderr, flush=True)
     return chosen
 
 

@@ -28,6 +28,11 @@ def short(value: object, most: int = 80) -> str:
     return line if len(line) <= most else line[: most - 3] + "..."
 
 
+def plural(n: int, noun: str) -> str:
+    """`1 file`, `2 files`."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
 @contextmanager
 def raised_as(kind: type[UserError]) -> Iterator[None]:
     """A block, or as a decorator a function, whose errors about a user's file are of this kind."""

@@ -6,13 +6,13 @@ them in place of the shipped ones (`network.traces`, `network.rtt`); `nextone ca
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from .errors import UserError, fail, raised_as, short
+from .errors import UserError, fail, plural, raised_as, short
 from .files import Content, cannot_open, contents, mode_of
 from .link_checks import Found, Run, Table, checked
 from .link_tables import LIMITS, read_table
@@ -21,6 +21,7 @@ from .traces import TraceError, Traces, flatten
 
 NO_TRACE = "holds no trace; put files with t_s,mbps, or of another format of docs/your-own-links.md, directly into it"
 NO_PINGS = "holds no log of round trips; put files with t_s,rtt_ms, or what ping prints, directly into it"
+SHOWN = 5  # names of files in a line
 TABLES = (".csv", ".tsv", ".parquet", ".json")  # so named, a file that is not about links is refused
 
 
@@ -49,6 +50,21 @@ class Links(NamedTuple):
     pings: Pings | None
     read: tuple[FileRead, ...]
     passed_over: tuple[PassedOver, ...]  # also traces that deliver nothing
+
+    def understood(self) -> tuple[str, ...]:
+        """How the files were read, in a line for each way."""
+        ways = (("; ".join([each.format, *each.notes]), f"{each.path.name} ({each.rows:,} rows)") for each in self.read)
+        return tuple(f"{_named(names)}: {how}" for how, names in _alike(ways))
+
+    def left(self) -> tuple[str, ...]:
+        """What in the folder is not used, in a line for each reason."""
+        reasons = ((each.why, each.path.name) for each in self.passed_over)
+        return tuple(f"{plural(len(names), 'file')}, {_named(names)}: {why}" for why, names in _alike(reasons))
+
+    def notices(self) -> list[str]:
+        """What someone who did not ask how the files were read has to know: conversions, and what is left out."""
+        converted = self._replace(read=tuple(each for each in self.read if each.notes))
+        return [f"read {line}" for line in converted.understood()] + [f"passed over {line}" for line in self.left()]
 
 
 @raised_as(TraceError)
@@ -81,19 +97,39 @@ def read_links(path: str | os.PathLike[str], columns: str = "") -> Links:
     return Links(flatten(curves) if curves else None, _pings(runs) if runs else None, read, (*passed, *dead))
 
 
-@raised_as(TraceError)
 def read_traces(path: str | os.PathLike[str], columns: str = "") -> Traces:
     """The traces of `read_links`; logs of round trips are passed over. Raises TraceError."""
-    traces = read_links(path, columns).traces
-    return fail(Path(path), NO_TRACE) if traces is None else traces
+    return traces_in(read_links(path, columns), path)
 
 
-@raised_as(TraceError)
 def read_pings(path: str | os.PathLike[str], columns: str = "") -> Pings:
     """One run of pings from each log of `read_links`: what a file is here, a session is to a person. Throughput traces
     are passed over. Raises TraceError."""
-    pings = read_links(path, columns).pings
-    return fail(Path(path), NO_PINGS) if pings is None else pings
+    return pings_in(read_links(path, columns), path)
+
+
+@raised_as(TraceError)
+def traces_in(links: Links, path: str | os.PathLike[str]) -> Traces:
+    """The traces of what was read from `path`. Raises TraceError if there are none."""
+    return fail(Path(path), NO_TRACE) if links.traces is None else links.traces
+
+
+@raised_as(TraceError)
+def pings_in(links: Links, path: str | os.PathLike[str]) -> Pings:
+    """The round trips of what was read from `path`. Raises TraceError if there are none."""
+    return fail(Path(path), NO_PINGS) if links.pings is None else links.pings
+
+
+def _alike(pairs: Iterable[tuple[str, str]]) -> Iterable[tuple[str, list[str]]]:
+    """Each first with the seconds it comes with, in their order."""
+    seconds: dict[str, list[str]] = {}
+    for first, second in pairs:
+        seconds.setdefault(first, []).append(second)
+    return seconds.items()
+
+
+def _named(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else "")
 
 
 def _files(root: Path, passed: list[PassedOver]) -> Iterator[Content]:

@@ -63,6 +63,17 @@ def test_a_scenario_is_handed_on_with_its_files(traced, tmp_path, monkeypatch, c
         load_scenario(folder / "saved.toml")
 
 
+def test_how_links_were_read_is_told_where_anything_was_converted_or_left_out(traced, tmp_path, capsys):
+    assert cli.main(["scenario", "--set", "network.traces=traces", "--show"]) == 0
+    assert capsys.readouterr().err == ""
+    (tmp_path / "traces" / "walk.csv").write_text(TRACE.replace("mbps", "MBps"))
+    (tmp_path / "traces" / "later").mkdir()
+    assert cli.main(["scenario", "--set", "network.traces=traces", "--show"]) == 0
+    read, passed = capsys.readouterr().err.splitlines()
+    assert read.startswith("nextone: links of traces: read walk.csv (3 rows): ") and "bytes a second: times 8" in read
+    assert passed == "nextone: links of traces: passed over 1 file, later: is a folder; give it by itself"
+
+
 @pytest.mark.parametrize("text", ["digests = 3", "[digests]\nx = 3", '[digests]\n"network.traces" = ["a"]'])
 def test_digests_that_nobody_wrote(text, tmp_path):
     (tmp_path / "it.toml").write_text(text)

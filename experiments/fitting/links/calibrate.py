@@ -10,14 +10,14 @@ from typing import NamedTuple
 import numpy as np
 
 from nextone.sim.config import Network, Scenario
+from nextone.sim.inputs.errors import plural
 from nextone.sim.inputs.round_trips import Pings, shipped_pings
-from nextone.sim.inputs.trace_files import Links, read_links
+from nextone.sim.inputs.trace_files import read_links
 from nextone.sim.inputs.traces import Traces
 
 from .facts import FACTS, Fact, Series, in_ms, interval, per_second, quantile
 
 MIN_FILES = 5  # fewer say nothing of the spread between files
-SHOWN = 5  # names of files in a line
 NO_FILE_TELLS = ("network.shares", "network.outages_per_hour", "network.outage_s", "network.radio_wake_ms",
                  "network.radio_idle_s")  # fmt: skip
 
@@ -77,29 +77,7 @@ def calibrate_traces(folder: Path, columns: str = "") -> TraceCalibration:
     if columns:
         fitted = (*fitted, Fitted("network.link_columns", columns))
     unknown = (*unknown, f"{', '.join(NO_FILE_TELLS)}: neither kind of file tells")
-    return TraceCalibration(found, facts, fitted, unknown, _understood(links), _passed_over(links))
-
-
-def _understood(links: Links) -> tuple[str, ...]:
-    """How the files were read, in a line for each way."""
-    alike: dict[str, list[str]] = {}
-    for each in links.read:
-        alike.setdefault("; ".join([each.format, *each.notes]), []).append(f"{each.path.name} ({each.rows:,} rows)")
-    return tuple(f"{_listed(names)}: {how}" for how, names in alike.items())
-
-
-def _passed_over(links: Links) -> tuple[str, ...]:
-    """What in the folder is not used, in a line for each reason."""
-    alike: dict[str, list[str]] = {}
-    for each in links.passed_over:
-        alike.setdefault(each.why, []).append(each.path.name)
-    return tuple(f"{_plural(len(names), 'file')}, {_listed(names)}: {why}" for why, names in alike.items())
-
-
-def _listed(names: list[str]) -> str:
-    if len(names) <= SHOWN:
-        return ", ".join(names)
-    return f"{', '.join(names[:SHOWN])} and {len(names) - SHOWN:,} more"
+    return TraceCalibration(found, facts, fitted, unknown, links.understood(), links.left())
 
 
 Part = tuple[tuple[str, ...], tuple[Measured, ...], tuple[Fitted, ...], tuple[str, ...]]
@@ -112,7 +90,7 @@ def _of_traces(folder: Path, traces: Traces | None) -> Part:
     x = per_second(traces)
     last = traces.first[1:] - 1
     seconds, mbps = traces.t_us[last].sum() / 1e6, traces.mean_bps / 1e6
-    found = f"{_plural(len(mbps), 'trace')}, {seconds:,.0f} s, means {mbps.min():.3g} to {mbps.max():.3g} Mbit/s"
+    found = f"{plural(len(mbps), 'trace')}, {seconds:,.0f} s, means {mbps.min():.3g} to {mbps.max():.3g} Mbit/s"
     facts, unknown = _facts("throughput", x)
     return (found,), facts, (Fitted("network.traces", str(folder.resolve())),), unknown
 
@@ -142,7 +120,7 @@ def _of_pings(folder: Path, pings: Pings | None) -> Part:
         fitted.append(Fitted("network.loss", loss.value, loss.low, high))
     else:
         unknown = (*unknown, "network.loss: no log numbers its pings (seq)")
-    found = f"{_plural(len(pings.sent), 'log')} of round trips, {len(pings.rtt_us):,} replies{lost}"
+    found = f"{plural(len(pings.sent), 'log')} of round trips, {len(pings.rtt_us):,} replies{lost}"
     unknown = (*unknown, "network.wifi_rtt_scale: the logs stand for every link, so it is 1",
                "how long the jitter is remembered: as in the shipped runs")  # fmt: skip
     return (found,), facts, tuple(fitted), unknown
@@ -154,7 +132,7 @@ def _facts(kind: str, x: Series) -> tuple[tuple[Measured, ...], tuple[str, ...]]
     each = [_measured(f"{kind} {name}", fact_of(x), runs) for name, fact_of in FACTS[kind].items()]
     unknown = [f"{fact.quantity}: no values so far apart, or none that vary" for fact in each if np.isnan(fact.value)]
     if runs < MIN_FILES:
-        unknown.append(f"intervals of {kind}: {_plural(runs, 'file')}, a bootstrap over files needs {MIN_FILES}")
+        unknown.append(f"intervals of {kind}: {plural(runs, 'file')}, a bootstrap over files needs {MIN_FILES}")
     return tuple(fact for fact in each if np.isfinite(fact.value)), tuple(unknown)
 
 
@@ -172,7 +150,3 @@ def _times(each: Measured, quantity: str, factor: float) -> Measured:
 
 def _within(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f" [{low:.4g}, {high:.4g}]"
-
-
-def _plural(n: int, noun: str) -> str:
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
