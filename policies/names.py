@@ -4,6 +4,7 @@ import difflib
 import os
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 from nextone.sim.inputs.errors import UserError
 
@@ -15,8 +16,26 @@ KINDS = (*SHIPPED, "dnn", "dlcm")
 """Networks of `nextone train KIND`; `edgerec:results/edgerec` plays a checkpoint of one's own."""
 ENGINES = {"onnx": "onnxruntime", "mnn": "MNN", "tflite": "ai-edge-litert"}
 """What may run a network on a phone, `kir@mnn`, and the package that does."""
+OPTION = re.compile(rf"(?P<engine>{'|'.join(ENGINES)})|k=(?P<beams>[1-9]\d?)|every=(?P<every>[1-9]\d?\d?)")
+"""What may stand after an @ behind a network's name; several in any order, each once: `edgerec@every=5@tflite`."""
+OPTIONS_OF = {
+    "context_aware": {"beams": "k=1 to k=99, the beams of its search"},
+    "edgerec": {"every": "every=1 to every=999, impressions without feedback after which it reranks"},
+}
+"""Options that only one kind has, and what they mean."""
 TFLITE_FOLDER = "tflite_"
 """How the name of a folder begins that lies in a checkpoint's and holds its .tflite files."""
+
+
+class How(NamedTuple):
+    """How a network is run, as its name says after @; None: as usual."""
+
+    engine: str | None = None  # one of ENGINES
+    beams: int | None = None  # of the context-aware search
+    every: int | None = None  # impressions without feedback that make EdgeRec rerank
+
+
+AS_USUAL = How()
 
 
 class EngineMissing(UserError):
@@ -43,16 +62,36 @@ def shipped(kind: str) -> Path:
 
 
 def split_name(name: str) -> tuple[str, str, str]:
-    """(kind, folder, how) of `kir:results/kir@mnn`: what is missing is empty.
-
-    how: one of ENGINES, to run it; "k=3", beams of the context-aware search."""
-    base, at, how = name.rpartition("@")
-    if not at or not re.fullmatch(rf"{'|'.join(ENGINES)}|k=[1-9]\d?", how):
-        base, how = name, ""
+    """(kind, folder, how) of `kir:results/kir@mnn`: what is missing is empty. how: options, for `how_of`."""
+    base, options = name, dict[str | None, str]()
+    while found := OPTION.fullmatch(base.rpartition("@")[2]):
+        left, at, option = base.rpartition("@")
+        if not at or found.lastgroup in options:
+            break
+        base, options[found.lastgroup] = left, option
     kind, colon, folder = base.partition(":")
     whole = (colon and folder) or (not colon and kind in SHIPPED)
-    fits = not how.startswith("k=") or kind == "context_aware"
-    return (kind, folder, how) if kind in KINDS and whole and fits else ("", "", "")
+    others = {option for of, theirs in OPTIONS_OF.items() if of != kind for option in theirs}
+    how = "@".join(reversed(options.values()))
+    return (kind, folder, how) if kind in KINDS and whole and not others & options.keys() else ("", "", "")
+
+
+def how_of(how: str) -> How:
+    """The options "every=5@tflite" that `split_name` found behind a name."""
+    found = [match for option in how.split("@") if (match := OPTION.fullmatch(option))]
+    given = {str(match.lastgroup): match[str(match.lastgroup)] for match in found}
+    numbers = {option: int(given[option]) for option in ("beams", "every") if option in given}
+    return How(engine=given.get("engine"), **numbers)
+
+
+def engine_of(name: str) -> str | None:
+    """What runs the network of that name, one of ENGINES; None: compiled, without any."""
+    return how_of(split_name(name)[2]).engine
+
+
+def options_told(kind: str) -> str:
+    """What may stand after @ behind a name of that kind, for messages."""
+    return ", ".join((f"an engine ({', '.join(ENGINES)})", *OPTIONS_OF.get(kind, {}).values()))
 
 
 def folder_of(name: str) -> str:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from nextone.policies.by_name import make_policy
 from nextone.policies.names import (
     CLOUD_ONLY,
-    ENGINES,
     KINDS,
     SHIPPED,
     EngineMissing,
     folder_of,
     is_trained,
+    options_told,
     policy_names,
 )
 from nextone.sim.config import FREE, Cost
@@ -97,11 +97,9 @@ def phone_cost(policy: "str | PolicyLike") -> Cost:
 def check_name(name: str) -> str:
     """The name itself. Raises SettingError with the nearest one if no policy can have it; loads nothing."""
     if not is_decider(name):
-        if name.rpartition("@")[0].partition(":")[0] in KINDS:
-            raise SettingError(
-                f"policy {name[:60]!r}: after @ say {', '.join(ENGINES)}, the engine, or k=1 to k=99, beams of "
-                "context_aware"
-            )
+        kind = re.split("[@:]", name, maxsplit=1)[0]
+        if kind in KINDS and "@" in name:
+            raise SettingError(f"policy {name[:60]!r}: after @ say {options_told(kind)}; each once")
         raise SettingError(f"unknown policy {name[:60]!r}{nearest(name, (*decider_names(), *SHIPPED))}")
     return name
 

@@ -11,7 +11,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from nextone.policies.names import ENGINES, TFLITE_FOLDER, folder_of, in_folder, is_trained, shipped, split_name
+from nextone.policies.names import (
+    ENGINES,
+    TFLITE_FOLDER,
+    engine_of,
+    folder_of,
+    in_folder,
+    is_trained,
+    shipped,
+    split_name,
+)
 from nextone.sim.config import Scenario
 from nextone.sim.data import __file__ as DATA
 from nextone.sim.inputs.scenario_paths import Digests, changes, file_digest, link_digests, pointed, with_paths
@@ -59,7 +68,7 @@ def made_with(policies: Iterable[str]) -> dict[str, Any]:
     names = list(LIBRARIES)
     trained = list(filter(is_trained, policies))
     names += ["torch"] * bool(trained)
-    names += sorted({ENGINES[how] for name in trained if (how := split_name(name)[2]) in ENGINES})
+    names += sorted({ENGINES[engine] for name in trained if (engine := engine_of(name))})
     libraries = {"python": platform.python_version()} | {name: _version(name) for name in names}
     return {"version": __version__, "semantics": SEMANTICS, "libraries": libraries}
 
@@ -78,7 +87,7 @@ def inputs(scenarios: Iterable[Scenario], policies: Iterable[str], home: str = "
             raise SettingError(f"policy {name[:200]!r}: no such folder; give one that holds a checkpoint")
         found[name] = {
             file: digest for file, digest in _files(folder, WEIGHTS)
-            if split_name(name)[2] == "tflite" or not Path(file).parent.name.startswith(TFLITE_FOLDER)
+            if engine_of(name) == "tflite" or not Path(file).parent.name.startswith(TFLITE_FOLDER)
         }  # fmt: skip
     return found
 

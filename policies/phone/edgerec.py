@@ -25,9 +25,10 @@ from .edgerec_loop import Memory, Settings, decide_people, loop, memory_of
 from .policies import Part
 
 QUIET = 14
-"""Impressions without feedback that trigger a rerank. EdgeRec does not publish its k; with this one the mean is about
-five reranks per page of 50 (`tests/policies/test_edge_deployed.py`). A long view is no trigger: four of ten impressions
-here are long views, where few exposures are clicked at Taobao."""
+"""Impressions without feedback that trigger a rerank, unless the policy's name says `@every=5`, from 1 to 999. Assumed:
+EdgeRec does not publish its k; with this one the mean is about five reranks per page of 50, as its Table 3 has it
+(`tests/policies/test_edge_deployed.py`). A long view is no trigger: four of ten impressions here are long views, where
+few exposures are clicked at Taobao."""
 ASKED = 1024
 """People the phone's policy is asked about at once: one in ten triggers."""
 

@@ -13,7 +13,7 @@ from numba import get_num_threads
 from torch import nn
 
 from nextone.policies.checkpoint import Checkpoint, CheckpointError, best_checkpoint
-from nextone.policies.names import ENGINES, shipped
+from nextone.policies.names import AS_USUAL, How, how_of, shipped
 from nextone.policies.networks.cloud_ranks.network import INPUTS, CloudRank, DlcmDense
 from nextone.policies.networks.context_aware.network import ContextAware, Search
 from nextone.policies.networks.edgerec.network import EdgeRec
@@ -24,7 +24,7 @@ from nextone.policies.trained import trained_in
 from nextone.sim.config import Scenario
 
 from .context_aware import ListPolicy
-from .edgerec import EdgeRecPhone
+from .edgerec import QUIET, EdgeRecPhone
 from .policies import EdgePolicy, OnEngine, PhonePolicy, Versions
 
 PREVIOUS = "previous"
@@ -37,8 +37,8 @@ def load_edge(
     """The policy of a run's best whole checkpoint, or of the one that `path` is; where there is a folder `previous` in
     it, phones that still hold the version before run that one's weights.
 
-    how: one of ENGINES, to run it; "k=3", the beams of the context-aware search. scenario: the world it is for; an
-    engine that has no file for its sizes, and cannot make one, is then refused here and not at the first decision.
+    how: as `names.how_of` reads it. scenario: the world it is for; an engine that has no file for its sizes, and cannot
+    make one, is then refused here and not at the first decision.
     Raises CheckpointError: nothing there, damaged, of another kind, or not trained on these features; EngineMissing."""
     torch.set_num_threads(get_num_threads())  # as many as this process may use: comparisons run several
     path = Path(path)
@@ -52,22 +52,22 @@ def load_version(
 ) -> "PhonePolicy | OnEngine":
     """The policy of one version. See `load_edge`."""
     checkpoint = best_checkpoint(path)
-    search = Search(beams=int(how[2:])) if how.startswith("k=") else None
-    policy = policy_of(load_network(kind, checkpoint), name, kept_behaviours(checkpoint), search)
-    if how not in ENGINES:
+    options = how_of(how)
+    policy = policy_of(load_network(kind, checkpoint), name, kept_behaviours(checkpoint), options)
+    if options.engine is None:
         return policy
-    on_engine = OnEngine(policy, how, checkpoint.path)
+    on_engine = OnEngine(policy, options.engine, checkpoint.path)
     if scenario is not None:
         on_engine.files(scenario.pool_slots, scenario.client.history)
     return on_engine
 
 
-def policy_of(network: nn.Module, name: str, kept: int = 20, search: Search | None = None) -> PhonePolicy:
+def policy_of(network: nn.Module, name: str, kept: int = 20, how: How = AS_USUAL) -> PhonePolicy:
     """A network as phones run it. kept: past impressions it attends to, if it is EdgeRec."""
     if isinstance(network, EdgeRec):
-        return EdgeRecPhone(network, name, kept)
+        return EdgeRecPhone(network, name, kept, how.every or QUIET)
     if isinstance(network, ContextAware):
-        return ListPolicy(network, name, search)
+        return ListPolicy(network, name, Search(how.beams or Search().beams))
     if isinstance(network, Kir):
         return EdgePolicy(network, name, "kir", CompiledKir(network))
     assert isinstance(network, CloudRank)

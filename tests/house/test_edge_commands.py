@@ -75,6 +75,7 @@ def test_without_the_converter_it_says_how_to_have_the_files(checkpoint, monkeyp
 
 @pytest.mark.parametrize(("name", "remedy"), [
     ("kir@coreml", "onnx, mnn, tflite"), ("kir:somewhere@k=2", "onnx, mnn, tflite"),
+    ("edgerec@every=0", "every=1 to every=999"),
     ("tag_momentum@mnn", "unknown policy"),
 ])  # fmt: skip
 def test_what_no_engine_is_called_is_refused(name, remedy, capsys):

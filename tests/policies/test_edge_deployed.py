@@ -9,7 +9,7 @@ from worlds import run, same_run, scenario
 from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY, TAG_SCALE, C, H, Observation, X
 from nextone.experiments.runs.metrics import METRICS, Run
 from nextone.experiments.runs.replication import run_arm
-from nextone.policies.names import is_trained, split_name
+from nextone.policies.names import How, how_of, is_trained, shipped, split_name
 from nextone.policies.networks.behaviours import ACTIONS, CLOUD, EMBEDDED, SAID
 from nextone.policies.networks.context_aware.network import Search
 from nextone.policies.networks.edgerec.compiled import Read, edgerec_weights, rerank
@@ -18,7 +18,7 @@ from nextone.policies.phone.context_aware import ListPolicy
 from nextone.policies.phone.edgerec import EdgeRecPhone, RerankOnPhone
 from nextone.policies.phone.edgerec_loop import triggers
 from nextone.policies.phone.engines import export, opened
-from nextone.policies.phone.loading import policy_of
+from nextone.policies.phone.loading import load_edge, policy_of
 from nextone.policies.phone.policies import OnEngine
 from nextone.sim.config import FEEDBACK, Scenario
 from nextone.sim.scenario import with_settings
@@ -353,11 +353,30 @@ def test_a_policy_on_an_engine_lives_the_same_life(tmp_path):
     assert len(by_torch.records.impressions) > 20 and same_run(by_torch, by_engine) == ""
 
 
-def test_names_of_policies_on_engines():
+def test_names_of_policies_and_how_they_are_run():
     assert split_name("kir") == ("kir", "", "") and split_name("kir@mnn") == ("kir", "", "mnn")
     assert split_name("edgerec:a/b@c@onnx") == ("edgerec", "a/b@c", "onnx")
-    assert split_name("kir@tflite") == ("kir", "", "tflite")
+    assert split_name("kir@tflite") == ("kir", "", "tflite") and how_of("") == How()
     assert split_name("context_aware@k=3") == ("context_aware", "", "k=3")
-    for wrong in ("kir@coreml", "kir@k=3", "kir:", "dnn", "@mnn", "rl:x@mnn", "context_aware@k=0", "tag_momentum@mnn"):
+    assert how_of("every=5@tflite") == how_of("tflite@every=5") == How(engine="tflite", every=5)
+    assert split_name("edgerec:a@mnn@every=999") == ("edgerec", "a", "mnn@every=999")
+    assert split_name("edgerec:a@mnn@onnx") == ("edgerec", "a@mnn", "onnx")  # one engine: the other is the folder's
+    for wrong in (
+        "kir@coreml", "kir@k=3", "kir:", "dnn", "@mnn", "rl:x@mnn", "context_aware@k=0", "tag_momentum@mnn", "mnn",
+        "kir@every=5", "edgerec@every=0", "edgerec@every=1000", "edgerec@every=5@every=6", "edgerec@mnn@k=2", "kir@",
+    ):  # fmt: skip
         assert split_name(wrong) == ("", "", "")
     assert not is_trained("kir@coreml") and is_trained("rl:x@mnn")
+
+
+@pytest.mark.parametrize(("how", "every"), [("", 14), ("every=5", 5), ("every=1", 1)])
+def test_the_name_says_after_how_many_impressions_edgerec_reranks(how, every):
+    """No feedback: it decides at every so-manieth impression, and is asked only then."""
+    phone, past = load_edge("edgerec", shipped("edgerec"), how), life(1, 30)
+    past[..., [getattr(H, kind) for kind in FEEDBACK]] = 0.0
+    assert phone.asked_after(20) == every
+    memory, decided = phone.start(1), []
+    for at in range(1, 30):
+        scores, memory = phone(observed(past, at), memory)
+        decided.append(bool((scores > -np.inf).any()))
+    assert [at for at, rerank in enumerate(decided, 1) if rerank] == list(range(every, 30, every))
