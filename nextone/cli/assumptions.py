@@ -12,7 +12,7 @@ from . import common
 
 
 def must_be_true(
-    users: common.People = 400,
+    users: common.People = None,
     minutes: common.Window = 30.0,
     replications: common.Replications = 15,
     seed: common.Seed = 0,
@@ -24,7 +24,7 @@ def must_be_true(
     as_json: common.Json = False,
 ) -> None:
     """What must be true for the phone to gain: passing interests by strength, half-life, dimensions; pages of 6, 50."""
-    base = common.chosen_scenario(scenario, settings, users)
+    base = common.chosen_scenario(scenario, settings, users, common.PEOPLE)
     from nextone.experiments.questions.must_be_true import ask, asked_of, must_be_true_json
     from nextone.experiments.questions.ranges import fit_of
     from nextone.experiments.runs.arms import check_run
@@ -66,7 +66,7 @@ def sensitivity(
     draws: Annotated[
         int, typer.Option(help="Catalogues, days of traces, parameter sets drawn, each so many; 0: none.", min=0)
     ] = 24,
-    users: common.People = 400,
+    users: common.People = None,
     minutes: common.Window = 30.0,
     replications: common.Replications = 20,
     seed: common.Seed = 0,
@@ -78,7 +78,7 @@ def sensitivity(
     as_json: common.Json = False,
 ) -> None:
     """Which assumptions the answer depends on: each walked over its plausible range, ranked by how far answers move."""
-    base = common.chosen_scenario(scenario, settings, users)
+    base = common.chosen_scenario(scenario, settings, users, common.PEOPLE)
     from nextone.experiments.questions.ranges import fit_of
     from nextone.experiments.questions.sensitivity import name_of, plan_of, run
     from nextone.experiments.questions.sensitivity_file import save_sensitivity, table_json

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 FIGURES = (".png", ".svg", ".pdf", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".eps", ".ps")
+PEOPLE = 400  # of commands that run many worlds, such as headroom
 FIRST_USE = "nextone: compiling the model for this machine, once; this takes half a minute to a minute"
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ Settings = Annotated[
     typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="Change a field, e.g. server.page_size=8. Repeatable."),
 ]
 Users = Annotated[int | None, typer.Option(help="People simulated.  [default: 700]")]
-People = Annotated[int, typer.Option(help="People simulated.")]
+People = Annotated[
+    int | None, typer.Option(help=f"People simulated.  [default: the scenario's if it says so, else {PEOPLE}]")
+]
 Minutes = Annotated[float | None, typer.Option(help="Window in which everyone opens once.  [default: 60]")]
 Window = Annotated[float, typer.Option(help="Window in which everyone opens once.")]
 Replications = Annotated[int, typer.Option(help="Independent worlds, at least 10.")]
@@ -88,18 +91,25 @@ def window(minutes: float | None, days: float | None) -> float | None:
     return MINUTES if minutes is None and days is None else minutes
 
 
-def chosen_scenario(file: Path | None, settings: Sequence[str] | None, users: int | None = None) -> "Scenario":
-    """The scenario of `--scenario`, `--set` and `--users`. How the links it names were read is
-    told on standard error, where anything was converted or passed over. Raises SettingError, TraceError."""
+def chosen_scenario(
+    file: Path | None, settings: Sequence[str] | None, users: int | None = None, usual: int | None = None
+) -> "Scenario":
+    """The scenario of `--scenario`, `--set` and `--users`; `usual` people where none of them says how many.
+
+    How the links it names were read is told on standard error, where anything was converted or passed over. Raises
+    SettingError, TraceError."""
     from nextone.sim.config import Scenario
-    from nextone.sim.scenario import SettingError, load_scenario, with_settings
+    from nextone.sim.scenario import NAMED, SettingError, load_scenario, with_settings
 
     settings = list(settings or [])
-    if users is not None:
-        if any(text.split("=")[0].strip() == "population.users" for text in settings):
+    chosen = load_scenario(file) if file is not None else Scenario()
+    own = file is not None and str(file) not in NAMED and "users" in chosen.population.model_fields_set
+    by_setting = any(text.split("=")[0].strip() == "population.users" for text in settings)
+    if users is not None or not (usual is None or own or by_setting):
+        if by_setting:
             raise SettingError("--users and --set population.users=... are both given; give one")
-        settings.append(f"population.users={users}")
-    chosen = with_settings(load_scenario(file) if file is not None else Scenario(), settings)
+        settings.append(f"population.users={usual if users is None else users}")
+    chosen = with_settings(chosen, settings)
     if chosen.network.traces or chosen.network.rtt:
         from nextone.experiments.runs.provenance import read_measurements
 

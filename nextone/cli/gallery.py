@@ -12,7 +12,7 @@ from . import common
 
 
 def headroom(
-    users: common.People = 400,
+    users: common.People = None,
     minutes: common.Window = 30.0,
     replications: common.Replications = 10,
     seed: common.Seed = 0,
@@ -24,7 +24,7 @@ def headroom(
     as_json: common.Json = False,
 ) -> None:
     """What can be gained at all: fresher clouds, a phone that knows more, oracles; with no, some and most intents."""
-    base = common.chosen_scenario(scenario, settings, users)
+    base = common.chosen_scenario(scenario, settings, users, common.PEOPLE)
     from nextone.experiments.questions.headroom import climb, headroom_json, intent_bound
     from nextone.experiments.runs.arms import check_run
 

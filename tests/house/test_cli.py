@@ -13,11 +13,12 @@ import pytest
 from typer.testing import CliRunner
 
 import nextone
+from nextone.cli import common
 from nextone.cli import main as cli
 from nextone.experiments.runs import executor
 from nextone.experiments.runs.metrics import METRICS
 from nextone.sim.config import Scenario
-from nextone.sim.scenario import load_scenario
+from nextone.sim.scenario import SettingError, load_scenario
 
 SMALL = ["--users", "8", "--minutes", "3", "--policies", "cloud_only,random"]
 
@@ -275,3 +276,18 @@ def test_bad_traces_are_told_before_anything_heavy_is_loaded(tmp_path):
     )  # fmt: skip
     assert told.stdout.split() == ["2", "False"]
     assert told.stderr == f"nextone: {path}:3: mbps=-3 must be >= 0; remove or repair the row\n"
+
+
+def test_how_many_people_is_what_somebody_said_before_a_command_s_own_number(tmp_path):
+    file, other = tmp_path / "own.toml", tmp_path / "other.toml"
+    file.write_text("[population]\nusers = 33\n")
+    other.write_text("[server]\npage_size = 4\n")
+    asked = {
+        (None, (), None): 400, (None, (), 50): 50, (None, ("population.users=20",), None): 20, (file, (), None): 33,
+        (file, (), 50): 50, (other, (), None): 400, (Path("kir"), (), None): 400,
+    }  # fmt: skip
+    for (scenario, settings, users), people in asked.items():
+        assert common.chosen_scenario(scenario, settings, users, 400).population.users == people
+    assert common.chosen_scenario(None, (), None).population.users == Scenario().population.users
+    with pytest.raises(SettingError, match="are both given"):
+        common.chosen_scenario(None, ("population.users=20",), 50, 400)
