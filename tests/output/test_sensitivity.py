@@ -239,5 +239,5 @@ def test_the_command(capsys, tmp_path):
     out, err = capsys.readouterr()
     found = json.loads(out)
     assert found["scenario"] == "the default scenario catalogue.videos=7248" and found["people"] == 2
-    assert [row["setting"] for row in found["rows"]] == ["client.ask_at"] and "20 runs are left, about" in err
+    assert [row["setting"] for row in found["rows"]] == ["client.ask_at"] and "20 runs are left, " in err
     assert (tmp_path / "a" / "sensitivity.md").is_file()
