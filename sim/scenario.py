@@ -37,9 +37,15 @@ NAMED: dict[str, tuple[str, ...]] = {
     "edgerec": ("server.page_size=50", "server.candidates=100", "server.feature_lag_s=60"),
     "strong_intent": ("interests.intent_sd=1.52", "server.assumed_intent_sd=1.52"),
 }
-"""Scenarios with names, as settings over the defaults: Kuaishou's case and Taobao's, as published (KIR; EdgeRec's page
-of 50 and behaviour that the cloud sees after a minute), and intents as strong as the log allows, of which the cloud
-knows: the upper end of the shipped fit's interval."""
+"""Scenarios with names, as settings over the defaults: Kuaishou's case and Taobao's as published (EdgeRec's page of 50,
+behaviour seen after a minute), and the strongest intents that the shipped fit's interval holds, known to the cloud."""
+
+NOTHING_TO_PERCEIVE = (
+    "interests.intent_sd=0", "server.assumed_intent_sd=0", "interests.reinforcement=0", "interests.satiation=0",
+    "interests.mood_sd=0", "server.taste_correlation=1", "server.person_correlation=1",
+)  # fmt: skip
+"""A null world: nothing passes, and the cloud knows what lasts of a person. What it does not know of a video or a match
+is drawn for each video apart, and no behaviour tells of it."""
 
 
 class SettingError(UserError):

@@ -12,6 +12,7 @@ from worlds import AMPLE, SMALL, replace, same_bits
 from nextone.experiments.runs.metrics import Run
 from nextone.experiments.runs.replication import run_arm
 from nextone.sim.config import FEEDBACK, Scenario
+from nextone.sim.scenario import NOTHING_TO_PERCEIVE
 from nextone.sim.state import ASKED, LONG, PREDICTED, STALE, VALID
 
 FREE = {
@@ -24,15 +25,10 @@ FREE = {
 }  # fmt: skip
 """F: whatever a phone asks for is there at once, and costs nothing."""
 
-NO_PASSING_INTEREST = {
-    "interests__intent_sd": 0.0, "server__assumed_intent_sd": 0.0, "interests__reinforcement": 0.0,
-    "interests__satiation": 0.0,
-}  # fmt: skip
-NOTHING = NO_PASSING_INTEREST | {
-    "interests__mood_sd": 0.0, "server__taste_correlation": 1.0, "server__person_correlation": 1.0,
-}  # fmt: skip
-"""Nothing to perceive: nothing passes, and what lasts of a person is known. What the cloud still does not know (the
-quality of a video, its content, this pair's match) is drawn for each video apart, and no behaviour tells of it."""
+NOTHING = {
+    name.replace(".", "__"): float(value) for name, value in (text.split("=") for text in NOTHING_TO_PERCEIVE)
+}
+"""Nothing to perceive, as keyword arguments."""
 
 EVERYTHING_KNOWN = NOTHING | {
     "server__quality_correlation": 1.0, "server__match_correlation": 1.0, "server__embedding_correlation": 1.0,

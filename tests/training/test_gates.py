@@ -1,13 +1,31 @@
 """Gates: rivals get what they are owed, intervals hold their coverage, and a model that knows nothing does not pass."""
 
+import re
+from functools import partial
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from test_train_edge import made_up
 
 from nextone.envs.features import C
-from nextone.experiments.training.edge import gates
-from nextone.experiments.training.edge.gates import Better, Share, fieller, recalibrated, share_of, strongest_column
-from nextone.experiments.training.edge.samples import Samples
+from nextone.experiments.runs.metrics import METRICS, metric_named
+from nextone.experiments.training.edge import gates, ship
+from nextone.experiments.training.edge.gates import (
+    Better,
+    Gain,
+    Share,
+    fieller,
+    null_gate,
+    online_gate,
+    recalibrated,
+    share_of,
+    strongest_column,
+)
+from nextone.experiments.training.edge.samples import KINDS, Samples
+from nextone.experiments.training.edge.ship import Step
+from nextone.sim.config import Scenario
+from nextone.sim.scenario import SettingError
 
 
 def samples(rows=600, seed=0):
@@ -71,3 +89,79 @@ def test_a_share_by_hand():
     assert share.low == pytest.approx(0.7) and share.high == pytest.approx(0.7) and share.told and share.passed
     assert not share._replace(share=0.59).passed and not share._replace(low=0.39).passed
     assert isinstance(share, Share)
+
+
+def test_policies_asked_together_get_what_each_gets_alone(monkeypatch):
+    """Lives here are a function of the policy's name: the cloud and the filter live once, and gains are by hand."""
+    asked = []
+
+    def lives(policies, world, **options):
+        asked.append([*policies])
+        draws = [np.random.Generator(np.random.Philox(key=len(name))).random((10, len(METRICS))) for name in policies]
+        return SimpleNamespace(values=np.stack(draws))
+
+    monkeypatch.setattr(gates, "compare_policies", lives)
+    sizes = {"seed": 3, "replications": 10, "minutes": 2.0}
+    both = online_gate(["tag_momentum", "random"], Scenario(), metrics=("objective", "valid_play"), **sizes)
+    alone = online_gate(["random"], Scenario(), metrics=("objective", "valid_play"), **sizes)
+    assert asked[0] == ["cloud_only", "reference_filter", "tag_momentum", "random"]
+    assert [*both] == ["tag_momentum", "random"] and [share.metric for share in both["random"]] == [
+        "objective", "valid_play"
+    ]  # fmt: skip
+    assert [share[1:5] for share in both["random"]] == [share[1:5] for share in alone["random"]]
+    rates = [METRICS.index(metric_named(name)) for name in ("valid_play", "long_view", *KINDS)]
+    values = lives(["cloud_only", "random"], Scenario()).values
+    cloud, random = (arm[:, rates] @ Scenario().server.objective for arm in values)
+    none = null_gate(["random"], Scenario(), **sizes)["random"]
+    assert both["random"][0].gain == none.mean == pytest.approx(100 * random.mean() / cloud.mean() - 100)
+    assert none.half == pytest.approx(100 * 2.262157 * (random - cloud).std(ddof=1) / 10**0.5 / cloud.mean())
+
+
+def test_nothing_is_a_whole_interval_within_what_counts_as_equal():
+    assert Gain(-0.1, 0.19).is_none and not Gain(-0.1, 0.21).is_none and not Gain(0.31, 0.0).is_none
+
+
+def test_what_is_made_is_not_made_again_and_is_told_in_order(tmp_path):
+    effort = ship.USUAL._replace(workers=1)
+    steps = [Step(name, tmp_path / name, partial(noted, name)) for name in ("b", "a")]
+    first = ship.made(steps, effort)
+    assert [line.partition(";")[0] for line in first] == ["b: made once", "a: made once"]
+    assert re.fullmatch(r"b: made once; \d+\.\d CPU min, \d+\.\d min", first[0])
+    assert ship.made(steps, effort) == first and (tmp_path / "a" / "times").read_text() == "a"
+    broken = Step("c", tmp_path / "c", broken_off)
+    with pytest.raises(SettingError, match="too few"):
+        ship.made([broken], effort)
+    assert not (tmp_path / "c" / ship.MADE).exists()
+
+
+def noted(name, folder):
+    with (folder / "times").open("a") as file:
+        file.write(name)
+    return "made once"
+
+
+def broken_off(folder):
+    raise SettingError("too few")
+
+
+def test_the_evidence_has_a_row_for_every_way_to_ask(monkeypatch, tmp_path):
+    """Who plays what in which world: trained there but in the default world, where it is what is shipped."""
+    asked = []
+
+    def gate(policies, world, **options):
+        asked.append((policies, world.server.page_size, world.interests.intent_sd == 1.52))
+        return {policy: [Share("objective", 1.0, 2.0, 9.0, 0.5, 0.45, 0.55)] for policy in policies}
+
+    monkeypatch.setattr(ship, "online_gate", gate)
+    rows = [*ship.online_lines(tmp_path, "strong", ship.USUAL), *ship.online_lines(tmp_path, "default", ship.USUAL)]
+    mine = f"edgerec:{tmp_path}/edgerec-strong-0"
+    assert asked == [
+        ([f"kir:{tmp_path}/kir-strong-0", f"context_aware:{tmp_path}/context_aware-strong-0"], 6, True),
+        ([mine, f"{mine}@every=5"], 50, True),
+        (["kir", "context_aware"], 6, False),
+        (["edgerec", "edgerec@every=5"], 50, False),
+    ]
+    assert [(row.split(" | ")[1], row.split(" | ")[-1]) for row in rows[:4]] == [
+        ("kir", "**no** |"), ("context_aware", "**no** |"), ("edgerec", "**no** |"), ("edgerec@every=5", "not asked |")
+    ]  # fmt: skip
+    assert all(row.endswith("not asked |") for row in rows[4:])

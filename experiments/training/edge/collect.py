@@ -216,7 +216,9 @@ class Recorder:
         outcome, feedback = np.zeros((n, slots), np.uint8), np.zeros((n, slots), np.uint8)
         try_candidates(w, rows, outcome, feedback)
         outcome, feedback = (np.take_along_axis(bits, order, 1) for bits in (outcome, feedback))
-        filtered = reference_filter(w, rows)
+        judges = part[kept] != SPLITS.index("train")  # nothing reads the filter of the others, and it is slow
+        filtered = np.full((n, slots), np.nan, np.float32)
+        filtered[judges] = reference_filter(w, rows[judges])
         users, pool = w.users[rows], w.pool[rows]
         chance = self.explore / live.sum(1) + (1 - self.explore) * (picked == best)[kept]
         self.noted.append(

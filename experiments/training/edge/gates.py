@@ -6,7 +6,7 @@ Online it must reach a share of what the reference filter gains, who knows how p
 ratio of paired differences, with Fieller's interval.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +34,7 @@ Z = 1.959964
 LEAST_SD = 4.0  # standard errors of the filter's own gain, below which no share of it is told
 GOAL, GOAL_LOW = 0.6, 0.4  # of the filter's gain, where intents are strong: the point, and the interval's lower end
 OBJECTIVE = "objective"
+EQUAL = 0.3  # %: within which a model must be of the cloud where there is nothing to perceive
 RATED = ("valid_play", "long_view", *KINDS)  # metrics, in the order of the cloud's objective
 COLUMNS = tuple(feature.name for feature in CANDIDATE)
 
@@ -149,12 +150,23 @@ def _shown(column: Array, samples: Samples) -> Array:
     return picked
 
 
+class Gain(NamedTuple):
+    """A policy against the cloud, % of the cloud's."""
+
+    mean: float
+    half: float  # of its 95 % interval
+
+    @property
+    def is_none(self) -> bool:
+        """Whether its whole interval is within what counts as equal."""
+        return abs(self.mean) + self.half <= EQUAL
+
+
 class Share(NamedTuple):
     """Which share of the reference filter's gain over the cloud a policy has, in one metric."""
 
     metric: str
     gain: float  # the policy's, % of the cloud's
-    gain_half: float  # of its 95 % interval
     of_filter: float  # the filter's, % of the cloud's
     filter_sd: float  # of its gain: mean over standard error
     share: float
@@ -172,15 +184,38 @@ class Share(NamedTuple):
 
 
 def online_gate(
-    policy: str, scenario: Scenario, *, metrics: tuple[str, ...], seed: int, replications: int, minutes: float,
-    workers: int = 1,
-) -> list[Share]:  # fmt: skip
-    """A policy's share of the filter's gain in a scenario, over shared luck; the size is fixed beforehand."""
-    names = {name: name for name in (CLOUD_ONLY, REFERENCE_FILTER, policy)}
+    policies: Sequence[str], scenario: Scenario, *, metrics: tuple[str, ...], seed: int, replications: int,
+    minutes: float, workers: int = 1,
+) -> dict[str, list[Share]]:  # fmt: skip
+    """Each policy's shares of the filter's gain in a scenario, over shared luck; the size is fixed beforehand. The
+    cloud and the filter live once, for all of them."""
+    values = _lived((CLOUD_ONLY, REFERENCE_FILTER, *policies), scenario, seed, replications, minutes, workers)
+
+    def share(metric: str, policy: str) -> Share:
+        arms = (CLOUD_ONLY, REFERENCE_FILTER, policy)
+        return share_of(metric, *(metric_of(metric, values[arm], scenario) for arm in arms))
+
+    return {policy: [share(metric, policy) for metric in metrics] for policy in policies}
+
+
+def null_gate(
+    policies: Sequence[str], scenario: Scenario, *, seed: int, replications: int, minutes: float, workers: int = 1
+) -> dict[str, Gain]:
+    """Each policy's gain over the cloud in the cloud's objective, where there should be none."""
+    values = _lived((CLOUD_ONLY, *policies), scenario, seed, replications, minutes, workers)
+    cloud, *others = (metric_of(OBJECTIVE, values[arm], scenario) for arm in (CLOUD_ONLY, *policies))
+    return {policy: gain_of(cloud, other) for policy, other in zip(policies, others, strict=True)}
+
+
+def _lived(
+    policies: Sequence[str], scenario: Scenario, seed: int, replications: int, minutes: float, workers: int
+) -> dict[str, Array]:
+    """Every metric of each policy's replications (R, M), by name; the same for any number of workers."""
     found = compare_policies(
-        names, scenario, seed=seed, replications=replications, minutes=minutes, engine="batch", workers=workers
-    )
-    return [share_of(name, *(metric_of(name, arm, scenario) for arm in found.values)) for name in metrics]
+        {name: name for name in policies}, scenario, seed=seed, replications=replications, minutes=minutes,
+        engine="batch", workers=workers,
+    )  # fmt: skip
+    return dict(zip(policies, found.values, strict=True))
 
 
 def metric_of(name: str, values: Array, scenario: Scenario) -> Array:
@@ -197,12 +232,18 @@ def share_of(metric: str, cloud: Array, reference: Array, policy: Array) -> Shar
     """From a metric's values in each replication (R,)."""
     of_filter, gain = reference - cloud, policy - cloud
     low, high = fieller(gain, of_filter)
-    half = float(student.ppf(0.975, len(cloud) - 1) * gain.std(ddof=1) / len(cloud) ** 0.5)
     sd = float(of_filter.std(ddof=1) / len(cloud) ** 0.5)
     return Share(
-        metric, 100 * gain.mean() / cloud.mean(), 100 * half / abs(cloud.mean()), 100 * of_filter.mean() / cloud.mean(),
+        metric, 100 * gain.mean() / cloud.mean(), 100 * of_filter.mean() / cloud.mean(),
         float(of_filter.mean()) / sd if sd > 0 else np.inf, gain.mean() / of_filter.mean(), low, high,
     )  # fmt: skip
+
+
+def gain_of(cloud: Array, policy: Array) -> Gain:
+    """From a metric's values in each replication (R,)."""
+    gain = policy - cloud
+    half = float(student.ppf(0.975, len(cloud) - 1) * gain.std(ddof=1) / len(cloud) ** 0.5)
+    return Gain(100 * gain.mean() / cloud.mean(), 100 * half / abs(cloud.mean()))
 
 
 def fieller(a: Array, b: Array) -> tuple[float, float]:

@@ -73,7 +73,7 @@ COLUMNS = (
     Column("engaged", _I8, "P", "1 long view or feedback other than hate, 0 not; -1 where not shown"),
     Column("leaves_soon", _I8, "", "1: the session ends within 5 impressions, 0 not; -1 unknown"),
     Column("wants_page", _I8, "", "1: no effective view in the rest of the page (2 or more); 0 not; -1 unknown"),
-    Column("reference", _F32, "P", "evaluation only: the reference filter's score"),
+    Column("reference", _F32, "P", "evaluation only: the reference filter's score; NaN in train"),
     Column("would_effective_view", _I8, "P", EVALUATION + "; -1 empty"),
     Column("would_engage", _I8, "P", EVALUATION + "; -1 empty"),
 )

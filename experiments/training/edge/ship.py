@@ -3,35 +3,43 @@
 
 For each shipped kind: samples of the default scenario with the pages that its system has, trainings with several seeds,
 and the weights of the best, without what only a training needs, into policies/checkpoints. Then the same in a world
-with strong intents, where the gates are, and in one with nothing to perceive. What is in DIR already is not made again.
+with strong intents, where the gates are, and in one with nothing to perceive. Samples and trainings are made side by
+side, a process for each core, and are the same for any number of them. What is in DIR already is not made again.
 """
 
+import os
 import shutil
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
+from nextone.experiments.runs.executor import Failed, run_all
 from nextone.experiments.runs.files import write_text
+from nextone.experiments.runs.names import check_name
+from nextone.experiments.runs.shipping import Place
+from nextone.experiments.training.state import torch_threads
 from nextone.policies.checkpoint import MODEL, best_checkpoint, save_checkpoint
 from nextone.policies.names import SHIPPED, shipped
 from nextone.sim.config import Scenario
-from nextone.sim.scenario import NAMED, with_settings
+from nextone.sim.scenario import NAMED, NOTHING_TO_PERCEIVE, with_settings
+from nextone.version import SEMANTICS, __version__
 
 from .collect import CollectSettings, collect
-from .gates import Better, Share, offline_gate, online_gate
-from .samples import FILE
+from .gates import Better, Gain, Share, null_gate, offline_gate, online_gate
 from .train import EdgeSettings, final_result, finish_edge, result_text
 
 MOST_MB = 10.0  # of all of them together
 EXPLORE = 0.3  # Assumed: share of decisions made at random while samples are collected
 PAGES = {"kir": "kir", "context_aware": "kir", "edgerec": "edgerec"}
 """The named scenario whose pages a kind is trained with: page 6 of 20, or page 50 of 100 after 60 s."""
-NOTHING_TO_PERCEIVE = (
-    "interests.intent_sd=0", "server.assumed_intent_sd=0", "interests.reinforcement=0", "interests.satiation=0",
-    "interests.mood_sd=0", "server.taste_correlation=1", "server.person_correlation=1",
-)  # fmt: skip
 WORLDS = {"default": (), "strong": NAMED["strong_intent"], "nothing": NOTHING_TO_PERCEIVE}
+ALSO = {"kir": (), "context_aware": (), "edgerec": ("@every=5",)}
+"""Further ways to ask the same weights, with rows of their own among the online gates."""
 
 
 class Effort(NamedTuple):
@@ -43,88 +51,155 @@ class Effort(NamedTuple):
     replications: int
     users: int  # people of a replication
     minutes: float
-    nulls: tuple[str, ...] = SHIPPED  # kinds that are trained and asked where there is nothing to perceive, too
+    workers: int  # processes
 
 
-USUAL = Effort({"kir": 3_000, "edgerec": 800}, 1.0, 1, 12, 400, 30.0)
+USUAL = Effort({"kir": 3_000, "edgerec": 800}, 1.0, 3, 12, 400, 30.0, os.cpu_count() or 1)
 GATE_SEED = 20_260  # of the gates' people; any number
 TOLD_IN = ("objective", "valid_play", "app_min")
-EQUAL = 0.3  # %: within which a model must be of the cloud where there is nothing to perceive
+MADE = "made.txt"
 
 
-def make_shipped(folder: Path, evidence: Path | None = None, effort: Effort = USUAL) -> list[str]:
-    """Collect, train and ask in `folder`, replace the shipped checkpoints; one line on each."""
-    lines: list[str] = []
+@dataclass(frozen=True)
+class Step:
+    """Samples or a training, made once, in a folder of its own: a task."""
+
+    name: str
+    folder: Path
+    make: Callable[[Path], str]  # into the folder; what is told of it
+
+    def moved(self, place: Place) -> Self:
+        """Itself: it is made on this machine only."""
+        del place
+        return self
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def make_shipped(folder: Path, evidence: Path, effort: Effort = USUAL) -> None:
+    """Collect and train in `folder`, replace the shipped checkpoints, ask the gates, and write the evidence."""
+    for policy in (kind + how for kind in SHIPPED for how in ALSO[kind]):
+        check_name(policy)  # before the work, not after it
+    lines = made([samples_step(folder, world, pages, effort) for world in WORLDS for pages in effort.people], effort)
+    trainings = [
+        training_step(folder, world, kind, seed)
+        for world in WORLDS
+        for kind in SHIPPED
+        for seed in range(effort.seeds if world == "default" else 1)
+    ]
+    lines += made(trainings, effort)
     for kind in SHIPPED:
-        runs = []
-        for seed in range(effort.seeds):
-            runs.append(trained(folder, "default", kind, seed, effort, lines))
-        best = max(runs, key=lambda run: best_checkpoint(run).about["score"])
-        ship(kind, best, shipped(kind))
+        ship(kind, best_run(folder, kind, effort), shipped(kind))
     total = sum(_mb(shipped(kind)) for kind in SHIPPED)
     assert total <= MOST_MB, total
-    lines.append(f"together {total:.2f} MB in {shipped('')}")
-    if evidence is not None:
-        told = "\n".join(gate_lines(folder, effort, lines))
-        write_text(evidence, told)
-    return lines
+    lines.append(f"the shipped checkpoints together: {total:.2f} MB")
+    write_text(evidence, "\n".join(evidence_lines(folder, effort, lines)))
 
 
-def trained(folder: Path, world: str, kind: str, seed: int, effort: Effort, lines: list[str]) -> Path:
-    """The folder of a training, made now if it is not there."""
-    data, pages = folder / f"samples-{world}-{PAGES[kind]}", PAGES[kind]
-    data.mkdir(parents=True, exist_ok=True)
-    if not (data / FILE).exists():
-        began = time.monotonic()
-        scenario = with_settings(Scenario(), (*NAMED[pages], *WORLDS[world]))
-        told = collect(
-            CollectSettings(scenario=scenario, users=effort.people[pages], days=effort.days, explore=EXPLORE), data
-        )
-        rows = ", ".join(f"{n:,} {split}" for split, n in told.rows.items())
-        lines.append(f"samples of {world}, {pages}: {rows} requests, {_mb(data):.0f} MB, {_minutes(began)}")
-    began, run = time.monotonic(), folder / f"{kind}-{world}-{seed}"
-    finish_edge(EdgeSettings(kind=kind, seed=seed), data, run, progress=sys.stderr.isatty())
-    lines.append(f"{world}, seed {seed}: {result_text(final_result(run))}, {_minutes(began)}")
-    return run
+def made(steps: list[Step], effort: Effort) -> list[str]:
+    """One line on each step, all made now that are not there."""
+    lines: dict[str, str] = {}
+    with closing(run_all(partial(next, iter(steps), None), effort.workers, take)) as outcomes:
+        for step, line in outcomes:
+            if isinstance(line, Failed):
+                raise line.raised()
+            sys.stderr.write(line + "\n")
+            lines[step.name] = line
+    return [lines[step.name] for step in steps]
 
 
-def gate_lines(folder: Path, effort: Effort, lines: list[str]) -> list[str]:
-    """The evidence: what was trained, and every gate with its answer, as Markdown."""
-    offline, online, null = [], [], []
-    for kind in SHIPPED:
-        run = trained(folder, "strong", kind, 0, effort, lines)
-        data = folder / f"samples-strong-{PAGES[kind]}"
-        offline += [offline_line(kind, found) for found in offline_gate(kind, run, data)]
-        for world, policy in (("strong", f"{kind}:{run}"), ("default", kind)):
-            shares = asked(world, kind, policy, effort)
-            online += [online_line(world, kind, share, world == "strong") for share in shares]
-        if kind in effort.nulls:
-            run = trained(folder, "nothing", kind, 0, effort, lines)
-            null.append(null_line(kind, asked("nothing", kind, f"{kind}:{run}", effort)[0]))
+def take(step: Step) -> str:
+    """What is told of a step and the minutes it took; made now if it is not there."""
+    note = step.folder / MADE
+    if not note.exists():
+        step.folder.mkdir(parents=True, exist_ok=True)
+        wall, cpu = time.monotonic(), time.process_time()
+        told = step.make(step.folder)
+        wall, cpu = (time.monotonic() - wall) / 60, (time.process_time() - cpu) / 60
+        write_text(note, f"{step.name}: {told}; {cpu:.1f} CPU min, {wall:.1f} min")
+    return note.read_text(encoding="utf-8")
+
+
+def samples_step(folder: Path, world: str, pages: str, effort: Effort) -> Step:
+    """Samples of a world with these pages."""
+    scenario = with_settings(Scenario(), (*NAMED[pages], *WORLDS[world]))
+    settings = CollectSettings(scenario=scenario, users=effort.people[pages], days=effort.days, explore=EXPLORE)
+    return Step(f"samples of {world}, {pages}", samples_in(folder, world, pages), partial(collected, settings))
+
+
+def collected(settings: CollectSettings, folder: Path) -> str:
+    """Collect; how many requests."""
+    told = collect(settings, folder)
+    rows = ", ".join(f"{n:,} {split}" for split, n in told.rows.items())
+    return f"{rows} requests, {_mb(folder):.0f} MB"
+
+
+def samples_in(folder: Path, world: str, pages: str) -> Path:
+    """Where the samples of a world are."""
+    return folder / f"samples-{world}-{pages}"
+
+
+def training_step(folder: Path, world: str, kind: str, seed: int) -> Step:
+    """A training in a world."""
+    make = partial(trained, EdgeSettings(kind=kind, seed=seed), samples_in(folder, world, PAGES[kind]))
+    return Step(f"{world}, {kind}, seed {seed}", run_in(folder, world, kind, seed), make)
+
+
+def trained(settings: EdgeSettings, data: Path, folder: Path) -> str:
+    """Train; what came of it."""
+    finish_edge(settings, data, folder)
+    return result_text(final_result(folder)).partition(" Saved ")[0]
+
+
+def run_in(folder: Path, world: str, kind: str, seed: int = 0) -> Path:
+    """Where a training is."""
+    return folder / f"{kind}-{world}-{seed}"
+
+
+def best_run(folder: Path, kind: str, effort: Effort) -> Path:
+    """The training in the default world with the lowest loss on held-out people."""
+    runs = [run_in(folder, "default", kind, seed) for seed in range(effort.seeds)]
+    return max(runs, key=lambda run: best_checkpoint(run).about["score"])
+
+
+def evidence_lines(folder: Path, effort: Effort, lines: list[str]) -> list[str]:
+    """What was trained, and every gate with its answer, as Markdown."""
     return [
         "# Gates of the edge networks", "",
         "Written by `make models`; what each gate asks is in docs/edge-models.md. Online: "
-        f"{effort.users} people, {effort.minutes:g} minutes, {effort.replications} replications, seed {GATE_SEED}.", "",
+        f"{effort.users} people, {effort.minutes:g} minutes, {effort.replications} replications, seed {GATE_SEED}. The "
+        f"world: semantics {SEMANTICS}, nextone {__version__}.", "",
         "## Trained", "", *(f"- {line}" for line in lines), "",
+        "Loss on held-out people in the default world, by seed of the training; the best is shipped.", "",
+        "| model |" + "".join(f" seed {seed} |" for seed in range(effort.seeds)) + " shipped |",
+        "|---|" + "---|" * (effort.seeds + 1), *(losses_line(folder, kind, effort) for kind in SHIPPED), "",
         "## Offline, where intents are strong", "",
         "| model | metric | rival | model | rival | better by | passed |",
-        "|---|---|---|---|---|---|---|", *offline, "",
+        "|---|---|---|---|---|---|---|", *offline_lines(folder), "",
         "## Online: share of the reference filter's gain over the cloud", "",
         "| world | model | metric | gain, % | filter's gain, % | in standard errors | share | passed |",
-        "|---|---|---|---|---|---|---|---|", *online, "",
+        "|---|---|---|---|---|---|---|---|", *online_lines(folder, "strong", effort),
+        *online_lines(folder, "default", effort), "",
         "## Online, where there is nothing to perceive", "",
-        "| model, trained there | metric | against the cloud, % | passed |", "|---|---|---|---|", *null, "",
+        "| model, trained there | metric | against the cloud, % | passed |", "|---|---|---|---|",
+        *null_lines(folder, effort), "",
     ]  # fmt: skip
 
 
-def asked(world: str, kind: str, policy: str, effort: Effort) -> list[Share]:
-    """What a policy gains in a world, with the pages of its kind."""
-    scenario = with_settings(
-        Scenario(), (*NAMED[PAGES[kind]], *WORLDS[world], f"population.users={effort.users}", "server.workers=100000")
-    )
-    return online_gate(
-        policy, scenario, metrics=TOLD_IN, seed=GATE_SEED, replications=effort.replications, minutes=effort.minutes
-    )
+def losses_line(folder: Path, kind: str, effort: Effort) -> str:
+    """A row of the table."""
+    losses = [-best_checkpoint(run_in(folder, "default", kind, seed)).about["score"] for seed in range(effort.seeds)]
+    cells = "".join(f" {loss:.4f} |" for loss in losses)
+    return f"| {kind} |{cells} seed {losses.index(min(losses))} |"
+
+
+def offline_lines(folder: Path) -> Iterator[str]:
+    """Rows of the table."""
+    for kind in SHIPPED:
+        with torch_threads(1):  # the same on any machine
+            gates = offline_gate(kind, run_in(folder, "strong", kind), samples_in(folder, "strong", PAGES[kind]))
+        yield from (offline_line(kind, found) for found in gates)
 
 
 def offline_line(kind: str, found: Better) -> str:
@@ -136,20 +211,54 @@ def offline_line(kind: str, found: Better) -> str:
     )
 
 
-def online_line(world: str, kind: str, share: Share, judged: bool) -> str:
+def online_lines(folder: Path, world: str, effort: Effort) -> Iterator[str]:
+    """Rows of the table: kinds with the same pages share the arms they are compared with."""
+    for pages in effort.people:
+        policies = {
+            f"{kind if world == 'default' else f'{kind}:{run_in(folder, world, kind)}'}{how}": f"{kind}{how}"
+            for kind in SHIPPED
+            if PAGES[kind] == pages
+            for how in ("", *ALSO[kind])
+        }
+        found = online_gate(
+            [*policies], gate_world(world, pages, effort), metrics=TOLD_IN, seed=GATE_SEED,
+            replications=effort.replications, minutes=effort.minutes, workers=effort.workers,
+        )  # fmt: skip
+        for policy, shares in found.items():
+            judged = world == "strong" and policies[policy] in SHIPPED
+            yield from (online_line(world, policies[policy], share, judged) for share in shares)
+
+
+def online_line(world: str, model: str, share: Share, judged: bool) -> str:
     """A row of the table."""
     told = f"{share.share:.2f} [{share.low:.2f}, {share.high:.2f}]" if share.told else "filter gains too little to tell"
     passed = ("yes" if share.passed else "**no**") if judged and share.told else "not asked"
     return (
-        f"| {world} | {kind} | {share.metric} | {share.gain:+.2f} | {share.of_filter:+.2f} | {share.filter_sd:.1f} | "
+        f"| {world} | {model} | {share.metric} | {share.gain:+.2f} | {share.of_filter:+.2f} | {share.filter_sd:.1f} | "
         f"{told} | {passed} |"
     )
 
 
-def null_line(kind: str, share: Share) -> str:
+def null_lines(folder: Path, effort: Effort) -> Iterator[str]:
+    """Rows of the table."""
+    for pages in effort.people:
+        policies = {f"{k}:{run_in(folder, 'nothing', k)}": k for k in SHIPPED if PAGES[k] == pages}
+        found = null_gate(
+            [*policies], gate_world("nothing", pages, effort), seed=GATE_SEED, replications=effort.replications,
+            minutes=effort.minutes, workers=effort.workers,
+        )  # fmt: skip
+        yield from (null_line(policies[policy], gain) for policy, gain in found.items())
+
+
+def null_line(kind: str, gain: Gain) -> str:
     """A row of the table."""
-    within = abs(share.gain) + share.gain_half <= EQUAL
-    return f"| {kind} | {share.metric} | {share.gain:+.2f} ±{share.gain_half:.2f} | {'yes' if within else '**no**'} |"
+    return f"| {kind} | objective | {gain.mean:+.2f} ±{gain.half:.2f} | {'yes' if gain.is_none else '**no**'} |"
+
+
+def gate_world(world: str, pages: str, effort: Effort) -> Scenario:
+    """What the people of the online gates live in."""
+    settings = (*NAMED[pages], *WORLDS[world], f"population.users={effort.users}", "server.workers=100000")
+    return with_settings(Scenario(), settings)
 
 
 def ship(kind: str, run: Path, target: Path) -> None:
@@ -165,10 +274,5 @@ def _mb(folder: Path) -> float:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
 
 
-def _minutes(began: float) -> str:
-    return f"{(time.monotonic() - began) / 60:.1f} min"
-
-
 if __name__ == "__main__":
-    evidence = Path(sys.argv[2]) if len(sys.argv) > 2 else None
-    sys.stdout.write("\n".join(make_shipped(Path(sys.argv[1]), evidence)) + "\n")
+    make_shipped(Path(sys.argv[1]), Path(sys.argv[2]))
