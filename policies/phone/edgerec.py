@@ -21,7 +21,7 @@ from nextone.policies.networks.edgerec.network import HIDDEN, EdgeRec, Encoded, 
 from nextone.sim.state import Array
 
 from .costs import cost_of
-from .edgerec_loop import Memory, Settings, decide_people, loop, memory_of
+from .edgerec_loop import Memory, Settings, carry, decide_people, loop, memory_of
 from .policies import Part
 
 QUIET = 14
@@ -62,6 +62,18 @@ class EdgeRecPhone:
         encoders = list(self.encoders.values())
         width = HIDDEN if encoders[0].actions is None else 2 * HIDDEN
         return memory_of(n, sum(encoder.states for encoder in encoders), self.settings.kept, width)
+
+    def carried(self, behaviours: Array, begin: Array, end: Array) -> Array:
+        """What a phone's encoders carry after behaviours begin[k] to end[k] - 1 of (B, Fh), the oldest first, taken in
+        one by one from nothing on: (N, S, HIDDEN), as `Memory.hidden`. Training begins where phones are."""
+        order = np.lexsort([end, begin])
+        hidden = np.zeros((len(order), *self.start(0).hidden.shape[1:]), np.float32)
+        in_threads(
+            carry, self.weights, begin[order], end[order], hidden, behaviours=behaviours, settings=self.settings
+        )
+        states = np.empty_like(hidden)
+        states[order] = hidden
+        return states
 
     def parts(self, slots: int, rows: int) -> dict[str, Part]:
         """What the phone runs, with inputs of one person: two encoders and the reranker, deployed apart."""

@@ -27,7 +27,7 @@ from nextone.policies.networks.compiled_behaviours import (
 )
 from nextone.policies.networks.compiled_layers import network_kernel
 from nextone.policies.networks.edgerec.compiled import Read, encode, rerank
-from nextone.policies.networks.edgerec.network import HIDDEN
+from nextone.policies.networks.edgerec.network import HIDDEN, LAYERS
 from nextone.policies.rules import FACTORS
 from nextone.sim.config import FEEDBACK
 from nextone.sim.state import Array
@@ -115,6 +115,26 @@ def decide_people(w, candidates, history, context, mask, rows, scores, memory, s
     scores stay as they are where no rerank is due."""
     for k in range(len(rows)):
         decide_compiled(w, candidates[k], history[k], mask[k], memory, rows[k], scores[k], settings)
+
+
+@network_kernel
+def carry(w, begin, end, hidden, behaviours, settings):
+    """The encoders' states after behaviours begin[k] to end[k] - 1 (B, Fh), into hidden (N, S, HIDDEN), which is zero.
+    Rows of one life follow each other, the shortest first: each goes on where the one before it ended."""
+    actions, items = np.empty((1, len(ACTIONS)), np.float32), np.empty((1, EMBEDDED + len(SAID)), np.float32)
+    states = hidden.shape[1] // (max(settings.exposures, settings.page_views) + 1)  # of an encoder
+    key, value = np.empty((1, HIDDEN), np.float32), np.empty(states // LAYERS * HIDDEN, np.float32)
+    for k in range(len(begin)):
+        at = begin[k]
+        if k > 0 and begin[k] == begin[k - 1]:
+            hidden[k] = hidden[k - 1]
+            at = max(at, end[k - 1])
+        for b in range(at, end[k]):
+            e = encoder_of(behaviours[b], settings)
+            if e >= 0:
+                what_was_done(behaviours[b], actions[0])
+                what_it_was(behaviours[b], w.tag, w.length, items[0])
+                encode(w, e, actions, items, hidden[k, e * states : (e + 1) * states], key, value)
 
 
 @network_kernel

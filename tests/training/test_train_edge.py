@@ -11,11 +11,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from test_edge_deployed import life, network, observed
 from test_edge_networks import fresh, observation
 
 from nextone.cli.main import main
-from nextone.envs.features import LOGIT_SCALE, C
+from nextone.envs.features import CONTEXT, HISTORY, LOGIT_SCALE, C
 from nextone.experiments.training.edge import train as module
+from nextone.experiments.training.edge.lives import carried_into, lives_of
 from nextone.experiments.training.edge.samples import (
     COLUMNS,
     LABELS,
@@ -31,6 +33,7 @@ from nextone.experiments.training.edge.train import (
     READ,
     SLOWER,
     EdgeSettings,
+    heads_of,
     loss_of,
     one_of_each_page,
     placed_before,
@@ -42,6 +45,7 @@ from nextone.policies.checkpoint import MODEL, TRAINING, CheckpointError, newest
 from nextone.policies.names import KINDS
 from nextone.policies.networks.context_aware.network import CORRECTED
 from nextone.policies.networks.edgerec.network import HEADS
+from nextone.policies.phone.edgerec import EdgeRecPhone
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, scenario_toml
 
@@ -65,7 +69,7 @@ def made_up(rows=ROWS, seed=0):
     columns = {
         "candidates": candidates, "live": live.astype(np.int8), "history": seen.history, "context": seen.context,
         "shown_after": after, "shown": (after == 0).argmax(1),
-        "person": np.arange(rows) // 6, "page": np.arange(rows) // 3,
+        "person": np.arange(rows) // 6, "page": np.arange(rows) // 3, "impression": 20 * (1 + np.arange(rows) % 6),
         "leaves_soon": draw.integers(-1, 2, rows), "wants_page": draw.integers(-1, 2, rows),
         **dict.fromkeys(LABELS, label),
         **dict.fromkeys(WOULD, np.where(live, draw.random((rows, SLOTS)) < 0.5 - predicted, -1)),
@@ -116,6 +120,44 @@ def test_the_loss_by_hand_over_all_candidates(kind):
     assert logits.shape[-1] == len(labels)
     wanted += sum(by_hand(logits[..., k], columns[label]) for k, label in enumerate(labels))
     assert loss_of(network, samples, np.arange(ROWS)).item() == pytest.approx(wanted, rel=1e-4)
+
+
+@pytest.mark.parametrize("ablation", ["", "ie", "huism"])
+def test_training_computes_the_state_that_the_phone_carries(ablation):
+    """A person's 90 swipes, of which samples hold the last 12 impressions each: at every decision the rates that
+    training computes are worth what the phone scores, whose encoders have run since the first impression; and the
+    state before the list is the phone's of then. Over people, rows in any order; each sequence has its own length."""
+    people, swipes, past = 3, 90, 12
+    net, lived = network("edgerec", ablation), life(people, swipes)
+    seen = [observed(lived, at, rows=past) for at in range(swipes)]
+    columns = {name: np.stack([getattr(one, field) for one in seen], 1).reshape(people * swipes, *shape)
+               for name, field, shape in (("candidates", "candidates", seen[0].candidates.shape[1:]),
+                                          ("history", "history", (past, len(HISTORY))),
+                                          ("context", "context", (len(CONTEXT),)),
+                                          ("live", "mask", (seen[0].mask.shape[1],)))}  # fmt: skip
+    columns |= {"person": np.repeat(np.arange(people), swipes), "impression": np.tile(np.arange(swipes), people)}
+    samples, rows = Samples(columns, {}), np.array([89, 13, 100, 230, 11, 91, 269])
+    lives = lives_of(samples)
+    assert len(lives.when) == people * (swipes - 1)
+    with torch.no_grad():
+        ours = net.dense.blend(heads_of(net, samples, rows, lives)).numpy()
+        anew = net.dense.blend(heads_of(net, samples, rows)).numpy()
+    phone = EdgeRecPhone(net, kept=past, quiet=1)
+    memory, hidden = phone.start(people), np.empty((people, swipes, *phone.start(0).hidden.shape[1:]), np.float32)
+    for at, one in enumerate(seen):
+        scores, memory = phone(one, memory)
+        hidden[:, at] = memory.hidden
+        for k, row in enumerate(rows):
+            if at and row % swipes == at:
+                mask = one.mask[row // swipes]
+                theirs = scores[row // swipes]
+                assert np.abs(ours[k] - theirs)[mask].max() < 1e-5
+                assert at <= past or np.abs(anew[k] - theirs)[mask].max() > 1e-4
+    carried = carried_into(net, lives, samples, rows)
+    for k, row in enumerate(rows):
+        before = row % swipes - past
+        wanted = hidden[row // swipes, before] if before > 0 else 0 * hidden[0, 0]
+        assert np.abs(carried[k] - wanted).max() < 1e-6
 
 
 def test_what_stands_before_by_hand():

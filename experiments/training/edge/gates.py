@@ -25,11 +25,12 @@ from nextone.policies.names import CLOUD_ONLY
 from nextone.policies.networks.loading import load_network
 from nextone.sim.config import Scenario
 
+from .lives import LIVED, Lives, lives_of
 from .ranking_metrics import Measured, auc_by_line, two_classes, weighted_mean
 from .samples import KINDS, Array, Samples, read_samples
-from .train import SEES, batches, one_of_each_page
+from .train import SEES, batches, heads_of, one_of_each_page
 
-READ = (*SEES, "page", "shown", "effective_view", "would_effective_view", "reference")
+READ = (*SEES, *LIVED, "page", "shown", "effective_view", "would_effective_view", "reference")
 Z = 1.959964
 LEAST_SD = 4.0  # standard errors of the filter's own gain, below which no share of it is told
 GOAL, GOAL_LOW = 0.6, 0.4  # of the filter's gain, where intents are strong: the point, and the interval's lower end
@@ -58,8 +59,9 @@ def offline_gate(kind: str, run: Path, data: Path) -> list[Better]:
     """A training's best checkpoint against the strongest column, the cloud's score and, for comparison, the reference
     filter, on test people; what is fitted is fitted on the people of the early stopping. Of one request of each page,
     drawn by key: GAUC over all live candidates with what would have come of them, log loss of the one shown."""
-    fit, test = (_one_of_each_page(read_samples(data, split, READ)) for split in ("valid", "test"))
-    worth, logits = _network_says(kind, run, test)
+    fit, every = (read_samples(data, split, READ) for split in ("valid", "test"))
+    fit, test = _one_of_each_page(fit), _one_of_each_page(every)
+    worth, logits = _network_says(kind, run, test, lives_of(every))
     ours = _gauc(worth, test), _log_loss(logits, test)
     names = strongest_column(fit, lambda x, s: _gauc(x, s).value), strongest_column(fit, _minus_recalibrated_loss)
     found = []
@@ -109,13 +111,13 @@ def _minus_recalibrated_loss(column: Array, samples: Samples) -> float:
     return -_log_loss(recalibrated(column, samples, column), samples).value
 
 
-def _network_says(kind: str, run: Path, samples: Samples) -> tuple[Array, Array]:
+def _network_says(kind: str, run: Path, samples: Samples, lives: Lives) -> tuple[Array, Array]:
     """What each candidate is worth and the logit of its effective view, (N, P) float64."""
     network = load_network(kind, best_checkpoint(run)).eval()
     worth, logits = [], []
     with torch.inference_mode():
         for rows in batches(np.arange(samples.rows), 512):
-            heads = network.heads(*(torch.from_numpy(samples.columns[name][rows].astype(np.float32)) for name in SEES))
+            heads = heads_of(network, samples, rows, lives)
             worth.append(network.dense.blend(heads).double().numpy())
             logits.append(heads[..., 0].double().numpy())
     return np.concatenate(worth), np.concatenate(logits)

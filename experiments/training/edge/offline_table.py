@@ -29,6 +29,7 @@ from nextone.policies.networks.behaviours import RATES
 from nextone.policies.networks.loading import load_network
 
 from .gates import column_of
+from .lives import LIVED, Lives, lives_of
 from .ranking_metrics import (
     Measured,
     auc_by_line,
@@ -39,7 +40,7 @@ from .ranking_metrics import (
     weighted_mean,
 )
 from .samples import FILE, Array, Samples, read_samples
-from .train import SEES, EdgeSettings, batches, finish_edge, one_of_each_page
+from .train import SEES, EdgeSettings, batches, finish_edge, heads_of, one_of_each_page
 
 
 class Method(NamedTuple):
@@ -74,7 +75,7 @@ METHODS = (
 )
 BASE = "DLCM"
 METRICS = ("gauc", "auc", "ndcg_1", "ndcg_5", "gauc_full")
-READ = (*SEES, "page", SHOWN, "engaged", "effective_view", "would_engage", "would_effective_view", "reference")
+READ = (*SEES, *LIVED, "page", SHOWN, "engaged", "effective_view", "would_engage", "would_effective_view", "reference")
 LABELS = {"engaged": "would_engage", "effective_view": "would_effective_view"}
 Progress = Callable[[str], None]
 
@@ -166,13 +167,14 @@ def offline_table(
             best = best_checkpoint(training.folder)
             said(f"{training}: {-best.about['score']:.5f} after {best.step} steps")
     _read_once.cache_clear()
-    asked = asked_about(read_samples(data, "test", READ))
+    test = read_samples(data, "test", READ)
+    asked, lives = asked_about(test), lives_of(test)
     measured: dict[str, list[dict[str, Measured]]] = {}
     for method in METHODS:
         measured[method.name] = []
         for seed in range(seeds if method.kind else 1):
             scores = (
-                _scores(method.kind, out / method.folder / f"seed-{seed}", asked.samples)
+                _scores(method.kind, out / method.folder / f"seed-{seed}", asked.samples, lives)
                 if method.kind
                 else column_scores(asked.samples, method.column)
             )
@@ -204,13 +206,13 @@ def samples(folder: Path) -> list[Path]:
 _read_once = functools.cache(read_samples)  # in each process, for all its trainings
 
 
-def _scores(kind: str, run: Path, test: Samples) -> Array:
+def _scores(kind: str, run: Path, test: Samples, lives: Lives) -> Array:
     """The best checkpoint's scores of all candidates, (N, P) float64."""
     network = load_network(kind, best_checkpoint(run)).eval()
     parts = []
     with torch.inference_mode():
         for rows in batches(np.arange(test.rows), 512):
-            parts.append(network(*(torch.from_numpy(test.columns[name][rows]) for name in SEES)).double().numpy())
+            parts.append(network.dense.blend(heads_of(network, test, rows, lives)).double().numpy())
     return np.concatenate(parts)
 
 

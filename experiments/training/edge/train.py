@@ -42,11 +42,12 @@ from nextone.policies.trained import check_features, features_hash
 from nextone.sim.scenario import SettingError
 from nextone.version import __version__
 
+from .lives import LIVED, Lives, carried_into, lives_of
 from .samples import RATED, Array, Samples, read_samples
 
 Read = Callable[[Path, str, tuple[str, ...]], Samples]
 SEES = ("candidates", "history", "context", "live")
-READ = (*SEES, "page", "shown_after", *RATED, *OTHERS, *HEADS)
+READ = (*SEES, *LIVED, "page", "shown_after", *RATED, *OTHERS, *HEADS)
 OTHERS_OF: dict[type[nn.Module], tuple[str, ...]] = {Kir: OTHERS, ContextAware: TASKS[CORRECTED:]}
 """What a network predicts besides the server's rates, of each candidate."""
 HEADS_WEIGHT = 0.1  # Assumed: of the heads on the user state against the rerank's loss
@@ -166,17 +167,19 @@ def run_epoch(
         group["lr"] = rate_of(settings) * SLOWER ** brought_nothing(training.looks)
     rows = one_of_each_page(train, settings.seed, epoch)
     size = max(1, round(settings.batch * train.rows / (train.columns["shown_after"] >= 0).sum()))  # requests
+    lives = lives_of(train) if isinstance(training.network, EdgeRec) else None
     total, step = 0.0, training.looks[-1]["step"] if training.looks else 0
     shown = Shown(-(-len(rows) // size), "batches", wanted=progress)
     for k, batch in enumerate(batches(rows, size), start=1):
-        loss = loss_of(training.network, train, batch)
+        loss = loss_of(training.network, train, batch, lives)
         training.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         training.optimiser.step()
         total, step = total + loss.item() * len(batch), step + 1
         shown.at(k)
+    lives = lives_of(valid) if lives else None
     with torch.inference_mode():
-        parts = [(loss_of(training.network, valid, part).item(), len(part))
+        parts = [(loss_of(training.network, valid, part, lives).item(), len(part))
                  for part in batches(np.arange(valid.rows), LOOKED_AT)]  # fmt: skip
     valid_loss = sum(loss * n for loss, n in parts) / valid.rows
     training.looks.append({"epoch": epoch + 1, "step": step, "train": total / len(rows), "valid": valid_loss})
@@ -203,14 +206,14 @@ def batches(rows: Array, size: int) -> Iterator[Array]:
         yield rows[start : start + size]
 
 
-def loss_of(network: EdgeNetwork, samples: Samples, rows: Array) -> Tensor:
+def loss_of(network: EdgeNetwork, samples: Samples, rows: Array, lives: Lives | None = None) -> Tensor:
     """The sum over what a network predicts of the mean cross-entropy where it is known: of the candidates that were
-    shown, and of the person."""
+    shown, and of the person. lives: see `heads_of`."""
     told = (*RATED, *OTHERS_OF.get(type(network), ()))
     candidates, history, context, live, *known = columns_of(samples, rows, (*SEES, "shown_after", *told))
     after, labels = known[0], torch.stack(known[1:], -1)
     if isinstance(network, EdgeRec):
-        logits, person = network.all_heads(candidates, history, context, live)
+        logits, person = edgerec_heads(network, samples, rows, lives)
         heads = columns_of(samples, rows, HEADS)
         return known_loss(logits, labels) + HEADS_WEIGHT * known_loss(person, torch.stack(heads, -1))
     if isinstance(network, CloudRank) and isinstance(network.dense, DlcmDense):
@@ -222,6 +225,21 @@ def loss_of(network: EdgeNetwork, samples: Samples, rows: Array) -> Tensor:
     if isinstance(network, ContextAware):
         return known_loss(network.in_lists(shown, history, context, live, *placed_before(after)), labels)
     return known_loss(network.heads(shown, history, context, live), labels)
+
+
+def heads_of(network: EdgeNetwork, samples: Samples, rows: Array, lives: Lives | None = None) -> Tensor:
+    """What a network predicts of the candidates (N, P, K), as on a phone. lives: what people did before the past
+    impressions of their rows, which EdgeRec's encoders carry along; None: nothing."""
+    if isinstance(network, EdgeRec):
+        return edgerec_heads(network, samples, rows, lives)[0]
+    return network.heads(*columns_of(samples, rows, SEES))
+
+
+def edgerec_heads(network: EdgeRec, samples: Samples, rows: Array, lives: Lives | None) -> tuple[Tensor, Tensor]:
+    """Of the candidates and of the person, see `EdgeRec.all_heads`."""
+    carried = None if lives is None else torch.from_numpy(carried_into(network, lives, samples, rows))
+    candidates, history, context, live = columns_of(samples, rows, SEES)
+    return network.all_heads(candidates, history, context, live, carried)
 
 
 def columns_of(samples: Samples, rows: Array, names: tuple[str, ...]) -> list[Tensor]:

@@ -94,12 +94,17 @@ class Behaviour(nn.Module):
         self.exposure = Encoder(ablation != "huism") if ablation != "ipv" else None
         self.page_view = Encoder(ablation != "huism") if ablation != "ie" else None
 
-    def forward(self, exposures: Sequence, page_views: Sequence) -> list[Encoded]:
-        """The user context: of exposures, then of page views, as far as this network looks at them."""
-        encoded = []
+    def forward(self, exposures: Sequence, page_views: Sequence, carried: Tensor | None = None) -> list[Encoded]:
+        """The user context: of exposures, then of page views, as far as this network looks at them.
+
+        carried: states of the encoders before, (N, S, HIDDEN) as phones keep them, one encoder's after the other's;
+        None: these are the first behaviours."""
+        encoded, at = [], 0
         for encoder, sequence in ((self.exposure, exposures), (self.page_view, page_views)):
             if encoder is not None:
-                keys, values, _ = encoder(sequence.actions, sequence.items, encoder.start(len(sequence.items)))
+                before = encoder.start(len(sequence.items)) if carried is None else carried[:, at : at + encoder.states]
+                keys, values, _ = encoder(sequence.actions, sequence.items, before)
+                at += encoder.states
                 actions = sequence.actions if encoder.actions is not None else 0 * sequence.actions
                 encoded.append(
                     Encoded(keys, values, sequence.since, sequence.present, actions, sequence.items)
@@ -193,9 +198,9 @@ class EdgeRecDense(nn.Module):
 
     def all_heads(
         self, candidates: Tensor, of_candidates: Tensor, history: Tensor, of_history: Tensor, context: Tensor,
-        mask: Tensor,
+        mask: Tensor, carried: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """The same, and the person's logits (N, len(HEADS))."""
+        """The same, and the person's logits (N, len(HEADS)). carried: see `Behaviour`."""
         order = server_order(candidates, mask)
         live = torch.gather((mask > 0).to(candidates.dtype), 1, order)
         items = taken(cloud_items(candidates, of_candidates), order) * live[..., None]
@@ -203,6 +208,7 @@ class EdgeRecDense(nn.Module):
         encoded = self.behaviour(
             behaviour_sequence(history, of_history, exposed(history) & perceived),
             behaviour_sequence(history, of_history, engaged(history) & perceived),
+            carried,
         )
         return put_back(self.rerank.heads(items, live, encoded), order), self.rerank.person_of(encoded, context)
 
@@ -214,9 +220,10 @@ class EdgeRec(EdgeNetwork):
         super().__init__(EdgeRecDense(ablation))
 
     def all_heads(
-        self, candidates: Tensor, history: Tensor, context: Tensor, mask: Tensor
+        self, candidates: Tensor, history: Tensor, context: Tensor, mask: Tensor, carried: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Logits of the candidates (N, P, len(RATES)) and of the person (N, len(HEADS))."""
+        """Logits of the candidates (N, P, len(RATES)) and of the person (N, len(HEADS)). carried: the encoders' states
+        before the oldest of history, see `Behaviour`."""
         of_candidates, of_history = self.embeddings(candidates, C), self.embeddings(history, H)
-        logits, person = self.dense.all_heads(candidates, of_candidates, history, of_history, context, mask)
+        logits, person = self.dense.all_heads(candidates, of_candidates, history, of_history, context, mask, carried)
         return logits, person
