@@ -85,11 +85,10 @@ def _panel(axis: "Axes", result: "Comparison", group: str, indices: list[int], c
             if d is None or d.diff_pct is None or d.diff_pct_low is None or d.diff_pct_high is None:
                 continue
             y = place + (a - (arms + 1) / 2) * 0.8 / max(arms, 2)
-            sure = d.diff_pct_low > 0 or d.diff_pct_high < 0
             x = max(-limit, min(limit, d.diff_pct))
             marker = "o" if x == d.diff_pct else ">" if x > 0 else "<"
             axis.plot([d.diff_pct_low, d.diff_pct_high], [y, y], color=colours[a], linewidth=1.8, solid_capstyle="butt")
-            axis.plot(x, y, marker, color=colours[a], markersize=4.5, markerfacecolor=colours[a] if sure else "white",
+            axis.plot(x, y, marker, color=colours[a], markersize=4.5, markerfacecolor=colours[a] if d.sure else "white",
                       clip_on=False)  # fmt: skip
             axis.annotate(
                 signed(d.diff_pct), (1.0, y), xycoords=("axes fraction", "data"), xytext=(4, 0),

@@ -14,7 +14,7 @@ from nextone.experiments.runs.compare import compare
 from nextone.experiments.runs.comparison import Comparison, ran
 from nextone.experiments.runs.executor import Execute
 from nextone.experiments.runs.metrics import OVERLOAD, column_of, metric_named, overload_mark
-from nextone.experiments.runs.number_text import difference_text, interval_text, name_and_unit
+from nextone.experiments.runs.number_text import STAR, difference_text, interval_text, name_and_unit
 from nextone.experiments.runs.statistics import Interval, PairedDifference
 from nextone.experiments.sweeps.plan import Question
 from nextone.experiments.sweeps.result import SweepResult
@@ -147,4 +147,4 @@ def ran_of(answer: Answer) -> str:
 
 
 def _caption(answer: Answer) -> str:
-    return f"{ran_of(answer)}. {legend(answer)}; paired, % of what they are measured from; * the interval excludes 0."
+    return f"{ran_of(answer)}. {legend(answer)}; paired, % of what they are measured from; {STAR}."

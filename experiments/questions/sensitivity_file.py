@@ -143,6 +143,11 @@ class Table:
         ]
         return f"The {' and '.join(levels)} moves most with {'; '.join(told)}." if told else ""
 
+    def gains_depend_on(self, most: int = 3) -> tuple[str, ...]:
+        """The settings that surely move a gain, the farthest first."""
+        gains = self.names(GAIN)
+        return tuple(row.setting for row in self.rows if row.size(gains)[0] > 0)[:most]
+
     def sizes(self) -> str:
         return (
             f"{self.people:,} people, {self.minutes:g} min, {self.replications} replications with shared luck, seed "

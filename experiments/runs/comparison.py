@@ -15,9 +15,20 @@ from rich.text import Text
 from nextone.version import __version__
 
 from .arms import Arm, Engine, window_words
-from .metrics import OVERLOAD, PRIMARY, Metric, drowned, nobody_words, overload_mark, shares, without_people
-from .number_text import difference_cell, interval_text, name_and_unit
-from .statistics import Interval, PairedDifference, mean_interval, paired
+from .metrics import (
+    GUARD_RAILS,
+    OVERLOAD,
+    PRICES,
+    PRIMARY,
+    Metric,
+    drowned,
+    nobody_words,
+    overload_mark,
+    shares,
+    without_people,
+)
+from .number_text import STAR, difference_cell, difference_text, interval_text, name_and_unit
+from .statistics import Interval, PairedDifference, many_looked_at, mean_interval, one_is_best, paired
 
 
 @dataclass(frozen=True, repr=False)
@@ -53,10 +64,17 @@ class Comparison:
 
     @cached_property
     def differences(self) -> tuple[tuple[PairedDifference | None, ...], ...]:
-        """[arm][metric]: paired difference from the baseline; None for the baseline and where undefined."""
+        """[arm][metric]: paired difference from the baseline; None for the baseline and where undefined.
+
+        Sure of the primary metric by `one_is_best` of its arms, of the others by `many_looked_at` together."""
         nothing: tuple[PairedDifference | None, ...] = (None,) * len(self.metrics)
-        metrics = range(len(self.metrics))
-        return nothing, *(tuple(self.difference(0, a, m) for m in metrics) for a in range(1, len(self.arms)))
+        arms, metrics = range(1, len(self.arms)), range(len(self.metrics))
+        found = {m: [self.difference(0, a, m) for a in arms] for m in metrics}
+        first = next((m for m in metrics if self.metrics[m].name == PRIMARY), -1)
+        rest = [m for m in metrics if m != first]
+        judged = iter(many_looked_at([d for m in rest for d in found[m]]))
+        told = {m: [next(judged) for _ in arms] for m in rest} | {first: one_is_best(found.get(first, []))}
+        return nothing, *(tuple(told[m][a - 1] for m in metrics) for a in arms)
 
     def difference(self, before: int, after: int, metric: int) -> PairedDifference | None:
         """Paired difference between two arms, by their places; None where undefined."""
@@ -100,19 +118,25 @@ class Comparison:
         return window_words(self.minutes, self.days)
 
 
-def comparison_table(result: Comparison) -> Table:
-    """Baseline mean ± half-width per metric, then each arm's paired difference; fits 100 columns with three arms."""
-    table = Table(title=Text(_title(result)), caption=Text(_caption(result)), caption_justify="left")
+def comparison_table(result: Comparison, whole: bool = True) -> Table:
+    """Baseline mean ± half-width per metric, then each arm's paired difference; fits 100 columns with three arms.
+
+    whole: every metric, and what shared luck saved; else the primary one, guard rails and prices."""
+    table = Table(title=Text(_title(result)), caption=Text(_caption(result, whole)), caption_justify="left")
     table.add_column("metric", no_wrap=True)
     table.add_column(Text(result.label(0)), justify="right", overflow="fold")
     for a in range(1, len(result.arms)):
         table.add_column(Text(f"{result.label(a)} %"), justify="right", overflow="fold")  # wraps at spaces if narrow
+    difference = difference_cell if whole else _difference_alone
     for group, indices in groups(result):
+        shown = [m for m in indices if whole or group == GUARD_RAILS or result.metrics[m].name in (PRIMARY, *PRICES)]
+        if not shown:
+            continue
         table.add_section()
         table.add_row(Text(group, style="bold"))
-        for m in indices:
+        for m in shown:
             cells = [
-                difference_cell(row[m], result.metrics[m])
+                difference(row[m], result.metrics[m])
                 if row[m] or result.intervals[0][m]
                 else interval_text(own[m])
                 for row, own in zip(result.differences[1:], result.intervals[1:], strict=True)
@@ -121,6 +145,10 @@ def comparison_table(result: Comparison) -> Table:
             name = Text(f"  {name_and_unit(metric)}", style="bold" if metric.name == PRIMARY else "")
             table.add_row(name, interval_text(result.intervals[0][m]), *cells)
     return table
+
+
+def _difference_alone(d: PairedDifference | None, metric: Metric) -> Text:
+    return difference_text(d, metric.better)
 
 
 def ran(result: Comparison, servers: str) -> str:
@@ -163,11 +191,16 @@ def _title(result: Comparison) -> str:
     return f"{result.baseline.label} against {', '.join(arm.label for arm in result.arms[1:])}"
 
 
-def _caption(result: Comparison) -> str:
+def _caption(result: Comparison, whole: bool) -> str:
     others = result.differences[1:]
+    if not whole:
+        return (
+            f"{subtitle(result)}\nArms: paired difference in % of the baseline's mean ± half its interval; {STAR}; "
+            "abs: in the metric's unit. All metrics: --all."
+        )
     return (
         f"{subtitle(result)}\nArms: paired difference in % of the baseline's mean ± half its 95 % interval; "
-        "* the interval excludes 0; ×n: the variance that shared luck saved (abs: in the metric's unit, where the "
+        f"{STAR}; ×n: the variance that shared luck saved (abs: in the metric's unit, where the "
         f"baseline cannot be told from 0; without * or ×: the arm's own mean, where the baseline has none).\n"
         f"Median over metrics: {'; '.join(map(_luck, result.arms[1:], others))}."
     )

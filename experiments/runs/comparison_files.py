@@ -45,6 +45,8 @@ def comparison_json(result: Comparison) -> dict[str, Any]:
                     "diff": difference and difference.diff,
                     "diff_abs_low": difference and difference.low,
                     "diff_abs_high": difference and difference.high,
+                    "p": difference and difference.p,
+                    "sure": difference and difference.sure,
                 }
             )
     found = {
@@ -95,7 +97,8 @@ def save_tables(result: Comparison, out_dir: Path) -> list[Path]:
     numbers = ["mean", "low", "high", "diff_pct", "diff_low", "diff_high", "diff", "diff_abs_low", "diff_abs_high"]
     numbers += ["correlation", "variance_saved"]
     words = [(name, pa.string()) for name in ("policy", "metric", "unit")]
-    summary_schema = pa.schema(words + [(name, pa.float64()) for name in numbers], metadata=about)
+    columns = [*words, *((name, pa.float64()) for name in numbers), ("p", pa.float64()), ("sure", pa.bool_())]
+    summary_schema = pa.schema(columns, metadata=about)
     each_schema = pa.schema(
         [("policy", pa.string()), ("replication", pa.int32()), ("metric", pa.string()), ("value", pa.float64())],
         metadata=about,

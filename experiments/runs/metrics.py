@@ -46,6 +46,25 @@ GUARD_RAILS = "guard rails"
 """The group of metrics that a gain of the primary one must not be bought with."""
 
 
+PRICES = ("requests", "workers", "wasted_mb", "data_mb", "queue_p95_ms")
+"""What a gain may cost, besides guard rails."""
+LIMITS = {"skip_2s": 2.0, "hate": 10.0, "tags": 5.0, "tag_entropy": 5.0, "author_repeats": 10.0, "startup_p95_ms": 10.0,
+          "stall_ratio": 5.0, "wait_ratio": 5.0, "waits_per_min": 5.0}  # fmt: skip
+"""By how many percent of the baseline a guard rail may become worse.
+
+Assumed: what a product owner would let pass is theirs to say (`--limit NAME=PERCENT`); wider where a metric is rare, so
+that the usual comparison can tell."""
+WORSE_IF_FEWER = ("tags", "tag_entropy")  # of guard rails of which neither more nor less is better by itself
+IN_WORDS = {
+    PRIMARY: "time in the app", "watch_s": "watch time", "like": "likes", "skip_2s": "skips within 2 s",
+    "hate": "'not interested'", "tags": "tags in a session", "tag_entropy": "variety of tags",
+    "author_repeats": "repeated authors", "startup_p95_ms": "wait for the first frame (95th percentile)",
+    "stall_ratio": "stalled time", "wait_ratio": "time waiting for a page", "waits_per_min": "waits for a page",
+    "requests": "requests", "workers": "servers", "wasted_mb": "bytes delivered and never watched",
+    "data_mb": "bytes of pages and models", "queue_p95_ms": "wait for a server (95th percentile)",
+}  # fmt: skip
+
+
 class Run(NamedTuple):
     """A finished run, as metrics see it."""
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .metrics import Metric
 
 MISSING = "–"
+STAR = "* no luck, with how many numbers are looked at allowed for"
 
 
 def name_and_unit(metric: "Metric") -> str:
@@ -25,6 +26,7 @@ def interval_text(interval: Interval | None) -> str:
 
 def mean_and_half(mean: float, half: float) -> str:
     """Both with the decimals that the half-width deserves: two significant digits of it, four of an exact mean."""
+    half = half if half > 1e-9 * abs(mean) else 0.0  # what rounding leaves of numbers that do not vary
     size = half if half > 0 else abs(mean) / 100
     decimals = min(8, max(0, 1 - math.floor(math.log10(size)))) if size > 0 else 0
     return f"{mean:,.{decimals}f} ±{half:,.{decimals}f}"
@@ -38,17 +40,26 @@ def difference_cell(d: PairedDifference | None, metric: "Metric") -> Text:
 
 
 def difference_text(d: PairedDifference | None, better: str) -> Text:
-    """`+0.29 ±0.24*`, percent of the baseline's mean; green or red where the interval excludes 0 and one is better."""
+    """`+0.29 ±0.24*`, percent of the baseline's mean; green or red where there surely is one and one is better."""
     if d is None:
         return Text(MISSING, style="dim")
     if d.diff == d.low == d.high == 0:
         return Text("0", style="dim")
     if d.diff_pct is None or d.diff_pct_low is None or d.diff_pct_high is None:
-        return Text(f"{'+' if d.diff >= 0 else ''}{mean_and_half(d.diff, d.high - d.diff)} abs", style="dim")
-    sure = d.diff_pct_low > 0 or d.diff_pct_high < 0
+        size = mean_and_half(abs(d.diff), d.high - d.diff)
+        return Text(f"{'+' if d.diff >= 0 else '−'}{size} abs", style="dim")
     good = (d.diff > 0) == (better == "more")
-    style = "dim" if not sure else "" if better == "neither" else "green" if good else "red"
-    return Text(f"{signed(d.diff_pct)} ±{_rounded(d.diff_pct_high - d.diff_pct)}{'*' if sure else ' '}", style=style)
+    style = "dim" if not d.sure else "" if better == "neither" else "green" if good else "red"
+    return Text(f"{signed(d.diff_pct)} ±{_rounded(d.diff_pct_high - d.diff_pct)}{'*' if d.sure else ' '}", style=style)
+
+
+def percent_interval(d: PairedDifference | None, unit: str) -> str:
+    """`+0.41 % [−0.20, +1.02]`, or in the metric's unit where a percentage is undefined."""
+    if d is None:
+        return "an undefined difference"
+    if d.diff_pct is None or d.diff_pct_low is None or d.diff_pct_high is None:
+        return f"{signed(d.diff)} {unit} [{signed(d.low)}, {signed(d.high)}]"
+    return f"{signed(d.diff_pct)} % [{signed(d.diff_pct_low)}, {signed(d.diff_pct_high)}]"
 
 
 def _saved(d: PairedDifference) -> str:

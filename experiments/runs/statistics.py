@@ -5,7 +5,7 @@ nothing within a run (an interval over the correlated impressions of one run cov
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -45,7 +45,8 @@ class PairedDifference(NamedTuple):
 
     The percentages are None where the baseline's mean cannot be told from zero; correlation is None where one side is
     constant; variance_saved = (var A + var B) / var(A - B) is inf where the difference is constant and None where
-    nothing varies.
+    nothing varies. p is that of no difference; sure says whether there is one: by itself p < .05, where many are looked
+    at together what `one_is_best` or `many_looked_at` make of it.
     """
 
     diff: float
@@ -57,6 +58,8 @@ class PairedDifference(NamedTuple):
     correlation: float | None
     variance_saved: float | None
     n: int
+    p: float
+    sure: bool
 
 
 def require_replications(n: int) -> None:
@@ -100,11 +103,45 @@ def paired(
     d = b - a
     diff, half = float(d.mean()), _half_width(d, extended)
     pct = low = high = None
+    told = d  # what p is about, as the interval that is shown
     if whole.low > 0 or whole.high < 0:
         ratio = diff / whole.mean
-        spread = _half_width((d - ratio * a) / whole.mean, extended)
+        told = ratio + (d - ratio * a) / whole.mean
+        spread = _half_width(told, extended)
         pct, low, high = 100 * ratio, 100 * (ratio - spread), 100 * (ratio + spread)
-    return PairedDifference(diff, diff - half, diff + half, pct, low, high, *_shared_luck(a, b), a.size)
+    p = _p_value(told, extended)
+    found = diff, diff - half, diff + half, pct, low, high, *_shared_luck(a, b), a.size
+    return PairedDifference(*found, p, p < 1 - CONFIDENCE)
+
+
+def one_is_best(found: Sequence[PairedDifference | None]) -> tuple[PairedDifference | None, ...]:
+    """Differences of several arms in one metric, sure by Holm's procedure: with 95 % probability none of them is sure
+    that there is not.
+
+    Source: S. Holm, A simple sequentially rejective multiple test procedure, Scand. J. Statistics 6(2), 1979."""
+    return _judged(found, lambda p, rank, m: p <= (1 - CONFIDENCE) / (m - rank), first=True)
+
+
+def many_looked_at(found: Sequence[PairedDifference | None]) -> tuple[PairedDifference | None, ...]:
+    """Many differences, sure by Benjamini and Hochberg's procedure: of those called sure, at most 5 % are expected to
+    be luck; where there is no difference anywhere, one is called sure in one of 20 tables.
+
+    Source: Y. Benjamini, Y. Hochberg, Controlling the false discovery rate, J. Royal Stat. Society B 57(1), 1995."""
+    return _judged(found, lambda p, rank, m: p <= (1 - CONFIDENCE) * (rank + 1) / m, first=False)
+
+
+def _judged(
+    found: Sequence[PairedDifference | None], passes: Callable[[float, int, int], bool], first: bool
+) -> tuple[PairedDifference | None, ...]:
+    """Those of the smallest p are sure: up to the first that does not pass, or to the last that does."""
+    ordered = sorted(d.p for d in found if d is not None)
+    passed = [passes(p, rank, len(ordered)) for rank, p in enumerate(ordered)]
+    if first:
+        many = passed.index(False) if False in passed else len(passed)
+    else:
+        many = len(passed) - passed[::-1].index(True) if True in passed else 0
+    limit = ordered[many - 1] if many else -1.0
+    return tuple(d and d._replace(sure=d.p <= limit) for d in found)
 
 
 def gains(baseline: ArrayLike, arm: ArrayLike) -> NDArray[np.float64]:
@@ -256,6 +293,21 @@ def always_valid(n: int, confidence: float = CONFIDENCE) -> float:
     spread = n + 1.0  # of the mixture's means over that of the replications' own
     bound = (math.sqrt(spread) / (1 - confidence)) ** (2 / n)
     return math.inf if bound >= spread else math.sqrt((n - 1) * (bound - 1) / (1 - bound / spread))
+
+
+def _p_value(x: NDArray[np.float64], extended: bool) -> float:
+    """Of a mean of 0; with `extended` the smallest at which `always_valid`'s interval leaves 0 out."""
+    from scipy.special import stdtr
+
+    n, error = x.size, float(x.std(ddof=1)) / math.sqrt(x.size)
+    if error == 0:
+        return float(x[0] == 0)
+    t = float(x.mean()) / error
+    if not extended:
+        return float(2 * stdtr(n - 1, -abs(t)))
+    spread = n + 1.0
+    log_bound = math.log((t**2 + n - 1) / (n - 1 + t**2 / spread))
+    return min(1.0, math.exp(0.5 * math.log(spread) - 0.5 * n * log_bound))
 
 
 def _half_width(x: NDArray[np.float64], extended: bool = False) -> float:

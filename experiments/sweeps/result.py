@@ -5,7 +5,7 @@ Kept as two Parquet files that explain and can repeat themselves, a row for each
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +33,7 @@ from nextone.experiments.runs.statistics import (
     Interval,
     PairedDifference,
     Selection,
+    many_looked_at,
     mean_interval,
     method,
     paired,
@@ -135,19 +136,27 @@ class SweepResult:
         return overload_mark(self.overloaded(arm))
 
     def against_baseline(self, arm: SweepArm, metric: str) -> PairedDifference | None:
-        """From the plan's baseline policy (cloud_only) in the same cell; None for itself and where undefined."""
-        base = arm._replace(policy=self.plan.baseline)
-        return None if arm == base else paired(self.of(base, metric), self.of(arm, metric), self.extended)
+        """From the plan's baseline policy (cloud_only) in the same cell; None for itself and where undefined.
+
+        Sure by `many_looked_at` of all arms in this metric, as is `against_default`."""
+        return self._judged(metric, _from_baseline)[arm.cell.number, arm.policy]
 
     def against_default(self, arm: SweepArm, metric: str) -> PairedDifference | None:
         """From the same policy in the default cell, over the replications both have; None for itself, where undefined
         and if the default cell failed."""
-        base = arm._replace(cell=self.plan.default)
-        if arm == base or base.cell.number in self.failed:
-            return None
-        a, b = self.of(base, metric), self.of(arm, metric)
-        n = min(len(a), len(b))
-        return paired(a[:n], b[:n], self.extended)
+        return self._judged(metric, _from_default)[arm.cell.number, arm.policy]
+
+    def _judged(self, metric: str, difference: "_Difference") -> "_Judged":
+        known = self._differences.get((metric, difference))
+        if known is None:
+            judged = many_looked_at([difference(self, arm, metric) for arm in self.arms])
+            known = {(arm.cell.number, arm.policy): d for arm, d in zip(self.arms, judged, strict=True)}
+            self._differences[metric, difference] = known
+        return known
+
+    @cached_property
+    def _differences(self) -> "dict[tuple[str, _Difference], _Judged]":
+        return {}
 
     def valid_play_by_position(self, arm: SweepArm) -> tuple[Interval | None, ...]:
         """Share of valid plays at each position in the page, from 0; None where some replication has nothing there."""
@@ -208,6 +217,24 @@ class SweepResult:
         means = np.array([[self.of(arm, name).mean() for name, _ in OBJECTIVES] for arm in arms]) * signs
         beaten = [((means >= own).all(axis=1) & (means > own).any(axis=1)).any() for own in means]
         return tuple(arm for arm, lost in zip(arms, beaten, strict=True) if not lost)
+
+
+_Judged = dict[tuple[int, str], PairedDifference | None]
+_Difference = Callable[[SweepResult, SweepArm, str], PairedDifference | None]
+
+
+def _from_baseline(result: SweepResult, arm: SweepArm, metric: str) -> PairedDifference | None:
+    base = arm._replace(policy=result.plan.baseline)
+    return None if arm == base else paired(result.of(base, metric), result.of(arm, metric), result.extended)
+
+
+def _from_default(result: SweepResult, arm: SweepArm, metric: str) -> PairedDifference | None:
+    base = arm._replace(cell=result.plan.default)
+    if arm == base or base.cell.number in result.failed:
+        return None
+    a, b = result.of(base, metric), result.of(arm, metric)
+    n = min(len(a), len(b))
+    return paired(a[:n], b[:n], result.extended)
 
 
 def choose(

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nextone.experiments.runs.metrics import OVERLOAD
-from nextone.experiments.runs.number_text import MISSING, difference_cell, mean_and_half
+from nextone.experiments.runs.number_text import MISSING, STAR, difference_cell, mean_and_half
 from nextone.experiments.runs.statistics import PairedDifference
 
 from .result import OBJECTIVES, SweepArm, SweepResult
@@ -47,7 +47,7 @@ def sweep_table(result: SweepResult) -> Iterator[object]:
     people = plan.base.population.users
     table.caption = Text(
         f"{people:,} people, {plan.window()}, n replications with shared luck, seed {plan.seed}, {plan.engine} engine, "
-        f"servers {plan.servers}. Paired 95 % intervals; * excludes 0; ×: variance that shared luck saved."
+        f"servers {plan.servers}. Paired 95 % intervals; {STAR}; ×: variance that shared luck saved."
         + f" {OVERLOAD}." * any(map(result.overloaded, result.arms))
         + f" {EXTENDED}" * result.extended
     )

@@ -40,6 +40,11 @@ def compare(
         int | None,
         typer.Option(metavar="K", help="Repeat it under K parameter sets that fit the log: do signs hold? Usual: 32."),
     ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(metavar="METRIC=PERCENT", help="How much worse a guard rail may become. Repeatable."),
+    ] = None,
+    whole: Annotated[bool, typer.Option("--all", help="Show every metric, and what shared luck saved.")] = False,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Save Parquet tables and a figure there.")] = None,
     as_json: common.Json = False,
 ) -> None:
@@ -47,11 +52,13 @@ def compare(
     base = common.chosen_scenario(scenario, settings, users)  # its errors come before the compiled model is loaded
     from nextone.experiments.runs.arms import check_run
     from nextone.experiments.runs.compare import compare as run
+    from nextone.experiments.runs.verdict import read_limits, verdict
 
     execute = common.executor(on, workers)
     workers = common.processes(workers)
     minutes = common.window(minutes, days)
     check_run(replications=replications, minutes=minutes, days=days, seed=seed)
+    limits = read_limits(limit or ())
     arms = _arms(policies, arm or [], base)
     outside = _outside_domain(arms, scenario, days)
     fit = None
@@ -86,16 +93,20 @@ def compare(
         with common.progress_bar(as_json, "parameter sets × replications × arms") as progress:
             verdicts = robustness(result, fit, robust, workers=workers, execute=execute, progress=progress)
     from nextone.experiments.output import figures
+    from nextone.experiments.questions.sensitivity_file import shipped_table
     from nextone.experiments.runs import comparison_files
     from nextone.experiments.runs.comparison import comparison_table
 
+    sentences = verdict(result, limits, shipped_table().gains_depend_on())
+
     def shown() -> Iterator[object]:
-        yield comparison_table(result)
+        yield from (*sentences, "")
+        yield comparison_table(result, whole)
         if verdicts is not None and robust is not None:
             yield robust_table(verdicts, robust)
 
     def answer() -> dict[str, object]:
-        told = comparison_files.comparison_json(result)
+        told = comparison_files.comparison_json(result) | {"verdict": list(sentences), "limits": limits}
         told |= {"outside_domain": {label: [each._asdict() for each in found] for label, found in outside.items()}}
         if verdicts is not None:
             told |= {"parameter_sets": robust, "robust": [v._asdict() for v in verdicts]}

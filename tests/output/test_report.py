@@ -157,7 +157,7 @@ def same(text, difference):
     mean, half = shown(text)
     assert mean == pytest.approx(difference.diff_pct, abs=rounding(mean))
     assert half == pytest.approx(difference.diff_pct_high - difference.diff_pct, abs=rounding(half))
-    assert text.endswith("*") is (difference.diff_pct_low > 0 or difference.diff_pct_high < 0)
+    assert text.endswith("*") is difference.sure
 
 
 def test_what_is_on_it(two):

@@ -75,7 +75,7 @@ def test_json_rows(result):
     assert (out["seed"], out["minutes"], out["engine"], out["looks"]) == (3, 60.0, "event", [])
     assert (out["baseline"], out["replications"], len(out["rows"])) == ("cloud_only", 10, 3 * len(METRICS))
     keys = ["policy", "metric", "unit", "mean", "low", "high", "diff_pct", "diff_low", "diff_high"]
-    keys += ["diff", "diff_abs_low", "diff_abs_high"]
+    keys += ["diff", "diff_abs_low", "diff_abs_high", "p", "sure"]
     assert all(list(row) == keys for row in out["rows"])
     rows = {(row["policy"], row["metric"]): row for row in out["rows"]}
     first, undefined = METRICS[0].name, METRICS[1].name

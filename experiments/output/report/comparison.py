@@ -16,19 +16,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nextone.experiments.output.figures import uplift_figure
+from nextone.experiments.questions.sensitivity_file import shipped_table
 from nextone.experiments.runs.arms import Arm
 from nextone.experiments.runs.comparison import Comparison, empty, extended, groups
-from nextone.experiments.runs.metrics import METRICS, OVERLOAD, PRIMARY, Metric, column_of
+from nextone.experiments.runs.metrics import METRICS, OVERLOAD, PRIMARY, Metric
 from nextone.experiments.runs.names import listing, quoted
-from nextone.experiments.runs.number_text import interval_text, name_and_unit
+from nextone.experiments.runs.number_text import STAR, interval_text, name_and_unit
 from nextone.experiments.runs.statistics import method
+from nextone.experiments.runs.verdict import verdict
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, scenario_toml
 
-from .page import Cell, Figure, Page, Section, Table, difference_cell, percent_interval
+from .page import Cell, Figure, Page, Section, Table, difference_cell
 from .words import changed, made_of
-
-ANSWERED = {PRIMARY: "time in the app", "watch_s": "watch time", "like": "likes", "wasted_mb": "wasted bytes"}
 
 
 def comparison_page(folder: Path) -> Page:
@@ -48,7 +48,7 @@ def comparison_page(folder: Path) -> Page:
             ("Seed", str(result.seed)),
             ("Engine", result.engine),
         ),
-        answer=tuple(_sentence(result, name, words) for name, words in ANSWERED.items()),
+        answer=verdict(result, depends=shipped_table().gains_depend_on()),
         sections=tuple(_sections(result)),
         warnings=tuple(filter(None, (empty(result), extended(result)))),
         version=result.version,
@@ -82,16 +82,6 @@ def read_comparison(folder: Path) -> Comparison:
     )  # fmt: skip
 
 
-def _sentence(result: Comparison, name: str, words: str) -> str:
-    m = column_of(name)
-    metric = result.metrics[m]
-    told = [
-        f"{percent_interval(result.differences[a][m], metric.unit)} for {result.label(a)}"
-        for a in range(1, len(result.arms))
-    ]
-    return f"{words.capitalize()} against {result.label(0)}: {'; '.join(told)}."
-
-
 def _sections(result: Comparison) -> Iterator[Section]:
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch, "uplift.svg")
@@ -107,8 +97,8 @@ def _sections(result: Comparison) -> Iterator[Section]:
     others = (f"{result.label(a)}, %" for a in range(1, len(result.arms)))
     head = ("metric", "meaning", result.label(0), *others)
     text = (
-        "Baseline: mean ± half its 95 % interval. Arms: paired difference in % of it; abs: in the metric's unit; * the "
-        "interval excludes 0." + f" {OVERLOAD}." * any(result.overloaded)
+        "Baseline: mean ± half its 95 % interval. Arms: paired difference in % of it; abs: in the metric's unit; "
+        f"{STAR}." + f" {OVERLOAD}." * any(result.overloaded)
     )
     yield Section("Every number", (text,), table=Table(head, rows, 2))
     for arm in result.arms:

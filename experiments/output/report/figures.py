@@ -214,9 +214,8 @@ def positions_figure(panels: Sequence[tuple[str, Sequence[Curve]]]) -> str:
 
 
 def _number(d: PairedDifference | None) -> tuple[float, bool]:
-    """Percent, and whether its interval excludes zero; NaN where there is none."""
-    mean, low, high = ends(d)
-    return mean, bool(low > 0 or high < 0)
+    """Percent, and whether it is no luck; NaN where there is none."""
+    return ends(d)[0], d is not None and d.sure
 
 
 def _named(axis: "Axes", title: str, x: str, y: str) -> None:

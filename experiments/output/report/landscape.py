@@ -6,6 +6,7 @@ from pathlib import Path
 
 from nextone.experiments.output.drawing import curve_of
 from nextone.experiments.runs.metrics import OVERLOAD, PRIMARY, Metric, metric_named
+from nextone.experiments.runs.number_text import STAR
 from nextone.experiments.runs.statistics import Interval, PairedDifference
 from nextone.experiments.sweeps.plan import Cell
 from nextone.experiments.sweeps.result import SweepArm, SweepResult
@@ -51,7 +52,7 @@ def _maps(result: SweepResult, names: list[str], axes: list[list[str]]) -> Secti
     for metric in _metrics(result):
         svg = map_of(result, metric, names, axes)
         if svg:
-            caption = f"{metric.name}: paired differences in %. Bold with *: the 95 % interval excludes 0."
+            caption = f"{metric.name}: paired differences in %. Bold and {STAR}."
             if any(map(result.overloaded, result.arms)):
                 caption += f" {OVERLOAD}, of the policy or of what it is compared with."
             figures.append(Figure(svg, caption))

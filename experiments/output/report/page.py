@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nextone.experiments.runs.files import write_text
-from nextone.experiments.runs.number_text import difference_text, signed
+from nextone.experiments.runs.number_text import difference_text
 from nextone.experiments.runs.statistics import PairedDifference
 from nextone.version import __version__
 
@@ -83,12 +83,3 @@ def difference_cell(d: PairedDifference | None, better: str) -> Cell:
     """A paired difference, percent with half its interval, as in the terminal's tables."""
     text = difference_text(d, better)
     return Cell(text.plain.strip(), {"green": "good", "red": "bad", "dim": "dim"}.get(str(text.style), ""))
-
-
-def percent_interval(d: PairedDifference | None, unit: str) -> str:
-    """`+0.41 % [−0.20, +1.02]`, or in the metric's unit where a percentage is undefined."""
-    if d is None:
-        return "an undefined difference"
-    if d.diff_pct is None or d.diff_pct_low is None or d.diff_pct_high is None:
-        return f"{signed(d.diff)} {unit} [{signed(d.low)}, {signed(d.high)}]"
-    return f"{signed(d.diff_pct)} % [{signed(d.diff_pct_low)}, {signed(d.diff_pct_high)}]"

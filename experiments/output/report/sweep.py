@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from nextone.experiments.output.drawing import curve_of
 from nextone.experiments.runs.metrics import OVERLOAD, metric_named
-from nextone.experiments.runs.number_text import interval_text, name_and_unit
+from nextone.experiments.runs.number_text import STAR, interval_text, name_and_unit
 from nextone.experiments.sweeps.plan import Cell as SweepCell
 from nextone.experiments.sweeps.result import OBJECTIVES, SweepArm, SweepResult
 
@@ -157,7 +157,7 @@ def _every_cell(result: SweepResult) -> Section:
     ]
     against = ("over default, %", f"over {plan.baseline}, %")
     head = ("cell", "policy", "n", name_and_unit(metric), *against, *map(name_and_unit, more))
-    text = "Mean ± half its 95 % interval over n replications; differences are paired, * excludes 0."
+    text = "Mean ± half its 95 % interval over n replications; differences are paired, " + STAR + "."
     if any(map(result.overloaded, result.arms)):
         text += f" {OVERLOAD}."
     return Section("Every cell", (text,), table=Table(head, rows, 2), folded=len(rows) > 24)

@@ -4,14 +4,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from nextone.experiments.runs.metrics import metric_named
-from nextone.experiments.runs.number_text import mean_and_half
+from nextone.experiments.runs.number_text import mean_and_half, percent_interval
 from nextone.experiments.runs.statistics import PairedDifference, paired
 from nextone.experiments.sweeps.plan import Cell as SweepCell
 from nextone.experiments.sweeps.result import SweepArm, SweepResult
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import setting_text
 
-from .page import Cell, Section, Table, percent_interval
+from .page import Cell, Section, Table
 
 PRICES = {
     "workers": "workers",

@@ -1,0 +1,161 @@
+"""The verdict of a comparison, in sentences for who decides: what is better and by how much, at what price, what next.
+
+Called by `nextone compare` and by its report, which show it before any table.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from nextone.sim.scenario import SettingError
+
+from .comparison import Comparison
+from .metrics import GUARD_RAILS, IN_WORDS, LIMITS, METRICS, PRICES, PRIMARY, WORSE_IF_FEWER, column_of
+from .number_text import percent_interval
+from .statistics import PairedDifference
+
+KEPT, BROKEN, OPEN = "kept", "broken", "open"
+MOST_REPLICATIONS = 2_000  # more are not advised: what takes so many to be told is hardly worth telling
+
+
+def verdict(
+    result: Comparison, limits: Mapping[str, float] = LIMITS, depends: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """One to five sentences. limits: by how many percent guard rails may become worse; depends: settings that the gain
+    hangs on most in the default scenario, by `nextone sensitivity`."""
+    base, m = result.baseline.label, column_of(PRIMARY)
+    found = {a: result.differences[a][m] for a in range(1, len(result.arms))}
+    if not any(found.values()):
+        return (f"Nothing can be said: {IN_WORDS[PRIMARY]} is undefined in some replication.",)
+    ordered = sorted((a for a in found if found[a]), key=lambda a: -_size(found[a]))
+    better = [a for a in ordered if _is(found[a], 1)]
+    told = [_drowned(result)] if any(result.overloaded) else []
+    if not better:
+        return *told, _none_better(result, ordered, found), _more(result, found), *_depends(depends)
+    best = better[0]
+    beside = _beside(result, [a for a in ordered if a != best], found)
+    told += [f"{result.arms[best].label} is better than {base}: {IN_WORDS[PRIMARY]} {_told(found[best])}.{beside}"]
+    rails = {metric.name: rail(result, best, metric.name, limits) for metric in METRICS if metric.group == GUARD_RAILS}
+    broken, unclear = ([name for name, state in rails.items() if state == which] for which in (BROKEN, OPEN))
+    price = _price(result, best)
+    told += [f"Its price: {price}." if price else "No price of it can be told from luck."]
+    told += [_rails(result, best, len(rails), broken, unclear, limits)]
+    if broken:
+        told += [f"Next: decide whether that gain is worth {_listed([IN_WORDS[name] for name in broken])}."]
+    else:
+        told += [f"Next: an A/B test of {result.arms[best].label} on real people."]
+    return *told, *_depends(depends)
+
+
+def rail(result: Comparison, arm: int, name: str, limits: Mapping[str, float]) -> str:
+    """Whether an arm's interval lies within the limit of a guard rail (KEPT), beyond it (BROKEN), or on both sides."""
+    d = result.differences[arm][column_of(name)]
+    if d is None:
+        return OPEN
+    sign = -1 if name in WORSE_IF_FEWER else 1
+    if d.diff_pct is None or d.diff_pct_low is None or d.diff_pct_high is None:  # the baseline has none of it
+        low, high = sorted((sign * d.low, sign * d.high))
+        return KEPT if high <= 0 else BROKEN if low > 0 else OPEN
+    low, high = sorted((sign * d.diff_pct_low, sign * d.diff_pct_high))
+    return KEPT if high <= limits[name] else BROKEN if low > limits[name] else OPEN
+
+
+def read_limits(texts: Sequence[str]) -> dict[str, float]:
+    """The limits of guard rails, changed by what `--limit NAME=PERCENT` says. Raises SettingError."""
+    limits = dict(LIMITS)
+    for text in texts:
+        name, _, number = text.partition("=")
+        if name.strip() not in LIMITS:
+            raise SettingError(f"--limit {text}: no guard rail {name.strip()!r}; there are {', '.join(LIMITS)}")
+        try:
+            limits[name.strip()] = float(number)
+        except ValueError:
+            limits[name.strip()] = math.nan
+        if not 0 <= limits[name.strip()] < math.inf:
+            raise SettingError(f"--limit {text}: {number!r} must be a number of percent >= 0; write {name.strip()}=5")
+    return limits
+
+
+def _none_better(result: Comparison, ordered: list[int], found: Mapping[int, PairedDifference | None]) -> str:
+    base = result.baseline.label
+    if len(ordered) == 1:
+        label = result.label(ordered[0])
+        judged = "worse than" if _is(found[ordered[0]], -1) else "no different, as far as can be told, from"
+        return f"{label} is {judged} {base}: {IN_WORDS[PRIMARY]} {_told(found[ordered[0]])}."
+    return f"Nothing is better than {base} in {IN_WORDS[PRIMARY]}.{_beside(result, ordered, found)}"
+
+
+def _beside(result: Comparison, arms: list[int], found: Mapping[int, PairedDifference | None]) -> str:
+    """A clause on each group of the other arms, after a sentence."""
+    better, worse = ([a for a in arms if _is(found[a], sign)] for sign in (1, -1))
+    rest = [a for a in arms if a not in (*better, *worse)]
+    groups = {"Better, too": better, f"Not to be told from {result.baseline.label}": rest, "Worse": worse}
+    return "".join(
+        f" {words}: {', '.join(f'{result.label(a)} ({_told(found[a])})' for a in members)}."
+        for words, members in groups.items() if members
+    )  # fmt: skip
+
+
+def _price(result: Comparison, arm: int) -> str:
+    """What it costs more and less of, where that is no luck."""
+    more, less = list[str](), list[str]()
+    for name in PRICES:
+        d = result.differences[arm][column_of(name)]
+        if d is not None and d.sure:
+            (more if d.diff > 0 else less).append(f"{IN_WORDS[name]} {_told(d, METRICS[column_of(name)].unit)}")
+    saved = f"it saves {_listed(less)}" if less else ""
+    return "; ".join(filter(None, (_listed(more), saved)))
+
+
+def _rails(
+    result: Comparison, arm: int, many: int, broken: list[str], unclear: list[str], limits: Mapping[str, float]
+) -> str:
+    kept = many - len(broken) - len(unclear)
+    told = f"Guard rails: {kept} of {many} within their limits"
+    if broken:
+        metrics = [METRICS[column_of(name)] for name in broken]
+        changes = (_told(result.differences[arm][column_of(metric.name)], metric.unit) for metric in metrics)
+        each = (f"{IN_WORDS[metric.name]} ({change}, limit {limits[metric.name]:g} %)"
+                for metric, change in zip(metrics, changes, strict=True))  # fmt: skip
+        told += f"; beyond: {', '.join(each)}"
+    if unclear:
+        told += f"; too uncertain to say: {', '.join(IN_WORDS[name] for name in unclear)}"
+    return f"{told}."
+
+
+def _more(result: Comparison, found: Mapping[int, PairedDifference | None]) -> str:
+    """What to do where nothing is better: more replications, where they could tell, or nothing."""
+    open_ = [d for d in found.values() if d is not None and d.diff > 0 and not d.sure]
+    if not open_:
+        return f"Next: stay with {result.baseline.label}, or ask about other pages, networks or people."
+    best = max(open_, key=_size)
+    needed = math.ceil(2 * best.n * ((best.high - best.diff) / best.diff) ** 2)  # 2: eight in ten such runs tell
+    if needed > MOST_REPLICATIONS:
+        return f"Next: stay with {result.baseline.label}: what the others gain, if anything, is too small to tell."
+    return f"Next: --replications {needed:,} would likely tell, if the difference is what it seems."
+
+
+def _drowned(result: Comparison) -> str:
+    labels = [arm.label for arm, drowned in zip(result.arms, result.overloaded, strict=True) if drowned]
+    return f"Servers drown under {_listed(labels)}: what follows is of the queue as much as of who ranks."
+
+
+def _depends(settings: Sequence[str]) -> tuple[str, ...]:
+    if not settings:
+        return ()
+    return (f"In the default scenario such gains depend most on {_listed(list(settings))} (nextone sensitivity).",)
+
+
+def _is(d: PairedDifference | None, sign: int) -> bool:
+    return d is not None and d.sure and d.diff * sign > 0
+
+
+def _size(d: PairedDifference | None) -> float:
+    return -math.inf if d is None else d.diff
+
+
+def _told(d: PairedDifference | None, unit: str = "") -> str:
+    return percent_interval(d, unit)
+
+
+def _listed(words: list[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
