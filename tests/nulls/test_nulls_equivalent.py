@@ -91,9 +91,8 @@ def test_early_worth_counts_the_beginnings_of_sessions():
 
 def test_upper_ends_by_hand():
     """t of 9 degrees of freedom: 2.262 for 2.5 %, 2.685 for half of it. Who is clearly below pays the higher price."""
-    near, far = (
-        PairedDifference(0, 0, 0, mean, mean - 0.2262, mean + 0.2262, None, None, 10, 1.0, False) for mean in (0.0, -5.0)
-    )
+    half, rest = 0.2262, (None, None, 10, 1.0, False)
+    near, far = (PairedDifference(0, 0, 0, mean, mean - half, mean + half, *rest) for mean in (0.0, -5.0))
     ends = upper_ends({"near": near, "far": far})
     assert ends == pytest.approx({"near": 0.2262, "far": -5 + 0.2685}, abs=1e-4)
     none = PairedDifference(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, None, None, 10, 1.0, False)
