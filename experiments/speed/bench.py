@@ -67,6 +67,8 @@ ASKED: dict[str, tuple[str, float, str]] = {
     "sb3_ppo_env_share": ("<=", 0.15, "share of that time spent in the environment"),
     "kir_decisions_per_s": (">=", 3_000, "decisions of KIR, event driver, 10,000 people, 20 candidates, all cores"),
     "edgerec_reranks_per_s": (">=", 2_500, "reranks of EdgeRec, the same; one impression in ten has one"),
+    "kir_decisions_per_cycle": (">=", 0.075, "decisions of KIR in the time of a bare SimPy request, the same"),
+    "edgerec_reranks_per_cycle": (">=", 0.03, "reranks of EdgeRec in that time, the same"),
     "edgerec_reranks_per_s_100": (">=", 600, "the same with 100 candidates"),
     "compare_default_s": ("<=", 60, "s, nextone compare with its defaults, all cores"),
 }
@@ -127,6 +129,7 @@ def run_bench(sizes: Sizes | None = None) -> dict[str, Any]:
     two = min(2, numba.get_num_threads())
     with numba_threads(two):
         parallel = _best(sizes.repeats, lambda: _batch(*sizes.batch, threads=two))
+    cycle_us, edge = simpy_cycle_us(sizes.calls // 10, sizes.repeats), edge_speed(*sizes.edge)
     speed = _in_process(_TRAINING.format(sizes.training))
     memory = _in_process(_MEMORY.format(*sizes.memory))
     growth["event_ns"][sizes.event_many[0]] = _ns(many)
@@ -140,14 +143,16 @@ def run_bench(sizes: Sizes | None = None) -> dict[str, Any]:
         "bytes_per_user": _bytes_per_user(),
         "batch_1m_gb": memory["peak_bytes"] / 1e9,
         **env_speed(*sizes.env, sizes.repeats),
-        **edge_speed(*sizes.edge),
+        **edge,
+        "kir_decisions_per_cycle": edge["kir_decisions_per_s"] * cycle_us * 1e-6,
+        "edgerec_reranks_per_cycle": edge["edgerec_reranks_per_s"] * cycle_us * 1e-6,
         **samples_per_s(sizes.samples),
         **engine_ms(),
         "sb3_ppo_fps": speed["fps"],
         "sb3_ppo_env_share": speed["env_share"],
         **_starts(sizes),
         **draws,
-        "simpy_cycle_us": simpy_cycle_us(sizes.calls // 10, sizes.repeats),
+        "simpy_cycle_us": cycle_us,
         "compare_default_s": _seconds_of("-m", "nextone.cli", "compare", "--json") if sizes.compare else None,
         "parts_ns": parts,
         "event_life_share": life,

@@ -17,6 +17,9 @@ def collect(
     minutes: common.Minutes = None,
     days: common.Days = None,
     explore: Annotated[float, typer.Option(help="Share of decisions made at random.")] = 0.2,
+    episodes: Annotated[
+        bool, typer.Option("--episodes", help="Write episodes.parquet too, for offline reinforcement learning.")
+    ] = False,
     workers: common.OneWorker = None,
     on: common.On = None,
     seed: common.Seed = 0,
@@ -30,6 +33,7 @@ def collect(
     from nextone.experiments.runs.names import resolve_policy
     from nextone.experiments.training.edge.collect import CollectSettings
     from nextone.experiments.training.edge.collect import collect as run
+    from nextone.experiments.training.edge.episodes import write_episodes
 
     minutes = common.window(minutes, days)
     execute, workers = common.executor(on, workers), common.one_unless(workers, on)
@@ -41,6 +45,8 @@ def collect(
     common.prepare_folder(out)
     with common.progress_bar(as_json, "people") as progress:
         result = run(chosen, out, progress, workers=workers, execute=execute)
+    if episodes:
+        write_episodes(out)
     size = result.path.stat().st_size
     rows = ", ".join(f"{n:,} {split} ({result.people[split]:,} people)" for split, n in result.rows.items())
     common.deliver(

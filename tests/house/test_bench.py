@@ -25,6 +25,9 @@ def test_every_asked_number_is_measured(result):
     assert set(ASKED) <= set(result)
     of_extras = ("training_samples_per_s", "collected_samples_per_s", "kir_mnn_ms", "kir_tflite_ms")
     assert min(result[key] for key in of_extras) > 0
+    of_cycle = result["simpy_cycle_us"] / 1e6
+    assert result["kir_decisions_per_cycle"] == pytest.approx(result["kir_decisions_per_s"] * of_cycle)
+    assert result["edgerec_reranks_per_cycle"] == pytest.approx(result["edgerec_reranks_per_s"] * of_cycle)
     missing = {key for key in ASKED if result[key] is None}
     assert missing == {"compile_s", "compare_default_s"}
     assert all(math.isfinite(result[key]) and result[key] > 0 for key in set(ASKED) - missing)

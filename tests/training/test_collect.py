@@ -10,6 +10,7 @@ from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY, MOST_S, C, H, X
 from nextone.experiments.runs.arms import FRESH, MAX_REPLICATIONS
 from nextone.experiments.training.edge import collect as module
 from nextone.experiments.training.edge.collect import COLLECTED, SHARES, CollectSettings, collect, split_people
+from nextone.experiments.training.edge.episodes import READ, REWARD_PARTS, episodes
 from nextone.experiments.training.edge.samples import (
     COLUMNS,
     FILE,
@@ -300,3 +301,41 @@ def test_other_policies_can_log_too(tmp_path):
     known = ~np.isnan(part["propensity"])
     live = part["live"].sum(1)
     assert known.any() and set(np.round(part["propensity"][known] - 0.5 / live[known], 5)) <= {0.0, 0.5}
+
+
+def test_rewards_of_episodes_sum_to_what_the_log_says(told):
+    """Every transition leads to the next impression of its session, or to none; the last of a session is terminal."""
+    samples = read_samples(told[0], "test", READ)
+    found, (person, session, impression) = episodes(samples), samples.of("person", "session", "impression")
+    shown = np.array([impressions_of(told, who)[which] for who, which in zip(person, impression, strict=True)])
+    sums = dict(zip(REWARD_PARTS, found.reward.astype(np.float64).sum(0), strict=True))
+    assert sums["effective_view"] == (shown["outcome"] & VALID > 0).sum() > 0
+    assert sums["long_view"] == (shown["outcome"] & LONG > 0).sum() > 0
+    assert [sums[kind] for kind in KINDS] == [(shown["feedback"] >> k & 1).sum() for k in range(len(KINDS))]
+    assert sums["watch_s"] == pytest.approx(shown["play_us"].sum() * 1e-6, rel=1e-5)
+    assert sums["stall_s"] == pytest.approx(shown["stall_us"].sum() * 1e-6, abs=1e-6)
+    assert np.array_equal(found.terminal, shown["outcome"] & LAST > 0) and 0 < found.terminal.sum() < len(shown)
+    goes_on = np.flatnonzero(found.next_row >= 0)
+    following = found.next_row[goes_on]
+    assert len(goes_on) > len(shown) / 2 and not found.terminal[goes_on].any()
+    for column, step in ((person, 0), (session, 0), (impression, 1)):
+        assert np.array_equal(column[following], column[goes_on] + step)
+    assert found.start[0] == 0 and found.start[-1] == len(shown)
+    assert np.array_equal(found.start[1:] - 1, np.flatnonzero(found.next_row < 0))
+    slots = found.action.astype(np.int64)[:, None]
+    assert (np.take_along_axis(split(told, "test")["video"], slots, 1)[:, 0] == shown["video"]).all()
+
+
+def test_episodes_are_a_file_beside_the_samples_row_by_row(tmp_path):
+    assert main(["collect", "--users", "20", "--minutes", "20", "--out", str(tmp_path), "--episodes", "--set",
+                 "server.candidates=6", "--set", "server.page_size=3"]) == 0  # fmt: skip
+    told, samples = pq.read_table(tmp_path / "episodes.parquet"), pq.read_table(tmp_path / FILE)
+    assert told.column_names == ["episode", "action", "propensity", *REWARD_PARTS, "next_row", "terminal"]
+    assert len(told) == len(samples) and told["action"].equals(samples["shown"])
+    episode, next_row, terminal = (np.asarray(told[name]) for name in ("episode", "next_row", "terminal"))
+    goes_on = np.flatnonzero(next_row >= 0)
+    assert (next_row[goes_on] == goes_on + 1).all() and (episode[goes_on] == episode[goes_on + 1]).all()
+    assert terminal.any() and (np.diff(episode) == (next_row[:-1] < 0)).all()
+    impression, person = (np.asarray(samples[name]) for name in ("impression", "person"))
+    assert (impression[goes_on] + 1 == impression[goes_on + 1]).all()
+    assert (person[goes_on] == person[goes_on + 1]).all()

@@ -27,6 +27,7 @@ from nextone.experiments.runs.shipping import WEIGHTS, Place, weights
 from nextone.policies.checkpoint import best_checkpoint
 from nextone.policies.networks.behaviours import RATES
 from nextone.policies.networks.loading import load_network
+from nextone.version import SEMANTICS, __version__
 
 from .gates import column_of
 from .lives import LIVED, Lives, lives_of
@@ -310,7 +311,7 @@ def table_lines(table: Table) -> tuple[list[str], list[list[str]], str]:
         f"Label: {table.label}. {table.impressions:,} impressions on {table.pages:,} pages of {table.people:,} test "
         f"people, {table.seeds} training seeds. ± is half a 95 % interval over people and seeds. Pages with one class "
         f"have no AUC and are dropped, {100 * table.dropped:.1f} % of impressions; of gauc_full's candidates "
-        f"{100 * table.dropped_full:.1f} %."
+        f"{100 * table.dropped_full:.1f} %. The world: semantics {SEMANTICS}, nextone {__version__}."
     )
     return heads, lines, note
 

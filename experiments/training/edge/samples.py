@@ -136,8 +136,8 @@ def write_samples(folder: Path, parts: Iterator[Mapping[str, Array]], slots: int
     return folder / FILE
 
 
-def read_samples(folder: Path, split: str, names: tuple[str, ...] | None = None) -> Samples:
-    """Rows of a split, with these columns (all if None; person always). Raises SampleError."""
+def read_samples(folder: Path, split: str | None, names: tuple[str, ...] | None = None) -> Samples:
+    """Rows of a split (of all if None), with these columns (all if None; person always). Raises SampleError."""
     path = folder / FILE
     try:
         with pq.ParquetFile(path, page_checksum_verification=True, memory_map=False) as file:
@@ -150,7 +150,7 @@ def read_samples(folder: Path, split: str, names: tuple[str, ...] | None = None)
             parts: dict[str, list[Array]] = {column.name: [] for column in wanted}
             for group in range(file.num_row_groups):
                 table = file.read_row_group(group, ["split", *(c.name for c in wanted if c.name != "split")])
-                keep = np.asarray(table["split"]) == SPLITS.index(split)
+                keep = slice(None) if split is None else np.asarray(table["split"]) == SPLITS.index(split)
                 for column in wanted:
                     values = table[column.name].combine_chunks()
                     flat = values.flatten() if column.length else values
@@ -165,5 +165,5 @@ def read_samples(folder: Path, split: str, names: tuple[str, ...] | None = None)
         raise SampleError(f"samples {str(path)[:200]!r}: {reason}; nextone collect writes them") from None
     samples = Samples(columns, about)
     if not columns or not samples.rows:
-        raise SampleError(f"{str(path)!r} has no rows for {split}; collect more people, or a longer window")
+        raise SampleError(f"{str(path)!r} has no rows for {split or 'all'}; collect more people, or a longer window")
     return samples
