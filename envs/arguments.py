@@ -1,4 +1,4 @@
-"""What a user says to an environment, checked once: scenario, options, seeds; and the spaces they lead to.
+"""What a user says to an environment, checked once: scenario, options, seeds.
 
 Called by `envs/vector.py`. Whatever is wrong becomes one SettingError (a ValueError) of one line.
 """
@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
 from nextone.sim.config import LINK_CLASSES, NEVER_US, Scenario
 from nextone.sim.scenario import SettingError, load_scenario, nearest, with_settings
 
-from .features import CANDIDATE, CONTEXT, HISTORY, Feature
 from .reward import RewardWeights
 
 ScenarioLike = Scenario | str | Path | Mapping[str, object] | None
@@ -58,25 +56,6 @@ def _plain(value: object) -> object:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_plain(x) for x in value]
     return str(value) if isinstance(value, Path) else value
-
-
-def observation_space(slots: int, past: int, actions: int) -> spaces.Dict:
-    """The space of one phone's observation, bounds from the table of features."""
-    return spaces.Dict(
-        {
-            "candidates": _box(CANDIDATE, slots),
-            "context": _box(CONTEXT),
-            "history": _box(HISTORY, past),
-            "mask": spaces.MultiBinary(actions),
-        }
-    )
-
-
-def _box(features: tuple[Feature, ...], *rows: int) -> spaces.Box:
-    shape = (*rows, len(features))
-    low = np.broadcast_to(np.array([f.low for f in features], np.float32), shape)
-    high = np.broadcast_to(np.array([f.high for f in features], np.float32), shape)
-    return spaces.Box(low.copy(), high.copy(), dtype=np.float32)
 
 
 def known(complaint: str, names: Iterable[object], choices: tuple[str, ...]) -> None:

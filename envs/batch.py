@@ -19,11 +19,11 @@ from nextone.sim.state import World, blank
 from nextone.sim.world import build_world
 
 from .episode import EPISODE, LOG_ROWS, OVER, UNBORN, WINDOW_US, Views, look_rows, move_rows
-from .features import CANDIDATE, CONTEXT, HISTORY, LASTING
+from .features import HISTORY, LASTING
+from .forms import Form, Observations
 from .lending import Lender
 from .reward import COMPONENTS, RewardWeights
 
-Observations = dict[str, NDArray[Any]]
 Rows = NDArray[np.int64]
 
 PARALLEL_FROM = 128  # rows; handing over to threads costs about as much as moving a dozen of them
@@ -52,7 +52,8 @@ class Batch:
     """The world of n rows and what of it is seen. Copied and pickled, it is made anew and brought to the same state.
 
     max_steps: 0 for no limit. budget: pages that may be asked for in an episode, -1 for any number. refresh: whether
-    that is an action. inference: whether decisions take the phone's time. queue_waits: us, by rising probability.
+    that is an action. inference: whether decisions take the phone's time. queue_waits: us, by rising probability. form:
+    form, features and dtype of `forms.Form`.
     """
 
     def __init__(
@@ -66,8 +67,11 @@ class Batch:
         refresh: bool,
         inference: bool,
         queue_waits: NDArray[np.int64],
+        form: tuple[str, str, str],
     ) -> None:
-        options = {"max_steps": max_steps, "budget": budget, "refresh": refresh, "inference": inference}
+        options = {
+            "max_steps": max_steps, "budget": budget, "refresh": refresh, "inference": inference, "form": form,
+        }  # fmt: skip
         self._made_of: dict[str, Any] = options | {"n": n, "weights": weights, "queue_waits": queue_waits}
         self.rows = np.arange(n)
         self.episodes = blank(n, EPISODE)
@@ -87,8 +91,9 @@ class Batch:
             np.zeros((n, self.slots), np.int64),
             np.zeros((n, self.past, len(HISTORY)), np.float32),
         )
-        seen = (n, self.slots, len(CANDIDATE)), (n, self.past, len(HISTORY)), (n, len(CONTEXT))
-        self._lenders = [Lender(shape) for shape in seen]
+        self.form = Form(self.slots, self.past, self.actions, *form)
+        self._lender = Lender((n, self.form.size))
+        self._seen, self._told = self._views(), np.empty(0)  # what was observed last, and handed out of it
 
     def use(self, scenario: Scenario) -> None:
         """Build the world of a scenario, but for its number of people; nobody has opened the app in it yet."""
@@ -116,25 +121,28 @@ class Batch:
 
     def begin(self, which: Rows) -> Observations:
         """The episodes that `episodes` says begin in the rows `which`; what is seen of all rows."""
-        views = self._views()
-        self.begun = True
+        self._seen, self.begun = self._views(), True
         if len(which) < len(self.rows):
-            look_rows(self.world, self.episodes, np.setdiff1d(self.rows, which), self._budget, views)
-        return self._begin(which, views)
+            look_rows(self.world, self.episodes, np.setdiff1d(self.rows, which), self._budget, self._seen)
+        self._begin(which)
+        return self._observations()
 
-    def restart(self, which: Rows, observations: Observations) -> Observations:
-        """The next episodes of the rows `which`, seen in their rows of fresh observations."""
+    def restart(self, which: Rows) -> Observations:
+        """The next episodes of the rows `which`, seen in their rows of the last observations."""
         self._next(which)
-        room = (observations["candidates"], observations["history"], observations["context"])
-        return self._begin(which, Views(*room, self.masks, *self._known))
+        self._begin(which)
+        if not self.form.as_observed:
+            self._told[which] = self.form.told(self._seen.seen[which])
+        return self.form.seen(self._told, self._masks)
 
     def step(self, actions: Rows, over: Rows) -> Moved:
         """One step of every row; those that are over (n,) begin their next episode instead."""
         if len(over):
             self._next(over)
-        moved = self._move(self.rows, actions, self._views())
-        self.shown[:] = moved.shown
-        return moved
+        self._seen = self._views()
+        components, reward, terminated, truncated, shown = self._move(self.rows, actions)
+        self.shown[:] = shown
+        return Moved(self._observations(), reward, terminated, truncated, components, shown)
 
     def minutes(self, i: int) -> float:
         """How long the session in row i has lasted."""
@@ -187,23 +195,23 @@ class Batch:
         episodes["number"][which] += 1
         episodes["person"][which], episodes["link"][which], episodes["state"][which] = 0, -1, UNBORN
 
-    def _begin(self, which: Rows, views: Views) -> Observations:
+    def _begin(self, which: Rows) -> None:
         self.episodes["state"][which] = UNBORN
         self.shown[which] = -1
-        return self._move(which, np.zeros(len(self.rows), np.int64), views).observations
+        self._move(which, np.zeros(len(self.rows), np.int64))
 
-    def _move(self, which: Rows, actions: Rows, views: Views) -> Moved:
-        """`move_rows` for the rows `which`. Only their rows of the result mean anything."""
+    def _move(self, which: Rows, actions: Rows) -> tuple[NDArray[Any], ...]:
+        """`move_rows` for the rows `which`: components, rewards, terminations, truncations, slots shown. Only their
+        rows of the result mean anything."""
         n = len(self.rows)
-        components, reward, shown = np.empty((n, len(UNITS))), np.empty(n), np.empty(n, np.int64)
-        terminated, truncated = np.empty(n, np.bool_), np.empty(n, np.bool_)
+        kinds = (np.float64, np.bool_, np.bool_, np.int64)
+        out = (np.empty((n, len(UNITS))), *(np.empty(n, kind) for kind in kinds))
         head = (self.world, self._row_bytes, self.episodes)
-        how = (actions, UNITS, self._weights, self._max_steps, self._budget, views)
-        out = (components, reward, terminated, truncated, shown)
+        how = (actions, UNITS, self._weights, self._max_steps, self._budget, self._seen)
         move = self._compiled or self._compile((*head, which, 0, *how, *out))
         parts = len(self.world.logged) if len(which) >= PARALLEL_FROM else 1
         in_blocks(lambda start, stop, part: move(*head, which[start:stop], part, *how, *out), len(which), parts)
-        return Moved(self._seen(views), reward, terminated, truncated, components, shown)
+        return out
 
     def _compile(self, arguments: tuple[Any, ...]) -> Callable[..., None]:
         """`move_rows` for these types of arguments, which never change in a world. Left to numba, they would be looked
@@ -219,16 +227,13 @@ class Batch:
     def _views(self) -> Views:
         """Where the next observations go: memory that no other array looks at."""
         many = len(self.rows) >= PARALLEL_FROM  # memory of few rows is not worth keeping
-        candidates, history, context = (
-            lender.lend() if many else np.empty(lender.shape, np.float32) for lender in self._lenders
-        )
-        return Views(candidates, history, context, self.masks, *self._known)
+        seen = self._lender.lend() if many else np.empty(self._lender.shape, np.float32)
+        return Views(seen, self.masks, *self._known)
 
-    def _seen(self, views: Views) -> Observations:
-        return {
-            "candidates": views.candidates, "context": views.context, "history": views.history,
-            "mask": self._masks.copy(),
-        }  # fmt: skip
+    def _observations(self) -> Observations:
+        """What was observed last, in the form asked for."""
+        self._told = self.form.told(self._seen.seen)
+        return self.form.seen(self._told, self._masks)
 
 
 def _made_again(made_of: dict[str, Any], state: State, begun: bool) -> Batch:

@@ -16,6 +16,7 @@ from nextone.sim.population import replace_person
 from nextone.sim.request import candidate_in
 from nextone.sim.state import IDLE, LONG, PLAYING, STALLED, VALID, WAITING, Array
 
+from .features import CANDIDATE, CONTEXT, HISTORY
 from .observing import no_tags, observe_again
 from .reward import COMPONENTS
 
@@ -28,9 +29,7 @@ MANY_IMPRESSIONS = 64  # a step is one or two of them
 class Views(NamedTuple):
     """What every row sees, and what of that need not be worked out anew at the next decision."""
 
-    candidates: Array  # (N, P, Fc) float32, and the next three: where observations go
-    history: Array  # (N, H, Fh)
-    context: Array  # (N, Fx)
+    seen: Array  # (N, D) float32: where observations go, each row candidates (P, Fc), context (Fx,), history (H, Fh)
     mask: Array  # (N, A) bool
     slots: Array  # (N, P, LASTING) float32: kept for `features.observe_pool`, and (N, P) int64 of which candidates
     slots_as: Array
@@ -136,10 +135,12 @@ def look(w, i, episode, budget, views, newest_of):
     """What the phone of row i knows. The mask has a column more if pages may be asked for. newest_of: `no_tags`.
 
     With nobody left to decide for, slot 0 is allowed: every mask has a 1."""
-    mask, slots = views.mask[i], w.pool.shape[1]
+    mask, slots, seen = views.mask[i], w.pool.shape[1], views.seen[i]
+    pool, past = slots * len(CANDIDATE), views.past.shape[1]
+    here = pool + len(CONTEXT)
     episode.seen_to = observe_again(
-        w, i, views.slots[i], views.slots_as[i], views.past[i], episode.seen_to, newest_of, views.candidates[i],
-        views.history[i], views.context[i], mask,
+        w, i, views.slots[i], views.slots_as[i], views.past[i], episode.seen_to, newest_of,
+        seen[:pool].reshape((slots, len(CANDIDATE))), seen[here:].reshape((past, len(HISTORY))), seen[pool:here], mask,
     )  # fmt: skip
     if len(mask) > slots:
         asks = episode.state == AT_DECISION and w.users[i].request_state == IDLE
@@ -205,8 +206,9 @@ def fetch_row_ahead(row_bytes, views, i):
     """Row i is the next to be moved and looked at."""
     for rows in row_bytes:
         fetch_ahead(rows, i)
-    for kept in (views.candidates, views.history, views.slots, views.past):
-        fetch_ahead(kept, i)
+    fetch_ahead(views.seen, i)
+    fetch_ahead(views.slots, i)
+    fetch_ahead(views.past, i)
     fetch_ahead(views.slots_as, i)
 
 

@@ -5,6 +5,7 @@ but final observations. Called by training code.
 """
 
 from collections.abc import Sequence
+from copy import deepcopy
 from time import perf_counter
 from typing import Any
 
@@ -16,6 +17,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from nextone.sim.scenario import SettingError
 
 from .batch import Moved
+from .forms import row_of
 from .reward import COMPONENTS
 from .vector import NextOneVectorEnv
 
@@ -72,12 +74,12 @@ class NextOneVecEnv(VecEnv):
             totals = dict(zip(COMPONENTS, self._totals[i].tolist(), strict=True))
             about = {"r": float(self._return[i]), "l": int(self._steps[i]), "t": perf_counter() - self._start}
             infos[i] = {
-                "terminal_observation": {name: array[i].copy() for name, array in moved.observations.items()},
+                "terminal_observation": deepcopy(row_of(moved.observations, i)),
                 "TimeLimit.truncated": bool(moved.truncated[i]),
                 "episode": about | totals,
             }
         self._totals[which], self._return[which], self._steps[which] = 0.0, 0.0, 0
-        observations = self.env.restart(which, moved.observations) if len(which) else moved.observations
+        observations = self.env.restart(which) if len(which) else moved.observations
         return observations, moved.reward.astype(np.float32), dones, infos
 
     def close(self) -> None:
@@ -89,12 +91,12 @@ class NextOneVecEnv(VecEnv):
         return [getattr(self.env, attr_name) for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-        """Rows have no attributes of their own. Raises SettingError."""
-        raise SettingError(f"{attr_name} cannot be set: rows of one world have no attributes of their own")
+        """Raises SettingError, as the native environment does."""
+        self.env.set_attr(attr_name, value)
 
     def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
-        """A method that answers for all rows at once (action_masks, render): the answers of the rows asked for."""
-        answers = getattr(self.env, method_name)(*method_args, **method_kwargs)
+        """What `NextOneVectorEnv.call` returns for the rows asked for."""
+        answers = self.env.call(method_name, *method_args, **method_kwargs)
         return [answers[i] for i in self._get_indices(indices)]
 
     def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:

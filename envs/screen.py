@@ -1,16 +1,12 @@
 """The phone's screen, so that one can watch a policy work: the pool, what is preloaded of it, and the last reactions.
 
 Called by `render` of the environments. Shows only what the phone knows, as `envs/features.py` does; not the observation
-itself. The only file outside `experiments/` that draws.
+itself.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch, Rectangle
 from numpy.typing import NDArray
 
 from nextone.sim.config import LINK_CLASSES, TIERS
@@ -19,11 +15,14 @@ from nextone.sim.player import preload_size
 from nextone.sim.state import BACKOFF, COMPLETE, DEAD, GONE, IDLE, LONG, PEVTR, PLTR, READY, SKIP, VALID, World
 from nextone.sim.watching import outcome_of
 
+from .canvas import Canvas, Colour, of_palette
+
 WIDTH, HEIGHT = 960, 640  # pixels; even, as video encoders want
 PAST = 16  # impressions shown
 MOST_ROWS = 26  # candidates shown, each in its slot's place if there are no more slots
 MARKS = ("♥", "+", "“", "➤", "✖", "☺")  # config.FEEDBACK: like, follow, comment, forward, hate, profile
 INK, SCREEN, PALE, PAPER, GROUND = "#1d2433", "#31394b", "#8a93a6", "#ffffff", "#eef1f6"
+TRACK = "#757c88"  # of the phone's progress bar
 COLOURS = {"complete": "#1a8f5c", "long": "#48b07f", "valid": "#8fcfb0", "short": "#c9ced8", "skip": "#e2604f"}
 
 
@@ -128,93 +127,80 @@ def _bar(share: float, width: int) -> str:
 
 def picture(seen: Screen) -> NDArray[np.uint8]:
     """The screen as an image (HEIGHT, WIDTH, 3): the phone on the left, the pool beside it, reactions below."""
-    figure = Figure(figsize=(WIDTH / 100, HEIGHT / 100), dpi=100, facecolor=GROUND)
-    canvas = FigureCanvasAgg(figure)
-    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(HEIGHT, 0))
-    axes.set_axis_off()
-    _draw_phone(axes, seen)
-    _draw_pool(axes, seen)
-    _draw_past(axes, seen)
-    canvas.draw()  # type: ignore[no-untyped-call]
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()  # type: ignore[no-untyped-call]
+    canvas = Canvas(WIDTH, HEIGHT, GROUND)
+    _draw_phone(canvas, seen)
+    _draw_pool(canvas, seen)
+    _draw_past(canvas, seen)
+    return canvas.pixels
 
 
-def _draw_phone(axes: Any, seen: Screen) -> None:
-    _box(axes, 24, 24, 232, 430, INK, 22)
+def _draw_phone(canvas: Canvas, seen: Screen) -> None:
+    canvas.box(24, 24, 232, 430, INK, 22)
     last = seen.past[0] if seen.past else None
-    _box(axes, 34, 48, 212, 382, SCREEN, 10)
-    _say(axes, 44, 70, seen.title, PAPER, 13, weight="bold")
+    canvas.box(34, 48, 212, 382, SCREEN, 10)
+    canvas.say(44, 70, seen.title, PAPER, 13, bold=True)
     for k, fact in enumerate(seen.facts):
-        _say(axes, 44, 94 + 19 * k, fact, PAPER, 9.5)
+        canvas.say(44, 94 + 19 * k, fact, PAPER, 9.5)
     if last is None:
-        _say(axes, 140, 320, "choosing the first video", PAPER, 11, ha="center")
+        canvas.say(140, 320, "choosing the first video", PAPER, 11, centred=True)
         return
     slot = f"slot {seen.acted}, " if seen.acted >= 0 else ""
-    _box(axes, 104, 238, 72, 72, _tag_colour(last.tag), 8)
-    _say(axes, 140, 274, last.marks or "▶", INK, 26, ha="center")
-    _say(axes, 140, 330, f"last: {slot}tag {last.tag}", PAPER, 11, ha="center")
-    _say(axes, 140, 356, f"{last.play_s:.1f} of {last.duration_s:.0f} s", PAPER, 15, ha="center", weight="bold")
-    _say(axes, 140, 380, last.kind, PAPER, 11, ha="center")
-    axes.add_patch(Rectangle((48, 404), 184, 8, color="#ffffff55", lw=0))
-    axes.add_patch(Rectangle((48, 404), 184 * min(last.play_s / max(last.duration_s, 1e-9), 1), 8, color=PAPER, lw=0))
+    canvas.box(104, 238, 72, 72, _tag_colour(last.tag), 8)
+    canvas.say(140, 274, last.marks or "▶", INK, 26, centred=True)
+    canvas.say(140, 330, f"last: {slot}tag {last.tag}", PAPER, 11, centred=True)
+    canvas.say(140, 356, f"{last.play_s:.1f} of {last.duration_s:.0f} s", PAPER, 15, bold=True, centred=True)
+    canvas.say(140, 380, last.kind, PAPER, 11, centred=True)
+    canvas.box(48, 404, 184, 8, TRACK)
+    canvas.box(48, 404, 184 * min(last.play_s / max(last.duration_s, 1e-9), 1), 8, PAPER)
 
 
-def _draw_pool(axes: Any, seen: Screen) -> None:
+def _draw_pool(canvas: Canvas, seen: Screen) -> None:
     left, top, room = 280, 24, 430
-    _box(axes, left, top, WIDTH - left - 24, room, PAPER, 12)
+    canvas.box(left, top, WIDTH - left - 24, room, PAPER, 12)
     crowded = seen.slots > MOST_ROWS
     part = f", the first {MOST_ROWS} of them" if crowded and len(seen.pool) > MOST_ROWS else ""
     title = f"candidate pool: {len(seen.pool)} of {seen.slots} slots{part}"
-    _say(axes, left + 18, top + 20, title, INK, 11.5, weight="bold")
+    canvas.say(left + 18, top + 20, title, INK, 11.5, bold=True)
     for x, name in ((left + 18, "slot"), (left + 66, "tag"), (left + 130, "length"), (left + 190, "effective view"),
                     (left + 400, "like"), (left + 460, "preloaded")):  # fmt: skip
-        _say(axes, x, top + 42, name, PALE, 8.5)
+        canvas.say(x, top + 42, name, PALE, 8.5)
     step = min((room - 66) / min(seen.slots, MOST_ROWS), 26.0)
     size = min(9.5, step * 0.55)
     for line, c in enumerate(seen.pool[:MOST_ROWS]):
         y = top + 60 + step * (line if crowded else c.slot) + step / 2 - 6
         tall = step * 0.62
-        _say(axes, left + 18, y, f"{c.slot}", INK, size)
-        axes.add_patch(Rectangle((left + 62, y - tall / 2), 14, tall, color=_tag_colour(c.tag), lw=0))
-        _say(axes, left + 84, y, f"{c.tag}", INK, size)
-        _say(axes, left + 130, y, f"{c.duration_s:.0f} s", INK, size)
-        _fill(axes, left + 190, y, 150, tall, c.effective, "#4a7bd0")
-        _say(axes, left + 348, y, f"{c.effective:.0%}", INK, size)
-        _say(axes, left + 400, y, f"{c.like:.1%}", INK, size)
-        _fill(axes, left + 460, y, 170, tall, c.preloaded, "#e0a13a")
+        canvas.say(left + 18, y, f"{c.slot}", INK, size)
+        canvas.box(left + 62, y - tall / 2, 14, tall, _tag_colour(c.tag))
+        canvas.say(left + 84, y, f"{c.tag}", INK, size)
+        canvas.say(left + 130, y, f"{c.duration_s:.0f} s", INK, size)
+        _fill(canvas, left + 190, y, 150, tall, c.effective, "#4a7bd0")
+        canvas.say(left + 348, y, f"{c.effective:.0%}", INK, size)
+        canvas.say(left + 400, y, f"{c.like:.1%}", INK, size)
+        _fill(canvas, left + 460, y, 170, tall, c.preloaded, "#e0a13a")
 
 
-def _draw_past(axes: Any, seen: Screen) -> None:
+def _draw_past(canvas: Canvas, seen: Screen) -> None:
     left, top, tall, wide = 24, 474, 96, 54
-    _box(axes, left, top, WIDTH - 48, 144, PAPER, 12)
-    _say(axes, left + 16, top + 18, "last reactions, newest first: seconds played", INK, 10.5, weight="bold")
+    canvas.box(left, top, WIDTH - 48, 144, PAPER, 12)
+    canvas.say(left + 16, top + 18, "last reactions, newest first: seconds played", INK, 10.5, bold=True)
     for k, (name, colour) in enumerate(COLOURS.items()):
-        axes.add_patch(Rectangle((left + 420 + 96 * k, top + 12), 12, 12, color=colour, lw=0))
-        _say(axes, left + 438 + 96 * k, top + 18, name, INK, 9)
+        canvas.box(left + 420 + 96 * k, top + 12, 12, 12, colour)
+        canvas.say(left + 438 + 96 * k, top + 18, name, INK, 9)
     base = top + 122
     for k, x in enumerate(seen.past):
         at = left + 18 + (wide + 1) * k
         part = min(x.play_s / max(x.duration_s, 1e-9), 1.0)
-        axes.add_patch(Rectangle((at, base - 76), wide - 10, 76, color=GROUND, lw=0))
-        axes.add_patch(Rectangle((at, base - 76 * part), wide - 10, 76 * part, color=COLOURS[x.kind], lw=0))
-        axes.add_patch(Rectangle((at, base + 2), wide - 10, 5, color=_tag_colour(x.tag), lw=0))
-        _say(axes, at + (wide - 10) / 2, base - tall + 32, x.marks, INK, 12, ha="center")
-        _say(axes, at + (wide - 10) / 2, base - 9, f"{x.play_s:.0f} s", INK, 8.5, ha="center")
+        canvas.box(at, base - 76, wide - 10, 76, GROUND)
+        canvas.box(at, base - 76 * part, wide - 10, 76 * part, COLOURS[x.kind])
+        canvas.box(at, base + 2, wide - 10, 5, _tag_colour(x.tag))
+        canvas.say(at + (wide - 10) / 2, base - tall + 32, x.marks, INK, 12, centred=True)
+        canvas.say(at + (wide - 10) / 2, base - 9, f"{x.play_s:.0f} s", INK, 8.5, centred=True)
 
 
-def _fill(axes: Any, x: float, y: float, wide: float, tall: float, share: float, colour: str) -> None:
-    axes.add_patch(Rectangle((x, y - tall / 2), wide, tall, color=GROUND, lw=0))
-    axes.add_patch(Rectangle((x, y - tall / 2), wide * share, tall, color=colour, lw=0))
+def _fill(canvas: Canvas, x: float, y: float, wide: float, tall: float, share: float, colour: str) -> None:
+    canvas.box(x, y - tall / 2, wide, tall, GROUND)
+    canvas.box(x, y - tall / 2, wide * share, tall, colour)
 
 
-def _box(axes: Any, x: float, y: float, wide: float, tall: float, colour: Any, corner: float) -> None:
-    shape = f"round,pad=0,rounding_size={corner}"
-    axes.add_patch(FancyBboxPatch((x, y), wide, tall, boxstyle=shape, facecolor=colour, edgecolor="none"))
-
-
-def _say(axes: Any, x: float, y: float, words: str, colour: str, size: float, **style: Any) -> None:
-    axes.text(x, y, words, color=colour, fontsize=size, va="center", family="DejaVu Sans", **style)
-
-
-def _tag_colour(tag: int) -> Any:
-    return colormaps["tab20"](tag * 7 % 20)
+def _tag_colour(tag: int) -> Colour:
+    return of_palette(tag * 7)

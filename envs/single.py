@@ -10,8 +10,9 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from .arguments import ScenarioLike, in_plain_values
-from .batch import Observations, State
-from .reward import COMPONENTS, RewardWeights
+from .batch import State
+from .forms import Observations, row_of
+from .reward import RewardWeights
 from .vector import OF_UNKNOWN_SEED, NextOneVectorEnv
 
 
@@ -36,12 +37,15 @@ class NextOneEnv(gymnasium.Env[Observations, np.int64]):
         refresh: bool = False,
         request_budget: int | None = None,
         queue_waits: Sequence[int] | None = None,
+        form: str = "dict",
+        features: str = "all",
+        dtype: str = "float32",
         render_mode: str | None = None,
     ) -> None:
         self.batch = NextOneVectorEnv(
             1, scenario=scenario, reward=reward, max_steps=max_steps, invalid_action=invalid_action,
             inference=inference, refresh=refresh, request_budget=request_budget, queue_waits=queue_waits,
-            autoreset_mode=AutoresetMode.DISABLED, render_mode=render_mode,
+            form=form, features=features, dtype=dtype, autoreset_mode=AutoresetMode.DISABLED, render_mode=render_mode,
         )  # fmt: skip
         self.render_mode = render_mode
         self._spec: EnvSpec | None = None
@@ -56,16 +60,14 @@ class NextOneEnv(gymnasium.Env[Observations, np.int64]):
         if seed is None and self._np_random_seed == OF_UNKNOWN_SEED:
             self.batch.np_random = self.np_random
         observations, _ = self.batch.reset(seed=seed, options=options)
-        return _row(observations), self.batch.about(0)
+        return row_of(observations, 0), self.batch.about(0)
 
     def step(self, action: Any) -> tuple[Observations, float, bool, bool, dict[str, Any]]:
         """On to the next decision. Raises ValueError for an action outside the space."""
         moved = self.batch.advance_one(action)
-        info = self.batch.about(0)
-        info["components"] = dict(zip(COMPONENTS, moved.components[0].tolist(), strict=True))
-        info["executed_slot"] = moved.shown.item(0)
         return (
-            _row(moved.observations), moved.reward.item(0), moved.terminated.item(0), moved.truncated.item(0), info
+            row_of(moved.observations, 0), moved.reward.item(0), moved.terminated.item(0), moved.truncated.item(0),
+            self.batch.about(0, moved.components[0].tolist()),
         )  # fmt: skip
 
     def render(self) -> Any:
@@ -100,6 +102,3 @@ class NextOneEnv(gymnasium.Env[Observations, np.int64]):
         """Further use raises ClosedEnvironmentError."""
         self.batch.close()
 
-
-def _row(observations: Observations) -> Observations:
-    return {name: array[0] for name, array in observations.items()}

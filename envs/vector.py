@@ -6,6 +6,7 @@ the same for stable-baselines3. Dynamics are `sim`'s, observations `envs/feature
 """
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,6 @@ from .arguments import (
     in_plain_values,
     known,
     links_of,
-    observation_space,
     one_of,
     people_of,
     scenario_of,
@@ -35,10 +35,14 @@ from .arguments import (
     whole,
     yes_or_no,
 )
-from .batch import Batch, Moved, Observations, Rows, State
+from .batch import Batch, Moved, Rows, State
+from .forms import DTYPES, FEATURES, FORMS, Observations, row_of
 from .reward import COMPONENTS, RewardWeights, reward_weights
 
 NO_ROWS = np.zeros(0, np.int64)
+NO_COMPONENTS = (0.0,) * len(COMPONENTS)
+NOTHING = np.array([NO_COMPONENTS])
+REWARD_INFO = tuple(f"reward_{name}" for name in COMPONENTS)  # keys of info, in the order of reward.COMPONENTS
 OF_UNKNOWN_SEED = -1  # `np_random_seed` once `np_random` was assigned: Gymnasium's own sign
 
 
@@ -50,7 +54,9 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
     max_steps: truncate after so many steps. invalid_action: what a dead slot does, "nearest" live one or "raise".
     inference: whether a decision takes the phone's time (False: none). refresh: one more action, the last, asks for a
     page now; request_budget: at most so often an episode. queue_waits: waits in the server's queue, microseconds by
-    rising probability (None: ample servers). Raises SettingError for what cannot be used.
+    rising probability (None: ample servers). max_episode_steps: as `gymnasium.make` has it: truncate after so many
+    steps, also where the last of them ends the session. form, features, dtype: what an observation looks like, see
+    `envs/forms.py`. Raises SettingError for what cannot be used.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 2}  # noqa: RUF012 (Gymnasium's)
@@ -62,20 +68,27 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         scenario: ScenarioLike = None,
         reward: str | Mapping[str, float] | RewardWeights = "default",
         max_steps: int | None = None,
+        max_episode_steps: int | None = None,
         invalid_action: str = "nearest",
         inference: bool = False,
         refresh: bool = False,
         request_budget: int | None = None,
         queue_waits: Sequence[int] | None = None,
+        form: str = "dict",
+        features: str = "all",
+        dtype: str = "float32",
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
     ) -> None:
         whole("num_envs", num_envs, 1)
-        whole("max_steps", 1 if max_steps is None else max_steps, 1)
+        for name, limit in (("max_steps", max_steps), ("max_episode_steps", max_episode_steps)):
+            whole(name, 1 if limit is None else limit, 1)
         whole("request_budget", 0 if request_budget is None else request_budget, 0)
         one_of("invalid_action", invalid_action, ("nearest", "raise"))
         yes_or_no("inference", inference)
         yes_or_no("refresh", refresh)
+        for name, value, choices in (("form", form, FORMS), ("features", features, FEATURES), ("dtype", dtype, DTYPES)):
+            one_of(name, value, choices)
         one_of("render_mode", render_mode, (None, *self.metadata["render_modes"]))
         one_of("autoreset_mode", autoreset_mode, (*AutoresetMode, *(mode.value for mode in AutoresetMode)))
         if request_budget is not None and not refresh:
@@ -85,22 +98,23 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = self.metadata | {"autoreset_mode": self.autoreset_mode}
         self.weights, self.scenario = reward_weights(reward), scenario_of(scenario)
-        self._raises = invalid_action == "raise"
+        self._raises, self._time_limit = invalid_action == "raise", max_episode_steps
+        limits = [limit for limit in (max_steps, max_episode_steps) if limit is not None]
         self._batch = Batch(
             num_envs,
             self.scenario,
             self.weights,
-            max_steps=max_steps or 0,
+            max_steps=min(limits, default=0),
             budget=-1 if request_budget is None else request_budget,
             refresh=refresh,
             inference=inference,
             queue_waits=waits_of(queue_waits),
+            form=(form, features, dtype),
         )
         self._act = np.zeros(1, np.int64)
         self._seeded = np.zeros(num_envs, np.bool_)
-        actions = self._batch.actions
-        self.single_observation_space = observation_space(self._batch.slots, self._batch.past, actions)
-        self.single_action_space = spaces.Discrete(actions)
+        self.single_observation_space = self._batch.form.space
+        self.single_action_space = spaces.Discrete(self._batch.actions)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
 
@@ -131,36 +145,35 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         episodes = self._batch.episodes
         episodes["person"][which], episodes["link"][which] = people[which], links[which]
         observations = self._batch.begin(which)
-        return observations, self._about(np.isin(self._batch.rows, which))
+        return observations, self._info(NOTHING, self._batch.shown, np.isin(self._batch.rows, which))
 
     def step(
         self, actions: ArrayLike
     ) -> tuple[Observations, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """Every row acts: observations, rewards, terminations, truncations, info.
 
-        info: executed_slot, components (a dict), person, session_min, episode_number: arrays (N,), each with a mask
-        under its name with a leading underscore, and final_obs and final_info where autoreset keeps them.
+        info: person, episode_number, session_min, executed_slot (-1: none), reward_valid_play and so on for each
+        component: arrays (N,); action_mask (N, A) int8; each with a mask (N,) under its name with a leading underscore.
+        Also final_obs and final_info where autoreset keeps them. `reset` has the same keys.
         """
-        self._begun()
-        again = self._batch.over()
         moved = self.advance(actions)
-        observations = moved.observations
-        info = self._about(np.ones(self.num_envs, np.bool_)) | self._told(moved.components, moved.shown, ~again)
+        observations, components = moved.observations, moved.components
         ended = moved.terminated | moved.truncated
+        finals: dict[str, Any] = {}
         if self.autoreset_mode == AutoresetMode.SAME_STEP and ended.any():
             which = np.flatnonzero(ended)
+            last = self._info(components, moved.shown, ended)
             final = np.full(self.num_envs, None, dtype=object)
             for i in which:
-                final[i] = {name: array[i].copy() for name, array in observations.items()}
-            last = self._about(ended) | self._told(moved.components, moved.shown, ended)
-            observations = self.restart(which, observations)
-            info = self._about(np.ones(self.num_envs, np.bool_)) | self._told(moved.components, moved.shown, ~ended)
-            info |= {"final_obs": final, "_final_obs": ended, "final_info": last, "_final_info": ended.copy()}
-        return observations, moved.reward, moved.terminated, moved.truncated, info
+                final[i] = deepcopy(row_of(observations, i))
+            finals = {"final_obs": final, "_final_obs": ended, "final_info": last, "_final_info": ended.copy()}
+            observations, components = self.restart(which), components * ~ended[:, None]
+        info = self._info(components, self._batch.shown, np.ones(self.num_envs, np.bool_))
+        return observations, moved.reward, moved.terminated, moved.truncated, info | finals
 
     def render(self) -> tuple[Any, ...] | None:
         """Every person's screen: text ("ansi") or an image (H, W, 3) uint8 ("rgb_array"); None without a mode."""
-        from .screen import frame  # matplotlib: few need it
+        from .screen import frame  # it loads matplotlib, which few need
 
         self._begun()
         if self.render_mode is None:
@@ -171,6 +184,28 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         """What each row may do now, (N, A): the masks of the last observations."""
         self._begun()
         return self._batch.masks.copy()
+
+    def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """What a method or attribute of each row's single environment is, a tuple of N, as Gymnasium's own vector
+        environments have it. Raises SettingError for a method that no row has for itself."""
+        if name == "action_masks":
+            return tuple(self.action_masks(*args, **kwargs))
+        if name == "render":
+            return self.render(*args, **kwargs) or (None,) * self.num_envs
+        if name == "np_random_seed":
+            return tuple(self._batch.episodes["seed"].tolist())
+        value = getattr(self, f"single_{name}" if name in ("observation_space", "action_space") else name)
+        if callable(value):
+            raise SettingError(f"{name} is for all rows of one world together; call it on the environment itself")
+        return (value,) * self.num_envs
+
+    def get_attr(self, name: str) -> tuple[Any, ...]:
+        """`call` without arguments."""
+        return self.call(name)
+
+    def set_attr(self, name: str, values: Any) -> None:
+        """Raises SettingError: rows have no attributes of their own."""
+        raise SettingError(f"{name} cannot be set: rows of one world have no attributes of their own")
 
     @property
     def spec(self) -> EnvSpec | None:
@@ -194,7 +229,7 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         acts, over = self._checked(actions), np.flatnonzero(self._batch.over())
         if self.autoreset_mode == AutoresetMode.DISABLED and len(over):
             raise ResetNeeded(f"environment {over[0]} has ended; reset it before the next step")
-        return self._batch.step(acts, over)
+        return self._timed(self._batch.step(acts, over))
 
     def advance_one(self, action: Any) -> Moved:
         """`advance` of a batch of one, its action alone."""
@@ -204,11 +239,11 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         if type(action) not in (int, np.int64) or not 0 <= action < batch.actions:
             return self.advance([action])
         self._act[0] = action
-        return batch.step(self._act, NO_ROWS)
+        return self._timed(batch.step(self._act, NO_ROWS))
 
-    def restart(self, which: Rows, observations: Observations) -> Observations:
-        """The next episodes of the rows `which` (n,), seen in their rows of fresh observations."""
-        return self._batch.restart(which, observations)
+    def restart(self, which: Rows) -> Observations:
+        """The next episodes of the rows `which` (n,), seen in their rows of the last observations, which change."""
+        return self._batch.restart(which)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """All that changes from step to step, as arrays with a row per person; write into them to go back to a state
@@ -230,11 +265,14 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         self._batch.go_back(state._replace(arrays=arrays))
         self._seeded[:] = seeded
 
-    def about(self, i: int) -> dict[str, Any]:
-        """Who is in row i, and how long the session has lasted."""
-        people, numbers = self._batch.who
+    def about(self, i: int, components: Sequence[float] = NO_COMPONENTS) -> dict[str, Any]:
+        """The info of row i: who it is, how long the session has lasted, what the last step brought."""
+        batch = self._batch
+        people, numbers = batch.who
         return {
-            "person": people.item(i), "episode_number": numbers.item(i), "session_min": self._batch.minutes(i),
+            "person": people.item(i), "episode_number": numbers.item(i), "session_min": batch.minutes(i),
+            "executed_slot": batch.shown.item(i), "action_mask": batch.masks[i].astype(np.int8),
+            **dict(zip(REWARD_INFO, components, strict=True)),
         }  # fmt: skip
 
     # -- the inside ---------------------------------------------------------------------------------------------------
@@ -302,24 +340,24 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
                 raise ValueError(f"action {acts[i]} of environment {i} is masked; allowed are {live}")
         return acts
 
-    def _about(self, mask: NDArray[np.bool_]) -> dict[str, Any]:
-        """Who is where, for the rows of the mask."""
+    def _info(self, components: NDArray[Any], shown: NDArray[Any], mask: NDArray[np.bool_]) -> dict[str, Any]:
+        """The info of the rows of the mask: `about`, an array for each key. components (N, K) or (1, K)."""
         users, episodes = self.world.users, self._batch.episodes
         told = {
-            "person": episodes["person"].astype(np.int64) * mask,
-            "episode_number": episodes["number"] * mask,
-            "session_min": (users["now_us"] - users["opened_us"]) / 6e7 * mask,
-        }
+            "person": episodes["person"].astype(np.int64), "episode_number": episodes["number"],
+            "session_min": (users["now_us"] - users["opened_us"]) / 6e7, "executed_slot": shown,
+        }  # fmt: skip
+        told = {name: values * mask for name, values in told.items()}
+        told["action_mask"] = self._batch.masks * mask[:, None].view(np.int8)
+        told |= dict(zip(REWARD_INFO, components.T * mask, strict=True))
         return told | {f"_{name}": mask.copy() for name in told}
 
-    def _told(self, components: NDArray[Any], shown: NDArray[Any], mask: NDArray[np.bool_]) -> dict[str, Any]:
-        """What the step brought, for the rows of the mask."""
-        parts: dict[str, Any] = dict(zip(COMPONENTS, components.T * mask, strict=True))
-        parts |= {f"_{name}": mask.copy() for name in COMPONENTS}
-        return {
-            "components": parts, "_components": mask.copy(),
-            "executed_slot": shown * mask, "_executed_slot": mask.copy(),
-        }  # fmt: skip
+    def _timed(self, moved: Moved) -> Moved:
+        """`moved`, truncated where `max_episode_steps` are over: the world's own limit leaves out who has left then."""
+        if self._time_limit is None:
+            return moved
+        truncated = moved.truncated | (moved.terminated & (self._batch.episodes["steps"] >= self._time_limit))
+        return moved._replace(truncated=truncated)
 
     def _open(self) -> None:
         if self.closed:

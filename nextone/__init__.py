@@ -48,12 +48,18 @@ __all__ = [
     "with_settings",
 ]
 
-for _id, _refresh in (("nextone/NextOne-v0", False), ("nextone/NextOneRefresh-v0", True)):
+_FORMS: dict[str, dict[str, object]] = {
+    "nextone/NextOne-v0": {},
+    "nextone/NextOneRefresh-v0": {"refresh": True},
+    "nextone/NextOneFlat-v0": {"form": "flat"},
+    "nextone/NextOneMasked-v0": {"form": "masked"},
+}
+for _id, _arguments in _FORMS.items():
     register(
         _id,
         entry_point="nextone.envs.single:NextOneEnv",
         vector_entry_point="nextone.envs.vector:NextOneVectorEnv",
-        kwargs={"refresh": _refresh},
+        kwargs=_arguments,
     )
 
 

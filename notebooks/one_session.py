@@ -46,7 +46,7 @@ Image.fromarray(env.render())
 lived = []
 for _ in range(steps):
     observation, reward, left, cut, info = env.step(observation["mask"].argmax())
-    lived.append({"seconds watched": reward, **{k: info["components"][k] for k in ("valid_play", "like", "wasted_mb")}})
+    lived.append({"seconds watched": reward, **{k: info[f"reward_{k}"] for k in ("valid_play", "like", "wasted_mb")}})
     if left or cut:
         break
 pd.DataFrame(lived).round(2)

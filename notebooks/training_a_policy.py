@@ -35,7 +35,8 @@ people, minutes = 200, 20
 # %% [markdown]
 # ## The world and the reward
 #
-# `watch` pays a point for each second watched. Every component is in `info["components"]` of the environment.
+# `watch` pays a point for each second watched. Every component is in the environment's `info`:
+# `reward_watch_s` and so on.
 
 # %%
 scenario = with_settings(Scenario(), [f"population.users={people}"])

@@ -39,7 +39,8 @@ class Claims:
     counter: Callable[[Any, dict[str, Any]], float] | None = None
     """counter(observation, info): how many steps of the episode the environment says were made; 0 at reset."""
     components: str = ""
-    """Key of info that holds the named parts of the reward, whose weighted sum it must be."""
+    """Key of info that holds the named parts of the reward, whose weighted sum it must be; or what their keys
+    begin with."""
     weights: Mapping[str, float] | None = None
     """Weight of each component; None: 1 each."""
     ledger: Callable[[Any], float] | None = None

@@ -68,9 +68,10 @@ def check_rewards(lab: Lab) -> Findings:
                 if not close(float(reward), right):
                     yield Finding("reward-wrong", f"the reward is {reward}, this step's is {right}", where)
             if claims.components:
-                parts = moment.info.get(claims.components)
-                if not isinstance(parts, dict):
-                    yield Finding("components-missing", f"info[{claims.components!r}] is {parts!r}", where)
+                parts = components_of(moment.info, claims.components)
+                if not parts:
+                    told = f"info has neither a dictionary {claims.components!r} nor keys that begin so"
+                    yield Finding("components-missing", told, where)
                     break
                 weights = claims.weights if claims.weights is not None else dict.fromkeys(parts, 1.0)
                 right = sum(float(parts[name]) * weight for name, weight in weights.items())
@@ -80,6 +81,14 @@ def check_rewards(lab: Lab) -> Findings:
             if episode.truth and episode.truth[k].ledger is not None and not close(total, episode.truth[k].ledger):
                 told = f"rewards so far sum to {total}, the world's own books say {episode.truth[k].ledger}"
                 yield Finding("ledger-differs", told, where)
+
+
+def components_of(info: dict[str, Any], name: str) -> dict[str, Any]:
+    """Parts of the reward by name: of the dictionary info[name], or of the keys that begin with `name`."""
+    parts = info.get(name)
+    if isinstance(parts, dict):
+        return parts
+    return {key.removeprefix(name): value for key, value in info.items() if key.startswith(name)}
 
 
 def close(value: float, right: float) -> bool:

@@ -105,7 +105,7 @@ def _(kept, said):
 
 @answers("ours", "the reward forgets a component", "components-differ")
 def _(kept, said):
-    said.reward += 0.2 * said.info.get("components", {}).get("stall_s", 0.0) + 1e-6 * (not said.first)
+    said.reward += 0.2 * said.info["reward_stall_s"] + 1e-6 * (not said.first)
 
 
 @answers("shelf", "NaN as reward of the last step", "reward-not-finite", listed=True)

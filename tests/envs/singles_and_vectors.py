@@ -7,6 +7,8 @@ import numpy as np
 from worlds import scenario
 
 IDS = ("nextone/NextOne-v0", "nextone/NextOneRefresh-v0")
+FLAT, MASKED = "nextone/NextOneFlat-v0", "nextone/NextOneMasked-v0"
+EVERY_ID = (*IDS, FLAT, MASKED)
 SHORT = scenario(sessions__leave_per_min=1.0, sessions__leave_satisfaction=0.0)  # sessions of about a minute
 
 
@@ -20,12 +22,19 @@ def vector(n, env_id=IDS[0], **settings):
 
 def some_action(observation, step):
     """A masked action that looks random: a pure function of one observation and the step."""
-    live = np.flatnonzero(observation["mask"])
-    return int(live[hash((step, round(float(observation["context"].sum()) * 1e6))) % len(live)])
+    return allowed(observation["mask"], step, observation["context"])
+
+
+def allowed(mask, step, numbers):
+    """The same of a mask and any numbers."""
+    live = np.flatnonzero(mask)
+    return int(live[hash((step, round(float(numbers.sum()) * 1e6))) % len(live)])
 
 
 def row(observations, i):
-    return {name: array[i] for name, array in observations.items()}
+    if isinstance(observations, dict):
+        return {name: array[i] for name, array in observations.items()}
+    return observations[i]
 
 
 def same(a, b):

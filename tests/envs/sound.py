@@ -146,9 +146,9 @@ def change_luck(env):
 
 OURS = Claims(
     time_limit=OURS_LIMIT,
-    components="components",
+    components="reward_",
     weights=asdict(RewardWeights()),
-    terminated=lambda step: step.info["components"]["leaving"] == 1.0,
+    terminated=lambda step: step.info["reward_leaving"] == 1.0,
     legal=live_slots,
     executed="executed_slot",
     observe=seen_again,

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from faults import FAULTS, findings
 from gymnasium.vector import AutoresetMode
+from singles_and_vectors import EVERY_ID, IDS
 from sound import OURS, SHELF, SMALL, ours, shelf
 
 from nextone.envs.checker.check import EnvironmentFault, Report, check_environment
@@ -49,9 +50,10 @@ def test_gymnasiums_mountain_car_continuous_returns_its_own_memory():
     assert env.step(np.zeros(1, np.float32))[0][0] > 0.49
 
 
-@pytest.mark.parametrize("name", ["nextone/NextOne-v0", "nextone/NextOneRefresh-v0"])
+@pytest.mark.parametrize("name", EVERY_ID)
 def test_no_false_alarm_on_ours(name):
-    claims = OURS if name == "nextone/NextOne-v0" else replace(OURS, executed="")  # asking for a page shows a slot
+    claims = OURS if name == IDS[0] else replace(OURS, observe=None)
+    claims = replace(claims, executed="") if name == IDS[1] else claims  # asking for a page shows a slot
     report = check_environment(lambda: ours(name), claims=claims)
     assert report == [] and report.unseen == []
 
@@ -62,7 +64,7 @@ def test_no_false_alarm_on_the_shelf():
 
 @pytest.mark.parametrize(
     ("name", "mode"),
-    [*(("nextone/NextOne-v0", mode) for mode in AutoresetMode), ("nextone/NextOneRefresh-v0", AutoresetMode.NEXT_STEP)],
+    [*((IDS[0], mode) for mode in AutoresetMode), *((name, AutoresetMode.NEXT_STEP) for name in EVERY_ID[1:])],
 )
 def test_no_false_alarm_on_our_vector_environment(name, mode):
     def batch(n):

@@ -4,6 +4,7 @@ how it was made."""
 import copy
 import json
 import pickle
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -126,7 +127,8 @@ def test_an_assigned_generator_says_which_episodes_are_played(make):
 @pytest.mark.parametrize(
     "arguments",
     [
-        {"scenario": Scenario()},
+        {"scenario": Scenario()}, {"scenario": "strong_intent"}, {"scenario": Path("strong_intent")},
+        {"scenario": {"client.ttl_s": 5.0}},
         {"scenario": with_settings(Scenario(), ["client.ttl_s=inf", "network.constant_mbps=3"])},
         {"reward": RewardWeights(like=2.0), "queue_waits": np.array([0, 5])}, {"reward": {"like": np.float64(1)}},
     ],

@@ -22,7 +22,7 @@ def transcript(env, seed, steps=60):
         for name in sorted(observation):
             sha.update(observation[name].tobytes())
         observation, *told, info = env.step(some_action(observation, step))
-        sha.update(json.dumps([told, info], sort_keys=True).encode())
+        sha.update(json.dumps([told, info], sort_keys=True, default=np.ndarray.tolist).encode())
         if told[1] or told[2]:
             observation, info = env.reset()
     return sha.hexdigest()

@@ -10,7 +10,7 @@ import pytest
 from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
-from singles_and_vectors import IDS, SHORT, same, single, vector
+from singles_and_vectors import EVERY_ID, IDS, SHORT, same, single, vector
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 from worlds import scenario
 
@@ -29,7 +29,7 @@ def inside(env, observations):
 # -- the checkers ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("env_id", IDS)
+@pytest.mark.parametrize("env_id", EVERY_ID)
 def test_gymnasium_and_sb3_find_nothing(env_id):
     """Warnings are errors; SB3's remark on two-dimensional observations apart."""
     check_env(gymnasium.make(env_id, scenario=SHORT, render_mode="ansi").unwrapped)
@@ -171,15 +171,15 @@ def test_asking_for_pages():
     assert observation["mask"].tolist() == [1] * 21
     _, _, _, _, info = env.step(20)
     assert info["executed_slot"] == 0  # the server's first, meanwhile
-    assert info["components"]["requests"] == 2  # the first page's, before the first decision, and this one
-    asked, total = 1, info["components"]["requests"]
+    assert info["reward_requests"] == 2  # the first page's, before the first decision, and this one
+    asked, total = 1, info["reward_requests"]
     for _ in range(40):
         observation = {"mask": env.action_masks()}
         waiting = env.batch.world.users["request_state"][0] != 0
         assert observation["mask"][20] == (not waiting and asked < 2)
         asked += bool(observation["mask"][20])
         _, _, over, _, info = env.step(20)
-        total += info["components"]["requests"]
+        total += info["reward_requests"]
         if over:
             break
     assert asked == 2 and total == env.batch.world.users["request"][0]
@@ -197,7 +197,7 @@ def test_leaving_terminates_and_the_step_limit_truncates():
             _, _, terminated, truncated, info = env.step(0)
             if terminated or truncated:
                 break
-        assert truncated != terminated and info["components"]["leaving"] == terminated
+        assert truncated != terminated and info["reward_leaving"] == terminated
         kinds.add((terminated, truncated))
         with pytest.raises(ResetNeeded, match="environment 0 has ended"):
             env.step(0)
@@ -214,7 +214,7 @@ def test_a_world_that_ends_truncates():
         observation, _, terminated, truncated, info = env.step(0)
         if terminated or truncated:
             break
-    assert truncated and not terminated and info["components"]["leaving"] == 0 and info["session_min"] > 24 * 60
+    assert truncated and not terminated and info["reward_leaving"] == 0 and info["session_min"] > 24 * 60
     assert observation["mask"].any()
 
 
@@ -226,5 +226,5 @@ def test_a_session_that_ends_before_the_first_decision():
     assert observation["mask"].tolist() == [1] + [0] * 19 and not observation["candidates"].any()
     observation, reward, terminated, truncated, info = env.step(0)
     assert terminated and not truncated and info["executed_slot"] == -1
-    assert reward == -info["components"]["wait_s"] - 1 and info["components"]["wait_s"] > 0
+    assert reward == -info["reward_wait_s"] - 1 and info["reward_wait_s"] > 0
     assert observation["mask"].sum() == 1

@@ -66,7 +66,7 @@ def in_environment(policy, world_of, seed, n=PEOPLE, each=1):
             seen = Observation(*(observations[name] for name in ("candidates", "history", "context")), mask[:, :slots])
             observations, _, terminated, truncated, info = env.step(choose(policy, seen, mask))
             for k, name in enumerate(COMPONENTS):
-                totals[people, k] += np.where(alive, info["components"][name], 0.0)
+                totals[people, k] += np.where(alive, info[f"reward_{name}"], 0.0)
             over = terminated | truncated
             for i in np.flatnonzero(alive & over):
                 rows[i] = env.world.users[i].copy()

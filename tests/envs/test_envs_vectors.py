@@ -9,10 +9,9 @@ import pytest
 from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers.vector import DictInfoToList
 from sb3_contrib.common.maskable.utils import get_action_masks, is_masking_supported
-from singles_and_vectors import IDS, SHORT, row, same, single, some_action, vector
+from singles_and_vectors import FLAT, IDS, MASKED, SHORT, allowed, row, same, single, some_action, vector
 from worlds import scenario
 
-from nextone.envs.reward import COMPONENTS
 from nextone.envs.sb3 import NextOneVecEnv
 
 MODES = [mode.value for mode in AutoresetMode]
@@ -37,27 +36,25 @@ def test_row_i_of_seed_s_is_the_single_environment_of_seed_s_plus_i(n):
                 told = (0.0, False, False)
             else:
                 mine[i], *told, about = env.step(actions[i])
-                parts = {name: info["components"][name][i] for name in COMPONENTS}
-                assert parts == about["components"] and info["executed_slot"][i] == about["executed_slot"]
             assert same(mine[i], row(observations, i)), (step, i)
             assert tuple(told) == (rewards[i], terminated[i], truncated[i])
-            assert info["_components"][i] == (not over[i])
-            assert about["person"] == info["person"][i] and about["session_min"] == info["session_min"][i]
+            assert same(about, {name: info[name][i] for name in about}) and all(info[f"_{name}"][i] for name in about)
             over[i] = told[1] or told[2]
             ends += over[i]
     assert ends
 
 
-def native_and_gymnasiums_own(mode, kind, steps=60):
+def native_and_gymnasiums_own(mode, kind, steps=60, name=IDS[1]):
     """Everything a step returns, from the native vector and from Gymnasium's vector of singles."""
     own = gymnasium.make_vec(
-        IDS[1], num_envs=7, scenario=SHORT, max_steps=9, vectorization_mode=kind, vector_kwargs={"autoreset_mode": mode}
+        name, num_envs=7, scenario=SHORT, max_steps=9, vectorization_mode=kind, vector_kwargs={"autoreset_mode": mode}
     )
-    pair = [DictInfoToList(env) for env in (vector(7, IDS[1], autoreset_mode=mode, max_steps=9), own)]
+    pair = [DictInfoToList(env) for env in (vector(7, name, autoreset_mode=mode, max_steps=9), own)]
     seen = [env.reset(seed=4) for env in pair]
     yield seen
     for step in range(steps):
-        actions = np.array([some_action(row(seen[0][0], i), step) for i in range(7)])
+        masks = pair[0].unwrapped.action_masks()
+        actions = np.array([allowed(masks[i], step, np.arange(i + 1)) for i in range(7)])
         results = [env.step(actions) for env in pair]
         yield results
         seen = [(result[0], None) for result in results]
@@ -68,9 +65,9 @@ def native_and_gymnasiums_own(mode, kind, steps=60):
     own.close()
 
 
-def check_equal(mode, kind, steps):
+def check_equal(mode, kind, steps, name=IDS[1]):
     ends = 0
-    for mine, theirs in native_and_gymnasiums_own(mode, kind, steps):
+    for mine, theirs in native_and_gymnasiums_own(mode, kind, steps, name):
         *arrays, infos = mine
         *others, their_infos = theirs
         for a, b in zip(arrays, others, strict=True):
@@ -78,15 +75,16 @@ def check_equal(mode, kind, steps):
         for info, other in zip(infos, their_infos, strict=True):
             assert info.keys() == other.keys()
             for key in info:
-                assert info[key] == other[key] if key != "final_obs" else same(info[key], other[key]), key
+                assert same(info[key], other[key]), key
             ends += "final_obs" in info or (len(arrays) > 1)
     assert ends
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_native_is_gymnasiums_own_vector_of_singles(mode):
+@pytest.mark.parametrize("name", [IDS[1], FLAT, MASKED])
+def test_native_is_gymnasiums_own_vector_of_singles(name, mode):
     """Observations, rewards, ends and infos, final ones too, in each autoreset mode."""
-    check_equal(mode, "sync", 60)
+    check_equal(mode, "sync", 60 if name == IDS[1] else 20, name)
 
 
 @pytest.mark.long

@@ -34,7 +34,7 @@ ONLY_IN = {
     "sb3_contrib": ("envs/", "experiments/training/", "experiments/speed/training.py"),
     "torch": ("policies/", "experiments/training/", "experiments/speed/training.py"),
     # the phone's screen needs text
-    "matplotlib": ("envs/screen.py", "experiments/output/figures.py", PEOPLE, *GALLERY),
+    "matplotlib": ("envs/canvas.py", "experiments/output/figures.py", PEOPLE, *GALLERY),
     "seaborn": ("experiments/output/figures.py", PEOPLE, *GALLERY),
     "onnxruntime": ("policies/phone/engines.py",),
     "MNN": ("policies/phone/engines.py",),
