@@ -35,13 +35,17 @@ ASKED = 1024
 
 class EdgeRecPhone:
     """EdgeRec's network as a Policy (`policies/contract.py`). kept: behaviours attended to; quiet: k of the third
-    trigger. Compiled until an engine takes the place of its `parts`."""
+    trigger; ask: whether it asks for a page when the heads on the person say so at a rerank. Compiled until an engine
+    takes the place of its `parts`; the heads are no part, and always are."""
 
     kind = "edgerec"
     at_a_time = ASKED
 
-    def __init__(self, network: EdgeRec, name: str = "edgerec", kept: int = 20, quiet: int = QUIET) -> None:
+    def __init__(
+        self, network: EdgeRec, name: str = "edgerec", kept: int = 20, quiet: int = QUIET, ask: bool = False
+    ) -> None:
         self.network, self.__name__ = network.eval(), name
+        self.besides = 1 if ask else 0  # scores besides those of candidates: of asking for a page
         behaviour = network.dense.behaviour
         encoders = {"exposure": behaviour.exposure, "page_view": behaviour.page_view}
         self.encoders: dict[str, Encoder] = {kind: e for kind, e in encoders.items() if e is not None}
@@ -101,7 +105,8 @@ class EdgeRecPhone:
     def in_place(self, observation: Observation, memory: Memory, rows: Array) -> Scores:
         """Of the people in `rows` (n,) of the memory, which changes: ten KB a person are not copied each time."""
         self._restart(memory, rows, observation.context[:, X.old_model] > 0)
-        scores = np.full(observation.mask.shape, -np.inf, np.float32)  # the last order stands
+        n, slots = observation.mask.shape
+        scores = np.full((n, slots + self.besides), -np.inf, np.float32)  # the last order stands
         if self.on_engine:
             self._by_engine(observation, memory, rows, scores)
         else:
@@ -120,11 +125,11 @@ class EdgeRecPhone:
 
     @torch.inference_mode()
     def _by_engine(self, observation: Observation, memory: Memory, rows: Array, scores: Array) -> None:
-        candidates, history, _, mask = observation
+        candidates, history, context, mask = observation
         engine = ByEngine(self.on_engine, tuple(self.encoders), mask.shape[1])
         decide = loop(engine.encode, engine.rerank)
         for k, i in enumerate(rows):
-            decide(self.weights, candidates[k], history[k], mask[k], memory, i, scores[k], self.settings)
+            decide(self.weights, candidates[k], history[k], context[k], mask[k], memory, i, scores[k], self.settings)
 
 
 class ByEngine(NamedTuple):

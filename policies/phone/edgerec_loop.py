@@ -26,14 +26,16 @@ from nextone.policies.networks.compiled_behaviours import (
     what_was_done,
 )
 from nextone.policies.networks.compiled_layers import network_kernel
-from nextone.policies.networks.edgerec.compiled import Read, encode, rerank
-from nextone.policies.networks.edgerec.network import HIDDEN, LAYERS
+from nextone.policies.networks.edgerec.compiled import Read, encode, person_of, rerank
+from nextone.policies.networks.edgerec.network import HEADS, HIDDEN, LAYERS
 from nextone.policies.rules import FACTORS
 from nextone.sim.config import FEEDBACK
 from nextone.sim.state import Array
 
 TELLING = numbers_of([*DONE, *WAS, H.tag, H.tag2])
 REACTION = numbers_of(columns_of(FEEDBACK, H))
+LEAVES_SOON, WANTS_PAGE = HEADS.index("leaves_soon"), HEADS.index("wants_page")
+ASKS, NEVER = np.float32(np.inf), np.float32(-np.inf)  # what a page is worth next to candidates
 MIX, MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)  # SplitMix64's, as in `rules.mixed`
 
 
@@ -74,10 +76,11 @@ def loop(encode: Callable[..., None], rerank: Callable[..., Array]) -> Callable[
     encode(w, e, actions, items, hidden, key, value): a step of encoder e, see `networks/edgerec/compiled.py`.
     rerank(w, items, read) -> what the candidates are worth, see there."""
 
-    def decide(w, candidates, history, mask, memory, i, scores, settings):
-        """One decision of person i of the memory, which changes: candidates (P, Fc), history (H, Fh), mask (P,) to
-        scores (P,), which stay as they are unless a rerank is due. w: the network's weights, of which the loop itself
-        reads the embeddings."""
+    def decide(w, candidates, history, context, mask, memory, i, scores, settings):
+        """One decision of person i of the memory, which changes: candidates (P, Fc), history (H, Fh), context (Fx,),
+        mask (P,) to scores (P,), which stay as they are unless a rerank is due. With scores (P + 1,) the last, which is
+        -inf, is raised above all where the heads on the person want a page. w: the network's weights, of which the loop
+        itself reads those of the embeddings and of the heads."""
         number, encoded, keys, values = memory.number[i : i + 1], memory.encoded[i], memory.keys[i], memory.values[i]
         count, due = notice(history, settings, memory.marks[i], number, encoded, memory.quiet[i : i + 1])
         actions, items = np.empty((1, len(ACTIONS)), np.float32), np.empty((1, EMBEDDED + len(SAID)), np.float32)
@@ -102,6 +105,8 @@ def loop(encode: Callable[..., None], rerank: Callable[..., Array]) -> Callable[
                 scores[:] = np.float32(0.0)
                 for m in range(slots):
                     scores[order[m]] = worth[m]
+                if len(scores) > len(mask):
+                    scores[len(mask)] = ASKS if wants_to_ask(person_of(w, read, context)) else NEVER
 
     return decide
 
@@ -111,10 +116,10 @@ decide_compiled = register_jitable(loop(encode, rerank))
 
 @network_kernel
 def decide_people(w, candidates, history, context, mask, rows, scores, memory, settings):
-    """Observations of the N people in `rows` of the memory, which changes, to scores (N, P), by the compiled networks;
-    scores stay as they are where no rerank is due."""
+    """Observations of the N people in `rows` of the memory, which changes, to scores (N, P or P + 1), by the compiled
+    networks; scores stay as they are where no rerank is due."""
     for k in range(len(rows)):
-        decide_compiled(w, candidates[k], history[k], mask[k], memory, rows[k], scores[k], settings)
+        decide_compiled(w, candidates[k], history[k], context[k], mask[k], memory, rows[k], scores[k], settings)
 
 
 @network_kernel
@@ -172,6 +177,13 @@ def triggers(history, new, most, quiet):
     if fires:
         quiet[0] = 0
     return fires
+
+
+@network_kernel
+def wants_to_ask(person):
+    """Whether to ask for a page, by the heads' logits (len(HEADS),): it is more likely than not that the rest of this
+    one brings no effective view, and that the person stays to see another."""
+    return person[WANTS_PAGE] > 0 and person[LEAVES_SOON] <= 0
 
 
 @network_kernel

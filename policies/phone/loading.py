@@ -65,7 +65,7 @@ def load_version(
 def policy_of(network: nn.Module, name: str, kept: int = 20, how: How = AS_USUAL) -> PhonePolicy:
     """A network as phones run it. kept: past impressions it attends to, if it is EdgeRec."""
     if isinstance(network, EdgeRec):
-        return EdgeRecPhone(network, name, kept, how.every or QUIET)
+        return EdgeRecPhone(network, name, kept, how.every or QUIET, how.ask)
     if isinstance(network, ContextAware):
         return ListPolicy(network, name, Search(how.beams or Search().beams))
     if isinstance(network, Kir):

@@ -360,10 +360,12 @@ def test_names_of_policies_and_how_they_are_run():
     assert split_name("context_aware@k=3") == ("context_aware", "", "k=3")
     assert how_of("every=5@tflite") == how_of("tflite@every=5") == How(engine="tflite", every=5)
     assert split_name("edgerec:a@mnn@every=999") == ("edgerec", "a", "mnn@every=999")
+    assert how_of(split_name("edgerec@ask@every=5")[2]) == How(every=5, ask=True)
     assert split_name("edgerec:a@mnn@onnx") == ("edgerec", "a@mnn", "onnx")  # one engine: the other is the folder's
     for wrong in (
         "kir@coreml", "kir@k=3", "kir:", "dnn", "@mnn", "rl:x@mnn", "context_aware@k=0", "tag_momentum@mnn", "mnn",
-        "kir@every=5", "edgerec@every=0", "edgerec@every=1000", "edgerec@every=5@every=6", "edgerec@mnn@k=2", "kir@",
+        "kir@every=5", "kir@ask", "edgerec@every=0", "edgerec@every=1000", "edgerec@every=5@every=6", "edgerec@mnn@k=2",
+        "kir@", "edgerec@ask@ask",
     ):  # fmt: skip
         assert split_name(wrong) == ("", "", "")
     assert not is_trained("kir@coreml") and is_trained("rl:x@mnn")

@@ -68,6 +68,10 @@ class EdgeRecWeights(NamedTuple):
     score_bias: Array
     recent: RecentWeights  # of S sequences
     blend: BlendWeights
+    user: Array  # (S * width of values + Fx, HIDDEN)
+    user_bias: Array
+    person: Array  # (HIDDEN, len(HEADS))
+    person_bias: Array
 
 
 class Read(NamedTuple):
@@ -101,6 +105,7 @@ def edgerec_weights(network: EdgeRec) -> EdgeRecWeights:
         bool(most < SAFE),
         *of_linear(rerank.score[0]), recent_weights(list(rerank.recent)),
         blend_weights(rerank.corrections, rerank.blend),
+        *of_linear(rerank.user[0]), *of_linear(rerank.user[2]),
     )  # fmt: skip
 
 
@@ -179,6 +184,24 @@ def rerank(w, items, read):
             said[t, HIDDEN + d] = scored[t, crossed + d]
         worth[t] = worth_of(w.blend, said[t], items[t, EMBEDDED:])
     return worth
+
+
+@network_kernel
+def person_of(w, read, context):
+    """`Rerank.person_of` of one person, logits (len(HEADS),): from the newest value of each sequence, context (Fx,)."""
+    sequences, width = read.values.shape[0], read.values.shape[2]
+    given = np.zeros((1, sequences * width + len(context)), np.float32)
+    for s in range(sequences):
+        if read.counts[s] > 0:
+            for d in range(width):
+                given[0, s * width + d] = read.values[s, read.counts[s] - 1, d]
+    for k in range(len(context)):
+        given[0, sequences * width + k] = context[k]
+    hidden, said = np.empty((1, HIDDEN), np.float32), np.empty((1, len(w.person_bias)), np.float32)
+    linear(given, w.user, w.user_bias, hidden)
+    rectify(hidden)
+    linear(hidden, w.person, w.person_bias, said)
+    return said[0]
 
 
 @network_kernel
