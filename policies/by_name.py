@@ -11,11 +11,15 @@ if TYPE_CHECKING:
     from .contract import Policy
 
 
-def make_policy(name: str, scenario: "Scenario | None" = None) -> "Policy | None":
+def make_policy(
+    name: str, scenario: "Scenario | None" = None, objective: tuple[float, ...] | None = None
+) -> "Policy | None":
     """The policy of that name, or `KIND:DIR`; None for `cloud_only`, which is never asked.
 
     scenario: the world it is for; refused are an `rl:` policy that was trained in another, and `...@tflite` without
-    files for its sizes. Raises UnknownPolicy, CheckpointError, EngineMissing."""
+    files for its sizes. objective: by which edge networks rank, see `load_edge`.
+
+    Raises UnknownPolicy, CheckpointError, EngineMissing."""
     if is_trained(name):  # late imports: only these need torch
         if name.startswith("rl:"):
             from .rl import load_rl
@@ -24,7 +28,7 @@ def make_policy(name: str, scenario: "Scenario | None" = None) -> "Policy | None
         from .phone.loading import load_edge
 
         kind, folder, how = split_name(name)
-        return load_edge(kind, Path(folder) if folder else shipped(kind), how, scenario)
+        return load_edge(kind, Path(folder) if folder else shipped(kind), how, scenario, objective)
     from . import rules  # late: names alone must not wait for numba
     from .contract import as_policy
 

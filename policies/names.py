@@ -16,7 +16,9 @@ KINDS = (*SHIPPED, "dnn", "dlcm")
 """Networks of `nextone train KIND`; `edgerec:results/edgerec` plays a checkpoint of one's own."""
 ENGINES = {"onnx": "onnxruntime", "mnn": "MNN", "tflite": "ai-edge-litert"}
 """What may run a network on a phone, `kir@mnn`, and the package that does."""
-OPTION = re.compile(rf"(?P<engine>{'|'.join(ENGINES)})|k=(?P<beams>[1-9]\d?)|every=(?P<every>[1-9]\d?\d?)|(?P<ask>ask)")
+OPTION = re.compile(
+    rf"(?P<engine>{'|'.join(ENGINES)})|k=(?P<beams>[1-9]\d?)|every=(?P<every>[1-9]\d?\d?)|(?P<ask>ask)|(?P<per_second>per_second)"
+)
 """What may stand after an @ behind a network's name; several in any order, each once: `edgerec@every=5@tflite`."""
 OPTIONS_OF = {
     "context_aware": {"beams": "k=1 to k=99, the beams of its search"},
@@ -24,6 +26,7 @@ OPTIONS_OF = {
         "every": "every=1 to every=999, impressions without feedback after which it reranks",
         "ask": "ask, to ask for a page when its heads say so",
     },
+    "kir": {"per_second": "per_second, to rank by what is worth most for each second of play"},
 }
 """Options that only one kind has, and what they mean."""
 TFLITE_FOLDER = "tflite_"
@@ -37,6 +40,7 @@ class How(NamedTuple):
     beams: int | None = None  # of the context-aware search
     every: int | None = None  # impressions without feedback that make EdgeRec rerank
     ask: bool = False  # whether EdgeRec's heads ask for pages
+    per_second: bool = False  # whether KIR ranks by what a video is worth per second of play
 
 
 AS_USUAL = How()
@@ -85,7 +89,7 @@ def how_of(how: str) -> How:
     found = [match for option in how.split("@") if (match := OPTION.fullmatch(option))]
     given = {str(match.lastgroup): match[str(match.lastgroup)] for match in found}
     numbers = {option: int(given[option]) for option in ("beams", "every") if option in given}
-    return How(engine=given.get("engine"), ask="ask" in given, **numbers)
+    return How(engine=given.get("engine"), ask="ask" in given, per_second="per_second" in given, **numbers)
 
 
 def engine_of(name: str) -> str | None:

@@ -40,7 +40,7 @@ def make_decider(policy: str | PolicyLike, world: World, pad_to: int | None = No
         return DECIDES[policy]
     if not is_decider(policy):
         raise UnknownPolicy(unknown_name(policy, (*decider_names(), *SHIPPED)))
-    made = make_policy(policy)
+    made = make_policy(policy, objective=tuple(world.params["objective"][0].tolist()))
     return None if made is None else make_decide(made, world, pad_to)
 
 

@@ -23,7 +23,9 @@ def export(
     from nextone.policies.phone.exporting import export_policy
 
     common.prepare_folder(out)
-    made = export_policy(checkpoint, to, out, world.pool_slots, world.client.history)
+    made = export_policy(
+        checkpoint, to, out, world.pool_slots, world.client.history, world.server.objective
+    )
     from rich.table import Table
 
     table = Table("file", "kB", "largest difference from torch", f"{to}, ms", "torch, ms")

@@ -2,10 +2,13 @@
 
 A network does not learn again what the cloud knows: for each predicted rate it learns by how much the logit is off, now
 that the phone has seen what the person did. Before it has learnt anything it ranks as the cloud does. Candidates are
-ordered by what the corrected chances are worth together: the cloud's own objective (`server.objective`), so that phone
-and cloud want the same. Source of the idea: KIR, predictions of the server reused as features and corrected.
+ordered by what the corrected chances are worth together: the cloud's own objective (`server.objective` of the scenario
+that is played, unless the checkpoint declares another), so that phone and cloud want the same. Source of the idea: KIR,
+predictions of the server reused as features and corrected.
 """
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,7 +17,10 @@ from torch import Tensor, nn
 from nextone.envs.features import LOGIT_SCALE, C, H
 from nextone.sim.config import Scenario
 
-from .behaviours import RATE_SCALE, RATES, Embeddings
+from .behaviours import RATE_SCALE, RATES, Embeddings, seconds
+
+LEAST_S = 1.0
+"""Assumed: seconds that a video takes at least, for what is worth per second: it starts, is seen and is swiped away."""
 
 
 class Corrections(nn.Module):
@@ -40,18 +46,54 @@ def start_at_nothing(layer: nn.Module) -> None:
 
 
 class Blend(nn.Module):
-    """What corrected rates are worth together, as a share of the most that any video could be."""
+    """What corrected rates are worth together, as a share of the most that any video could be; or that, per second.
+
+    watch: which of the logits is the time played, scaled as the history's `play_time`; None: it is not predicted."""
 
     objective: Tensor
 
-    def __init__(self, objective: tuple[float, ...] | None = None) -> None:
+    def __init__(self, watch: int | None = None) -> None:
         super().__init__()
-        weights = torch.tensor(objective or Scenario().server.objective)
-        self.register_buffer("objective", weights / weights.abs().sum())
+        self.watch, self.per_second = watch, False
+        self.register_buffer("objective", torch.zeros(len(RATES)))
+        self.declare(Scenario().server.objective)
+
+    def declare(self, objective: Sequence[float], per_second: bool = False) -> None:
+        """Go by these weights of the rates, not all 0. per_second: by what a video is worth for each second it is
+        expected to be played, `LEAST_S` at least; expected is its logarithm, so that rare long plays count little."""
+        assert self.watch is not None or not per_second
+        weights = torch.tensor(objective)
+        self.objective.copy_(weights / weights.abs().sum())
+        self.per_second = per_second
 
     def forward(self, logits: Tensor) -> Tensor:
         """(...,) from logits (..., len(RATES) or more); a sum and no product with a vector, which MNN cannot shape."""
-        return (torch.sigmoid(logits[..., : len(RATES)]) * self.objective).sum(-1)
+        worth = (torch.sigmoid(logits[..., : len(RATES)]) * self.objective).sum(-1)
+        if self.per_second:
+            worth = worth / seconds(torch.sigmoid(logits[..., self.watch])).clamp(min=LEAST_S)
+        return worth
+
+
+def is_objective(weights: Any) -> bool:
+    """Whether these are weights of the rates that a blend can go by: finite numbers, one each, not all 0."""
+    return (
+        isinstance(weights, (list, tuple))
+        and len(weights) == len(RATES)
+        and all(isinstance(weight, (int, float)) and math.isfinite(weight) for weight in weights)
+        and any(weights)
+    )
+
+
+class BlendedDense(nn.Module):
+    """What a phone runs whole: `heads`, from its inputs to logits of each candidate, and their blend."""
+
+    heads: Any
+    blend: Blend
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """What each candidate is worth (N, P), ids already embedded; inputs as those of `heads`."""
+        worth: Tensor = self.blend(self.heads(*inputs))
+        return worth
 
 
 class EdgeNetwork(nn.Module):

@@ -4,14 +4,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nextone.envs.features import LOGIT_SCALE
+from nextone.envs.features import LOGIT_SCALE, MOST_S
 from nextone.sim.state import Array
 
 from .behaviours import RATE_SCALE
-from .blend import Blend, Corrections
+from .blend import LEAST_S, Blend, Corrections
 from .compiled_behaviours import N_RATES
 from .compiled_layers import ONE, exponential, network_kernel, plain
 
+LOG_MOST, LEAST = np.float32(np.log1p(MOST_S)), np.float32(LEAST_S)
 PER_RATE = np.float32(LOGIT_SCALE / RATE_SCALE)
 
 
@@ -21,12 +22,17 @@ class BlendWeights(NamedTuple):
     corrections: Array  # (N_RATES, width)
     bias: Array  # (N_RATES,)
     objective: Array  # (N_RATES,)
+    watch: Array  # (1, width): of the time played, if candidates go by what they are worth per second; (0, width)
+    watch_bias: Array  # (1,) or (0,)
 
 
 def blend_weights(corrections: Corrections, blend: Blend) -> BlendWeights:
-    """Of a network's ends; what is predicted besides the server's rates does not count."""
+    """Of a network's ends; what else is predicted does not count, but for the time played if it is divided by."""
     weight, bias = plain(corrections.by.weight), plain(corrections.by.bias)
-    return BlendWeights(weight[:N_RATES].copy(), bias[:N_RATES].copy(), plain(blend.objective))
+    watch = [blend.watch] if blend.per_second and blend.watch is not None else []
+    return BlendWeights(
+        weight[:N_RATES].copy(), bias[:N_RATES].copy(), plain(blend.objective), weight[watch], bias[watch]
+    )
 
 
 @network_kernel
@@ -39,6 +45,11 @@ def worth_of(w, said, rates):
         for d in range(w.corrections.shape[1]):
             logit += said[d] * w.corrections[k, d]
         worth += w.objective[k] * chance_of(logit)
+    if len(w.watch) > 0:
+        logit = w.watch_bias[0]
+        for d in range(w.watch.shape[1]):
+            logit += said[d] * w.watch[0, d]
+        worth /= max(exponential(LOG_MOST * chance_of(logit)) - ONE, LEAST)
     return worth
 
 

@@ -6,8 +6,9 @@ Called by `policies/phone/loading.py`, which makes policies of them, and by the 
 from nextone.policies.checkpoint import MODEL, Checkpoint, CheckpointError, load_into
 from nextone.policies.names import KINDS
 from nextone.policies.trained import check_features
+from nextone.sim.config import Scenario
 
-from .blend import EdgeNetwork
+from .blend import EdgeNetwork, is_objective
 from .cloud_ranks.network import CloudRank, DlcmDense, DnnRankDense
 from .context_aware.network import ContextAware
 from .edgerec.network import ABLATIONS, EdgeRec
@@ -15,7 +16,7 @@ from .kir.network import Kir
 
 
 def load_network(kind: str, checkpoint: Checkpoint) -> EdgeNetwork:
-    """The network in a checkpoint. Raises CheckpointError."""
+    """The network in a checkpoint, with the blend that it declares or the default's. Raises CheckpointError."""
     check_features(checkpoint)
     about = checkpoint.about
     found, ablation = about.get("kind"), about.get("ablation")
@@ -26,7 +27,19 @@ def load_network(kind: str, checkpoint: Checkpoint) -> EdgeNetwork:
         raise CheckpointError(f"checkpoint {str(checkpoint.path)!r} is of an ablation that this version does not know")
     network = make_network(kind, ablation)
     load_into({name: tensor.numpy() for name, tensor in network.state_dict().items()}, checkpoint.tensors[MODEL])
+    network.dense.blend.declare(declared_in(checkpoint) or Scenario().server.objective)
     return network
+
+
+def declared_in(checkpoint: Checkpoint) -> tuple[float, ...] | None:
+    """The objective that a checkpoint declares its own; None: it goes by that of the scenario it plays in. Raises
+    CheckpointError if it is none."""
+    objective = checkpoint.about.get("objective")
+    if objective is None:
+        return None
+    if not is_objective(objective):
+        raise CheckpointError(f"checkpoint {str(checkpoint.path)!r} declares an objective that is none; train it anew")
+    return tuple(map(float, objective))
 
 
 def make_network(kind: str, ablation: str = "") -> EdgeNetwork:

@@ -20,7 +20,7 @@ from nextone.sim.engine.chance import uniform, world_key
 
 from .costs import PartCost
 from .engines import on_engine
-from .loading import load_version
+from .loading import Objective, load_version
 from .policies import OnEngine, Part
 from .tflite_files import write_record
 
@@ -52,14 +52,18 @@ class Exported(NamedTuple):
         return sum(file.bytes for file in self.files) / 1e6
 
 
-def export_policy(source: str, engine: str, out: Path, slots: int, rows: int) -> Exported:
+def export_policy(
+    source: str, engine: str, out: Path, slots: int, rows: int, objective: Objective = None
+) -> Exported:
     """Write the parts of a checkpoint (a folder, or a name that is shipped) for a pool of so many slots and so many
-    past impressions. Raises CheckpointError, EngineMissing, UserError if the engine lacks an operation."""
+    past impressions; objective: see `load_edge`.
+
+    Raises CheckpointError, EngineMissing, UserError if the engine lacks an operation."""
     path = shipped(source) if source in SHIPPED else Path(source)
     kind = best_checkpoint(path).about.get("kind")
     if kind not in KINDS:
         raise CheckpointError(f"checkpoint {source[:200]!r} holds no edge network, but {kind!r}; train one of {KINDS}")
-    policy = load_version(str(kind), path, str(kind))
+    policy = load_version(str(kind), path, str(kind), objective=objective)
     assert not isinstance(policy, OnEngine)
     out.mkdir(parents=True, exist_ok=True)
     files = {

@@ -13,13 +13,13 @@ from numba import get_num_threads
 from torch import nn
 
 from nextone.policies.checkpoint import Checkpoint, CheckpointError, best_checkpoint
-from nextone.policies.names import AS_USUAL, How, how_of, shipped
+from nextone.policies.names import AS_USUAL, EngineMissing, How, how_of, shipped
 from nextone.policies.networks.cloud_ranks.network import INPUTS, CloudRank, DlcmDense
 from nextone.policies.networks.context_aware.network import ContextAware, Search
 from nextone.policies.networks.edgerec.network import EdgeRec
 from nextone.policies.networks.kir.compiled import CompiledKir
 from nextone.policies.networks.kir.network import Kir
-from nextone.policies.networks.loading import load_network, make_network
+from nextone.policies.networks.loading import declared_in, load_network, make_network
 from nextone.policies.trained import trained_in
 from nextone.sim.config import Scenario
 
@@ -27,35 +27,44 @@ from .context_aware import ListPolicy
 from .edgerec import QUIET, EdgeRecPhone
 from .policies import EdgePolicy, OnEngine, PhonePolicy, Versions
 
+Objective = tuple[float, ...] | None
 PREVIOUS = "previous"
 """Folder, within a checkpoint's or a run's, of the checkpoint or run of the version before."""
 
 
 def load_edge(
-    kind: str, path: Path | str, how: str = "", scenario: Scenario | None = None
+    kind: str, path: Path | str, how: str = "", scenario: Scenario | None = None, objective: Objective = None
 ) -> "PhonePolicy | OnEngine | Versions":
     """The policy of a run's best whole checkpoint, or of the one that `path` is; where there is a folder `previous` in
     it, phones that still hold the version before run that one's weights.
 
     how: as `names.how_of` reads it. scenario: the world it is for; an engine that has no file for its sizes, and cannot
-    make one, is then refused here and not at the first decision.
+    make one, is then refused here and not at the first decision. objective: what candidates go by, unless the
+    checkpoint declares its own; None: the scenario's, without one the default's.
     Raises CheckpointError: nothing there, damaged, of another kind, or not trained on these features; EngineMissing."""
     torch.set_num_threads(get_num_threads())  # as many as this process may use: comparisons run several
     path = Path(path)
     name = kind if path == shipped(kind) else f"{kind}:{path}"  # where the package lies is nobody's business
-    current, before = load_version(kind, path, name, how, scenario), path / PREVIOUS
-    return Versions(current, load_version(kind, before, name, how, scenario)) if os.path.lexists(before) else current
+    current, before = load_version(kind, path, name, how, scenario, objective), path / PREVIOUS
+    if not os.path.lexists(before):
+        return current
+    return Versions(current, load_version(kind, before, name, how, scenario, objective))
 
 
 def load_version(
-    kind: str, path: Path, name: str, how: str = "", scenario: Scenario | None = None
+    kind: str, path: Path, name: str, how: str = "", scenario: Scenario | None = None, objective: Objective = None
 ) -> "PhonePolicy | OnEngine":
     """The policy of one version. See `load_edge`."""
     checkpoint = best_checkpoint(path)
     options = how_of(how)
-    policy = policy_of(load_network(kind, checkpoint), name, kept_behaviours(checkpoint), options)
+    network = load_network(kind, checkpoint)
+    played = objective or (scenario or Scenario()).server.objective
+    network.dense.blend.declare(declared_in(checkpoint) or played, options.per_second)
+    policy = policy_of(network, name, kept_behaviours(checkpoint), options)
     if options.engine is None:
         return policy
+    if options.per_second and options.engine == "tflite":
+        raise EngineMissing("tflite files rank by what a video is worth, not per second; take onnx or mnn")
     on_engine = OnEngine(policy, options.engine, checkpoint.path)
     if scenario is not None:
         on_engine.files(scenario.pool_slots, scenario.client.history)

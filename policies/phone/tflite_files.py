@@ -29,7 +29,7 @@ def tflite_folder(checkpoint: Path, slots: int, rows: int) -> Path:
 
 
 def weights_digest(network: nn.Module) -> str:
-    """SHA-256 of all weights of a network, their names and shapes."""
+    """SHA-256 of all weights of a network, the objective's among them, their names and shapes."""
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
@@ -74,7 +74,7 @@ def _checked(folder: Path, weights: str, slots: int, rows: int) -> dict[str, Pat
     if (record["slots"], record["rows"]) != (slots, rows):
         raise ValueError(f"its files are for a pool of {record['slots']} and {record['rows']} past impressions")
     if record["weights"] != weights:
-        raise ValueError("its files were made from other weights than the checkpoint's")
+        raise ValueError("its files were made from other weights than the checkpoint's, or for another objective")
     files = {}
     for name, said in record["parts"].items():
         file = folder / Path(said["file"]).name

@@ -20,14 +20,14 @@ from nextone.policies.networks.behaviours import (
     server_order,
     taken,
 )
-from nextone.policies.networks.blend import Blend, Corrections, EdgeNetwork
+from nextone.policies.networks.blend import Blend, BlendedDense, Corrections, EdgeNetwork
 from nextone.policies.networks.edgerec.network import HIDDEN, LAYERS
 
 INPUTS = (0, 1, 5)
 """Of a decision's inputs (candidates, their embeddings, history, its embeddings, context, mask) those that are used."""
 
 
-class DnnRankDense(nn.Module):
+class DnnRankDense(BlendedDense):
     """An MLP on each candidate."""
 
     def __init__(self) -> None:
@@ -37,10 +37,6 @@ class DnnRankDense(nn.Module):
         )
         self.corrections, self.blend = Corrections(HIDDEN), Blend()
 
-    def forward(self, candidates: Tensor, of_candidates: Tensor, mask: Tensor) -> Tensor:
-        worth: Tensor = self.blend(self.heads(candidates, of_candidates, mask))
-        return worth
-
     def heads(self, candidates: Tensor, of_candidates: Tensor, mask: Tensor) -> Tensor:
         """Logits (N, P, len(RATES)), of the candidates alone."""
         logits: Tensor = self.corrections(
@@ -49,7 +45,7 @@ class DnnRankDense(nn.Module):
         return logits
 
 
-class DlcmDense(nn.Module):
+class DlcmDense(BlendedDense):
     """A GRU over the list, then an MLP on each candidate and the list's context."""
 
     def __init__(self) -> None:
@@ -57,10 +53,6 @@ class DlcmDense(nn.Module):
         self.candidates = nn.GRU(EMBEDDED + len(CLOUD), HIDDEN, LAYERS, batch_first=True)
         self.score = nn.Sequential(nn.Linear(2 * HIDDEN, HIDDEN), nn.ReLU())
         self.corrections, self.blend = Corrections(HIDDEN), Blend()
-
-    def forward(self, candidates: Tensor, of_candidates: Tensor, mask: Tensor) -> Tensor:
-        worth: Tensor = self.blend(self.heads(candidates, of_candidates, mask))
-        return worth
 
     def heads(self, candidates: Tensor, of_candidates: Tensor, mask: Tensor) -> Tensor:
         """Logits (N, P, len(RATES))."""

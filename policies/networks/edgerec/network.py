@@ -34,7 +34,7 @@ from nextone.policies.networks.behaviours import (
     server_order,
     taken,
 )
-from nextone.policies.networks.blend import Blend, Corrections, EdgeNetwork
+from nextone.policies.networks.blend import Blend, BlendedDense, Corrections, EdgeNetwork
 from nextone.policies.networks.recent_interest import CHANNELS, RecentInterest, content_of, what_is_told
 
 HIDDEN, LAYERS = 32, 3
@@ -171,7 +171,7 @@ class Rerank(nn.Module):
         return person
 
 
-class EdgeRecDense(nn.Module):
+class EdgeRecDense(BlendedDense):
     """What is on the phone: both sub-models."""
 
     def __init__(self, ablation: str = "") -> None:
@@ -180,14 +180,6 @@ class EdgeRecDense(nn.Module):
         sequences = 1 if ablation in ("ie", "ipv") else 2
         self.rerank = Rerank(sequences, HIDDEN if ablation == "huism" else 2 * HIDDEN)
         self.blend = self.rerank.blend
-
-    def forward(
-        self, candidates: Tensor, of_candidates: Tensor, history: Tensor, of_history: Tensor, context: Tensor,
-        mask: Tensor,
-    ) -> Tensor:
-        """What each candidate is worth (N, P), ids already embedded."""
-        worth: Tensor = self.blend(self.heads(candidates, of_candidates, history, of_history, context, mask))
-        return worth
 
     def heads(
         self, candidates: Tensor, of_candidates: Tensor, history: Tensor, of_history: Tensor, context: Tensor,

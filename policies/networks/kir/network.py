@@ -23,7 +23,7 @@ from nextone.policies.networks.behaviours import (
     scaled,
     what_was_done,
 )
-from nextone.policies.networks.blend import Blend, Corrections, EdgeNetwork
+from nextone.policies.networks.blend import Blend, BlendedDense, Corrections, EdgeNetwork
 from nextone.policies.networks.recent_interest import CHANNELS, RecentInterest, content_of, what_is_told
 
 WIDTH, LAYERS, ATTENTION_HEADS = 32, 2, 4
@@ -75,7 +75,7 @@ class Transformer(nn.Module):
         return out
 
 
-class KirDense(nn.Module):
+class KirDense(BlendedDense):
     """What is on the phone."""
 
     def __init__(self) -> None:
@@ -90,15 +90,7 @@ class KirDense(nn.Module):
             nn.Linear(2 * WIDTH, WIDTH), nn.ReLU(),
         )  # fmt: skip
         self.corrections = Corrections(fields + FACTORS + CHANNELS + WIDTH, len(OTHERS))
-        self.blend = Blend()
-
-    def forward(
-        self, candidates: Tensor, of_candidates: Tensor, history: Tensor, of_history: Tensor, context: Tensor,
-        mask: Tensor,
-    ) -> Tensor:
-        """What each candidate is worth (N, P); see `heads`."""
-        worth: Tensor = self.blend(self.heads(candidates, of_candidates, history, of_history, context, mask))
-        return worth
+        self.blend = Blend(watch=len(RATES) + OTHERS.index("watch"))
 
     def heads(
         self, candidates: Tensor, of_candidates: Tensor, history: Tensor, of_history: Tensor, context: Tensor,
