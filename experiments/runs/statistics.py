@@ -232,6 +232,25 @@ def select_best(
     return Selection(tuple(int(i) for i in order), seen)
 
 
+def beaten(x: ArrayLike, confidence: float = CONFIDENCE) -> NDArray[np.bool_]:
+    """Which systems another one surely beats, x (K, R) over the same replications: the one with the largest true mean
+    is among those with at most 1 - confidence.
+
+    Source: B. L. Nelson, J. Swann, D. Goldsman, W. Song, Simple procedures for selecting the best simulated system when
+    the number of alternatives is large, Operations Research 49(6), 2001: screening by paired differences."""
+    from scipy.special import stdtrit
+
+    values = np.asarray(x, np.float64)
+    k, n = values.shape
+    require_replications(n)
+    if k == 1:
+        return np.zeros(1, np.bool_)
+    reach = float(stdtrit(n - 1, 1 - (1 - confidence) / (k - 1))) / math.sqrt(n)
+    ahead = values[:, None] - values[None]  # [j, i]: by how much j is ahead of i
+    out: NDArray[np.bool_] = (ahead.mean(axis=2) > reach * ahead.std(axis=2, ddof=1)).any(axis=0)
+    return out
+
+
 class SteadyState(NamedTuple):
     """The long-run mean of a series, after what the start still coloured was left out."""
 

@@ -33,6 +33,7 @@ from nextone.experiments.runs.statistics import (
     Interval,
     PairedDifference,
     Selection,
+    beaten,
     many_looked_at,
     mean_interval,
     method,
@@ -200,12 +201,21 @@ class SweepResult:
         own = again.get((arm.cell.number, arm.policy))
         base = again.get((arm.cell.number, self.plan.baseline)) if arm.policy != self.plan.baseline else None
         default = again.get((self.plan.default.number, arm.policy)) if not arm.cell.default else None
+        left = chosen.left if chosen.settled else self._not_ruled_out(chosen.left)
+        sure = CONFIDENCE if left == chosen.left else 2 * CONFIDENCE - 1  # each of both procedures may err
         return Best(
-            arm, chosen.settled, CONFIDENCE, tuple(arms[i] for i in chosen.left), indifference(self.plan, self.values),
+            arm, chosen.settled, sure, tuple(arms[i] for i in left), indifference(self.plan, self.values),
             chosen.n, None if own is None else mean_interval(own),
             None if own is None or base is None else paired(base, own),
             None if own is None or default is None else paired(default, own),
         )  # fmt: skip
+
+    def _not_ruled_out(self, left: tuple[int, ...]) -> tuple[int, ...]:
+        """Of the arms that are still in the race, those that no other surely beats (`beaten`)."""
+        most = min(len(self.of(self.arms[i], self.plan.metric)) for i in left)
+        sign = 1.0 if self.plan.objective.better == "more" else -1.0
+        lost = beaten(np.stack([sign * self.of(self.arms[i], self.plan.metric)[:most] for i in left]))
+        return tuple(i for i, out in zip(left, lost, strict=True) if not out)
 
     @cached_property
     def pareto(self) -> tuple[SweepArm, ...]:
@@ -215,8 +225,8 @@ class SweepResult:
             return ()
         signs = np.array([1.0 if better == "more" else -1.0 for _, better in OBJECTIVES])
         means = np.array([[self.of(arm, name).mean() for name, _ in OBJECTIVES] for arm in arms]) * signs
-        beaten = [((means >= own).all(axis=1) & (means > own).any(axis=1)).any() for own in means]
-        return tuple(arm for arm, lost in zip(arms, beaten, strict=True) if not lost)
+        lost = [((means >= own).all(axis=1) & (means > own).any(axis=1)).any() for own in means]
+        return tuple(arm for arm, out in zip(arms, lost, strict=True) if not out)
 
 
 _Judged = dict[tuple[int, str], PairedDifference | None]

@@ -11,6 +11,7 @@ from nextone.experiments.runs.metrics import OVERLOAD
 from nextone.experiments.runs.number_text import MISSING, STAR, difference_cell, mean_and_half
 from nextone.experiments.runs.statistics import PairedDifference
 
+from .answer import answer, arm_words
 from .result import OBJECTIVES, SweepArm, SweepResult
 from .sweep import Effort
 
@@ -18,8 +19,9 @@ EXTENDED = "Its budget was raised after a look: intervals hold however often one
 
 
 def sweep_table(result: SweepResult) -> Iterator[object]:
-    """A row for each cell: mean of the metric under the baseline, every other policy against it, the baseline against
-    the default cell; then the best, the Pareto front, and what failed."""
+    """The answer; a row for each cell: mean of the metric under the baseline, every other policy against it, the
+    baseline against the default cell; the Pareto front, and what failed."""
+    yield from (*answer(result), "")
     plan, metric = result.plan, result.plan.objective
     others = [p for p in plan.policies if p != plan.baseline]
     table = Table(title=Text(plan.question or f"{metric.name} [{metric.unit}] by cell"), caption_justify="left")
@@ -54,42 +56,11 @@ def sweep_table(result: SweepResult) -> Iterator[object]:
     yield table
     if result.failed and result.cells:
         yield result.failures
-    yield best_text(result)
-    front = "; ".join(arm_text(result, arm) for arm in result.pareto)
+    front = "; ".join(arm_words(result, arm) for arm in result.pareto)
     if front:
         yield f"Pareto front of {', '.join(name for name, _ in OBJECTIVES)}: {front}"
     for number, reason in result.failed.items():
         yield f"failed: {plan.cells[number].label}: {reason}"
-
-
-def best_text(result: SweepResult) -> str:
-    """The answer: which is best, how surely, and what fresh seeds say."""
-    best, metric = result.best, result.plan.objective
-    if best is None:
-        return f"No best cell: {result.why_no_best}"
-    near, sure = f"within {best.indifference:.3g} {metric.unit} of the best", f"probability >= {best.probability:.0%}"
-    if best.settled:
-        text = (
-            f"Best {metric.name}: {arm_text(result, best.arm)}; with {sure} it is {near} (Kim and Nelson, "
-            f"{best.replications} replications)."
-        )
-    else:
-        more = f" and {len(best.contenders) - 8} more" if len(best.contenders) > 8 else ""
-        some = "; ".join(arm_text(result, arm) for arm in best.contenders[:8]) + more
-        text = (
-            f"Best {metric.name} so far: {arm_text(result, best.arm)}; the budget ended with "
-            f"{len(best.contenders)} in the race: "
-            f"with {sure} one of them is {near}: {some}."
-        )
-    if best.fresh is None:
-        return text
-    own = mean_and_half(best.fresh.mean, best.fresh.high - best.fresh.mean)
-    text += f" On fresh seeds: {own} {metric.unit} (n = {best.fresh.n})"
-    others = (best.fresh_against_baseline, result.plan.baseline), (best.fresh_against_default, "the default cell")
-    for d, whom in others:
-        if d is not None:
-            text += f", {difference_cell(d, metric).plain.split('×')[0].strip()} % against {whom}"
-    return text + "."
 
 
 def sweep_json(result: SweepResult) -> dict[str, Any]:
@@ -111,7 +82,7 @@ def sweep_json(result: SweepResult) -> dict[str, Any]:
         for own in [result.interval(arm, metric.name)]
     ]  # fmt: skip
     return {
-        "metric": result.plan.metric, "baseline": result.plan.baseline, "answer": best_text(result),
+        "metric": result.plan.metric, "baseline": result.plan.baseline, "answer": " ".join(answer(result)),
         "best": best and {"cell": best.arm.cell.number, "policy": best.arm.policy, "settled": best.settled},
         "failed": {str(cell): why for cell, why in result.failed.items()}, "extended": result.extended,
         "method": result.method, "rows": rows, "plan": result.plan.record(), "provenance": dict(result.provenance),
@@ -125,10 +96,6 @@ def _difference(d: PairedDifference | None) -> dict[str, float | None] | None:
         "diff": d.diff, "low": d.low, "high": d.high, "diff_pct": d.diff_pct, "diff_pct_low": d.diff_pct_low,
         "diff_pct_high": d.diff_pct_high,
     }  # fmt: skip
-
-
-def arm_text(result: SweepResult, arm: SweepArm) -> str:
-    return f"{arm.cell.label} {arm.policy}" + (" (default)" if arm.cell.default else "") + result.mark(arm)
 
 
 def effort_line(effort: Effort) -> str:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from nextone.experiments.runs.statistics import TooFewReplications, always_valid, gains, mean_interval, paired
+from nextone.experiments.runs.statistics import TooFewReplications, always_valid, beaten, gains, mean_interval, paired
 
 TEN = np.arange(1.0, 11.0)
 
@@ -200,6 +200,17 @@ def test_percent_interval_covers_where_the_plain_one_does_not():
         widths.append((pair.diff_pct_high - pair.diff_pct_low) / (pair.high - pair.low))
     assert abs(hits / macros - 0.95) / math.sqrt(0.95 * 0.05 / macros) <= 4
     assert np.median(widths) < 0.3
+
+
+def test_screening_keeps_the_best_and_leaves_out_what_is_surely_worse():
+    rng, kept = np.random.default_rng(8), 0
+    for _ in range(400):
+        luck = rng.normal(size=(6, 12)) + rng.normal(size=12)
+        kept += not beaten(luck)[0]  # all alike: the hardest case
+    assert kept >= stats.binom.ppf(0.001, 400, 0.95)
+    ahead = np.concatenate([luck[:1] + 5, luck[1:]])
+    assert beaten(ahead).tolist() == [False, *[True] * 5]
+    assert beaten(luck[:1]).tolist() == [False]
 
 
 def test_intervals_after_looks_cover_however_often_one_looks():

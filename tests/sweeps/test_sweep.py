@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from nextone.experiments.runs.arms import FRESH
 from nextone.experiments.runs.executor import Failed
 from nextone.experiments.runs.metrics import METRICS
 from nextone.experiments.runs.replication import Replication
+from nextone.experiments.sweeps.answer import answer
 from nextone.experiments.sweeps.ledger import NAME
 from nextone.experiments.sweeps.plan import MAX_CELLS, HalfWidth, Plan, Question, plan_of
 from nextone.experiments.sweeps.result import POSITIONS, RESULTS, SweepArm, read_sweep
@@ -66,6 +68,39 @@ def test_what_is_found_by_hand(tmp_path):
     assert [x.mean for x in result.valid_play_by_position(small)[:2]] == [0.5, 0.5]
     assert result.valid_play_by_position(small)[2] is None
     assert read_sweep(tmp_path).best == best
+
+
+def test_arms_that_others_surely_beat_leave_the_race_and_equal_ones_are_named_together(tmp_path):
+    """Pages of 2 and 4 are alike to the bit; the usual 6 is worse, by more than luck, but too little for the race."""
+
+    def execute(source, workers):
+        while (task := source()) is not None:
+            outcome, usual = made_up(task), task.arm.scenario.server.page_size == 6
+            luck = np.random.default_rng([task.seed, task.replication]).normal()
+            own = np.random.default_rng([task.seed, task.replication, usual]).normal()
+            row = {"app_min": 100 + luck + 0.1 * own - 0.3 * usual, "utilisation": 0.5, "timeout_rate": 0.0}
+            yield task, outcome._replace(metrics=outcome.metrics | row)
+
+    close = replace(PAGES, policies=("cloud_only",), half_width="0.01%", max_replications=20)
+    result = sweep(close, out=tmp_path, execute=execute)
+    best = result.best
+    assert not best.settled and [arm.cell.values["server.page_size"] for arm in best.contenders] == [2]
+    assert best.probability == pytest.approx(0.9)
+    first, *_ = answer(result)
+    assert "Not settled: 1 of 3 arms left in the race, with probability ≥ 90% one of them is within" in first
+    assert first.endswith("cloud_only at page_size 2 = cloud_only at page_size 4.")
+
+
+def test_what_more_and_less_costs_is_told_by_its_sign(tmp_path):
+    def execute(source, workers):
+        while (task := source()) is not None:
+            outcome, large = made_up(task), task.arm.scenario.server.page_size == 4
+            row = {"requests": 10.0 - 2 * large, "wasted_mb": 100.0 + 30 * large}
+            yield task, outcome._replace(metrics=outcome.metrics | row)
+
+    *_, price = answer(sweep(replace(PAGES, policies=("cloud_only",)), out=tmp_path, execute=execute))
+    costs, saves = price.split(" It saves: ")
+    assert "It costs: bytes delivered and never watched +30" in costs and "requests −20" in saves
 
 
 # -- the same bits whatever happens ------------------------------------------------------------------------------------

@@ -260,7 +260,7 @@ def test_killed_and_resumed_from_the_folder_alone(tmp_path):
     assert not [pid for pid in born if Path(f"/proc/{pid}").exists()]
     code, out, err = run("sweep", "--resume", str(tmp_path / "a"), "--workers", "1")
     assert (code, err) == (0, "")
-    assert "Best app_min" in out
+    assert "Best for app_min: " in out
     sweep(
         Question(grid=("server.page_size=2,6",), minutes=3, half_width="30%", seed=2),
         with_settings(Scenario(), ["population.users=15", HASTE]), out=tmp_path / "b", execute=in_this_process,

@@ -12,12 +12,13 @@ from nextone.experiments.runs import provenance
 from nextone.experiments.runs.executor import Failed
 from nextone.experiments.runs.metrics import METRICS
 from nextone.experiments.sweeps import ledger as sweep_ledger
+from nextone.experiments.sweeps.answer import answer
 from nextone.experiments.sweeps.ledger import NAME
 from nextone.experiments.sweeps.plan import Question
 from nextone.experiments.sweeps.question_file import read_question
 from nextone.experiments.sweeps.result import RESULTS, read_sweep
 from nextone.experiments.sweeps.sweep import resume, sweep
-from nextone.experiments.sweeps.table import best_text, sweep_json, sweep_table
+from nextone.experiments.sweeps.table import sweep_json, sweep_table
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, with_settings
 from nextone.version import SEMANTICS
@@ -169,7 +170,7 @@ def test_where_every_cell_failed_it_says_so(tmp_path):
         while (task := source()) is not None:
             yield task, Failed("no memory")
 
-    text = best_text(sweep(PAGES, out=tmp_path, execute=execute))
+    (text,) = answer(sweep(PAGES, out=tmp_path, execute=execute))
     assert "3 of 3 cells failed" in text and "neither more nor less" not in text
 
 
@@ -193,7 +194,7 @@ def test_nobody_in_the_app_is_told(tmp_path):
             yield task, outcome._replace(metrics=dict.fromkeys(outcome.metrics, 0.0))
 
     result = sweep(PAGES, out=tmp_path, execute=execute)
-    assert "Nobody opened the app in the window of 60 min" in best_text(result)
+    assert "Nobody opened the app in the window of 60 min" in answer(result)[0]
     assert result.interval(result.arms[0], "app_min") is None
 
 

@@ -8,12 +8,12 @@ from nextone.experiments.output.drawing import curve_of
 from nextone.experiments.runs.metrics import OVERLOAD, PRIMARY, Metric, metric_named
 from nextone.experiments.runs.number_text import STAR
 from nextone.experiments.runs.statistics import Interval, PairedDifference
+from nextone.experiments.sweeps.answer import cell_words, field_name, value_text
 from nextone.experiments.sweeps.plan import Cell
 from nextone.experiments.sweeps.result import SweepArm, SweepResult
 
 from . import figures as draw
 from .page import Figure, Section
-from .words import cell_words, field_name, value_text
 
 SHOWN = (PRIMARY, "valid_play", "like", "requests", "queue_p95_ms", "wasted_mb")
 Find = Callable[[SweepArm], PairedDifference | None]

@@ -15,6 +15,7 @@ import numpy as np
 
 from nextone.experiments.runs.names import listing
 from nextone.experiments.runs.statistics import MIN_REPLICATIONS
+from nextone.experiments.sweeps.answer import answer, field_name
 from nextone.experiments.sweeps.plan import Plan
 from nextone.experiments.sweeps.result import RESULTS, SweepResult, provenance_of, read_sweep
 from nextone.sim.config import Scenario
@@ -22,7 +23,7 @@ from nextone.sim.scenario import SettingError, scenario_toml, setting_text
 
 from .page import Page, Section, write_page
 from .sweep import facts, sections
-from .words import answer, changed, field_name, made_of
+from .words import changed, made_of
 
 NAME = "report.html"
 

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from nextone.experiments.output.drawing import curve_of
 from nextone.experiments.runs.metrics import OVERLOAD, metric_named
 from nextone.experiments.runs.number_text import STAR, interval_text, name_and_unit
+from nextone.experiments.sweeps.answer import cell_words, field_name, value_text
 from nextone.experiments.sweeps.plan import Cell as SweepCell
 from nextone.experiments.sweeps.result import OBJECTIVES, SweepArm, SweepResult
 
 from . import figures as draw
 from .landscape import landscape
 from .page import Cell, Figure, Section, Table, difference_cell
-from .words import cell_words, field_name, value_text
 
 LOAD = ("workers", "requests", "utilisation", "queue_p95_ms", "timeout_rate")
 PAGE = "server.page_size"
@@ -65,7 +65,7 @@ def _front(result: SweepResult) -> Section:
                 points.append(draw.Point(requests, watch, waste.mean, numbers.get((arm.cell.number, policy), 0)))
         clouds.append((policy, points))
     svg = draw.front_figure(
-        clouds, "requests a person: the servers' cost", "seconds watched a person", "MB wasted a person"
+        clouds, "requests a person: the servers' cost", "minutes in the app a person", "MB wasted a person"
     )
     rows = [
         [Cell(str(k)), Cell(cell_words(arm.cell)), Cell(arm.policy + result.mark(arm))]
@@ -74,9 +74,9 @@ def _front(result: SweepResult) -> Section:
     ]
     head = ("", "cell", "policy", *(name_and_unit(metric_named(name)) for name, _ in OBJECTIVES))
     text = (
-        f"{len(front)} of {len(result.arms)} arms are on the front: no other arm has more watch time, fewer requests "
-        "and fewer wasted bytes at once. Means decide, so arms close to others may be on it by luck; intervals here "
-        "are each arm's own, paired differences in the tables are sharper."
+        f"{len(front)} of {len(result.arms)} arms are on the front: no other arm has more time in the app, "
+        "fewer requests and fewer wasted bytes at once. Means decide, so arms close to others may be on it by luck; "
+        "intervals here are each arm's own, paired differences in the tables are sharper."
     )
     caption = "Every arm; the front is ringed, numbered and has 95 % intervals. The shade is waste."
     return Section("What is traded for what: the Pareto front", (text,), (Figure(svg, caption),), Table(head, rows, 3))
