@@ -54,7 +54,7 @@ class Effort(NamedTuple):
     workers: int  # processes
 
 
-USUAL = Effort({"kir": 3_000, "edgerec": 800}, 1.0, 3, 12, 400, 30.0, os.cpu_count() or 1)
+USUAL = Effort({"kir": 3_000, "edgerec": 800}, 1.0, 2, 12, 400, 30.0, os.cpu_count() or 1)
 GATE_SEED = 20_260  # of the gates' people; any number
 TOLD_IN = ("objective", "valid_play", "app_min")
 MADE = "made.txt"
