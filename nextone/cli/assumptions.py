@@ -92,8 +92,7 @@ def sensitivity(
         common.prepare_folder(out)
 
     def say_minutes(runs: int, seconds: float) -> None:
-        left = "less than a minute" if seconds < 60 else f"about {seconds / 60:.0f} minutes"
-        print(f"nextone: {runs:,} runs are left, {left}", file=sys.stderr, flush=True)
+        print(f"nextone: {runs:,} runs are left, {common.span(seconds)}", file=sys.stderr, flush=True)
 
     with common.progress_bar(as_json) as progress:
         table = run(

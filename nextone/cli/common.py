@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 FIGURES = (".png", ".svg", ".pdf", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".eps", ".ps")
+EVERY_S = 60.0  # between lines of progress
 PEOPLE = 400  # of commands that run many worlds, such as headroom
 FIRST_USE = "nextone: compiling the model for this machine, once; this takes half a minute to a minute"
 
@@ -222,6 +224,26 @@ def say_first_use() -> None:
         print(FIRST_USE, file=sys.stderr, flush=True)
 
 
+def a_line_a_minute(what: str) -> "Progress":
+    """How far it is, and how long it will take at this pace, on standard error: for jobs whose output is a file."""
+    began = last = time.monotonic()
+
+    def told(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if done and now - last >= EVERY_S:
+            last = now
+            left = span((now - began) * (total - done) / done)
+            print(f"nextone: {done:,} of {total:,} {what}, {left} left", file=sys.stderr, flush=True)
+
+    return told
+
+
+def span(seconds: float) -> str:
+    """A time as people say it."""
+    return "less than a minute" if seconds < 60 else f"about {seconds / 60:.0f} minutes"
+
+
 @contextmanager
 def progress_bar(quiet: bool, what: str = "replications × arms") -> Iterator["Progress | None"]:
     """A bar on standard error while a person watches; it vanishes at the end. Before it, `say_first_use`."""
@@ -238,7 +260,7 @@ def progress_bar(quiet: bool, what: str = "replications × arms") -> Iterator["P
     say_first_use()
     err = Console(stderr=True)
     if quiet or not err.is_terminal:
-        yield None
+        yield None if quiet else a_line_a_minute(what)
         return
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=err, transient=True) as bar:

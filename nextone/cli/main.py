@@ -23,6 +23,7 @@ REFUSED = 2
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "compare": compare.compare,
+    "ab-size": compare.ab_size,
     "run": runs.run_once,
     "replay": runs.replay,
     "scenario": runs.scenario,
