@@ -13,6 +13,7 @@ from .metrics import GUARD_RAILS, IN_WORDS, LIMITS, METRICS, PRICES, PRIMARY, WO
 from .number_text import percent_interval
 from .statistics import PairedDifference
 
+NAMED = 3  # arms that a sentence names of each kind
 KEPT, BROKEN, OPEN = "kept", "broken", "open"
 MOST_REPLICATIONS = 2_000  # more are not advised: what takes so many to be told is hardly worth telling
 
@@ -89,10 +90,12 @@ def _beside(result: Comparison, arms: list[int], found: Mapping[int, PairedDiffe
     better, worse = ([a for a in arms if _is(found[a], sign)] for sign in (1, -1))
     rest = [a for a in arms if a not in (*better, *worse)]
     groups = {"Better, too": better, f"Not to be told from {result.baseline.label}": rest, "Worse": worse}
-    return "".join(
-        f" {words}: {', '.join(f'{result.label(a)} ({_told(found[a])})' for a in members)}."
-        for words, members in groups.items() if members
-    )  # fmt: skip
+    return "".join(f" {words}: {_named(result, members, found)}." for words, members in groups.items() if members)
+
+
+def _named(result: Comparison, arms: list[int], found: Mapping[int, PairedDifference | None]) -> str:
+    told = ", ".join(f"{result.label(a)} ({_told(found[a])})" for a in arms[:NAMED])
+    return told + (f" and {len(arms) - NAMED} more" if len(arms) > NAMED else "")
 
 
 def _price(result: Comparison, arm: int) -> str:

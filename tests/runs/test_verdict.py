@@ -1,6 +1,8 @@
 """What a comparison says in sentences, and what it calls no luck when many numbers are looked at; by hand, and on arms
 that are alike."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -120,6 +122,14 @@ def test_what_luck_leaves_open_is_said_to_be_open():
     assert "stay with cloud_only" in verdict(compared({PRIMARY: -3}))[-1]
     two = verdict(compared({PRIMARY: -3}, {PRIMARY: -1}))
     assert two[0].startswith("Nothing is better than cloud_only in time in the app")
+
+
+def test_of_many_arms_three_are_named():
+    many = compared({PRIMARY: 2}, {PRIMARY: 1})
+    values = np.concatenate([many.values, many.values[[2] * 4]])
+    arms = (*many.arms, *(Arm(name, name, Scenario()) for name in "wxyz"))
+    told = verdict(replace(many, arms=arms, values=values))[0]
+    assert "Better, too: other (" in told and told.endswith(" and 2 more.")
 
 
 def test_servers_that_drown_are_told_before_anything_else():
