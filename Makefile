@@ -6,6 +6,16 @@ STAMP := $(VENV)/.installed
 RAY_VENV := .venv-ray
 RAY_BIN := $(RAY_VENV)/bin
 RAY_STAMP := $(RAY_VENV)/.installed
+# Libraries that docs/recipes.md has a recipe for, by its heading, each in an environment of its own: their pins collide.
+CLIENTS := rl_zoo3 TorchRL RLlib Tianshou Minari skrl d3rlpy
+CLIENT_VENVS := .venv-clients
+PACKAGES_rl_zoo3 := "rl_zoo3>=2.7,<3"
+PACKAGES_TorchRL := "torchrl>=0.14,<0.15"
+PACKAGES_RLlib := "ray[rllib]>=2.60,<3"
+PACKAGES_Tianshou := "tianshou>=2,<3"
+PACKAGES_Minari := "minari[hdf5,create]>=0.5,<0.6"
+PACKAGES_skrl := "skrl>=2.1,<3"
+PACKAGES_d3rlpy := "d3rlpy>=2.8,<3"
 # torch first and by its bounded spec, so that no other package pulls a huge build of it.
 TORCH := $(shell sed -n 's/^ *"\(torch[<>=].*\)",$$/\1/p' pyproject.toml)
 
@@ -27,6 +37,10 @@ kernels-world kernels-edge: kernels-%: $(STAMP)
 test-long: $(STAMP) $(RAY_STAMP)
 	$(BIN)/python -m pytest -n 2
 	$(RAY_BIN)/python -m pytest tests/cluster/on_ray_tests.py
+	@for client in $(CLIENTS); do $(MAKE) --no-print-directory recipe-$$client || exit 1; done
+
+recipe-%: $(CLIENT_VENVS)/%/.installed
+	RAY_worker_niceness=0 $(CLIENT_VENVS)/$*/bin/python tests/recipes/page.py $*
 
 bench: $(STAMP)
 	$(BIN)/nextone bench
@@ -58,5 +72,15 @@ $(RAY_STAMP): pyproject.toml
 	$(RAY_BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[ray]" pytest hypothesis
 	@touch $@
 
+# gymnasium again at the end, because d3rlpy pins one that is too old, and works with a newer one.
+$(CLIENT_VENVS)/%/.installed: pyproject.toml
+	@$(@D)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(PACKAGES_$*)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --editable . "gymnasium>=1.1"
+	@touch $@
+
+.PRECIOUS: $(CLIENT_VENVS)/%/.installed
+
 clean:
-	rm -rf $(VENV) $(RAY_VENV) .typecheck .mypy_cache .ruff_cache .pytest_cache build *.egg-info results
+	rm -rf $(VENV) $(RAY_VENV) $(CLIENT_VENVS) .typecheck .mypy_cache .ruff_cache .pytest_cache build *.egg-info results
