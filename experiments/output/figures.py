@@ -5,6 +5,7 @@ Those of people are in experiments/fitting/people/figures.py.
 Tables of the same are in `experiments/runs/comparison.py`. A figure is written whole or not at all.
 """
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import numpy as np
 
 from nextone.experiments.runs.comparison import groups, subtitle
 from nextone.experiments.runs.number_text import signed
+from nextone.experiments.runs.verdict import headline
 
 from .drawing import save_figure
 
@@ -31,7 +33,7 @@ def uplift_figure(result: "Comparison", path: Path) -> None:
     """Uplift in percent of the baseline with 95 % intervals: a panel per group of metrics, a colour per arm.
 
     The axis is linear within 1 % and logarithmic beyond, the same in all panels, so that +1 % and -60 % can both be
-    read; the numbers at the right are the uplifts. Filled points have intervals that exclude zero.
+    read; the numbers at the right are the uplifts. Filled points are no luck.
     """
     import matplotlib as mpl
 
@@ -63,16 +65,21 @@ def uplift_figure(result: "Comparison", path: Path) -> None:
             plt.close(figure)
 
 
+def _title(result: "Comparison") -> str:
+    """The finding, in lines that fit."""
+    return textwrap.fill(headline(result), 100)
+
+
 def _heading(part: Any, result: "Comparison", colours: Any) -> None:
     from matplotlib.lines import Line2D
 
-    part.text(0.01, 0.93, f"Uplift over {result.label(0)}", fontsize=16, weight="bold", va="top")
+    part.text(0.01, 0.93, _title(result), fontsize=16, weight="bold", va="top")
     part.text(0.01, 0.55, subtitle(result), fontsize=10, va="top", color="0.35")
     handles = [
         Line2D([], [], color=colours[a], marker="o", linestyle="-", label=result.label(a))
         for a in range(1, len(result.arms))
     ]
-    handles.append(Line2D([], [], color="0.4", marker="o", markerfacecolor="white", label="interval includes 0"))
+    handles.append(Line2D([], [], color="0.4", marker="o", markerfacecolor="white", label="may be luck"))
     columns = min(len(handles), 7)
     part.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.0, -0.12), ncols=columns, frameon=False)
 

@@ -21,20 +21,15 @@ MOST_REPLICATIONS = 2_000  # more are not advised: what takes so many to be told
 def verdict(
     result: Comparison, limits: Mapping[str, float] = LIMITS, depends: Sequence[str] = ()
 ) -> tuple[str, ...]:
-    """One to five sentences. limits: by how many percent guard rails may become worse; depends: settings that the gain
+    """One to six sentences. limits: by how many percent guard rails may become worse; depends: settings that the gain
     hangs on most in the default scenario, by `nextone sensitivity`."""
-    base, m = result.baseline.label, column_of(PRIMARY)
-    found = {a: result.differences[a][m] for a in range(1, len(result.arms))}
-    if not any(found.values()):
-        return (f"Nothing can be said: {IN_WORDS[PRIMARY]} is undefined in some replication.",)
-    ordered = sorted((a for a in found if found[a]), key=lambda a: -_size(found[a]))
-    better = [a for a in ordered if _is(found[a], 1)]
-    told = [_drowned(result)] if any(result.overloaded) else []
-    if not better:
-        return *told, _none_better(result, ordered, found), _more(result, found), *_depends(depends)
-    best = better[0]
-    beside = _beside(result, [a for a in ordered if a != best], found)
-    told += [f"{result.arms[best].label} is better than {base}: {IN_WORDS[PRIMARY]} {_told(found[best])}.{beside}"]
+    found = _found(result)
+    others = [a for a in found if a != _best(found)] if _best(found) or len(found) > 1 else []
+    told = [f"Servers drown under {_listed(_drowned(result))}: what follows is of the queue as much as of who ranks."]
+    told = told[: any(result.overloaded)] + [headline(result) + _beside(result, others, found)]
+    best = _best(found)
+    if best is None:
+        return *told, *([_more(result, found)] if found else []), *_depends(depends)
     rails = {metric.name: rail(result, best, metric.name, limits) for metric in METRICS if metric.group == GUARD_RAILS}
     broken, unclear = ([name for name, state in rails.items() if state == which] for which in (BROKEN, OPEN))
     price = _price(result, best)
@@ -43,8 +38,36 @@ def verdict(
     if broken:
         told += [f"Next: decide whether that gain is worth {_listed([IN_WORDS[name] for name in broken])}."]
     else:
-        told += [f"Next: an A/B test of {result.arms[best].label} on real people."]
+        label = result.arms[best].label
+        told += [f"Next: an A/B test of {label} on real people; nextone ab-size says how many it takes."]
     return *told, *_depends(depends)
+
+
+def headline(result: Comparison) -> str:
+    """What is better than the baseline and by how much, in one sentence; or that nothing is."""
+    base, found = result.baseline.label, _found(result)
+    best = _best(found)
+    if not found:
+        return f"Nothing can be said: {IN_WORDS[PRIMARY]} is undefined in some replication."
+    if best is not None:
+        return f"{result.arms[best].label} is better than {base}: {IN_WORDS[PRIMARY]} {_told(found[best])}."
+    if len(found) > 1:
+        return f"Nothing is better than {base} in {IN_WORDS[PRIMARY]}."
+    arm, d = next(iter(found.items()))
+    judged = "worse than" if _is(d, -1) else "no different, as far as can be told, from"
+    return f"{result.label(arm)} is {judged} {base}: {IN_WORDS[PRIMARY]} {_told(d)}."
+
+
+def _found(result: Comparison) -> dict[int, PairedDifference]:
+    """The difference in the primary metric by arm, largest first; without arms where it is undefined."""
+    m = column_of(PRIMARY)
+    found = {a: d for a, row in enumerate(result.differences) if (d := row[m]) is not None}
+    return dict(sorted(found.items(), key=lambda each: -each[1].diff))
+
+
+def _best(found: Mapping[int, PairedDifference]) -> int | None:
+    """The arm that is better by most; None if none surely is."""
+    return next((a for a, d in found.items() if _is(d, 1)), None)
 
 
 def rail(result: Comparison, arm: int, name: str, limits: Mapping[str, float]) -> str:
@@ -76,16 +99,7 @@ def read_limits(texts: Sequence[str]) -> dict[str, float]:
     return limits
 
 
-def _none_better(result: Comparison, ordered: list[int], found: Mapping[int, PairedDifference | None]) -> str:
-    base = result.baseline.label
-    if len(ordered) == 1:
-        label = result.label(ordered[0])
-        judged = "worse than" if _is(found[ordered[0]], -1) else "no different, as far as can be told, from"
-        return f"{label} is {judged} {base}: {IN_WORDS[PRIMARY]} {_told(found[ordered[0]])}."
-    return f"Nothing is better than {base} in {IN_WORDS[PRIMARY]}.{_beside(result, ordered, found)}"
-
-
-def _beside(result: Comparison, arms: list[int], found: Mapping[int, PairedDifference | None]) -> str:
+def _beside(result: Comparison, arms: list[int], found: Mapping[int, PairedDifference]) -> str:
     """A clause on each group of the other arms, after a sentence."""
     better, worse = ([a for a in arms if _is(found[a], sign)] for sign in (1, -1))
     rest = [a for a in arms if a not in (*better, *worse)]
@@ -93,7 +107,7 @@ def _beside(result: Comparison, arms: list[int], found: Mapping[int, PairedDiffe
     return "".join(f" {words}: {_named(result, members, found)}." for words, members in groups.items() if members)
 
 
-def _named(result: Comparison, arms: list[int], found: Mapping[int, PairedDifference | None]) -> str:
+def _named(result: Comparison, arms: list[int], found: Mapping[int, PairedDifference]) -> str:
     told = ", ".join(f"{result.label(a)} ({_told(found[a])})" for a in arms[:NAMED])
     return told + (f" and {len(arms) - NAMED} more" if len(arms) > NAMED else "")
 
@@ -125,21 +139,20 @@ def _rails(
     return f"{told}."
 
 
-def _more(result: Comparison, found: Mapping[int, PairedDifference | None]) -> str:
+def _more(result: Comparison, found: Mapping[int, PairedDifference]) -> str:
     """What to do where nothing is better: more replications, where they could tell, or nothing."""
-    open_ = [d for d in found.values() if d is not None and d.diff > 0 and not d.sure]
+    open_ = [d for d in found.values() if d.diff > 0 and not d.sure]
     if not open_:
         return f"Next: stay with {result.baseline.label}, or ask about other pages, networks or people."
-    best = max(open_, key=_size)
+    best = max(open_, key=lambda d: d.diff)
     needed = math.ceil(2 * best.n * ((best.high - best.diff) / best.diff) ** 2)  # 2: eight in ten such runs tell
     if needed > MOST_REPLICATIONS:
         return f"Next: stay with {result.baseline.label}: what the others gain, if anything, is too small to tell."
     return f"Next: --replications {needed:,} would likely tell, if the difference is what it seems."
 
 
-def _drowned(result: Comparison) -> str:
-    labels = [arm.label for arm, drowned in zip(result.arms, result.overloaded, strict=True) if drowned]
-    return f"Servers drown under {_listed(labels)}: what follows is of the queue as much as of who ranks."
+def _drowned(result: Comparison) -> list[str]:
+    return [arm.label for arm, drowned in zip(result.arms, result.overloaded, strict=True) if drowned]
 
 
 def _depends(settings: Sequence[str]) -> tuple[str, ...]:
@@ -148,12 +161,8 @@ def _depends(settings: Sequence[str]) -> tuple[str, ...]:
     return (f"In the default scenario such gains depend most on {_listed(list(settings))} (nextone sensitivity).",)
 
 
-def _is(d: PairedDifference | None, sign: int) -> bool:
-    return d is not None and d.sure and d.diff * sign > 0
-
-
-def _size(d: PairedDifference | None) -> float:
-    return -math.inf if d is None else d.diff
+def _is(d: PairedDifference, sign: int) -> bool:
+    return d.sure and d.diff * sign > 0
 
 
 def _told(d: PairedDifference | None, unit: str = "") -> str:
