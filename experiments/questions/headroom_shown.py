@@ -9,10 +9,11 @@ from rich.text import Text
 
 from nextone.experiments.output.drawing import GREY, bare, curve_of, curves, drawn, save_figure, zero_line
 from nextone.experiments.runs.comparison import ran
-from nextone.experiments.runs.metrics import PRIMARY, metric_named
-from nextone.experiments.runs.number_text import difference_text, interval_text, name_and_unit
+from nextone.experiments.runs.metrics import IN_WORDS, PRIMARY, metric_named
+from nextone.experiments.runs.names import ORACLE, ORACLE_INTENT, REFERENCE_FILTER
+from nextone.experiments.runs.number_text import difference_text, interval_text, name_and_unit, percent_interval
 
-from .headroom import CONFIGURED, SHOWN, Headroom, World
+from .headroom import CONFIGURED, SHOWN, Headroom, Step, World
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,6 +26,23 @@ def headroom_tables(found: Headroom) -> Iterator[Table]:
     """What the steps are, then what they are worth."""
     yield _steps_table(found)
     yield _worth_table(found)
+
+
+def headroom_sentences(found: Headroom) -> list[str]:
+    """The answer in words: what a phone can gain, in each world, and what it cannot know."""
+    by_policy = {step.policy: step for step in found.steps}
+    phone, told, everything = (by_policy[name] for name in (REFERENCE_FILTER, ORACLE_INTENT, ORACLE))
+
+    def gains(step: Step) -> str:
+        each = ((found.gain(world.label, step, PRIMARY), world.label) for world in found.worlds)
+        return ", ".join(f"{percent_interval(d, '')} ({label})" for d, label in each)
+
+    return [
+        f"In {IN_WORDS[PRIMARY]}, a phone that knows how people are and sees what a phone sees gains over the cloud as "
+        f"configured: {gains(phone)}.",
+        f"Told the passing interests, which no phone can be, it would gain {gains(told)}; told everything, "
+        f"{gains(everything)}.",
+    ]
 
 
 def _steps_table(found: Headroom) -> Table:

@@ -39,7 +39,7 @@ def headroom(
             base, bound, seed=seed, replications=replications, minutes=minutes, workers=workers, execute=execute,
             progress=progress,
         )  # fmt: skip
-    from nextone.experiments.questions.headroom_shown import headroom_figure, headroom_tables
+    from nextone.experiments.questions.headroom_shown import headroom_figure, headroom_sentences, headroom_tables
     from nextone.experiments.runs.comparison_files import looked_at_before, save_tables
 
     if out is not None:
@@ -52,7 +52,8 @@ def headroom(
             yield out / "headroom.png"
 
     common.deliver(
-        lambda: headroom_tables(found), lambda: headroom_json(found), save, as_json=as_json, width=140
+        lambda: [*headroom_sentences(found), "", *headroom_tables(found)],
+        lambda: headroom_json(found) | {"verdict": headroom_sentences(found)}, save, as_json=as_json, width=140,
     )
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 from nextone.cli import main as cli
 from nextone.experiments.fitting.people.fit_file import SHIPPED, fit_path, load_fit
 from nextone.experiments.questions.headroom import SHOWN, climb, headroom_json, intent_bound, steps, worlds
-from nextone.experiments.questions.headroom_shown import headroom_figure, headroom_tables
+from nextone.experiments.questions.headroom_shown import headroom_figure, headroom_sentences, headroom_tables
 from nextone.experiments.runs.metrics import METRICS
 from nextone.experiments.runs.statistics import mean_interval, paired
 from nextone.sim.config import Scenario
@@ -96,6 +96,10 @@ def test_who_knows_all_gains_nothing_by_asking_at_every_swipe(found):
 
 
 def test_tables_figure_and_json(found, tmp_path):
+    phone, told = headroom_sentences(found)
+    gain = found.gain("upper bound", found.steps[7], "app_min")
+    assert f"{gain.diff_pct:.2f}".lstrip("-") in phone and "(upper bound)." in phone
+    assert told.startswith("Told the passing interests")
     what, worth = headroom_tables(found)
     assert what.row_count == 10 and worth.row_count == 3 * 10 and len(worth.columns) == 1 + 2 * 3
     assert "4 people, 3 min, 10 replications" in str(worth.caption) and "sd of 1.5 logit" in str(worth.caption)
