@@ -29,6 +29,27 @@ REFERENCES = (ORACLE, ORACLE_INTENT, CLOUD_FILTER, REFERENCE_FILTER)
 """How far a policy could get, with and without what no phone knows; see `oracle.py`."""
 
 
+MEANINGS = {
+    CLOUD_ONLY: "shows the page in server order; the baseline",
+    "server_score": "the server's own score on the phone: what it costs to ship and rank candidates, nothing else",
+    "tag_momentum": "the server's predicted rates, corrected per tag by what this person just enjoyed or skipped",
+    "buffered_first": "never picks what would stall if a near-equal is preloaded",
+    "random": "a control: must not win",
+    "longest_first": "a control: must not win",
+    CLOUD_FILTER: "a reference: the cloud's filter, fed with what the phone has just seen, used as the cloud uses it",
+    REFERENCE_FILTER: "a reference: the same filter, used in full",
+    ORACLE_INTENT: "a reference that no phone can be: told the passing interests",
+    ORACLE: "a reference that no phone can be: told how likely the person stays with each candidate",
+    "edgerec": "the edge model of Taobao, shipped checkpoint; edgerec:DIR plays one of your own",
+    "kir": "the edge model of Kuaishou, shipped checkpoint; kir:DIR plays one of your own",
+    "context_aware": "reranks with a look at what comes before, shipped checkpoint; context_aware:DIR is your own",
+    "dnn:DIR": "a plain ranking network that nextone train dnn trained",
+    "dlcm:DIR": "a listwise reranker that nextone train dlcm trained",
+    "rl:DIR": "what nextone train rl trained",
+}
+"""What each policy does, in words: `nextone list policies`."""
+
+
 def decider_names() -> tuple[str, ...]:
     """The policies that need no training, and the references."""
     return (*policy_names(), *REFERENCES)

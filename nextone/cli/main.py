@@ -27,6 +27,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "run": runs.run_once,
     "replay": runs.replay,
     "scenario": runs.scenario,
+    "list": runs.list_names,
     "timeline": runs.timeline,
     "calibrate": fitting.calibrate,
     "validate": fitting.validate,
@@ -54,7 +55,6 @@ TRAINING: dict[str, Callable[..., None]] = {
 app = typer.Typer(
     help="What happens to users, servers and network when the next short video is chosen on the phone.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

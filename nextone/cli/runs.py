@@ -1,7 +1,8 @@
-"""One run and what it leaves: `nextone run`, `replay`, `timeline`, and `scenario`, the world it happens in."""
+"""One run and what it leaves: `nextone run`, `replay`, `timeline`; what there is: `scenario`, `list`."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -67,6 +68,36 @@ def replay(
     print("\n".join(result.differences) or f"identical: {result.rows:,} {result.table}, every bit of every column")
     if result.differences:
         raise typer.Exit(1)
+
+
+def list_names(
+    what: Annotated[
+        Literal["policies", "metrics"] | None, typer.Argument(help="What to list; without it, both.")
+    ] = None,
+    as_json: common.Json = False,
+) -> None:
+    """List policies and metrics, what they mean, and which way a metric is better."""
+    from nextone.experiments.runs.metrics import METRICS
+    from nextone.experiments.runs.names import MEANINGS
+    from nextone.policies.names import KINDS, options_told
+
+    told: dict[str, list[dict[str, str]]] = {}
+    if what != "metrics":
+        told["policies"] = [
+            {"name": name, "meaning": meaning, "options": options_told(name) if name in KINDS else ""}
+            for name, meaning in MEANINGS.items()
+        ]
+    if what != "policies":
+        fields = ("name", "unit", "group", "better", "meaning")
+        told["metrics"] = [{field: getattr(metric, field) for field in fields} for metric in METRICS]
+
+    def shown() -> Iterator[str]:
+        for each in told.get("policies", ()):
+            yield f"{each['name']}: {each['meaning']}" + (f"; after @: {each['options']}" if each["options"] else "")
+        for each in told.get("metrics", ()):
+            yield f"{each['name']} [{each['unit']}]: {each['meaning']}; {each['better']} is better"
+
+    common.deliver(shown, lambda: told, as_json=as_json)
 
 
 def scenario(

@@ -17,6 +17,8 @@ from nextone.cli import common
 from nextone.cli import main as cli
 from nextone.experiments.runs import executor
 from nextone.experiments.runs.metrics import METRICS
+from nextone.experiments.runs.names import decider_names
+from nextone.policies.names import SHIPPED
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, load_scenario
 
@@ -291,3 +293,19 @@ def test_how_many_people_is_what_somebody_said_before_a_command_s_own_number(tmp
     assert common.chosen_scenario(None, (), None).population.users == Scenario().population.users
     with pytest.raises(SettingError, match="are both given"):
         common.chosen_scenario(None, ("population.users=20",), 50, 400)
+
+
+def test_policies_and_metrics_are_listed_with_what_they_mean():
+    code, out, err = run("list", "--json")
+    told = json.loads(out)
+    assert (code, err) == (0, "")
+    assert [metric["name"] for metric in told["metrics"]] == [metric.name for metric in METRICS]
+    names = [policy["name"] for policy in told["policies"]]
+    assert set(names) == {*decider_names(), *SHIPPED, *(f"{kind}:DIR" for kind in ("dnn", "dlcm", "rl"))}
+    code, out, _ = run("list", "policies")
+    assert code == 0 and "every=1 to every=999" in " ".join(out.split()) and "app_min" not in out
+
+
+def test_the_shell_completes_commands():
+    code, out, _ = run("--show-completion", "bash")
+    assert code == 0 and "_NEXTONE_COMPLETE" in out
