@@ -107,7 +107,7 @@ def what_if(
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="What nextone sweep or compare --out saved.")],
 ) -> None:
-    """Write DIR/report.html: question, answer, figures, tables, scenario, in one file that loads nothing."""
+    """Write DIR/report.html: question, answer, figures, tables, scenario, in one file that loads nothing; and a CSV."""
     from nextone.sim.scenario import SettingError
 
     if not folder.is_dir():
@@ -115,4 +115,4 @@ def report(
     common.prepare_folder(folder)
     from nextone.experiments.output.report.report import write_report
 
-    common.deliver(list, save=lambda: [write_report(folder)])
+    common.deliver(list, save=lambda: write_report(folder))

@@ -3,6 +3,7 @@
 The sweeps are made up (keyed normal numbers, no simulation), so that every shape of a sweep costs milliseconds."""
 
 import base64
+import hashlib
 import re
 from html.parser import HTMLParser
 
@@ -12,6 +13,7 @@ import pytest
 
 from nextone.cli import main as cli
 from nextone.experiments.output.report import landscape as report_landscape
+from nextone.experiments.output.report.page import SCRIPT
 from nextone.experiments.output.report.report import reproduce, write_report
 from nextone.experiments.runs.arms import FRESH, Arm
 from nextone.experiments.runs.compare import compare
@@ -98,13 +100,18 @@ def saved(folder, question, failed=None):
 
 
 def page_of(folder):
-    path = write_report(folder)
+    path, numbers = write_report(folder)
+    assert numbers == folder / "report.csv"
+    assert numbers.read_text().partition(",")[0] in ('"policy"', '"cell"', "")  # nothing where nothing is known
     text = path.read_text(encoding="utf-8")
     page = Page(text)
     assert text.startswith("<!DOCTYPE html>") and len(page.ids) == len(set(page.ids))
     assert all(address.startswith("data:image/svg+xml;base64,") for address in page.addresses)
-    assert not re.search(r"<(script|iframe|object|embed|link|base)\b|@import|url\(", text, re.I)
-    assert "default-src 'none'" in text
+    assert not re.search(r"<(iframe|object|embed|link|base)\b|@import|url\(", text, re.I)
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.S | re.I)  # ours and no other, which the digest holds to
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert script == SCRIPT.read_text() and text.lower().count("<script") == 1
+    assert f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'" in text
     assert "nan" not in re.findall(r"[a-z]+", page.text.lower())
     return page
 

@@ -31,9 +31,8 @@ from .page import Cell, Figure, Page, Section, Table, difference_cell
 from .words import changed, made_of
 
 
-def comparison_page(folder: Path) -> Page:
-    """The page of what is in the folder. Raises SettingError if a file is missing or damaged."""
-    result = read_comparison(folder)
+def comparison_page(result: Comparison) -> Page:
+    """The page of a comparison."""
     others = ", ".join(arm.label for arm in result.arms[1:])
     base = result.baseline.scenario
     return Page(
@@ -87,7 +86,7 @@ def _sections(result: Comparison) -> Iterator[Section]:
         file = Path(scratch, "uplift.svg")
         uplift_figure(result, file)
         svg = file.read_text(encoding="utf-8")
-    caption = "Paired differences in percent of the baseline's mean with 95 % intervals; hollow where they include 0."
+    caption = "Paired differences in percent of the baseline's mean with 95 % intervals; hollow where they may be luck."
     yield Section("All metrics", figures=(Figure(svg[svg.index("<svg") :], caption),))
     rows = [
         _row(result, m, metric)

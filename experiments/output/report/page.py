@@ -1,19 +1,25 @@
-"""What a report is made of, and how it becomes one self-contained HTML file: no scripts, no fonts, nothing fetched.
+"""What a report is made of, and how it becomes one self-contained HTML file, with the numbers as CSV beside it. Nothing
+is fetched, no font, and the only script is our own, which sorts tables.
 
 Text is escaped by jinja2; figures are images within the file. Called by report.py, which fills it.
 """
 
 import base64
+import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from nextone.experiments.runs.files import write_text
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+
+from nextone.experiments.runs.files import write_text, write_whole
 from nextone.experiments.runs.number_text import difference_text
 from nextone.experiments.runs.statistics import PairedDifference
 from nextone.version import __version__
 
-TEMPLATE = Path(__file__).with_name("report.html")
+TEMPLATE, SCRIPT = (Path(__file__).with_name(name) for name in ("report.html", "sorting.js"))
 
 
 class Cell(NamedTuple):
@@ -69,14 +75,32 @@ class Page:
 
 
 def write_page(page: Page, path: Path) -> None:
-    """Whole or not at all."""
+    """Whole or not at all. The page may run its own script, which sorts tables, and no other."""
     from jinja2 import Environment
 
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
         TEMPLATE.read_text(encoding="utf-8")
     )
-    text = template.render(page=page).replace(" %", "\N{NO-BREAK SPACE}%")  # no number parted from its unit
-    write_text(path, text)
+    script = SCRIPT.read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()  # of the one script that may run
+    text = template.render(page=page, script=script, script_sha256=digest, csv=path.with_suffix(".csv").name)
+    write_text(path, text.replace(" %", "\N{NO-BREAK SPACE}%"))  # no number parted from its unit
+
+
+def write_numbers(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
+    """CSV, whole or not at all; what a row holds under a name of its own becomes columns `name_part`."""
+    flat = [
+        {
+            **{name: value for name, value in row.items() if not isinstance(value, Mapping | list)},
+            **{name: "; ".join(map(str, value)) for name, value in row.items() if isinstance(value, list)},
+            **{f"{name}_{part}": each for name, value in row.items() if isinstance(value, Mapping)
+               for part, each in value.items()},
+        }
+        for row in rows
+    ]  # fmt: skip
+    names = dict.fromkeys(name for row in flat for name in row)
+    table = pa.Table.from_pylist([dict.fromkeys(names) | row for row in flat])
+    write_whole(path, lambda tmp: pa_csv.write_csv(table, tmp))
 
 
 def difference_cell(d: PairedDifference | None, better: str) -> Cell:

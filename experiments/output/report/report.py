@@ -13,37 +13,43 @@ from pathlib import Path
 
 import numpy as np
 
+from nextone.experiments.runs.comparison_files import comparison_json
 from nextone.experiments.runs.names import listing
 from nextone.experiments.runs.statistics import MIN_REPLICATIONS
 from nextone.experiments.sweeps.answer import answer, field_name
 from nextone.experiments.sweeps.plan import Plan
 from nextone.experiments.sweeps.result import RESULTS, SweepResult, provenance_of, read_sweep
+from nextone.experiments.sweeps.table import sweep_json
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, scenario_toml, setting_text
 
-from .page import Page, Section, write_page
+from .page import Page, Section, write_numbers, write_page
 from .sweep import facts, sections
 from .words import changed, made_of
 
 NAME = "report.html"
 
 
-def write_report(folder: Path) -> Path:
-    """Write the report of what is in the folder, and return its path. Raises SettingError."""
+def write_report(folder: Path) -> tuple[Path, Path]:
+    """Write the report of what is in the folder, and its numbers as CSV; both paths. Raises SettingError."""
     if (folder / RESULTS).is_file():
-        page = sweep_page(read_sweep(folder), folder.name, finished=True)
+        result = read_sweep(folder)
+        page, rows = sweep_page(result, folder.name, finished=True), sweep_json(result)["rows"]
     elif (folder / "ledger.sqlite").is_file():
-        page = sweep_page(read_unfinished(folder), folder.name, finished=False)
+        result = read_unfinished(folder)
+        page, rows = sweep_page(result, folder.name, finished=False), sweep_json(result)["rows"]
     elif (folder / "comparison.parquet").is_file():
-        from .comparison import comparison_page
+        from .comparison import comparison_page, read_comparison
 
-        page = comparison_page(folder)
+        comparison = read_comparison(folder)
+        page, rows = comparison_page(comparison), comparison_json(comparison)["rows"]
     else:
         raise SettingError(
             f"{str(folder)!r} holds neither a sweep nor a comparison; give the --out folder of nextone sweep or compare"
         )
     write_page(page, folder / NAME)
-    return folder / NAME
+    write_numbers(rows, (folder / NAME).with_suffix(".csv"))
+    return folder / NAME, (folder / NAME).with_suffix(".csv")
 
 
 def sweep_page(result: SweepResult, name: str, *, finished: bool) -> Page:
