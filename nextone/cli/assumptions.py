@@ -22,6 +22,7 @@ def must_be_true(
     on: common.On = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Save Parquet tables and a figure there.")] = None,
     as_json: common.Json = False,
+    quiet: common.Quiet = False,
 ) -> None:
     """What must be true for the phone to gain: passing interests by strength, half-life, dimensions; pages of 6, 50."""
     base = common.chosen_scenario(scenario, settings, users, common.PEOPLE)
@@ -35,7 +36,7 @@ def must_be_true(
     asked = asked_of(base, fit_of(scenario))
     if out is not None:
         common.prepare_folder(out)
-    with common.progress_bar(as_json) as progress:
+    with common.progress_bar(as_json or quiet) as progress:
         found = ask(
             asked, base, seed=seed, replications=replications, minutes=minutes, workers=workers, execute=execute,
             progress=progress,
@@ -76,6 +77,7 @@ def sensitivity(
     on: common.On = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Save it as JSON, CSV and Markdown.")] = None,
     as_json: common.Json = False,
+    quiet: common.Quiet = False,
 ) -> None:
     """Which assumptions the answer depends on: each walked over its plausible range, ranked by how far answers move."""
     base = common.chosen_scenario(scenario, settings, users, common.PEOPLE)
@@ -94,7 +96,7 @@ def sensitivity(
     def say_minutes(runs: int, seconds: float) -> None:
         print(f"nextone: {runs:,} runs are left, {common.span(seconds)}", file=sys.stderr, flush=True)
 
-    with common.progress_bar(as_json) as progress:
+    with common.progress_bar(as_json or quiet) as progress:
         table = run(
             plan, replications=replications, minutes=minutes, workers=workers, execute=execute, progress=progress,
             estimate=say_minutes, name=name_of(scenario, settings or ()),

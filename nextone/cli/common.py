@@ -51,6 +51,7 @@ On = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Fixes people and luck; replications and arms derive theirs from it.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on standard output.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No word on how far it is.")]
 
 
 def cores() -> int:

@@ -47,6 +47,7 @@ def compare(
     whole: Annotated[bool, typer.Option("--all", help="Show every metric, and what shared luck saved.")] = False,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Save Parquet tables and a figure there.")] = None,
     as_json: common.Json = False,
+    quiet: common.Quiet = False,
 ) -> None:
     """Compare policies: same people, phones, links and luck; paired differences with 95 % intervals."""
     base = common.chosen_scenario(scenario, settings, users)  # its errors come before the compiled model is loaded
@@ -69,7 +70,7 @@ def compare(
         check_sets(fit, robust)
     if out is not None:
         common.prepare_folder(out)
-    with common.progress_bar(as_json) as progress:
+    with common.progress_bar(as_json or quiet) as progress:
         result = run(
             arms,
             seed=seed,
@@ -90,7 +91,7 @@ def compare(
     if fit is not None and robust is not None:
         from nextone.experiments.fitting.people.robust import robust_table, robustness
 
-        with common.progress_bar(as_json, "parameter sets × replications × arms") as progress:
+        with common.progress_bar(as_json or quiet, "parameter sets × replications × arms") as progress:
             verdicts = robustness(result, fit, robust, workers=workers, execute=execute, progress=progress)
     from nextone.experiments.output import figures
     from nextone.experiments.questions.sensitivity_file import shipped_table

@@ -26,6 +26,7 @@ def collect(
     settings: common.Settings = None,
     scenario: common.ScenarioFile = None,
     as_json: common.Json = False,
+    quiet: common.Quiet = False,
 ) -> None:
     """Let people live under a logging policy and write training samples, one row per rerank request."""
     world = common.chosen_scenario(scenario, settings)
@@ -43,7 +44,7 @@ def collect(
         scenario=world, policy=policy, users=users, minutes=minutes, days=days, explore=explore, seed=seed
     )
     common.prepare_folder(out)
-    with common.progress_bar(as_json, "people") as progress:
+    with common.progress_bar(as_json or quiet, "people") as progress:
         result = run(chosen, out, progress, workers=workers, execute=execute)
     if episodes:
         write_episodes(out)
@@ -69,6 +70,7 @@ def train_command(kind: str) -> Callable[..., None]:
         resume: Annotated[Path | None, typer.Option(metavar="DIR", help="Go on with the training there.")] = None,
         threads: Annotated[int | None, typer.Option(help="Of torch (default 1).", min=1)] = None,
         as_json: common.Json = False,
+        quiet: common.Quiet = False,
     ) -> None:
         from dataclasses import replace
 
@@ -94,7 +96,7 @@ def train_command(kind: str) -> Callable[..., None]:
         else:
             chosen = code.EdgeSettings(kind=kind, **given)  # type: ignore[arg-type]
         common.prepare_folder(folder)
-        code.train_edge(chosen, data, folder, resume=checkpoint, progress=common.watched(as_json))
+        code.train_edge(chosen, data, folder, resume=checkpoint, progress=common.watched(as_json or quiet))
         result = code.final_result(folder)
         common.deliver(lambda: [code.result_text(result)], lambda: result, as_json=as_json)
 
@@ -118,6 +120,7 @@ def offline_table(
     workers: common.OneWorker = None,
     on: common.On = None,
     as_json: common.Json = False,
+    quiet: common.Quiet = False,
 ) -> None:
     """Train every method with several seeds, and print EdgeRec's offline table, theirs beside ours."""
     from nextone.experiments.training.edge import offline_table as code
@@ -129,7 +132,7 @@ def offline_table(
     common.prepare_folder(out)
     table = code.offline_table(
         data, out, seeds=seeds, label=label, epochs=epochs, threads=threads, workers=workers, execute=execute,
-        progress=common.watched(as_json), said=lambda line: print(line, file=sys.stderr),
+        progress=common.watched(as_json or quiet), said=lambda line: print(line, file=sys.stderr),
     )  # fmt: skip
     from rich.table import Table
 

@@ -60,6 +60,7 @@ def calibrate(
     settings: common.Settings = None,
     scenario: common.ScenarioFile = None,
     as_json: common.Json = False,
+    quiet: common.Quiet = False,
 ) -> None:
     """Fit people to a log of impressions, or links to traces, and write the scenario; takes some minutes."""
     from nextone.sim.scenario import SettingError, saved_scenario
@@ -92,7 +93,7 @@ def calibrate(
         measured = own or shipped_log()
         name = ", ".join(map(str, log)) if log else name
         published = people.KUAIRAND if own is None else None
-        with common.progress_bar(as_json, "fitting") as progress:
+        with common.progress_bar(as_json or quiet, "fitting") as progress:
             fit = people.calibrate(
                 measured, world, published=published, people=users or people.PEOPLE, seed=seed, progress=progress,
                 interests=interests, tags=Shown(*histories(), HISTORY) if own is None else None,
@@ -132,6 +133,7 @@ def validate(
     scenario: common.ScenarioFile = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Save the scoreboard and figures there.")] = None,
     as_json: common.Json = False,
+    quiet: common.Quiet = False,
 ) -> None:
     """Compare simulated people and links with measured ones, number by number; takes some minutes."""
     from nextone.experiments.runs.arms import check_run
@@ -145,7 +147,7 @@ def validate(
     from nextone.experiments.fitting.people.validate import validate as run
 
     measured = own_log(log, videos, utc_offset, columns)
-    with common.progress_bar(as_json, "people") as progress:
+    with common.progress_bar(as_json or quiet, "people") as progress:
         result = run(world, measured, people=users or PEOPLE, seed=seed, progress=progress)
 
     def shown() -> Iterator[object]:
@@ -194,6 +196,7 @@ def held_out(
     users: Annotated[int, typer.Option(help="People simulated.", min=10)] = 2_000,
     seed: Annotated[int, typer.Option(help="Fixes who is held out, people and luck.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    quiet: common.Quiet = False,
 ) -> None:
     """Fit people to one half of a log's users and compare them with the other half; takes some minutes."""
     from nextone.experiments.fitting.logs.user_log import shipped_log
@@ -207,7 +210,7 @@ def held_out(
     check_run(seed=seed)
     own = own_log(log, videos, utc_offset, columns)
     measured = own or shipped_log()
-    with common.progress_bar(as_json, "fitting, then people") as progress:
+    with common.progress_bar(as_json or quiet, "fitting, then people") as progress:
         found = run(
             measured, Scenario(), published=KUAIRAND if own is None else None, people=users, seed=seed,
             progress=progress,

@@ -22,6 +22,7 @@ def headroom(
     on: common.On = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Save Parquet tables and a figure there.")] = None,
     as_json: common.Json = False,
+    quiet: common.Quiet = False,
 ) -> None:
     """What can be gained at all: fresher clouds, a phone that knows more, oracles; with no, some and most intents."""
     base = common.chosen_scenario(scenario, settings, users, common.PEOPLE)
@@ -34,7 +35,7 @@ def headroom(
     bound = intent_bound(scenario)
     if out is not None:
         common.prepare_folder(out)
-    with common.progress_bar(as_json) as progress:
+    with common.progress_bar(as_json or quiet) as progress:
         found = climb(
             base, bound, seed=seed, replications=replications, minutes=minutes, workers=workers, execute=execute,
             progress=progress,
@@ -67,6 +68,7 @@ def what_if(
     on: common.On = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE.png", help="[default: results/what-if/NAME.png]")] = None,
     as_json: common.Json = False,
+    quiet: common.Quiet = False,
 ) -> None:
     """Answer a ready-made question, by a table with paired intervals and a figure, in one to three minutes."""
     from nextone.experiments.questions.ready_made import NAMES, load
@@ -89,7 +91,7 @@ def what_if(
     from nextone.experiments.sweeps.table import sweep_json, sweep_table
 
     told: dict[str, Any]
-    with common.progress_bar(as_json) as progress:
+    with common.progress_bar(as_json or quiet) as progress:
         if isinstance(asked, SweepIf):
             folder = file.with_suffix("")
             result = ask_sweep(

@@ -52,6 +52,7 @@ def sweep(
         typer.Option(metavar="DIR", help="Go on with the sweep in this folder; more --max-replications may be given."),
     ] = None,
     as_json: common.Json = False,
+    quiet: common.Quiet = False,
 ) -> None:
     """Sweep settings: every cell meets the same people and luck; replicated until sharp; killed, it goes on."""
     from nextone.experiments.runs.names import listed
@@ -86,7 +87,7 @@ def sweep(
 
     effort: list[Effort] = []
     try:
-        with common.progress_bar(as_json, "cells × replications × policies") as progress:
+        with common.progress_bar(as_json or quiet, "cells × replications × policies") as progress:
             result = finish(ledger, workers=workers, execute=execute, progress=progress, effort=effort)
     except KeyboardInterrupt:
         typer.echo(f"nextone: go on with nextone sweep --resume {ledger.folder}", err=True)

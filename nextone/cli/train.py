@@ -25,6 +25,7 @@ def train_rl(
     scenario: common.ScenarioFile = None,
     threads: Annotated[int | None, typer.Option(help="Of torch; fixed: bits repeat (default 2).", min=1)] = None,
     as_json: common.Json = False,
+    quiet: common.Quiet = False,
 ) -> None:
     """Train a policy by reinforcement learning, then compare it with rules on people that it never met."""
     from nextone.sim.scenario import SettingError
@@ -54,7 +55,7 @@ def train_rl(
         chosen = training_code.TrainSettings(scenario=world, reward=weights, refresh=refresh, **given)  # type: ignore[arg-type]
     common.say_first_use()
     try:
-        training_code.train(chosen, folder, resume=checkpoint, progress=common.watched(as_json))
+        training_code.train(chosen, folder, resume=checkpoint, progress=common.watched(as_json or quiet))
     except KeyboardInterrupt:
         if has_checkpoints(folder):
             print(f"\nStopped; nextone train rl --resume {folder} goes on from the last checkpoint.", file=sys.stderr)
@@ -87,6 +88,7 @@ def train_asking(
     settings: common.Settings = None,
     scenario: common.ScenarioFile = None,
     as_json: common.Json = False,
+    quiet: common.Quiet = False,
 ) -> None:
     """Search for when to ask for a page, then compare with rules on people that were not searched with."""
     world = common.chosen_scenario(scenario, settings)
@@ -98,7 +100,7 @@ def train_asking(
     evaluation = (128, 16)  # thresholds differ by little: 2,048 sessions choose where the search begins
     chosen = training_code.TrainSettings(scenario=world, reward=weights, refresh=True, seed=seed, evaluation=evaluation)
     common.say_first_use()
-    train_asking(chosen, out, sessions=sessions, tries=tries, progress=common.watched(as_json))
+    train_asking(chosen, out, sessions=sessions, tries=tries, progress=common.watched(as_json or quiet))
     result = training_code.final_result(chosen, out)
     common.deliver(lambda: _result_lines(result), lambda: result, as_json=as_json)
 

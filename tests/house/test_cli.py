@@ -309,3 +309,10 @@ def test_policies_and_metrics_are_listed_with_what_they_mean():
 def test_the_shell_completes_commands():
     code, out, _ = run("--show-completion", "bash")
     assert code == 0 and "_NEXTONE_COMPLETE" in out
+
+
+def test_every_command_that_takes_long_can_be_told_to_be_quiet():
+    for command in ("compare", "sweep", "what-if", "headroom", "must-be-true", "sensitivity", "validate", "calibrate",
+                    "held-out", "collect", "offline-table", "train rl", "train kir", "train asking"):  # fmt: skip
+        code, out, _ = run(*command.split(), "--help")
+        assert code == 0 and "--quiet" in out and "-q" in out, command
