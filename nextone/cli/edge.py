@@ -96,7 +96,7 @@ def train_command(kind: str) -> Callable[..., None]:
         else:
             chosen = code.EdgeSettings(kind=kind, **given)  # type: ignore[arg-type]
         common.prepare_folder(folder)
-        code.train_edge(chosen, data, folder, resume=checkpoint, progress=common.watched(as_json or quiet))
+        code.train_edge(chosen, data, folder, resume=checkpoint, progress=not quiet and common.watched(as_json))
         result = code.final_result(folder)
         common.deliver(lambda: [code.result_text(result)], lambda: result, as_json=as_json)
 
@@ -132,7 +132,7 @@ def offline_table(
     common.prepare_folder(out)
     table = code.offline_table(
         data, out, seeds=seeds, label=label, epochs=epochs, threads=threads, workers=workers, execute=execute,
-        progress=common.watched(as_json or quiet), said=lambda line: print(line, file=sys.stderr),
+        progress=not quiet and common.watched(as_json), said=lambda line: print(line, file=sys.stderr),
     )  # fmt: skip
     from rich.table import Table
 

@@ -55,7 +55,7 @@ def train_rl(
         chosen = training_code.TrainSettings(scenario=world, reward=weights, refresh=refresh, **given)  # type: ignore[arg-type]
     common.say_first_use()
     try:
-        training_code.train(chosen, folder, resume=checkpoint, progress=common.watched(as_json or quiet))
+        training_code.train(chosen, folder, resume=checkpoint, progress=not quiet and common.watched(as_json))
     except KeyboardInterrupt:
         if has_checkpoints(folder):
             print(f"\nStopped; nextone train rl --resume {folder} goes on from the last checkpoint.", file=sys.stderr)
@@ -100,7 +100,7 @@ def train_asking(
     evaluation = (128, 16)  # thresholds differ by little: 2,048 sessions choose where the search begins
     chosen = training_code.TrainSettings(scenario=world, reward=weights, refresh=True, seed=seed, evaluation=evaluation)
     common.say_first_use()
-    train_asking(chosen, out, sessions=sessions, tries=tries, progress=common.watched(as_json or quiet))
+    train_asking(chosen, out, sessions=sessions, tries=tries, progress=not quiet and common.watched(as_json))
     result = training_code.final_result(chosen, out)
     common.deliver(lambda: _result_lines(result), lambda: result, as_json=as_json)
 
