@@ -8,6 +8,14 @@ from rich.text import Text
 from .sensitivity_file import GAIN, HOW_TO_READ, Row, Table, answer_text, name_and_unit, range_text, span_text
 
 
+def sensitivity_sentences(table: Table) -> list[str]:
+    """The answer in words."""
+    most = table.gains_depend_on(5)
+    if not most:
+        return ["No setting that was walked moves a gain by more than luck explains."]
+    return [f"What the phone gains depends most on {', '.join(most)}.", *filter(None, [table.level_moves_most()])]
+
+
 def sensitivity_tables(table: Table) -> Iterator[Shown]:
     """How far each setting that surely moves a gain moves the answers, then what the answers' intervals hold."""
     yield _moves(table)
@@ -20,8 +28,6 @@ def _moves(table: Table) -> Shown:
     still = [row.setting for row in table.rows if not row.sure]
     without = [each.setting for each in table.not_walked]
     caption = f"{table.sizes()}. {HOW_TO_READ}"
-    if table.level_moves_most():
-        caption += f"\n{table.level_moves_most()}"
     if level_alone:
         caption += f"\nOnly the level moves (--out says how far): {', '.join(level_alone)}."
     if still:

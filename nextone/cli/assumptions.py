@@ -54,7 +54,7 @@ def must_be_true(
             yield out / "must_be_true.png"
 
     common.deliver(
-        lambda: [must_be_true_table(found), *verdicts(found)], lambda: must_be_true_json(found), save,
+        lambda: [*verdicts(found), "", must_be_true_table(found)], lambda: must_be_true_json(found), save,
         as_json=as_json, width=160,
     )  # fmt: skip
 
@@ -101,10 +101,11 @@ def sensitivity(
             plan, replications=replications, minutes=minutes, workers=workers, execute=execute, progress=progress,
             estimate=say_minutes, name=name_of(scenario, settings or ()),
         )  # fmt: skip
-    from nextone.experiments.questions.sensitivity_shown import sensitivity_tables
+    from nextone.experiments.questions.sensitivity_shown import sensitivity_sentences, sensitivity_tables
 
     took = f"{len(plan.worlds):,} worlds took {table.took_min:.1f} minutes."
     common.deliver(
-        lambda: [*sensitivity_tables(table), took], lambda: json.loads(table_json(table)),
+        lambda: [*sensitivity_sentences(table), "", *sensitivity_tables(table), took],
+        lambda: json.loads(table_json(table)),
         lambda: [] if out is None else save_sensitivity(table, out), as_json=as_json, width=160,
     )  # fmt: skip
