@@ -6,6 +6,9 @@ STAMP := $(VENV)/.installed
 RAY_VENV := .venv-ray
 RAY_BIN := $(RAY_VENV)/bin
 RAY_STAMP := $(RAY_VENV)/.installed
+DOCS_VENV := .venv-docs
+DOCS_BIN := $(DOCS_VENV)/bin
+DOCS_STAMP := $(DOCS_VENV)/.installed
 # Libraries that docs/recipes.md has a recipe for, by its heading, each in an environment of its own: their pins collide.
 CLIENTS := rl_zoo3 TorchRL RLlib Tianshou Minari skrl d3rlpy
 CLIENT_VENVS := .venv-clients
@@ -19,7 +22,7 @@ PACKAGES_d3rlpy := "d3rlpy>=2.8,<3"
 # torch first and by its bounded spec, so that no other package pulls a huge build of it.
 TORCH := $(shell sed -n 's/^ *"\(torch[<>=].*\)",$$/\1/p' pyproject.toml)
 
-.PHONY: demo test test-long bench models tree lint kernels-world kernels-edge clean
+.PHONY: demo test test-long bench models docs notebooks tree lint kernels-world kernels-edge clean
 
 demo: $(STAMP)
 	$(BIN)/nextone compare --out results/demo
@@ -33,10 +36,11 @@ test: $(STAMP)
 kernels-world kernels-edge: kernels-%: $(STAMP)
 	@$(BIN)/python tests/kernels.py $*
 
-# Ray has an environment of its own: a user who needs one machine installs none of it.
-test-long: $(STAMP) $(RAY_STAMP)
+# Ray and the documentation have environments of their own: a user who needs one machine installs none of it.
+test-long: $(STAMP) $(RAY_STAMP) $(DOCS_STAMP)
 	$(BIN)/python -m pytest -n 2
 	$(RAY_BIN)/python -m pytest tests/cluster/on_ray_tests.py
+	$(DOCS_BIN)/python -m pytest tests/house/site_tests.py
 	@for client in $(CLIENTS); do $(MAKE) --no-print-directory recipe-$$client || exit 1; done
 
 recipe-%: $(CLIENT_VENVS)/%/.installed
@@ -48,6 +52,15 @@ bench: $(STAMP)
 # The checkpoints of edgerec, kir and context_aware that come with the package; see docs/edge-models.md.
 models: $(STAMP)
 	$(BIN)/python -m nextone.experiments.training.edge.ship results/models docs/evidence/edge-gates.md
+
+# The documentation site, build/docs/index.html: read without network. Warnings are errors.
+docs: $(DOCS_STAMP)
+	$(DOCS_BIN)/python -m sphinx -W --keep-going --quiet -b html docs build/docs
+
+# Notebooks with their outputs, docs/notebooks/*.ipynb; others: make notebooks NAMES="one_session ..."
+NAMES ?= $(basename $(notdir $(wildcard docs/notebooks/*.ipynb)))
+notebooks: $(STAMP)
+	$(BIN)/python docs/notebooks/execute.py $(NAMES)
 
 # The import tree, nextone.sim and so on, as links in .typecheck/: mypy, pyright and editors do not read package-dir and find
 # the links through pyproject.toml; other tools, such as grimp, with PYTHONPATH set to that folder.
@@ -72,6 +85,12 @@ $(RAY_STAMP): pyproject.toml
 	$(RAY_BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[ray]" pytest hypothesis
 	@touch $@
 
+$(DOCS_STAMP): pyproject.toml
+	@$(DOCS_BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(DOCS_VENV)
+	$(DOCS_BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
+	$(DOCS_BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]" pytest hypothesis
+	@touch $@
+
 # gymnasium again at the end, because d3rlpy pins one that is too old, and works with a newer one.
 $(CLIENT_VENVS)/%/.installed: pyproject.toml
 	@$(@D)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(@D)
@@ -83,4 +102,4 @@ $(CLIENT_VENVS)/%/.installed: pyproject.toml
 .PRECIOUS: $(CLIENT_VENVS)/%/.installed
 
 clean:
-	rm -rf $(VENV) $(RAY_VENV) $(CLIENT_VENVS) .typecheck .mypy_cache .ruff_cache .pytest_cache build *.egg-info results
+	rm -rf $(VENV) $(RAY_VENV) $(DOCS_VENV) $(CLIENT_VENVS) .typecheck .mypy_cache .ruff_cache .pytest_cache build *.egg-info results

@@ -1,0 +1,109 @@
+"""Tables of the reference that are made from the code: settings, metrics, policies, commands. Used by docs/conf.py."""
+
+import shlex
+from collections.abc import Callable, Iterable, Iterator
+
+import click
+import typer
+from docutils import nodes
+from sphinx.util.docutils import SphinxDirective
+
+from nextone.cli.main import app
+from nextone.experiments.runs.metrics import LIMITS, METRICS, PRIMARY
+from nextone.policies import rules
+from nextone.policies.names import NAMES, OPTIONS_OF, SHIPPED
+from nextone.sim.config import SIGNS, Scenario, Section, rules_of, said_of
+
+
+class GeneratedTable(SphinxDirective):
+    """A directive whose content is Markdown that `made` returns."""
+
+    made: Callable[[], str]
+
+    def run(self) -> list[nodes.Node]:
+        return self.parse_text_to_nodes(self.made(), allow_section_headings=True)
+
+
+def settings() -> str:
+    """Every setting of a scenario by section: name, default, unit, bounds, meaning, source."""
+    parts = []
+    for section, field in Scenario.model_fields.items():
+        kind = field.annotation
+        assert isinstance(kind, type) and issubclass(kind, Section)
+        parts += [f"## `{section}`: {_line(kind.__doc__ or '')}", ""]
+        parts += _table(("setting", "default", "unit", "bounds", "meaning", "source"), _settings_of(section, kind)), ""
+    return "\n".join(parts)
+
+
+def _settings_of(section: str, kind: type[Section]) -> Iterator[tuple[str, ...]]:
+    for name, field in kind.model_fields.items():
+        said = said_of(field)
+        bounds = ", ".join(f"{SIGNS[sign]} {limit:g}" for sign, limit in rules_of(field).items())
+        yield (f"`{section}.{name}`", f"`{_shown(field.default)}`", said["unit"] or "–", bounds or "–",
+               field.description or "", said["source"])  # fmt: skip
+
+
+def _shown(value: object) -> str:
+    return ", ".join(str(each) for each in value) if isinstance(value, tuple) else str(value) or "(empty)"
+
+
+def metrics() -> str:
+    """Every metric: name, unit, group, which direction is better, meaning."""
+    arrows = {"more": "more", "fewer": "less", "neither": "depends"}
+    rows = [
+        (f"`{m.name}`" + " (primary)" * (m.name == PRIMARY), m.unit, m.group, arrows[m.better],
+         m.meaning + (f"; guard rail: may get worse by {LIMITS[m.name]:g} %" if m.name in LIMITS else ""))
+        for m in METRICS
+    ]  # fmt: skip
+    return _table(("metric", "unit", "group", "better", "meaning"), rows)
+
+
+def policies() -> str:
+    """Every policy that comes with the package, and the options that may follow its name."""
+    meanings = {"cloud_only": "Shows the page in the order in which the server sent it. The usual baseline."}
+    meanings |= {name: _line((rules.at_random if name == "random" else getattr(rules, name)).__doc__ or "")
+                 for name in NAMES if name not in meanings}  # fmt: skip
+    networks = [(f"`{name}`", "Network with a shipped checkpoint. " + _options(name)) for name in SHIPPED]
+    return _table(("policy", "what it does"), [*((f"`{n}`", text) for n, text in meanings.items()), *networks])
+
+
+def _options(name: str) -> str:
+    return " ".join(f"`{name}@{text.split(' ')[0].rstrip(',')}`: {text}." for text in OPTIONS_OF.get(name, {}).values())
+
+
+def commands() -> str:
+    """Every command with its options, as `--help` says them."""
+    return "\n".join(_command("nextone", typer.main.get_command(app)))
+
+
+def _command(words: str, command: click.Command) -> Iterator[str]:
+    if not isinstance(command, click.Group):
+        yield from (f"## `{words}`", "", _line(command.help or ""), "")
+        shown = [each for each in command.params if not getattr(each, "hidden", False)]
+        yield _table(("argument or option", "meaning"), [_option(each) for each in shown])
+        yield ""
+        return
+    for name, child in command.commands.items():
+        yield from _command(f"{words} {name}", child)
+
+
+def _option(parameter: click.Parameter) -> tuple[str, str]:
+    names = ", ".join(f"`{each}`" for each in (*parameter.opts, *parameter.secondary_opts))
+    if isinstance(parameter, click.Argument):
+        names = f"`{parameter.make_metavar(click.Context(click.Command('nextone')))}`"
+    default = parameter.default
+    told = default is not None and not isinstance(default, bool) and not callable(default)
+    return names, _line(getattr(parameter, "help", None) or "–") + (f" Default: `{shlex.quote(str(default))}`." * told)
+
+
+def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [heads, tuple("---" for _ in heads), *rows]
+    return "\n".join("| " + " | ".join(each.replace("|", "\\|") for each in line) + " |" for line in lines)
+
+
+def _line(text: str) -> str:
+    """The first paragraph of a docstring, on one line."""
+    return " ".join(text.strip().split("\n\n")[0].split())
+
+
+TABLES = {"settings": settings, "metrics": metrics, "policies": policies, "commands": commands}
