@@ -22,8 +22,8 @@ project_copyright = author
 release = version = __version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc"]
-exclude_patterns = ["evidence/test-long.md", "evidence/times.md", "evidence/mutants.md"]
-"""Records of test runs, for whoever changes the code: they stay in the repository and are not pages of the site."""
+exclude_patterns = ["evidence/test-long.md", "evidence/mutants.md"]
+"""Records of runs of the tests, for whoever changes the code: in the repository, but not pages of the site."""
 html_theme = "furo"
 html_title = f"nextone {__version__}"
 html_copy_source = False
