@@ -17,34 +17,44 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 the cores from the environments' threads and from other processes: training was many times slower beside another job."""
 
 if TYPE_CHECKING:
-    from nextone.experiments.runs.compare import Arm, compare, compare_policies, parse_arm
+    from nextone.answers import Answer
+    from nextone.api import compare, headroom, load, sweep
+    from nextone.experiments.runs.compare import Arm, compare_policies, parse_arm
     from nextone.experiments.runs.comparison import Comparison
     from nextone.sim.config import Scenario
     from nextone.sim.scenario import SettingError, load_scenario, scenario_toml, with_settings
 
 _HOME = {
+    "Answer": "nextone.answers",
     "Arm": "nextone.experiments.runs.compare",
     "Comparison": "nextone.experiments.runs.comparison",
-    "compare": "nextone.experiments.runs.compare",
+    "compare": "nextone.api",
     "compare_policies": "nextone.experiments.runs.compare",
+    "headroom": "nextone.api",
+    "load": "nextone.api",
     "parse_arm": "nextone.experiments.runs.compare",
     "Scenario": "nextone.sim.config",
     "SettingError": "nextone.sim.scenario",
     "load_scenario": "nextone.sim.scenario",
     "scenario_toml": "nextone.sim.scenario",
+    "sweep": "nextone.api",
     "with_settings": "nextone.sim.scenario",
 }
 
 __all__ = [
+    "Answer",
     "Arm",
     "Comparison",
     "Scenario",
     "SettingError",
     "compare",
     "compare_policies",
+    "headroom",
+    "load",
     "load_scenario",
     "parse_arm",
     "scenario_toml",
+    "sweep",
     "with_settings",
 ]
 

@@ -38,22 +38,16 @@ class Curve(NamedTuple):
 
 @contextmanager
 def drawn(width: float, height: float) -> Iterator["Figure"]:
-    """An empty figure in our style, inches; closed at the end."""
+    """An empty figure in our style, inches. It belongs to no window and no notebook: whoever draws it keeps it."""
     import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
     import seaborn as sns
+    from matplotlib.figure import Figure
 
     style = {"axes.edgecolor": GREY, "axes.labelcolor": INK, "text.color": INK, "grid.color": PALE,
              "xtick.color": GREY, "ytick.color": GREY, "axes.titlecolor": INK}  # fmt: skip
-    fixed: Any = {"svg.fonttype": "path", "svg.hashsalt": "nextone", "axes.titleweight": "bold", "axes.titlesize": 11}
+    fixed: Any = {"axes.titleweight": "bold", "axes.titlesize": 11}
     with sns.plotting_context("notebook", font_scale=0.85), sns.axes_style("whitegrid", style), mpl.rc_context(fixed):
-        figure = plt.figure(figsize=(width, height), layout="constrained")
-        try:
-            yield figure
-        finally:
-            plt.close(figure)
+        yield Figure(figsize=(width, height), layout="constrained")
 
 
 def save_figure(figure: "Figure", path: Path, dpi: int = 130) -> None:
@@ -64,8 +58,10 @@ def save_figure(figure: "Figure", path: Path, dpi: int = 130) -> None:
 
 def svg_text(figure: "Figure") -> str:
     """The figure as an <svg> element, the same bytes for the same figure."""
+    import matplotlib as mpl
+
     text = io.StringIO()
-    with _names_as_they_are(figure):
+    with _names_as_they_are(figure), mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "nextone"}):
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
     svg = text.getvalue()
     return svg[svg.index("<svg") :]

@@ -29,17 +29,14 @@ if TYPE_CHECKING:
     from nextone.experiments.training.rl.frontier import FrontierPoint
 
 
-def uplift_figure(result: "Comparison", path: Path) -> None:
+def uplift_figure(result: "Comparison", path: Path | None = None) -> "Figure":
     """Uplift in percent of the baseline with 95 % intervals: a panel per group of metrics, a colour per arm.
 
     The axis is linear within 1 % and logarithmic beyond, the same in all panels, so that +1 % and -60 % can both be
-    read; the numbers at the right are the uplifts. Filled points are no luck.
+    read; the numbers at the right are the uplifts. Filled points are no luck. path: saved there.
     """
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
     import seaborn as sns
+    from matplotlib.figure import Figure
 
     shown = [(name, [m for m in indices if _has_uplift(result, m)]) for name, indices in groups(result)]
     shown = [(name, indices) for name, indices in shown if indices]
@@ -48,7 +45,7 @@ def uplift_figure(result: "Comparison", path: Path) -> None:
     rows = max(sum(len(indices) + 1.6 for _, indices in column) for column in columns)
     body_height = max(3.0, rows * (0.19 + 0.105 * (len(result.arms) - 1)))
     with sns.axes_style("whitegrid"), sns.plotting_context("notebook", font_scale=0.85):
-        figure = plt.figure(figsize=(14, body_height + 0.9), layout="constrained")
+        figure = Figure(figsize=(14, body_height + 0.9), layout="constrained")
         top, body = figure.subfigures(2, 1, squeeze=False, height_ratios=[0.9, body_height])[:, 0]
         limit = _limit(result)
         for column, part in zip(columns, body.subfigures(1, len(columns), squeeze=False)[0], strict=True):
@@ -59,10 +56,9 @@ def uplift_figure(result: "Comparison", path: Path) -> None:
                 _panel(axis, result, group, indices, colours, limit)
             axes[-1].set_xlabel(f"paired difference from {result.baseline.label}, % of its mean")
         _heading(top, result, colours)
-        try:
-            save_figure(figure, path, dpi=150)
-        finally:
-            plt.close(figure)
+    if path is not None:
+        save_figure(figure, path, dpi=150)
+    return figure
 
 
 def _title(result: "Comparison") -> str:

@@ -15,7 +15,7 @@ from nextone.experiments.output.drawing import (
     save_figure,
     zero_line,
 )
-from nextone.experiments.output.report.landscape import labels, map_of
+from nextone.experiments.output.report.landscape import map_of
 from nextone.experiments.runs.metrics import OVERLOADED, metric_named
 from nextone.experiments.runs.statistics import Interval, PairedDifference
 from nextone.experiments.sweeps.result import SweepResult
@@ -50,9 +50,11 @@ def what_if_figure(answer: Answer, path: Path) -> list[Path]:
 
 def sweep_figure(result: SweepResult, path: Path) -> list[Path]:
     """Draw the map of a what-if that is a sweep; returns the files written, none where there is nothing to compare."""
-    names = list(result.plan.cells[0].values)
-    axes = [labels([cell for cell in result.cells if cell.asked], name) for name in names]
-    return [path] if map_of(result, result.plan.objective, names, axes, path) else []
+    figure = map_of(result, result.plan.objective)
+    if figure is None:
+        return []
+    save_figure(figure, path)
+    return [path]
 
 
 def _panel(axis: "Axes", answer: Answer, kind: str, metric: str) -> None:

@@ -149,6 +149,17 @@ def climb(
     return Headroom(ladder, of_people, result)
 
 
+def ladder_of(result: Comparison) -> Headroom | None:
+    """The ladder that a saved comparison is; None if it is another one."""
+    met = {arm.label: arm.scenario for arm in result.arms}
+    base, top = met.get(f"default: {CONFIGURED}"), met.get(f"upper bound: {CONFIGURED}")
+    if base is None or top is None:
+        return None
+    found = Headroom(steps(base), worlds(base, top.interests.intent_sd), result)
+    labels = [f"{world.label}: {step.label}" for world in found.worlds for step in found.steps]
+    return found if labels == list(met) else None
+
+
 def _arm_of(step: Step, world: World, base: Scenario) -> Arm:
     made = parse_arm(f"arm={step.policy} {world.settings} {step.settings}", base)
     return replace(made, label=f"{world.label}: {step.label}")

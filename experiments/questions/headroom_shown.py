@@ -17,6 +17,7 @@ from .headroom import CONFIGURED, SHOWN, Headroom, Step, World
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 SERVERS = "ample servers"
 STEP_TEXT = "{number}  {label}"
@@ -94,8 +95,8 @@ def _caption(found: Headroom) -> str:
     )
 
 
-def headroom_figure(found: Headroom, path: Path) -> None:
-    """What each step gains in all, to `path`, PNG: a panel for each metric, a colour and marker for each world."""
+def headroom_figure(found: Headroom, path: Path | None = None) -> "Figure":
+    """What each step gains in all: a panel for each metric, a colour and marker for each world. path: saved there."""
     with drawn(11.0, 3.1 * len(SHOWN) + 1.5) as figure:
         axes = figure.subplots(len(SHOWN), 1, squeeze=False, sharex=True)[:, 0]
         for axis, name in zip(axes, SHOWN, strict=True):
@@ -104,7 +105,9 @@ def headroom_figure(found: Headroom, path: Path) -> None:
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper right", ncols=3, frameon=False)
         axes[-1].set_xlabel(ran(found.result, SERVERS), fontsize=8, color=GREY)
+    if path is not None:
         save_figure(figure, path)
+    return figure
 
 
 def _panel(axis: "Axes", found: Headroom, name: str) -> None:

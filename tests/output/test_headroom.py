@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nextone.answers import of_headroom
+from nextone.api import load
 from nextone.cli import main as cli
 from nextone.experiments.fitting.people.fit_file import SHIPPED, fit_path, load_fit
 from nextone.experiments.questions.headroom import SHOWN, climb, headroom_json, intent_bound, steps, worlds
@@ -93,6 +95,15 @@ def test_who_knows_all_gains_nothing_by_asking_at_every_swipe(found):
         assert found.worth("no intent", features, name).diff == 0.0
     assert found.worth("no intent", freed, "app_min").diff != 0.0
     assert found.worth("upper bound", swipe, "valid_play").diff != 0.0
+
+
+def test_a_saved_ladder_is_read_back_as_one(found, tmp_path):
+    of_headroom(found).save(tmp_path)
+    again = load(tmp_path)
+    assert again == of_headroom(found)
+    assert again.found.steps == found.steps and again.found.worlds == found.worlds
+    gain = found.gain("default", found.steps[7], "app_min")
+    assert f"{gain.diff_pct:.2f}".lstrip("-") in again.verdict[0] and "upper bound" in again.verdict[0]
 
 
 def test_tables_figure_and_json(found, tmp_path):

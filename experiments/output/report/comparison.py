@@ -5,7 +5,6 @@ Called by experiments/output/report/report.py.
 
 import json
 import shlex
-import tempfile
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from nextone.experiments.output.drawing import svg_text
 from nextone.experiments.output.figures import uplift_figure
 from nextone.experiments.questions.sensitivity_file import shipped_table
 from nextone.experiments.runs.arms import Arm
@@ -82,12 +82,8 @@ def read_comparison(folder: Path) -> Comparison:
 
 
 def _sections(result: Comparison) -> Iterator[Section]:
-    with tempfile.TemporaryDirectory() as scratch:
-        file = Path(scratch, "uplift.svg")
-        uplift_figure(result, file)
-        svg = file.read_text(encoding="utf-8")
     caption = "Paired differences in percent of the baseline's mean with 95 % intervals; hollow where they may be luck."
-    yield Section("All metrics", figures=(Figure(svg[svg.index("<svg") :], caption),))
+    yield Section("All metrics", figures=(Figure(svg_text(uplift_figure(result)), caption),))
     rows = [
         _row(result, m, metric)
         for _, indices in groups(result)

@@ -1,11 +1,10 @@
-"""The report's drawings of a sweep, as SVG: maps of two axes, curves along one, clouds of many, the Pareto front,
+"""The report's drawings of a sweep: maps of two axes, curves along one, clouds of many, the Pareto front,
 valid play by position, server load.
 
 Colours say better (blue) or worse (orange); what is significant is bold and starred, so that grey prints tell it too.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -21,7 +20,6 @@ from nextone.experiments.output.drawing import (
     ends,
     is_number,
     palette,
-    save_figure,
     svg_text,
     zero_line,
 )
@@ -31,6 +29,7 @@ from nextone.experiments.runs.statistics import Interval, PairedDifference
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 class Map(NamedTuple):
@@ -52,10 +51,8 @@ class Point(NamedTuple):
 
 
 def maps_figure(metric: Metric, maps: Sequence[Map], rows: Sequence[str], columns: Sequence[str],
-                names: tuple[str, str], png: Path | None = None) -> str:  # fmt: skip
-    """Heat maps of one metric side by side, sharing a scale symmetric about zero; names of (row, column) axes.
-
-    png: saved there as well."""
+                names: tuple[str, str]) -> "Figure":  # fmt: skip
+    """Heat maps of one metric side by side, sharing a scale symmetric about zero; names of (row, column) axes."""
     numbers = [_number(d)[0] for m in maps for line in m.cells for d in line]
     limit = max((abs(x) for x in numbers if np.isfinite(x)), default=0.0) or 1.0
     wide = min(len(maps), 3 if len(columns) <= 6 else 2)
@@ -72,9 +69,7 @@ def maps_figure(metric: Metric, maps: Sequence[Map], rows: Sequence[str], column
         if any(mark for m in maps for line in m.marks for mark in line):
             figure.text(0.995, 0.995, OVERLOAD, ha="right", va="top", fontsize=8, color=GREY)
         figure.suptitle(_title(metric), x=0.005, ha="left", fontsize=13, weight="bold")
-        if png is not None:
-            save_figure(figure, png)
-        return svg_text(figure)
+    return figure
 
 
 def _heat_map(axis: "Axes", one: Map, rows: Sequence[str], columns: Sequence[str], names: tuple[str, str],
@@ -110,7 +105,7 @@ def _heat_map(axis: "Axes", one: Map, rows: Sequence[str], columns: Sequence[str
 
 
 def curves_figure(panels: Sequence[tuple[str, str, Sequence[Curve]]], labels: Sequence[str], axis_name: str,
-                  usual: str | None = None) -> str:  # fmt: skip
+                  usual: str | None = None) -> "Figure":  # fmt: skip
     """Panels (title, what the ordinate says, curves) over the same axis, two a row."""
     numeric = all(is_number(text) for text in labels)
     x = [float(t) for t in labels] if numeric else list(range(len(labels)))
@@ -133,10 +128,10 @@ def curves_figure(panels: Sequence[tuple[str, str, Sequence[Curve]]], labels: Se
         for axis in axes.flat[len(panels) :]:
             axis.set_axis_off()
         _legend_above(figure, axes[0, 0])
-        return svg_text(figure)
+    return figure
 
 
-def clouds_figure(panels: Sequence[tuple[str, Sequence[float], Sequence[Curve]]], ordinate: str) -> str:
+def clouds_figure(panels: Sequence[tuple[str, Sequence[float], Sequence[Curve]]], ordinate: str) -> "Figure":
     """A panel for each swept field (name, its value in every cell, points by policy): for samples of many fields."""
     wide = min(3, len(panels))
     lines = -(-len(panels) // wide)
@@ -157,7 +152,7 @@ def clouds_figure(panels: Sequence[tuple[str, Sequence[float], Sequence[Curve]]]
         for axis in axes.flat[len(panels) :]:
             axis.set_axis_off()
         _legend_above(figure, axes[0, 0])
-        return svg_text(figure)
+    return figure
 
 
 def front_figure(clouds: Sequence[tuple[str, Sequence[Point]]], x_name: str, y_name: str, shade_name: str) -> str:

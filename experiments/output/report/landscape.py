@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from nextone.experiments.output.drawing import curve_of
+from nextone.experiments.output.drawing import curve_of, svg_text
 from nextone.experiments.runs.metrics import OVERLOAD, PRIMARY, Metric, metric_named
 from nextone.experiments.runs.number_text import STAR
 from nextone.experiments.runs.statistics import Interval, PairedDifference
@@ -15,6 +15,9 @@ from nextone.experiments.sweeps.result import SweepArm, SweepResult
 from . import figures as draw
 from .page import Figure, Section
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
+
 SHOWN = (PRIMARY, "valid_play", "like", "requests", "queue_p95_ms", "wasted_mb")
 Find = Callable[[SweepArm], PairedDifference | None]
 MOST = 12  # rows or columns beyond which a map cannot be read
@@ -22,16 +25,33 @@ MOST = 12  # rows or columns beyond which a map cannot be read
 
 def landscape(result: SweepResult) -> Section:
     """The section that suits the number of swept fields and the shape of the cells."""
-    names = list(result.plan.cells[0].values)
-    asked = [cell for cell in result.cells if cell.asked] or list(result.cells)
-    axes = [labels(asked, name) for name in names]
-    if not names:
+    if not result.plan.cells[0].values:
         return Section("How it varies", ("Nothing was varied: there is one cell.",))
-    if len(names) == 2 and len(axes[0]) * len(axes[1]) <= 2 * len(asked) and max(map(len, axes)) <= MOST:
-        return _maps(result, names, axes)
-    if len(names) == 1 and len(axes[0]) <= 2 * MOST:
-        return _curves(result, names[0])
-    return _clouds(result, names, asked)
+    return {"maps": _maps, "curves": _curves, "clouds": _clouds}[_shape(result)](result)
+
+
+def landscape_figure(result: SweepResult) -> "Drawing | None":
+    """How the sweep's own metric varies, in the form that suits its cells; None where there is nothing to draw."""
+    if not result.plan.cells[0].values or not result.cells:
+        return None
+    return {"maps": map_of, "curves": _curve_of, "clouds": _cloud_of}[_shape(result)](result, result.plan.objective)
+
+
+def _shape(result: SweepResult) -> str:
+    """What shows the cells best: maps of two fields, curves along one, clouds of points otherwise."""
+    asked, axes = _asked(result), _axes(result)
+    if len(axes) == 2 and len(axes[0]) * len(axes[1]) <= 2 * len(asked) and max(map(len, axes)) <= MOST:
+        return "maps"
+    return "curves" if len(axes) == 1 and len(axes[0]) <= 2 * MOST else "clouds"
+
+
+def _asked(result: SweepResult) -> list[Cell]:
+    return [cell for cell in result.cells if cell.asked] or list(result.cells)
+
+
+def _axes(result: SweepResult) -> list[list[str]]:
+    """What each swept field takes, as texts."""
+    return [labels(_asked(result), name) for name in result.plan.cells[0].values]
 
 
 def labels(cells: Sequence[Cell], name: str) -> list[str]:
@@ -46,16 +66,16 @@ def _metrics(result: SweepResult) -> list[Metric]:
     return [metric_named(name) for name in dict.fromkeys((result.plan.metric, *SHOWN))]
 
 
-def _maps(result: SweepResult, names: list[str], axes: list[list[str]]) -> Section:
-    plan = result.plan
+def _maps(result: SweepResult) -> Section:
+    plan, names = result.plan, list(result.plan.cells[0].values)
     figures = []
     for metric in _metrics(result):
-        svg = map_of(result, metric, names, axes)
-        if svg:
+        drawing = map_of(result, metric)
+        if drawing:
             caption = f"{metric.name}: paired differences in %. Bold and {STAR}."
             if any(map(result.overloaded, result.arms)):
                 caption += f" {OVERLOAD}, of the policy or of what it is compared with."
-            figures.append(Figure(svg, caption))
+            figures.append(Figure(svg_text(drawing), caption))
     text = (
         f"The default is {cell_words(plan.default)}. Blue is better, orange worse, on one scale for each metric. "
         "Blank: no cell, no result, or no percentage. A map over itself at the default says what the axes do; over "
@@ -64,11 +84,9 @@ def _maps(result: SweepResult, names: list[str], axes: list[list[str]]) -> Secti
     return Section(f"{field_name(names[0])} × {field_name(names[1])}", (text,), tuple(figures))
 
 
-def map_of(
-    result: SweepResult, metric: Metric, names: list[str], axes: list[list[str]], png: Path | None = None
-) -> str:
-    """The maps of one metric, as SVG, and to `png`; empty where there is nothing to compare."""
-    plan, (rows, columns) = result.plan, axes
+def map_of(result: SweepResult, metric: Metric) -> "Drawing | None":
+    """The maps of one metric over two swept fields; None where there is nothing to compare."""
+    plan, names, (rows, columns) = result.plan, list(result.plan.cells[0].values), _axes(result)
     place = {tuple(map(value_text, cell.values.values())): cell for cell in result.cells}
     default = tuple(map(value_text, plan.default.values.values()))
     inside = default[0] in rows and default[1] in columns
@@ -89,8 +107,8 @@ def map_of(
     ]
     told = [m for m in maps if any(d is not None and d.diff_pct is not None for line in m.cells for d in line)]
     if not told:
-        return ""
-    return draw.maps_figure(metric, told, rows, columns, (field_name(names[0]), field_name(names[1])), png)
+        return None
+    return draw.maps_figure(metric, told, rows, columns, (field_name(names[0]), field_name(names[1])))
 
 
 def _each(grid: list[list[Cell | None]], policy: str, find: Find) -> list[list[PairedDifference | None]]:
@@ -111,44 +129,66 @@ def _over_baseline(result: SweepResult, metric: str, arm: SweepArm) -> PairedDif
     return result.against_baseline(arm, metric)
 
 
-def _curves(result: SweepResult, name: str) -> Section:
-    plan, along = result.plan, labels(result.cells, name)
-    place = {value_text(cell.values[name]): cell for cell in result.cells}
-    figures = []
+def _curves(result: SweepResult) -> Section:
+    name, figures = next(iter(result.plan.cells[0].values)), []
+    drowned = [f"{p} at {label}" for p, own in _along(result).items() for label, arm in own.items()
+               if result.overloaded(arm)]  # fmt: skip
     for metric in _metrics(result):
-        arms = {policy: [SweepArm(place[label], policy) for label in along] for policy in plan.policies}
-        levels = [curve_of(p, [result.interval(arm, metric.name) for arm in own]) for p, own in arms.items()]
-        panels = [(f"{metric.name}, {metric.meaning}", metric.unit, levels)]
-        if plan.default.number not in result.failed:
-            changes = [curve_of(p, [_or_zero(result, arm, metric) for arm in own]) for p, own in arms.items()]
-            panels.append(("paired difference from the default", "%", changes))
-        svg = draw.curves_figure(panels, along, field_name(name), value_text(plan.default.values[name]))
         caption = f"{metric.name} by {field_name(name)}; bars are 95 % intervals, dotted is the default."
-        drowned = [f"{p} at {label}" for p, own in arms.items() for label, arm in zip(along, own, strict=True)
-                   if result.overloaded(arm)]  # fmt: skip
-        figures.append(Figure(svg, caption + f" {OVERLOAD}: {', '.join(drowned)}." * bool(drowned)))
+        caption += f" {OVERLOAD}: {', '.join(drowned)}." * bool(drowned)
+        figures.append(Figure(svg_text(_curve_of(result, metric)), caption))
     return Section(f"Along {field_name(name)}", figures=tuple(figures))
+
+
+def _along(result: SweepResult) -> dict[str, dict[str, SweepArm]]:
+    """Each policy's arms along the one swept field, by its value as text, ascending."""
+    name = next(iter(result.plan.cells[0].values))
+    place = {value_text(cell.values[name]): cell for cell in result.cells}
+    return {p: {label: SweepArm(place[label], p) for label in labels(result.cells, name)} for p in result.plan.policies}
+
+
+def _curve_of(result: SweepResult, metric: Metric) -> "Drawing":
+    """One metric along the one swept field: its level, and its change from the default."""
+    plan, name, arms = result.plan, next(iter(result.plan.cells[0].values)), _along(result)
+    levels = [curve_of(p, [result.interval(arm, metric.name) for arm in own.values()]) for p, own in arms.items()]
+    panels = [(f"{metric.name}, {metric.meaning}", metric.unit, levels)]
+    if plan.default.number not in result.failed:
+        changes = [curve_of(p, [_or_zero(result, arm, metric) for arm in own.values()]) for p, own in arms.items()]
+        panels.append(("paired difference from the default", "%", changes))
+    return draw.curves_figure(
+        panels, labels(result.cells, name), field_name(name), value_text(plan.default.values[name])
+    )
 
 
 def _or_zero(result: SweepResult, arm: SweepArm, metric: Metric) -> Interval | PairedDifference | None:
     return Interval(0.0, 0.0, 0.0, 0) if arm.cell.default else result.against_default(arm, metric.name)
 
 
-def _clouds(result: SweepResult, names: list[str], asked: Sequence[Cell]) -> Section:
-    plan = result.plan
-    numbers = [name for name in names if all(isinstance(cell.values[name], int | float) for cell in asked)]
-    if not numbers:
-        return Section("How it varies", ("What was swept are no numbers; see the table of every cell.",))
-    compared = plan.default.number not in result.failed
+def _clouds(result: SweepResult) -> Section:
     figures = []
     for metric in _metrics(result)[:4]:
-        series = []
-        for policy in plan.policies:
-            arms = [SweepArm(cell, policy) for cell in asked]
-            own = [_or_zero(result, a, metric) if compared else result.interval(a, metric.name) for a in arms]
-            series.append(curve_of(policy, own))
-        panels = [(field_name(name), [float(str(cell.values[name])) for cell in asked], series) for name in numbers]
-        svg = draw.clouds_figure(panels, f"{metric.name}, " + ("over the default, %" if compared else metric.unit))
-        figures.append(Figure(svg, f"{metric.name} of every cell by each swept field, while the others vary as well; "
-                              "bars are 95 % intervals."))  # fmt: skip
+        drawing = _cloud_of(result, metric)
+        if drawing is None:
+            return Section("How it varies", ("What was swept are no numbers; see the table of every cell.",))
+        caption = (
+            f"{metric.name} of every cell by each swept field, while the others vary as well; bars are 95 % intervals."
+        )
+        figures.append(Figure(svg_text(drawing), caption))
     return Section("Along each swept field", figures=tuple(figures))
+
+
+def _cloud_of(result: SweepResult, metric: Metric) -> "Drawing | None":
+    """One metric of every cell by each swept field; None if no field is a number."""
+    plan, asked = result.plan, _asked(result)
+    names = plan.cells[0].values
+    numbers = [name for name in names if all(isinstance(cell.values[name], int | float) for cell in asked)]
+    if not numbers:
+        return None
+    compared = plan.default.number not in result.failed
+    series = []
+    for policy in plan.policies:
+        arms = [SweepArm(cell, policy) for cell in asked]
+        own = [_or_zero(result, a, metric) if compared else result.interval(a, metric.name) for a in arms]
+        series.append(curve_of(policy, own))
+    panels = [(field_name(name), [float(str(cell.values[name])) for cell in asked], series) for name in numbers]
+    return draw.clouds_figure(panels, f"{metric.name}, " + ("over the default, %" if compared else metric.unit))

@@ -7,7 +7,7 @@ experiments/output/report/report.py.
 import math
 from collections.abc import Iterator
 
-from nextone.experiments.output.drawing import curve_of
+from nextone.experiments.output.drawing import curve_of, svg_text
 from nextone.experiments.runs.metrics import OVERLOAD, metric_named
 from nextone.experiments.runs.number_text import STAR, interval_text, name_and_unit
 from nextone.experiments.sweeps.answer import cell_words, field_name, value_text
@@ -129,7 +129,7 @@ def _load(result: SweepResult) -> Section:
         x = [float(cell.scenario.server.page_size) for cell in result.cells]
         figures = [draw.clouds_figure([("page size", x, series)], f"{m.name}, {m.unit}") for m, series in panels[:2]]
     text = f"Means with 95 % intervals{fixed}." if joined else "Every cell; the other fields vary as well."
-    return Section(title, (text,), tuple(Figure(svg, "Server load by page size.") for svg in figures))
+    return Section(title, (text,), tuple(Figure(svg_text(each), "Server load by page size.") for each in figures))
 
 
 def along(result: SweepResult, name: str) -> tuple[list[SweepCell], str]:

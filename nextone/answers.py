@@ -1,0 +1,187 @@
+"""What a function of `nextone.api` returns: one shape for comparisons, sweeps, ladders, trainings and timelines.
+
+The sentences first, then tables, frames and figures of the same numbers that the commands show. It computes nothing of
+its own: whatever it holds was made by the code of the question. Loads pandas and matplotlib only when asked for a frame
+or a figure.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from html import escape
+from operator import methodcaller
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from rich.console import Console
+from rich.table import Table
+
+from nextone.sim.scenario import SettingError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+    from nextone.experiments.questions.headroom import Headroom
+    from nextone.experiments.runs.comparison import Comparison
+    from nextone.experiments.sweeps.result import SweepResult
+
+Found = TypeVar("Found")
+MOST_ROWS = 40  # of a table in a notebook; the frame has all
+LEVEL, PERCENT = "that of the column unit", "% of the baseline's mean"
+
+
+@dataclass(frozen=True, eq=False)
+class Answer(Generic[Found]):
+    """An answer to read (`verdict`, `print`, or the value of a notebook's cell), to compute with (`frame`, `found`), to
+    draw (`plot`) and to keep (`save`, read back by `nextone.load`).
+
+    Two answers are equal if their sentences and their frames are."""
+
+    found: Found = field(repr=False)
+    """The typed result: a Comparison, a SweepResult, a Headroom, an RlPolicy or a Timeline."""
+    verdict: tuple[str, ...]
+    """The answer in sentences, the first that are printed."""
+    rows: Callable[[], Sequence[Mapping[str, Any]]] = field(repr=False)
+    units: Mapping[str, str] = field(repr=False)
+    shown: Callable[[], Iterable[object]] = field(repr=False)
+    draw: Callable[[], "Figure | None"] = field(repr=False)
+    write: Callable[[Path], Iterable[Path]] = field(repr=False)
+
+    def frame(self) -> "DataFrame":
+        """The numbers, one observation a row. `frame().attrs["units"]` says what each column, or each metric of the
+        column `metric`, is measured in. NaN where undefined."""
+        import pandas as pd
+
+        made = pd.DataFrame(list(self.rows()))
+        made.attrs["units"] = dict(self.units)
+        return made
+
+    def plot(self, path: str | Path | None = None) -> "Figure":
+        """The figure that the command draws, as a matplotlib Figure; path: saved there as well, by its ending.
+
+        Raises SettingError where there is nothing to draw."""
+        figure = self.draw()
+        if figure is None:
+            raise SettingError("there is nothing to draw: no number of this answer varies; look at .frame()")
+        if path is not None:
+            from nextone.experiments.output.drawing import save_figure
+
+            save_figure(figure, Path(path))
+        return figure
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write the files that the command's `--out` writes into a folder, which is made if need be; their paths.
+
+        Raises SettingError, or UserError if the system refuses."""
+        from nextone.cli.common import prepare_folder
+
+        prepare_folder(Path(folder))
+        return list(self.write(Path(folder)))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Answer):
+            return NotImplemented
+        return self.verdict == other.verdict and bool(self.frame().equals(other.frame()))
+
+    __hash__ = None  # type: ignore[assignment]  # what holds arrays has no hash
+
+    def __str__(self) -> str:
+        """What the command prints, 140 columns wide."""
+        console = Console(width=140, color_system=None, markup=False, emoji=False, highlight=False)
+        with console.capture() as text:
+            for part in (*self.verdict, "", *self.shown()):
+                console.print(part)
+        return text.get()
+
+    def _repr_html_(self) -> str:
+        """The sentences, then the tables: what a notebook shows."""
+        sentences = "".join(f"<p>{escape(sentence)}</p>" for sentence in self.verdict)
+        tables = "".join(_html(part) if isinstance(part, Table) else f"<p>{escape(str(part))}</p>"
+                         for part in self.shown())  # fmt: skip
+        return f"<div>{sentences}{tables}</div>"
+
+
+def _html(table: Table) -> str:
+    """A table as an HTML element. Labels are a user's own: every text is escaped."""
+    lines = [list(line) for line in zip(*(column.cells for column in table.columns), strict=True)]
+    head = "".join(f"<th>{escape(str(column.header))}</th>" for column in table.columns)
+    body = "".join(
+        f"<tr>{''.join(f'<td>{escape(str(cell)).strip()}</td>' for cell in line)}</tr>" for line in lines[:MOST_ROWS]
+    )
+    more = len(lines) - MOST_ROWS
+    rest = f"<p>and {more:,} more rows: .frame() has them all</p>" if more > 0 else ""
+    title = f"<caption>{escape(str(table.title))}</caption>" if table.title else ""
+    rest += f"<p><small>{escape(str(table.caption))}</small></p>" if table.caption else ""
+    return f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{rest}"
+
+
+# ---- one for each question
+
+
+def of_comparison(found: "Comparison") -> "Answer[Comparison]":
+    from nextone.experiments.output.figures import uplift_figure
+    from nextone.experiments.questions.sensitivity_file import shipped_table
+    from nextone.experiments.runs.comparison import comparison_table
+    from nextone.experiments.runs.comparison_files import comparison_json
+    from nextone.experiments.runs.verdict import verdict
+
+    units = {metric.name: metric.unit for metric in found.metrics} | {"p": "probability"}
+    units |= dict.fromkeys(("mean", "low", "high", "diff", "diff_abs_low", "diff_abs_high"), LEVEL)
+    units |= dict.fromkeys(("diff_pct", "diff_low", "diff_high"), PERCENT)
+    return Answer(
+        found, verdict(found, depends=shipped_table().gains_depend_on()), lambda: comparison_json(found)["rows"], units,
+        lambda: [comparison_table(found, whole=False)], partial(uplift_figure, found), partial(_save, found),
+    )  # fmt: skip
+
+
+def _save(found: "Comparison", folder: Path) -> list[Path]:
+    from nextone.experiments.runs.comparison_files import looked_at_before, save_tables
+
+    return save_tables(looked_at_before(found, folder), folder)
+
+
+def of_sweep(folder: Path) -> "Answer[SweepResult]":
+    from nextone.experiments.output.report.landscape import landscape_figure
+    from nextone.experiments.sweeps.answer import answer
+    from nextone.experiments.sweeps.result import POSITIONS, RESULTS, read_sweep
+    from nextone.experiments.sweeps.table import sweep_json, sweep_table
+
+    found = read_sweep(folder)
+    files = {name: (folder / name).read_bytes() for name in (POSITIONS, RESULTS)}
+    fields, verdict = {cell.number: cell.values for cell in found.cells}, answer(found)
+    units = {metric.name: metric.unit for metric in found.metrics}
+    units |= dict.fromkeys(("mean", "low", "high"), LEVEL)
+    return Answer(
+        found, verdict, lambda: [_flat(row, fields[row["cell"]]) for row in sweep_json(found)["rows"]], units,
+        lambda: [part for part in sweep_table(found) if part and part not in verdict],
+        partial(landscape_figure, found), partial(_write_again, files),
+    )  # fmt: skip
+
+
+def _flat(row: Mapping[str, Any], fields: Mapping[str, object]) -> dict[str, Any]:
+    """A row of a sweep's JSON with the swept fields, and with both differences, in columns of their own."""
+    nested = ("settings", "vs_policy", "vs_default")
+    differences = {f"{of}_{name}": value for of in nested[1:] for name, value in (row[of] or {}).items()}
+    return {**fields, **{name: value for name, value in row.items() if name not in nested}, **differences}
+
+
+def _write_again(files: Mapping[str, bytes], folder: Path) -> list[Path]:
+    from nextone.experiments.runs.files import write_whole
+
+    for name, data in files.items():
+        write_whole(folder / name, methodcaller("write_bytes", data))
+    return [folder / name for name in files]
+
+
+def of_headroom(found: "Headroom") -> "Answer[Headroom]":
+    from nextone.experiments.questions.headroom import headroom_json
+    from nextone.experiments.questions.headroom_shown import headroom_figure, headroom_sentences, headroom_tables
+
+    units = {metric.name: metric.unit for metric in found.result.metrics}
+    units |= dict.fromkeys(("mean", "low", "high"), LEVEL)
+    units |= {f"{of}_{end}": "%" for of in ("worth", "gain") for end in ("pct", "low", "high")}
+    return Answer(
+        found, tuple(headroom_sentences(found)), lambda: headroom_json(found)["rows"], units,
+        lambda: headroom_tables(found), partial(headroom_figure, found), partial(_save, found.result),
+    )  # fmt: skip

@@ -1,0 +1,103 @@
+"""The main jobs from Python: the answers' contract (sentences, frame, figure, HTML, files read back equal), the forms
+in which worlds and policies are given, and the examples of the docstrings."""
+
+import doctest
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import nextone as nx
+from nextone import api
+from nextone.answers import of_comparison
+from nextone.sim.scenario import SettingError
+
+TINY = {"catalogue.kind": "synthetic", "catalogue.videos": 300, "population.users": 20}
+SMALL = {"minutes": 1, "engine": "batch", "workers": 1}
+
+
+def first(observation):
+    """A policy of a user's own: the pool's order."""
+    return np.where(observation.mask, -np.arange(observation.mask.shape[1], dtype=np.float32), 0.0)
+
+
+@pytest.fixture(scope="module")
+def compared():
+    return nx.compare({"cloud_only": "cloud_only", "<b>mine</b>": first}, TINY, **SMALL)
+
+
+@pytest.fixture(scope="module")
+def swept():
+    return nx.sweep({"server.page_size": [2, 8]}, TINY, max_replications=10, **SMALL)
+
+
+@pytest.mark.parametrize("name", ["compare", "sweep"])
+def test_the_examples_of_the_docstrings(name):
+    found = doctest.DocTestFinder().find(getattr(api, name), name, globs={})
+    runner = doctest.DocTestRunner()
+    assert found[0].examples
+    assert runner.run(found[0]) == (0, len(found[0].examples))
+
+
+@pytest.mark.parametrize("which", ["compared", "swept"])
+def test_what_is_saved_loads_back_equal(which, request, tmp_path):
+    answer = request.getfixturevalue(which)
+    assert all(path.is_file() for path in answer.save(tmp_path / "new"))
+    assert nx.load(tmp_path / "new") == answer
+    answer.plot(tmp_path / "f.png")
+    assert (tmp_path / "f.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_another_number_is_another_answer(compared):
+    values = compared.found.values.copy()
+    values[1, 3] *= 1.01
+    assert of_comparison(replace(compared.found, values=values)) != compared
+
+
+def test_a_frame_is_tidy_and_says_its_units(compared, swept):
+    frame = compared.frame()
+    assert len(frame) == frame.groupby(["policy", "metric"]).ngroups == 2 * len(compared.found.metrics)
+    units = frame.attrs["units"]
+    assert (units["app_min"], units["diff_pct"]) == ("min/person", "% of the baseline's mean")
+    frame = swept.frame()
+    assert len(frame) == frame.groupby(["server.page_size", "policy", "metric"]).ngroups
+    other = frame[(frame.metric == "requests") & (frame["server.page_size"] == 8)].iloc[0]
+    assert other.vs_default_low <= other.vs_default_diff <= other.vs_default_high < 0  # larger pages, fewer requests
+
+
+def test_a_notebook_shows_the_sentences_first_and_escapes_labels(compared):
+    html = compared._repr_html_()
+    assert html.index("time in the app") < html.index("<table>")
+    assert "<b>mine" not in html
+    assert "&lt;b&gt;mine&lt;/b&gt;" in html
+    assert str(compared).startswith(compared.verdict[0][:60])
+
+
+def test_worlds_and_policies_are_given_in_any_form(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text("[server]\npage_size = 3\n")
+    pages = {name: api._world(given, None).server.page_size for name, given in (
+        ("none", None), ("name", "kir"), ("text", str(file)), ("path", file), ("settings", {"server.page_size": 4}),
+        ("words", {"server.page_size": "5"}), ("scenario", nx.with_settings(nx.Scenario(), ["server.page_size=7"])),
+    )}  # fmt: skip
+    assert pages == {"none": nx.Scenario().server.page_size, "name": 6, "text": 3, "path": 3, "settings": 4,
+                     "words": 5, "scenario": 7}  # fmt: skip
+    assert api._world({}, 30).population.users == api._world(nx.Scenario(), 30).population.users == 30
+    assert api._world(nx.Scenario(), None, 400).population.users == 400
+    with pytest.raises(SettingError, match="must be a Scenario, a name, a file or"):
+        api._world(7, None)
+    base = nx.Scenario()
+    for given in ("random,cloud_only", ["random", "cloud_only"]):
+        assert [arm.label for arm in api._arms(given, (), base)] == ["cloud_only", "random"]
+    small = nx.parse_arm("small=cloud_only server.page_size=2", base)
+    assert [arm.label for arm in api._arms(["random", small, first], (), base)] == ["random", "small", "first"]
+    assert api._arms(None, ["small=cloud_only server.page_size=2"], base) == [small]
+    assert [arm.label for arm in api._arms(None, (), base)][:2] == ["cloud_only", "tag_momentum"]
+
+
+def test_a_folder_without_an_answer_is_refused_in_one_line(tmp_path):
+    with pytest.raises(SettingError, match=r"holds no answer; give a folder of \.save\(\)"):
+        nx.load(tmp_path)
+    (tmp_path / "comparison.parquet").write_bytes(b"x")
+    with pytest.raises(SettingError, match=r"replications\.parquet.*cannot be read"):
+        nx.load(tmp_path)
