@@ -18,9 +18,11 @@ the cores from the environments' threads and from other processes: training was 
 
 if TYPE_CHECKING:
     from nextone.answers import Answer
-    from nextone.api import compare, headroom, load, sweep
+    from nextone.api import compare, headroom, load, sweep, timeline, train
+    from nextone.envs.playing import from_sb3, from_torchrl
     from nextone.experiments.runs.compare import Arm, compare_policies, parse_arm
     from nextone.experiments.runs.comparison import Comparison
+    from nextone.policies.torch_module import from_torch
     from nextone.sim.config import Scenario
     from nextone.sim.scenario import SettingError, load_scenario, scenario_toml, with_settings
 
@@ -30,6 +32,9 @@ _HOME = {
     "Comparison": "nextone.experiments.runs.comparison",
     "compare": "nextone.api",
     "compare_policies": "nextone.experiments.runs.compare",
+    "from_sb3": "nextone.envs.playing",
+    "from_torch": "nextone.policies.torch_module",
+    "from_torchrl": "nextone.envs.playing",
     "headroom": "nextone.api",
     "load": "nextone.api",
     "parse_arm": "nextone.experiments.runs.compare",
@@ -38,6 +43,8 @@ _HOME = {
     "load_scenario": "nextone.sim.scenario",
     "scenario_toml": "nextone.sim.scenario",
     "sweep": "nextone.api",
+    "timeline": "nextone.api",
+    "train": "nextone.api",
     "with_settings": "nextone.sim.scenario",
 }
 
@@ -49,12 +56,17 @@ __all__ = [
     "SettingError",
     "compare",
     "compare_policies",
+    "from_sb3",
+    "from_torch",
+    "from_torchrl",
     "headroom",
     "load",
     "load_scenario",
     "parse_arm",
     "scenario_toml",
     "sweep",
+    "timeline",
+    "train",
     "with_settings",
 ]
 

@@ -5,6 +5,8 @@ its own: whatever it holds was made by the code of the question. Loads pandas an
 or a figure.
 """
 
+import json
+import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,12 +24,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
+    from nextone.experiments.output.timeline import Timeline
     from nextone.experiments.questions.headroom import Headroom
     from nextone.experiments.runs.comparison import Comparison
     from nextone.experiments.sweeps.result import SweepResult
+    from nextone.policies.rl import RlPolicy
 
 Found = TypeVar("Found")
 MOST_ROWS = 40  # of a table in a notebook; the frame has all
+TIMELINE, RESULT = "timeline.json", "result.json"  # names of files
 LEVEL, PERCENT = "that of the column unit", "% of the baseline's mean"
 
 
@@ -97,9 +102,15 @@ class Answer(Generic[Found]):
     def _repr_html_(self) -> str:
         """The sentences, then the tables: what a notebook shows."""
         sentences = "".join(f"<p>{escape(sentence)}</p>" for sentence in self.verdict)
-        tables = "".join(_html(part) if isinstance(part, Table) else f"<p>{escape(str(part))}</p>"
-                         for part in self.shown())  # fmt: skip
-        return f"<div>{sentences}{tables}</div>"
+        return f"<div>{sentences}{''.join(map(_html_of, self.shown()))}</div>"
+
+
+def _html_of(part: object) -> str:
+    """What is shown, as an HTML element: a table, or text."""
+    if isinstance(part, Table):
+        return _html(part)
+    text = escape(str(part))
+    return f"<pre>{text}</pre>" if "\n" in text else f"<p>{text}</p>"
 
 
 def _html(table: Table) -> str:
@@ -185,3 +196,59 @@ def of_headroom(found: "Headroom") -> "Answer[Headroom]":
         found, tuple(headroom_sentences(found)), lambda: headroom_json(found)["rows"], units,
         lambda: headroom_tables(found), partial(headroom_figure, found), partial(_save, found.result),
     )  # fmt: skip
+
+
+def of_timeline(found: "Timeline") -> "Answer[Timeline]":
+    from nextone.experiments.output.timeline import timeline_figure, timeline_sentence, timeline_text, write_timeline
+
+    def rows() -> list[dict[str, Any]]:
+        return [
+            {"lane": event.lane, "kind": event.kind, "name": event.name, "at_s": (event.start_us - found.open_us) / 1e6,
+             "for_s": (event.end_us - event.start_us) / 1e6, **event.args}
+            for event in found.events
+        ]  # fmt: skip
+
+    def shown() -> list[str]:
+        lines = timeline_text(found).splitlines()
+        more = len(lines) - MOST_ROWS
+        return ["\n".join([*lines[:MOST_ROWS], *([f"and {more:,} more lines: .frame() has them all"] * (more > 0))])]
+
+    units = {"at_s": "s since the app opened", "for_s": "s"}
+    return Answer(
+        found, (timeline_sentence(found),), rows, units, shown, partial(timeline_figure, found),
+        lambda folder: [write_timeline(found, folder / TIMELINE)],
+    )  # fmt: skip
+
+
+def of_training(folder: Path, result: Mapping[str, Any] | None = None) -> "Answer[RlPolicy]":
+    """result: of `train.final_result`; None: as it was kept in the folder, or worked out again."""
+    from nextone.experiments.output.figures import learning_figure
+    from nextone.experiments.runs.files import write_text
+    from nextone.experiments.training.rl.evaluate import result_lines
+    from nextone.experiments.training.rl.train import final_result, levels, settings_of
+    from nextone.policies.checkpoint import best_checkpoint, newest_checkpoint
+    from nextone.policies.rl import load_rl
+
+    newest, kept = newest_checkpoint(folder), folder / RESULT
+    settings = settings_of(newest)
+    if result is None and kept.is_file():
+        held = json.loads(kept.read_text(encoding="utf-8"))
+        result = held if held.get("steps") == best_checkpoint(folder).step else None
+    if result is None:
+        result = final_result(settings, folder)
+    if not kept.is_file():
+        write_text(kept, json.dumps(result))
+    looks = newest.about["looks"]
+    rows = [{"step": look["step"], "reward": look["reward"], **uplift} for look in looks for uplift in look["uplifts"]]
+    first, *others = result_lines(result)
+    units = {"step": "decisions", **dict.fromkeys(("reward", "rule_mean", "diff", "low", "high"), "reward an episode")}
+    return Answer(
+        load_rl(folder), (first,), lambda: rows, units, lambda: others,
+        lambda: learning_figure([looks], levels(settings)), partial(_copied, folder),
+    )  # fmt: skip
+
+
+def _copied(folder: Path, to: Path) -> list[Path]:
+    """A training's folder, copied."""
+    shutil.copytree(folder, to, dirs_exist_ok=True)
+    return sorted(to.iterdir())

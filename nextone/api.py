@@ -13,17 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 from nextone.cli import common
 from nextone.experiments.runs.arms import BASELINE_POLICY, Arm, Engine, Progress, Servers, parse_arm
-from nextone.experiments.runs.names import listed, resolve_policy
+from nextone.experiments.runs.names import listed, own_or_named
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, setting_text, with_settings
 
-from .answers import Answer, of_comparison, of_headroom, of_sweep
+from .answers import TIMELINE, Answer, of_comparison, of_headroom, of_sweep, of_timeline, of_training
 
 if TYPE_CHECKING:
+    from nextone.experiments.output.timeline import Timeline
     from nextone.experiments.questions.headroom import Headroom
     from nextone.experiments.runs.comparison import Comparison
     from nextone.experiments.sweeps.result import SweepResult
+    from nextone.experiments.training.rl.train import Algorithm
     from nextone.policies.contract import PolicyLike
+    from nextone.policies.rl import RlPolicy
 
 ScenarioLike = Scenario | Mapping[str, object] | str | PathLike[str] | None
 
@@ -49,7 +52,8 @@ def compare(
     first is the baseline, or `cloud_only` if it is among bare names. None: those of the command, or only `arms`.
     arms: further ones, each with its settings: "small=cloud_only server.page_size=2". users: people (None: the
     scenario's). minutes: the window in which everyone opens the app once (60 if `days` is None too). workers: processes
-    (None: one per core). progress(done, total) is called after each run.
+    (None: one per core, but 1 if a policy is an object of your own, which may not travel). progress(done, total) is
+    called after each run.
 
     Raises SettingError, TooFewReplications for fewer than 10 replications, RunFailed.
 
@@ -62,10 +66,14 @@ def compare(
     True
     """
     from nextone.experiments.runs.compare import compare as run
+    from nextone.policies.from_file import FilePolicy
 
     base = _world(scenario, users)
+    made = _arms(policies, arms, base)
+    if workers is None and not all(isinstance(arm.policy, (str, FilePolicy)) for arm in made):
+        workers = 1
     found = run(
-        _arms(policies, arms, base), seed=seed, replications=replications, minutes=minutes, days=days, engine=engine,
+        made, seed=seed, replications=replications, minutes=minutes, days=days, engine=engine,
         servers=servers, workers=common.processes(workers), progress=progress,
     )  # fmt: skip
     return of_comparison(found)
@@ -150,25 +158,102 @@ def headroom(
     return of_headroom(found)
 
 
+def train(
+    out: str | Path,
+    scenario: ScenarioLike = None,
+    *,
+    algo: "Algorithm" = "maskable_ppo",
+    steps: int = 1_000_000,
+    envs: int = 512,
+    reward: str | Mapping[str, float] = "default",
+    refresh: bool = False,
+    seed: int = 0,
+    threads: int = 2,
+    progress: bool = False,
+) -> "Answer[RlPolicy]":
+    """Train a policy by reinforcement learning into the folder `out`, then compare it with rules on people that it
+    never met. `.found` is the policy, which `compare` plays; so does its name, "rl:OUT".
+
+    steps: decisions to learn from. envs: people at a time. reward: a preset (default, watch, retention) or weights,
+    {"like": 5}, the rest being 0. refresh: one more choice, to ask for a page now. threads: of torch; another number
+    may give other bits. progress: shown on standard error. After a kill, `nextone train rl --resume OUT` goes on.
+
+    Raises SettingError, also if the folder already holds a training: `load` returns that one."""
+    from nextone.envs.reward import reward_weights
+    from nextone.experiments.training.rl import train as training_code
+
+    folder = Path(out)
+    common.prepare_folder(folder)
+    weights = training_code.parse_reward(reward) if isinstance(reward, str) else reward_weights(reward)
+    settings = training_code.TrainSettings(
+        scenario=_world(scenario, None), algo=algo, steps=steps, envs=envs, reward=weights, refresh=refresh, seed=seed,
+        threads=threads,
+    )  # fmt: skip
+    training_code.train(settings, folder, progress=progress)
+    return of_training(folder, training_code.final_result(settings, folder))
+
+
+def timeline(
+    user: int | None = None,
+    scenario: ScenarioLike = None,
+    *,
+    policy: "str | PolicyLike" = "tag_momentum",
+    seed: int = 0,
+    minutes: float | None = None,
+    days: float | None = None,
+    session: int = 0,
+    engine: Engine | None = None,
+) -> "Answer[Timeline]":
+    """One person's session: what was on the screen, whom the link worked for, what happened to the pool, where each
+    request was, when decisions were ready.
+
+    user: 0 to population.users - 1; None: the first who saw 20 to 100 videos. session: of a run over days, from 0.
+    engine: "batch" runs this person alone, with a free server; "event" runs everybody, who queue for the servers; None:
+    "event" if the scenario says how many servers there are. Raises SettingError if there is no such session.
+
+    >>> import nextone as nx
+    >>> tiny = {"catalogue.kind": "synthetic", "catalogue.videos": 300, "population.users": 20}
+    >>> found = nx.timeline(3, tiny, minutes=1)
+    >>> found.frame().groupby("lane")["for_s"].sum().index.tolist()
+    ['link', 'policy', 'pool', 'screen', 'server']
+    """
+    from nextone.experiments.output.timeline import make_timeline, worth_a_look
+
+    world = _world(scenario, None)
+    made = own_or_named(policy, world) if isinstance(policy, str) else policy
+    chosen = worth_a_look(world, seed, made, minutes=minutes, days=days) if user is None else user
+    return of_timeline(
+        make_timeline(world, chosen, seed, made, minutes=minutes, days=days, session=session, engine=engine)
+    )
+
+
 def load(folder: str | Path) -> Answer[Any]:
-    """The answer that `save`, or a command's `--out`, wrote into this folder: a comparison, a sweep or a ladder.
+    """The answer that `save`, or a command's `--out`, wrote into this folder: a comparison, a sweep, a ladder, a
+    training, or a timeline (of which the file may be named as well).
 
     Raises SettingError if there is none, or if a file of it is damaged."""
     from nextone.experiments.output.report.comparison import read_comparison
+    from nextone.experiments.output.timeline import read_timeline
     from nextone.experiments.questions.headroom import ladder_of
     from nextone.experiments.runs.comparison_files import COMPARISON
     from nextone.experiments.sweeps.ledger import NAME as LEDGER
     from nextone.experiments.sweeps.result import RESULTS
+    from nextone.policies.checkpoint import has_checkpoints
 
     folder = Path(folder)
+    if folder.is_file() or (folder / TIMELINE).is_file():
+        return of_timeline(read_timeline(folder if folder.is_file() else folder / TIMELINE))
     if (folder / COMPARISON).is_file():
         found = read_comparison(folder)
         ladder = ladder_of(found)
         return of_comparison(found) if ladder is None else of_headroom(ladder)
     if (folder / RESULTS).is_file() or (folder / LEDGER).is_file():
         return of_sweep(folder)
+    if has_checkpoints(folder):
+        return of_training(folder)
     raise SettingError(
-        f"{str(folder)!r} holds no answer; give a folder of .save(), or the --out of nextone compare, sweep or headroom"
+        f"{str(folder)!r} holds no answer; give a folder of .save(), or what nextone compare, sweep, headroom, "
+        "timeline or train rl wrote with --out"
     )
 
 
@@ -207,7 +292,7 @@ def _arms(policies: Any, more: Sequence[str | Arm], base: Scenario) -> list[Arm]
             named.sort(key=lambda pair: pair[1] != BASELINE_POLICY)
     made = [
         policy if isinstance(policy, Arm)
-        else Arm(label, resolve_policy(policy, base) if isinstance(policy, str) else policy, base)
+        else Arm(label, own_or_named(policy, base) if isinstance(policy, str) else policy, base)
         for label, policy in named
     ]  # fmt: skip
-    return made + [arm if isinstance(arm, Arm) else parse_arm(arm, base) for arm in more]
+    return made + [arm if isinstance(arm, Arm) else parse_arm(arm, base, own_or_named) for arm in more]

@@ -62,10 +62,10 @@ Image.fromarray(env.render())
 # any viewer of Chrome traces (ui.perfetto.dev).
 
 # %%
-print("\n".join(timeline_text(scenario, user, 0, "tag_momentum", minutes=minutes).splitlines()[:40]))
+made = make_timeline(scenario, user, 0, "tag_momentum", minutes=minutes)
+print("\n".join(timeline_text(made).splitlines()[:40]))
 
 # %%
-made = make_timeline(scenario, user, 0, "tag_momentum", minutes=minutes)
 pd.Series([event.lane for event in made.events]).value_counts()
 
 # %% [markdown]

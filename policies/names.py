@@ -16,6 +16,7 @@ KINDS = (*SHIPPED, "dnn", "dlcm")
 """Networks of `nextone train KIND`; `edgerec:results/edgerec` plays a checkpoint of one's own."""
 ENGINES = {"onnx": "onnxruntime", "mnn": "MNN", "tflite": "ai-edge-litert"}
 """What may run a network on a phone, `kir@mnn`, and the package that does."""
+OWN = re.compile(r"(?P<file>.+\.py):(?P<name>[^\W\d]\w*)")
 OPTION = re.compile(
     rf"(?P<engine>{'|'.join(ENGINES)})|k=(?P<beams>[1-9]\d?)|every=(?P<every>[1-9]\d?\d?)|(?P<ask>ask)|(?P<per_second>per_second)"
 )
@@ -113,7 +114,18 @@ def in_folder(name: str, home: str) -> str:
     return name.replace(f":{folder}", f":{os.path.join(home, folder)}", 1) if folder else name
 
 
+def own_file(name: str) -> tuple[str, str]:
+    """(file, name in it) of `mine.py:policy`, a policy in a file of the user's own; both empty for other names."""
+    found = OWN.fullmatch(name)
+    return (found["file"], found["name"]) if found else ("", "")
+
+
 def unknown_name(name: str, known: tuple[str, ...]) -> str:
-    """A line that names the nearest known name, or all of them."""
+    """A line that names the nearest known name, or all of them; or that says who may name code."""
+    if own_file(name)[0]:
+        return (
+            f"policy {name[:100]!r} is code in a file: only --policies and --arm of nextone compare load such, never a "
+            "file or another command; from Python, give the policy itself"
+        )
     close = difflib.get_close_matches(name[:100].lower(), known, n=1, cutoff=0.5)
     return f"unknown policy {name[:60]!r}; " + (f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}")

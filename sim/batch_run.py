@@ -49,11 +49,14 @@ def advance_parallel(
     in_blocks(lambda start, stop, part: advance_rows(*common, start, stop, part), len(rows), parts)
 
 
-def run_batch(world: World, decide: Decide | None, *, end_us: int, days: bool = False) -> Records:
-    """Run everybody until they are gone, or to `end_us`. `world.queue_waits` must be given (zeros: ample servers)."""
+def run_batch(
+    world: World, decide: Decide | None, *, end_us: int, days: bool = False, only: int | None = None
+) -> Records:
+    """Run everybody until they are gone, or to `end_us`; or nobody but the person `only`, who lives the same life.
+    `world.queue_waits` must be given (zeros: ample servers)."""
     assert len(world.queue_waits) > 0, "the batch driver has no server: give build_world queue_waits"
     logs = Logs(world)
-    rows = np.arange(len(world.users))
+    rows = np.arange(len(world.users)) if only is None else np.array([only])
     reason = np.full(len(rows), PAUSED, np.int8)
     while len(rows):
         deciding = reason == DECIDE

@@ -214,18 +214,18 @@ def _legend(figure: "Figure", axis: "Axes") -> None:
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
 
 
-def learning_figure(runs: Sequence[Sequence[dict[str, Any]]], levels: Mapping[str, "Interval"], path: Path) -> Path:
+def learning_figure(
+    runs: Sequence[Sequence[dict[str, Any]]], levels: Mapping[str, "Interval"], path: Path | None = None
+) -> "Figure":
     """Reward an episode on the evaluation people by steps, a line a run; every rule's level with its 95 % interval.
 
-    Returns the path."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
+    path: saved there."""
     import seaborn as sns
+    from matplotlib.figure import Figure
 
     with sns.axes_style("white"):
-        figure, axis = plt.subplots(figsize=(7.6, 4.6), layout="constrained")
+        figure = Figure(figsize=(7.6, 4.6), layout="constrained")
+        axis = figure.subplots()
         for looks, colour in zip(runs, sns.color_palette("colorblind", len(runs)), strict=True):
             steps, reward = [look["step"] / 1e6 for look in looks], [look["reward"] for look in looks]
             axis.plot(steps, reward, color=colour, marker="o", markersize=3, linewidth=1.5)
@@ -252,9 +252,9 @@ def learning_figure(runs: Sequence[Sequence[dict[str, Any]]], levels: Mapping[st
         axis.set_xlabel("decisions learned from, millions")
         axis.set_ylabel("reward an episode")
         sns.despine(figure)
+    if path is not None:
         save_figure(figure, path, dpi=150)
-        plt.close(figure)
-    return path
+    return figure
 
 
 def frontier_figure(points: Sequence["FrontierPoint"], path: Path) -> Path:

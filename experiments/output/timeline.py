@@ -7,11 +7,13 @@ does not hold is asked of the model again (`lanes.py`). Called by `nextone timel
 """
 
 import json
+import textwrap
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from nextone.experiments.runs.arms import Arm
+from nextone.experiments.runs.arms import Arm, Engine
 from nextone.experiments.runs.files import write_text
 from nextone.experiments.runs.provenance import arms_record, provenance
 from nextone.experiments.runs.replication import run_arm
@@ -20,6 +22,7 @@ from nextone.sim.config import LINK_CLASSES, TIERS, Scenario
 from nextone.sim.scenario import SettingError
 from nextone.version import __version__
 
+from .drawing import bare, drawn, palette
 from .lanes import (
     LANES,
     Event,
@@ -33,6 +36,14 @@ from .lanes import (
     session_of,
 )
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COUNTERS = {"pool: live candidates": "candidates", "link: capacity": "Mbit/s"}
+"""What is counted over time in a trace, and its unit."""
+LONG_ENOUGH, READABLE = 20, 100  # videos: pages are used up and refilled; all of it is still looked through
+FIRST_FEW = 50  # people that are tried
+
 
 class Timeline(NamedTuple):
     """A session, ready to be shown."""
@@ -45,36 +56,69 @@ class Timeline(NamedTuple):
     capacity_mbps: list[tuple[int, float]]  # (from when, the link's mean over a second)
 
 
-def write_timeline(
-    scenario: Scenario,
-    user: int,
-    seed: int,
-    policy: str | PolicyLike,
-    out: Path,
-    *,
-    minutes: float | None = None,
-    days: float | None = None,
-    session: int = 0,
-) -> Path:
-    """Write the session as Chrome trace-event JSON, whole or not at all. Raises SettingError as `make_timeline`."""
-    made = make_timeline(scenario, user, seed, policy, minutes=minutes, days=days, session=session)
-    text = json.dumps(chrome_trace(made), allow_nan=False, separators=(",", ":"))
-    write_text(out, text)
+def write_timeline(made: Timeline, out: Path) -> Path:
+    """Write the session as Chrome trace-event JSON, whole or not at all."""
+    write_text(out, json.dumps(chrome_trace(made), allow_nan=False, separators=(",", ":")))
     return out
 
 
-def timeline_text(
-    scenario: Scenario,
-    user: int,
-    seed: int,
-    policy: str | PolicyLike,
-    *,
-    minutes: float | None = None,
-    days: float | None = None,
-    session: int = 0,
-) -> str:
+def read_timeline(file: Path) -> Timeline:
+    """The timeline that `write_timeline` wrote. Raises SettingError if the file is none."""
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))
+        about, rows = told["metadata"], told["traceEvents"]
+        open_us, close_us = int(about.pop("open_us")), int(about.pop("close_us"))
+        events = [
+            Event(LANES[row["tid"] - 1], row["ts"], row["ts"] + row.get("dur", 0), row["cat"], row["name"], row["args"])
+            for row in rows if row["ph"] in "Xi"
+        ]  # fmt: skip
+        candidates, capacity = (
+            [(row["ts"], row["args"][unit]) for row in rows if row["ph"] == "C" and row["name"] == name]
+            for name, unit in COUNTERS.items()
+        )
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise SettingError(
+            f"{str(file)!r} is no timeline ({str(error)[:80]}); write it again with nextone timeline"
+        ) from None
+    return Timeline(about, open_us, close_us, events, candidates, capacity)
+
+
+def timeline_sentence(made: Timeline) -> str:
+    """Who saw how much, and how long they waited for it."""
+    about, us = made.about, Counter[str]()
+    for event in made.events:
+        if event.lane == "screen":
+            us[event.kind] += event.end_us - event.start_us
+    minutes = (made.close_us - made.open_us) / 60e6
+    return (
+        f"User {about['user']} saw {about['impressions']} videos in {minutes:.1f} minutes under {about['policy']} "
+        f"({about['phone']} on {about['link']}), and waited {_seconds(us['wait'])} s for pages, "
+        f"{_seconds(us['startup'])} s for first frames and {_seconds(us['stall'])} s in stalls."
+    )
+
+
+def timeline_figure(made: Timeline) -> "Figure":
+    """The five lanes over the minutes of the session, a colour for each kind of thing in a lane."""
+    with drawn(12.0, 4.2) as figure:
+        axis = figure.subplots()
+        for place, lane in enumerate(LANES):
+            events = [e for e in made.events if e.lane == lane and e.kind != "part"]
+            kinds = list(dict.fromkeys(e.kind for e in events))
+            for kind, colour in zip(kinds, palette(len(kinds)), strict=True):
+                spans = [((e.start_us - made.open_us) / 60e6, (e.end_us - e.start_us) / 60e6)
+                         for e in events if e.kind == kind]  # fmt: skip
+                axis.broken_barh(spans, (-place - 0.35, 0.5), color=colour)
+                axis.annotate(kind, (1.005 + 0.075 * kinds.index(kind), -place - 0.1), color=colour, fontsize=7,
+                              xycoords=("axes fraction", "data"), va="center")  # fmt: skip
+        axis.set_yticks([-place - 0.1 for place in range(len(LANES))], LANES)
+        axis.set_xlabel("minutes since the app opened")
+        axis.set_title(textwrap.fill(timeline_sentence(made), 110), loc="left")
+        bare(axis)
+    return figure
+
+
+def timeline_text(made: Timeline) -> str:
     """The same as lines of text: seconds since the app opened, lane, what, for how many seconds, details."""
-    made = make_timeline(scenario, user, seed, policy, minutes=minutes, days=days, session=session)
     about = made.about
     lines = [
         f"user {about['user']} session {about['session']}, {about['policy']}, seed {about['seed']}: "
@@ -90,6 +134,28 @@ def timeline_text(
     return "\n".join(lines) + "\n"
 
 
+def worth_a_look(
+    scenario: Scenario, seed: int, policy: str | PolicyLike, *, minutes: float | None = None, days: float | None = None
+) -> int:
+    """The first person, by number, whose first session shows LONG_ENOUGH videos and can still be read; if none of the
+    first few does, the one of them who saw most. Each is run alone. Raises SettingError if none of them opened the
+    app."""
+    best, most = -1, 0
+    for user in range(min(scenario.population.users, FIRST_FEW)):
+        run = run_arm(
+            scenario, policy, seed=seed, replication=0, minutes=minutes, days=days, engine="batch", traced=user,
+            alone=True,
+        )  # fmt: skip
+        seen = int(run.records.sessions["impressions"][0]) if len(run.records.sessions) else 0
+        if LONG_ENOUGH <= seen <= READABLE:
+            return user
+        if seen > most:
+            best, most = user, seen
+    if best < 0:
+        raise SettingError("nobody among the first people opened the app; give a user, or a longer window")
+    return best
+
+
 def make_timeline(
     scenario: Scenario,
     user: int,
@@ -99,13 +165,21 @@ def make_timeline(
     minutes: float | None = None,
     days: float | None = None,
     session: int = 0,
+    engine: Engine | None = None,
 ) -> Timeline:
-    """Run the arm (event driver, replication 0) and lay out what this person did in session number `session`.
+    """Run the arm (replication 0) and lay out what this person did in session number `session`.
 
+    engine: "batch" runs this person alone, whose requests find a free server: the same life as in `nextone run --engine
+    batch`, in a fraction of a second. "event" runs everybody, who queue for the servers. None: "event" if the scenario
+    says how many servers there are, else "batch".
     Raises SettingError if there is no such person, or no such session within the window."""
     if not 0 <= user < scenario.population.users:
         raise SettingError(f"user={user} must be >= 0 and < population.users={scenario.population.users}")
-    run = run_arm(scenario, policy, seed=seed, replication=0, minutes=minutes, days=days, traced=user)
+    engine = engine or ("event" if scenario.server.workers else "batch")
+    run = run_arm(
+        scenario, policy, seed=seed, replication=0, minutes=minutes, days=days, engine=engine, traced=user,
+        alone=engine == "batch",
+    )  # fmt: skip
     s = session_of(run, user, session)
     open_us, close_us = int(s.row["open_us"]), int(s.row["close_us"])
     outages = outages_of(s)
@@ -125,7 +199,8 @@ def make_timeline(
         "window_us": run.window_us,
         "nextone": __version__,
         "scenario": arms_record([arm])[0]["scenario"],
-        "provenance": provenance([arm], seed=seed, replications=1, minutes=minutes, days=days, engine="event"),
+        "provenance": provenance([arm], seed=seed, replications=1, minutes=minutes, days=days, engine=engine),
+        "engine": engine,
     }
     live = [(int(m["start_us"]), int(m["live"])) for m in s.moments]
     changes = [(t, n) for k, (t, n) in enumerate(live) if k == 0 or n != live[k - 1][1]]
@@ -145,15 +220,10 @@ def chrome_trace(made: Timeline) -> dict[str, Any]:
         row |= {"name": event.name, "args": event.args}
         instant = event.end_us == event.start_us
         rows.append(row | ({"ph": "i", "s": "t"} if instant else {"ph": "X", "dur": event.end_us - event.start_us}))
-    rows += [
-        {"ph": "C", "pid": 1, "ts": t, "name": "pool: live candidates", "args": {"candidates": n}}
-        for t, n in made.candidates
-    ]
-    rows += [
-        {"ph": "C", "pid": 1, "ts": t, "name": "link: capacity", "args": {"Mbit/s": mbps}}
-        for t, mbps in made.capacity_mbps
-    ]
-    return {"traceEvents": rows + list(_flows(made.events)), "displayTimeUnit": "ms", "metadata": about}
+    for (name, unit), counted in zip(COUNTERS.items(), (made.candidates, made.capacity_mbps), strict=True):
+        rows += [{"ph": "C", "pid": 1, "ts": t, "name": name, "args": {unit: value}} for t, value in counted]
+    whole = about | {"open_us": made.open_us, "close_us": made.close_us}
+    return {"traceEvents": rows + list(_flows(made.events)), "displayTimeUnit": "ms", "metadata": whole}
 
 
 def _flows(events: list[Event]) -> Iterator[dict[str, Any]]:

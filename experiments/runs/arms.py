@@ -27,6 +27,7 @@ Engine = Literal["event", "batch"]
 Servers = Literal["own", "same"]
 """What `server.workers = 0` becomes: what each arm or cell needs, or for all what the first does."""
 Progress = Callable[[int, int], None]
+PolicyOf = Callable[[str, Scenario], "str | PolicyLike"]
 
 
 @dataclass(frozen=True)
@@ -59,10 +60,11 @@ class Task:
         return f"arm {self.arm.label!r}, replication {self.replication}, seed {self.seed}"
 
 
-def parse_arm(text: str, base: Scenario) -> Arm:
+def parse_arm(text: str, base: Scenario, policy_of: "PolicyOf" = resolve_policy) -> Arm:
     """`small=cloud_only server.page_size=2 server.workers=8`: label, policy and settings over the base scenario.
 
-    The folder of a policy may have spaces: in quotes, or if there is a folder of that name."""
+    The folder of a policy may have spaces: in quotes, or if there is a folder of that name. policy_of: what makes a
+    policy of its name; `own_or_named` for a text that the user typed."""
     first, *settings = words(text)
     label, equals, policy = first.partition("=")
     spaced = re.split(r"\s+(?=\w+\.\w+\s*=)", text.strip().removeprefix(f"{label}="), maxsplit=1)
@@ -76,7 +78,7 @@ def parse_arm(text: str, base: Scenario) -> Arm:
         )
     try:
         world = with_settings(base, settings)
-        return Arm(label, resolve_policy(policy, world), world)
+        return Arm(label, policy_of(policy, world), world)
     except SettingError as error:
         raise SettingError(f"arm {label!r}: {error}") from None
 

@@ -14,7 +14,9 @@ from nextone.policies.names import (
     folder_of,
     is_trained,
     options_told,
+    own_file,
     policy_names,
+    unknown_name,
 )
 from nextone.sim.config import FREE, Cost
 from nextone.sim.scenario import SettingError, nearest
@@ -121,6 +123,8 @@ def check_name(name: str) -> str:
         kind = re.split("[@:]", name, maxsplit=1)[0]
         if kind in KINDS and "@" in name:
             raise SettingError(f"policy {name[:60]!r}: after @ say {options_told(kind)}; each once")
+        if own_file(name)[0]:
+            raise SettingError(unknown_name(name, ()))
         raise SettingError(f"unknown policy {name[:60]!r}{nearest(name, (*decider_names(), *SHIPPED))}")
     return name
 
@@ -135,3 +139,13 @@ def resolve_policy(name: str, scenario: "Scenario") -> str:
         except EngineMissing as error:
             raise SettingError(f"policy {name[:60]!r}: {error}") from None
     return name
+
+
+def own_or_named(name: str, scenario: "Scenario") -> "str | PolicyLike":
+    """As `resolve_policy`, and `mine.py:policy` as well, which runs that file: only for a name that the user typed or
+    wrote in a program, never for one that was read from a file."""
+    if not own_file(name)[0]:
+        return resolve_policy(name, scenario)
+    from nextone.policies.from_file import FilePolicy  # late: names alone must not wait for numba
+
+    return FilePolicy(name)

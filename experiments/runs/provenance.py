@@ -18,6 +18,7 @@ from nextone.policies.names import (
     folder_of,
     in_folder,
     is_trained,
+    own_file,
     shipped,
     split_name,
 )
@@ -45,9 +46,11 @@ def provenance(
     scenarios = [with_paths(arm.scenario, os.path.abspath) for arm in arms]
     policies = [in_folder(arm.policy, folder) for arm in arms if isinstance(arm.policy, str)]
     needed = folder_needed([arm.scenario for arm in arms], [str(arm.policy) for arm in arms])
+    files = {_source(arm.policy): own_file(_source(arm.policy))[0] for arm in arms}
+    own = {source: {os.path.basename(file): file_digest(Path(file))} for source, file in files.items() if file}
     return made_with(policies) | {
         "seed": seed, "replications": replications, "minutes": minutes, "days": days, "engine": engine,
-        "folder": needed, "inputs": inputs(scenarios, policies),
+        "folder": needed, "inputs": inputs(scenarios, policies) | own,
     }  # fmt: skip
 
 
@@ -56,11 +59,16 @@ def arms_record(arms: Sequence[Arm]) -> list[dict[str, str]]:
     return [
         {
             "label": arm.label,
-            "policy": arm.policy if isinstance(arm.policy, str) else type(arm.policy).__qualname__,
+            "policy": arm.policy if isinstance(arm.policy, str) else _source(arm.policy),
             "scenario": scenario_toml(with_paths(arm.scenario, os.path.abspath), comments=False),
         }
         for arm in arms
     ]
+
+
+def _source(policy: object) -> str:
+    """Where a policy of the user's own comes from: `/.../mine.py:policy`, or its class."""
+    return str(getattr(policy, "source", type(policy).__qualname__))
 
 
 def made_with(policies: Iterable[str]) -> dict[str, Any]:

@@ -57,8 +57,12 @@ def run_arm(
     days: float | None = None,
     engine: str = "event",
     traced: int = -1,
+    alone: bool = False,
 ) -> Run:
-    """Run one arm once. engine: "event" (SimPy, with its server) or "batch" (ample servers, in parallel)."""
+    """Run one arm once. engine: "event" (SimPy, with its server) or "batch" (ample servers, in parallel).
+
+    traced: a person whose every moment is noted (-1: nobody). alone: with "batch", nobody but that person lives, the
+    same life as among the others."""
     window_us = window_of(minutes, days)
     end_us = end_of(window_us, days is not None)
     scenario = scenario.with_workers(minutes, days, is_edge(policy))
@@ -78,7 +82,7 @@ def run_arm(
     decide = make_decider(policy, world)
     server = None
     if batch:
-        records = run_batch(world, decide, end_us=end_us, days=days is not None)
+        records = run_batch(world, decide, end_us=end_us, days=days is not None, only=traced if alone else None)
     else:
         records, server = run_events(
             world,

@@ -167,11 +167,12 @@ def ab_size(
 def _arms(policies: str, texts: Sequence[str], base: "Scenario") -> list["Arm"]:
     """Baseline first: cloud_only where it is among the policies, else the first."""
     from nextone.experiments.runs.arms import BASELINE_POLICY, Arm, parse_arm
-    from nextone.experiments.runs.names import listed, resolve_policy
+    from nextone.experiments.runs.names import listed, own_or_named
 
     names = listed(policies)
     names.sort(key=lambda name: name != BASELINE_POLICY)
-    return [Arm(name, resolve_policy(name, base), base) for name in names] + [parse_arm(text, base) for text in texts]
+    arms = [Arm(name, own_or_named(name, base), base) for name in names]
+    return arms + [parse_arm(text, base, own_or_named) for text in texts]
 
 
 def _outside_domain(arms: "Sequence[Arm]", scenario: Path | None, days: float | None) -> "dict[str, list[Outside]]":

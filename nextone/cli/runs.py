@@ -10,7 +10,12 @@ from . import common
 
 
 def run_once(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Save impressions, requests and sessions there.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Save impressions, requests and sessions there.")
+    ] = None,
+    as_log: Annotated[
+        Path | None, typer.Option(metavar="FILE.csv", help="Write impressions as a log that nextone calibrate reads.")
+    ] = None,
     policy: Annotated[str, typer.Option(help="Who chooses the next video.")] = "cloud_only",
     users: common.Users = None,
     minutes: common.Minutes = None,
@@ -25,12 +30,18 @@ def run_once(
     """Run one policy once and save its logs, as Parquet files that explain and can replay themselves."""
     from nextone.experiments.runs.arms import check_run
     from nextone.experiments.runs.names import resolve_policy
+    from nextone.sim.scenario import SettingError
 
     minutes = common.window(minutes, days)
     check_run(minutes=minutes, days=days, seed=seed)
     world = common.chosen_scenario(scenario, settings, users)
     resolve_policy(policy, world)
-    common.prepare_folder(out)
+    if out is None and as_log is None:
+        raise SettingError("--out is missing; give a folder for the logs, or --as-log FILE.csv")
+    if out is not None:
+        common.prepare_folder(out)
+    if as_log is not None:
+        common.prepare_file(as_log)
     from nextone.experiments.runs.replication import run_arm
     from nextone.experiments.runs.run_logs import Recipe, save_logs
     from nextone.experiments.runs.run_shown import run_json, run_line
@@ -40,10 +51,17 @@ def run_once(
     result = run_arm(
         world, policy, seed=seed, replication=replication, minutes=minutes, days=days, engine=engine
     )
-    common.deliver(
-        lambda: [run_line(result, recipe)], lambda: run_json(result, recipe), lambda: save_logs(result, out, recipe),
-        as_json=as_json,
-    )  # fmt: skip
+
+    def save() -> Iterator[Path]:
+        if out is not None:
+            yield from save_logs(result, out, recipe)
+        if as_log is not None:
+            from nextone.experiments.fitting.logs.user_log import simulated_log, write_generic
+
+            write_generic(as_log, simulated_log(result.whole, result.world))
+            yield as_log
+
+    common.deliver(lambda: [run_line(result, recipe)], lambda: run_json(result, recipe), save, as_json=as_json)
 
 
 def replay(
@@ -126,12 +144,18 @@ def scenario(
 
 
 def timeline(
-    user: Annotated[int, typer.Option(help="Whose session: 0 to population.users - 1.")] = 7,
+    user: Annotated[
+        int | None, typer.Option(help="Whose session.  [default: the first who sees 20 to 100 videos]", min=0)
+    ] = None,
     out: Annotated[Path, typer.Option(metavar="FILE.json", help="Where to write it.")] = Path("timeline.json"),
     policy: Annotated[str, typer.Option(help="Who chooses the next video.")] = "tag_momentum",
     seed: common.Seed = 0,
     settings: common.Settings = None,
     scenario: common.ScenarioFile = None,
+    engine: Annotated[
+        Literal["event", "batch"] | None,
+        typer.Option(help="batch: alone; event: among all who queue.  [default: event if server.workers is given]"),
+    ] = None,
 ) -> None:
     """Write one person's session as Chrome trace events: screen, link, pool, server, policy."""
     from nextone.experiments.runs.arms import check_run
@@ -140,14 +164,18 @@ def timeline(
 
     world = common.chosen_scenario(scenario, settings)
     check_run(seed=seed)
-    if not 0 <= user < world.population.users:
+    if user is not None and user >= world.population.users:
         raise SettingError(f"--user {user} must be >= 0 and < population.users={world.population.users}")
     resolve_policy(policy, world)
     common.prepare_file(out)
-    from nextone.experiments.output.timeline import write_timeline
+    from nextone.experiments.output.timeline import make_timeline, timeline_sentence, worth_a_look, write_timeline
 
     common.say_first_use()
+    chosen = worth_a_look(world, seed, policy) if user is None else user
+    made = make_timeline(world, chosen, seed, policy, engine=engine)
     common.deliver(
-        lambda: ["To open in any viewer of Chrome trace events, for example ui.perfetto.dev."],
-        save=lambda: [write_timeline(world, user, seed, policy, out)],
-    )
+        lambda: [
+            timeline_sentence(made), "To open in any viewer of Chrome trace events, for example ui.perfetto.dev."
+        ],
+        save=lambda: [write_timeline(made, out)],
+    )  # fmt: skip

@@ -1,9 +1,8 @@
 """Training by reinforcement learning: `nextone train rl`, and what is looked at afterwards."""
 
-import math
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -44,6 +43,7 @@ def train_rl(
     from dataclasses import replace
 
     from nextone.experiments.training.rl import train as training_code
+    from nextone.experiments.training.rl.evaluate import result_lines
     from nextone.policies.checkpoint import has_checkpoints
 
     checkpoint = None
@@ -61,7 +61,7 @@ def train_rl(
             print(f"\nStopped; nextone train rl --resume {folder} goes on from the last checkpoint.", file=sys.stderr)
         raise
     result = training_code.final_result(chosen, folder)
-    common.deliver(lambda: _result_lines(result), lambda: result, as_json=as_json)
+    common.deliver(lambda: result_lines(result), lambda: result, as_json=as_json)
 
 
 def train_curves(
@@ -76,7 +76,8 @@ def train_curves(
 
     checkpoints = [newest_checkpoint(run) for run in runs]
     looks, rules = [c.about["looks"] for c in checkpoints], levels(settings_of(checkpoints[0]))
-    common.deliver(list, save=lambda: [learning_figure(looks, rules, out)])
+    learning_figure(looks, rules, out)
+    common.deliver(list, save=lambda: [out])
 
 
 def train_asking(
@@ -95,6 +96,7 @@ def train_asking(
     common.prepare_folder(out)
     from nextone.experiments.training.rl import train as training_code
     from nextone.experiments.training.rl.asking import train_asking
+    from nextone.experiments.training.rl.evaluate import result_lines
 
     weights = training_code.parse_reward(reward)
     evaluation = (128, 16)  # thresholds differ by little: 2,048 sessions choose where the search begins
@@ -102,7 +104,7 @@ def train_asking(
     common.say_first_use()
     train_asking(chosen, out, sessions=sessions, tries=tries, progress=not quiet and common.watched(as_json))
     result = training_code.final_result(chosen, out)
-    common.deliver(lambda: _result_lines(result), lambda: result, as_json=as_json)
+    common.deliver(lambda: result_lines(result), lambda: result, as_json=as_json)
 
 
 def train_frontier(
@@ -144,18 +146,3 @@ def train_robust(
     common.say_first_use()
     found = held_under(run, fit, sets)
     common.deliver(lambda: [robust_text(found)], lambda: [u._asdict() for u in found], as_json=as_json)
-
-
-def _result_lines(result: dict[str, Any]) -> list[str]:
-    """What a training ended with."""
-    lines = [
-        f"Best checkpoint {result['checkpoint']}, after {result['steps']:,} decisions. Reward an episode on "
-        f"{result['episodes']:,} held-out episodes, paired, 95 % intervals:"
-    ]
-    for u in result["uplifts"]:
-        percent = 100 / u["rule_mean"] if u["rule_mean"] else math.nan
-        lines.append(
-            f"  over {u['rule']:15} {u['diff']:+8.3f} [{u['low']:+.3f}, {u['high']:+.3f}], "
-            f"{u['diff'] * percent:+.2f} % of {u['rule_mean']:.3f}"
-        )
-    return lines

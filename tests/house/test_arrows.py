@@ -43,6 +43,8 @@ ONLY_IN = {
     "litert_torch": ("policies/phone/engines.py",),
     "typer": ("nextone/cli/",),
     "ray": ("experiments/runs/on_ray.py",),
+    "torchrl": ("envs/playing.py",),
+    "tensordict": ("envs/playing.py",),
 }
 NEVER = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "imp"}
 # Global randomness: all draws are keyed. `default_rng` has state too, and is left to tests and the data scripts.

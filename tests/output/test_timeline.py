@@ -8,7 +8,19 @@ from pathlib import Path
 import pytest
 
 from nextone.experiments.output import timeline as module
-from nextone.experiments.output.timeline import LANES, Event, chrome_trace, make_timeline, timeline_text, write_timeline
+from nextone.experiments.output.timeline import (
+    LANES,
+    LONG_ENOUGH,
+    READABLE,
+    Event,
+    chrome_trace,
+    make_timeline,
+    read_timeline,
+    timeline_sentence,
+    timeline_text,
+    worth_a_look,
+    write_timeline,
+)
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, with_settings
 from nextone.sim.state import PHASES
@@ -164,7 +176,7 @@ def test_later_sessions_of_whole_days():
 def test_written_whole_and_the_same_every_time(tmp_path):
     files = [tmp_path / "a.json", tmp_path / "b.json"]
     for file in files:
-        assert write_timeline(SMALL, 3, 0, "cloud_only", file, minutes=MINUTES) == file
+        assert write_timeline(make_timeline(SMALL, 3, 0, "cloud_only", minutes=MINUTES), file) == file
     assert files[0].read_bytes() == files[1].read_bytes()
     assert json.loads(files[0].read_text())["metadata"]["policy"] == "cloud_only"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.json", "b.json"]
@@ -184,6 +196,43 @@ def test_what_cannot_be_shown(change, message):
         make_timeline(SMALL, **asked)
 
 
+def test_a_person_alone_lives_as_among_the_others():
+    """One person's timeline costs one person's run: the others never open the app, and nothing changes for that one."""
+    alone, among = (
+        module.run_arm(SMALL, "tag_momentum", seed=0, replication=0, minutes=MINUTES, engine="batch", traced=USER,
+                       alone=only)
+        for only in (True, False)
+    )  # fmt: skip
+    impressions = among.records.impressions
+    assert alone.records.impressions.tolist() == impressions[impressions["user"] == USER].tolist()
+    assert len(alone.records.sessions) == 1 < len(among.records.sessions)
+    made = make_timeline(SMALL, USER, 0, "tag_momentum", minutes=MINUTES)
+    assert made.about["engine"] == "batch" and made.about["impressions"] == len(alone.records.impressions)
+    crowded = with_settings(SMALL, ["server.workers=2"])
+    assert make_timeline(crowded, USER, 0, "tag_momentum", minutes=MINUTES).about["engine"] == "event"
+
+
+def test_the_person_shown_by_default_has_a_session_to_look_at():
+    user = worth_a_look(SMALL, 0, "tag_momentum")
+    seen = [make_timeline(SMALL, k, 0, "tag_momentum").about["impressions"] for k in range(user + 1)]
+    assert LONG_ENOUGH <= seen[user] <= READABLE
+    assert not [n for n in seen[:user] if LONG_ENOUGH <= n <= READABLE]
+    hasty = with_settings(SMALL, ["sessions.leave_per_min=20", "population.users=4"])
+    seen = [make_timeline(hasty, k, 0, "tag_momentum").about["impressions"] for k in range(4)]
+    assert max(seen) < LONG_ENOUGH and worth_a_look(hasty, 0, "tag_momentum") == seen.index(max(seen))
+    with pytest.raises(SettingError, match="nobody among the first people opened the app"):
+        worth_a_look(with_settings(SMALL, ["sessions.gap_hours=900"]), 0, "cloud_only", days=0.02)
+
+
+def test_a_timeline_is_read_back_equal(made, tmp_path):
+    timeline, _, user = made
+    assert read_timeline(write_timeline(timeline, tmp_path / "t.json")) == timeline
+    assert timeline_sentence(timeline).startswith(f"User {user} saw {timeline.about['impressions']} videos in ")
+    (tmp_path / "t.json").write_text('{"metadata": {}, "traceEvents": []}')
+    with pytest.raises(SettingError, match=r"t\.json' is no timeline"):
+        read_timeline(tmp_path / "t.json")
+
+
 def test_somebody_who_never_opened_the_app():
     quiet = with_settings(SMALL, ["sessions.gap_hours=900"])
     with pytest.raises(SettingError, match="user 0 did not open the app within"):
@@ -197,7 +246,7 @@ def golden() -> str:
     487,500 bytes, 1.95 s; a buffer refilled from 5 to 20 s, 2,437,500 bytes, 9.75 s."""
     steady = ["network.constant_mbps=2", "network.rtt_scale=0", "network.loss=0"]
     sure = ["server.service_cv=0", "server.workers=9", "phone.inference_ms=400", "phone.inference_log_sd=0"]
-    return timeline_text(with_settings(SMALL, steady + sure), 4, 1, "server_score", minutes=2)
+    return timeline_text(make_timeline(with_settings(SMALL, steady + sure), 4, 1, "server_score", minutes=2))
 
 
 def test_golden_text():

@@ -31,7 +31,12 @@ def swept():
     return nx.sweep({"server.page_size": [2, 8]}, TINY, max_replications=10, **SMALL)
 
 
-@pytest.mark.parametrize("name", ["compare", "sweep"])
+@pytest.fixture(scope="module")
+def lived():
+    return nx.timeline(scenario=TINY, minutes=1)
+
+
+@pytest.mark.parametrize("name", ["compare", "sweep", "timeline"])
 def test_the_examples_of_the_docstrings(name):
     found = doctest.DocTestFinder().find(getattr(api, name), name, globs={})
     runner = doctest.DocTestRunner()
@@ -39,7 +44,7 @@ def test_the_examples_of_the_docstrings(name):
     assert runner.run(found[0]) == (0, len(found[0].examples))
 
 
-@pytest.mark.parametrize("which", ["compared", "swept"])
+@pytest.mark.parametrize("which", ["compared", "swept", "lived"])
 def test_what_is_saved_loads_back_equal(which, request, tmp_path):
     answer = request.getfixturevalue(which)
     assert all(path.is_file() for path in answer.save(tmp_path / "new"))

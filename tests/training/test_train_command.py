@@ -7,6 +7,7 @@ import pytest
 from test_train import settings
 from worlds import scenario
 
+import nextone as nx
 from nextone.cli.main import main
 from nextone.envs.reward import PRESETS, RewardWeights, reward_weights
 from nextone.experiments.training.rl import train as train_rl
@@ -47,6 +48,19 @@ def test_train_then_compare(tmp_path, capsys, monkeypatch):
         assert main([*arms, "--workers", workers]) == 0
         tables.append(capsys.readouterr().out)
     assert tables[0] == tables[1] and f"rl:{out}" in tables[0]
+
+
+def test_a_training_from_python_is_an_answer(tmp_path, monkeypatch):
+    monkeypatch.setattr(train_rl, "HELD_OUT", (16, 1))
+    small = {"catalogue.kind": "synthetic", "sessions.leave_per_min": 9}
+    answer = nx.train(tmp_path / "rl", small, steps=16, envs=16, threads=1)
+    assert "held-out episodes" in answer.verdict[0] and "over cloud_only" in str(answer)
+    assert isinstance(answer.found, RlPolicy)
+    assert set(answer.frame()["rule"]) >= {"cloud_only", "tag_momentum"}
+    assert nx.load(tmp_path / "rl") == answer
+    answer.plot(tmp_path / "curves.png")
+    with pytest.raises(SettingError, match="already holds a training"):
+        nx.train(str(tmp_path / "rl"), small)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ An episode is a function of (seed, number, actions), so policies share people an
 other, so Student's t applies to them. Called by `experiments/training/rl/train.py`.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -97,3 +98,18 @@ def uplift(rule: str, of_rule: Array, of_policy: Array) -> Uplift:
     difference = paired(of_rule, of_policy)
     assert difference is not None
     return Uplift(rule, float(of_rule.mean()), difference.diff, difference.low, difference.high)
+
+
+def result_lines(result: dict[str, Any]) -> list[str]:
+    """What a training ended with, in lines; result: of `train.final_result`."""
+    lines = [
+        f"Best checkpoint {result['checkpoint']}, after {result['steps']:,} decisions. Reward an episode on "
+        f"{result['episodes']:,} held-out episodes, paired, 95 % intervals:"
+    ]
+    for u in result["uplifts"]:
+        percent = 100 / u["rule_mean"] if u["rule_mean"] else math.nan
+        lines.append(
+            f"  over {u['rule']:15} {u['diff']:+8.3f} [{u['low']:+.3f}, {u['high']:+.3f}], "
+            f"{u['diff'] * percent:+.2f} % of {u['rule_mean']:.3f}"
+        )
+    return lines
