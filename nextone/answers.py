@@ -220,7 +220,7 @@ def of_timeline(found: "Timeline") -> "Answer[Timeline]":
     )  # fmt: skip
 
 
-def of_training(folder: Path, result: Mapping[str, Any] | None = None) -> "Answer[RlPolicy]":
+def of_training(folder: Path, result: dict[str, Any] | None = None) -> "Answer[RlPolicy]":
     """result: of `train.final_result`; None: as it was kept in the folder, or worked out again."""
     from nextone.experiments.output.figures import learning_figure
     from nextone.experiments.runs.files import write_text

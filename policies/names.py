@@ -115,7 +115,7 @@ def in_folder(name: str, home: str) -> str:
 
 
 def own_file(name: str) -> tuple[str, str]:
-    """(file, name in it) of `mine.py:policy`, a policy in a file of the user's own; both empty for other names."""
+    """(file, name in it) of `FILE.py:NAME`, a policy in a file of the user's own; both empty for other names."""
     found = OWN.fullmatch(name)
     return (found["file"], found["name"]) if found else ("", "")
 

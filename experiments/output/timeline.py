@@ -9,7 +9,7 @@ does not hold is asked of the model again (`lanes.py`). Called by `nextone timel
 import json
 import textwrap
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -220,7 +220,8 @@ def chrome_trace(made: Timeline) -> dict[str, Any]:
         row |= {"name": event.name, "args": event.args}
         instant = event.end_us == event.start_us
         rows.append(row | ({"ph": "i", "s": "t"} if instant else {"ph": "X", "dur": event.end_us - event.start_us}))
-    for (name, unit), counted in zip(COUNTERS.items(), (made.candidates, made.capacity_mbps), strict=True):
+    counts: tuple[Sequence[tuple[int, float]], ...] = made.candidates, made.capacity_mbps
+    for (name, unit), counted in zip(COUNTERS.items(), counts, strict=True):
         rows += [{"ph": "C", "pid": 1, "ts": t, "name": name, "args": {unit: value}} for t, value in counted]
     whole = about | {"open_us": made.open_us, "close_us": made.close_us}
     return {"traceEvents": rows + list(_flows(made.events)), "displayTimeUnit": "ms", "metadata": whole}

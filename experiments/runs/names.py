@@ -142,7 +142,7 @@ def resolve_policy(name: str, scenario: "Scenario") -> str:
 
 
 def own_or_named(name: str, scenario: "Scenario") -> "str | PolicyLike":
-    """As `resolve_policy`, and `mine.py:policy` as well, which runs that file: only for a name that the user typed or
+    """As `resolve_policy`, and `FILE.py:NAME` as well, which runs that file: only for a name that the user typed or
     wrote in a program, never for one that was read from a file."""
     if not own_file(name)[0]:
         return resolve_policy(name, scenario)

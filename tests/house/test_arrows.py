@@ -33,9 +33,9 @@ ONLY_IN = {
     "stable_baselines3": ("envs/", "experiments/training/", "experiments/speed/training.py"),
     "sb3_contrib": ("envs/", "experiments/training/", "experiments/speed/training.py"),
     "torch": ("policies/", "experiments/training/", "experiments/speed/training.py"),
-    # the phone's screen needs text; landscape.py and answers.py name the type of a figure
+    # the phone's screen needs text; landscape.py, timeline.py and answers.py name the type of a figure
     "matplotlib": ("envs/canvas.py", "experiments/output/figures.py", "experiments/output/report/landscape.py",
-                   "nextone/answers.py", PEOPLE, *GALLERY),
+                   "experiments/output/timeline.py", "nextone/answers.py", PEOPLE, *GALLERY),
     "seaborn": ("experiments/output/figures.py", PEOPLE, *GALLERY),
     "onnxruntime": ("policies/phone/engines.py",),
     "MNN": ("policies/phone/engines.py",),
