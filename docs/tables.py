@@ -2,8 +2,8 @@
 
 import shlex
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
-import click
 import typer
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
@@ -76,24 +76,24 @@ def commands() -> str:
     return "\n".join(_command("nextone", typer.main.get_command(app)))
 
 
-def _command(words: str, command: click.Command) -> Iterator[str]:
-    if not isinstance(command, click.Group):
-        yield from (f"## `{words}`", "", _line(command.help or ""), "")
-        shown = [each for each in command.params if not getattr(each, "hidden", False)]
-        yield _table(("argument or option", "meaning"), [_option(each) for each in shown])
-        yield ""
-        return
-    for name, child in command.commands.items():
+def _command(words: str, command: Any) -> Iterator[str]:
+    """A command of click, or all below a group of them."""
+    for name, child in getattr(command, "commands", {}).items():
         yield from _command(f"{words} {name}", child)
+    if not hasattr(command, "commands"):
+        shown = [each for each in command.params if not getattr(each, "hidden", False)]
+        yield from (f"## `{words}`", "", _line(command.help or ""), "")
+        yield from (_table(("argument or option", "meaning"), [_option(each) for each in shown]), "")
 
 
-def _option(parameter: click.Parameter) -> tuple[str, str]:
-    names = ", ".join(f"`{each}`" for each in (*parameter.opts, *parameter.secondary_opts))
-    if isinstance(parameter, click.Argument):
-        names = f"`{parameter.make_metavar(click.Context(click.Command('nextone')))}`"
+def _option(parameter: Any) -> tuple[str, str]:
+    names = [*parameter.opts, *parameter.secondary_opts]
+    if parameter.param_type_name == "argument":
+        names = [parameter.metavar or parameter.name.upper()]
     default = parameter.default
     told = default is not None and not isinstance(default, bool) and not callable(default)
-    return names, _line(getattr(parameter, "help", None) or "–") + (f" Default: `{shlex.quote(str(default))}`." * told)
+    text = _line(getattr(parameter, "help", None) or "–") + (f" Default: `{shlex.quote(str(default))}`." * told)
+    return ", ".join(f"`{each}`" for each in names), text
 
 
 def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

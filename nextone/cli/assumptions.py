@@ -24,7 +24,7 @@ def must_be_true(
     as_json: common.Json = False,
     quiet: common.Quiet = False,
 ) -> None:
-    """What must be true for the phone to gain: passing interests by strength, half-life, dimensions; pages of 6, 50."""
+    """How strong and how fast passing interests must be for the phone to gain; pages of 6 and of 50."""
     base = common.chosen_scenario(scenario, settings, users, common.PEOPLE)
     from nextone.experiments.questions.must_be_true import ask, asked_of, must_be_true_json
     from nextone.experiments.questions.ranges import fit_of
@@ -62,10 +62,10 @@ def must_be_true(
 def sensitivity(
     only: Annotated[
         list[str] | None,
-        typer.Option(metavar="SECTION.FIELD", help="Walk these settings only. Repeatable.  [default: all assumed]"),
+        typer.Option(metavar="SECTION.FIELD", help="Vary only this setting. Repeatable.  [default: all assumed]"),
     ] = None,
     draws: Annotated[
-        int, typer.Option(help="Catalogues, days of traces, parameter sets drawn, each so many; 0: none.", min=0)
+        int, typer.Option(help="How many catalogues, days of traces and parameter sets to draw; 0: none.", min=0)
     ] = 24,
     users: common.People = None,
     minutes: common.Window = 30.0,
@@ -75,11 +75,11 @@ def sensitivity(
     scenario: common.ScenarioFile = None,
     workers: common.Workers = None,
     on: common.On = None,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Save it as JSON, CSV and Markdown.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Save the table there as JSON, CSV and Markdown.")] = None,
     as_json: common.Json = False,
     quiet: common.Quiet = False,
 ) -> None:
-    """Which assumptions the answer depends on: each walked over its plausible range, ranked by how far answers move."""
+    """Vary each assumption over its plausible range, and rank them by how far answers move."""
     base = common.chosen_scenario(scenario, settings, users, common.PEOPLE)
     from nextone.experiments.questions.ranges import fit_of
     from nextone.experiments.questions.sensitivity import name_of, plan_of, run

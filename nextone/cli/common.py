@@ -24,34 +24,34 @@ if TYPE_CHECKING:
 
 ScenarioFile = Annotated[
     Path | None, typer.Option("--scenario", metavar="FILE.toml",
-                              help="Scenario file, what it omits keeps its default; or kir, edgerec, strong_intent."),
+                              help="A scenario file (settings that it omits keep their defaults), or kir, edgerec or strong_intent."),
 ]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="Change a field, e.g. server.page_size=8. Repeatable."),
+    typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="Change a setting, e.g. server.page_size=8. Repeatable."),
 ]
-Users = Annotated[int | None, typer.Option(help="People simulated.  [default: 700]")]
+Users = Annotated[int | None, typer.Option(help="How many people to simulate.  [default: 700]")]
 People = Annotated[
     int | None, typer.Option(help=f"People simulated.  [default: the scenario's if it says so, else {PEOPLE}]")
 ]
-Minutes = Annotated[float | None, typer.Option(help="Window in which everyone opens once.  [default: 60]")]
-Window = Annotated[float, typer.Option(help="Window in which everyone opens once.")]
-Replications = Annotated[int, typer.Option(help="Independent worlds, at least 10.")]
-Days = Annotated[float | None, typer.Option(help="Instead: whole days, with people coming back.")]
+Minutes = Annotated[float | None, typer.Option(help="Length of the window in which everybody opens the app once.  [default: 60]")]
+Window = Annotated[float, typer.Option(help="Length of the window in which everybody opens the app once.")]
+Replications = Annotated[int, typer.Option(help="Independent runs of every arm, at least 10.")]
+Days = Annotated[float | None, typer.Option(help="Simulate whole days instead, in which people come back.")]
 Engine = Annotated[
-    Literal["event", "batch"], typer.Option(help="SimPy with server queues, or people in parallel without.")
+    Literal["event", "batch"], typer.Option(help="event: with server queues; batch: without them, people in parallel.")
 ]
-SERVERS_HELP = "server.workers=0 is what each needs itself, or what the default does, the same for all."
+SERVERS_HELP = "If server.workers is 0: own sizes the servers for each arm, same gives all what the default needs."
 Servers = Annotated[Literal["own", "same"], typer.Option(help=SERVERS_HELP)]
-Workers = Annotated[int | None, typer.Option(help="Processes.  [default: one per core]")]
-OneWorker = Annotated[int | None, typer.Option("--workers", help="Processes.  [default: 1; with --on, one per core]")]
+Workers = Annotated[int | None, typer.Option(help="How many processes to use.  [default: one per core]")]
+OneWorker = Annotated[int | None, typer.Option("--workers", help="How many processes to use.  [default: 1; with --on, one per core]")]
 On = Annotated[
     str | None,
-    typer.Option("--on", metavar="ray|ray://HOST", help="Run on Ray: on this machine, or all of a cluster to join."),
+    typer.Option("--on", metavar="ray|ray://HOST", help="Run on Ray: ray on this machine, ray://HOST on the cluster there."),
 ]
-Seed = Annotated[int, typer.Option(help="Fixes people and luck; replications and arms derive theirs from it.")]
+Seed = Annotated[int, typer.Option(help="Fixes people and luck: the same seed gives the same result.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on standard output.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No word on how far it is.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Do not say how far the work is.")]
 
 
 def cores() -> int:

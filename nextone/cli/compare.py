@@ -19,11 +19,11 @@ DEFAULT_POLICIES = "cloud_only,tag_momentum,server_score,random"
 
 def compare(
     policies: Annotated[
-        str, typer.Option(help="Comma-separated; cloud_only, if there, is the baseline, else the first.")
+        str, typer.Option(help="Names, separated by commas. The baseline is cloud_only, or else the first.")
     ] = DEFAULT_POLICIES,
     arm: Annotated[
         list[str] | None,
-        typer.Option(metavar="'LABEL=POLICY FIELD=VALUE ...'", help="An arm with settings of its own. Repeatable."),
+        typer.Option(metavar="'LABEL=POLICY FIELD=VALUE ...'", help="Add an arm with settings of its own. Repeatable."),
     ] = None,
     users: common.Users = None,
     minutes: common.Minutes = None,
@@ -38,7 +38,7 @@ def compare(
     on: common.On = None,
     robust: Annotated[
         int | None,
-        typer.Option(metavar="K", help="Repeat it under K parameter sets that fit the log: do signs hold? Usual: 32."),
+        typer.Option(metavar="K", help="Repeat it with K parameter sets that fit the log as well: do signs hold? Usual: 32."),
     ] = None,
     limit: Annotated[
         list[str] | None,
@@ -49,7 +49,7 @@ def compare(
     as_json: common.Json = False,
     quiet: common.Quiet = False,
 ) -> None:
-    """Compare policies: same people, phones, links and luck; paired differences with 95 % intervals."""
+    """Compare policies on the same people, phones, links and luck; paired differences, 95 % intervals."""
     base = common.chosen_scenario(scenario, settings, users)  # its errors come before the compiled model is loaded
     from nextone.experiments.runs.arms import check_run
     from nextone.experiments.runs.compare import compare as run
@@ -124,19 +124,19 @@ def compare(
 
 def ab_size(
     folder: Annotated[
-        Path | None, typer.Argument(metavar="[DIR]", help="A saved comparison: size a test of what its best arm gains.")
+        Path | None, typer.Argument(metavar="[DIR]", help="A saved comparison; the test is sized for the gain of its best arm.")
     ] = None,
     difference: Annotated[
-        float | None, typer.Option(metavar="PERCENT", help="Instead of DIR: a difference in time in the app.")
+        float | None, typer.Option(metavar="PERCENT", help="Instead of DIR: the difference in time in the app to detect.")
     ] = None,
-    days: Annotated[int, typer.Option(help="The longest test; twice as many are simulated.", min=1, max=60)] = 14,
+    days: Annotated[int, typer.Option(help="Longest test to consider, in days; twice as many days are simulated.", min=1, max=60)] = 14,
     users: common.People = None,
     seed: common.Seed = 0,
     settings: common.Settings = None,
     scenario: common.ScenarioFile = None,
     as_json: common.Json = False,
 ) -> None:
-    """How many people an A/B test would need to see a difference, with and without CUPED; half a minute."""
+    """How many people a real A/B test needs to see a difference, with and without CUPED; half a minute."""
     from nextone.experiments.runs.ab_size import daily_minutes, precision, size_sentences, size_table, sizes
     from nextone.experiments.runs.arms import check_run
     from nextone.sim.scenario import SettingError

@@ -12,11 +12,11 @@ from . import common
 
 def collect(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Write samples.parquet there.")],
-    policy: Annotated[str, typer.Option(help="Who chooses, but for random picks.")] = "cloud_only",
+    policy: Annotated[str, typer.Option(help="The policy that chooses where the choice is not random.")] = "cloud_only",
     users: Annotated[int, typer.Option(help="People.", min=1)] = 3000,
     minutes: common.Minutes = None,
     days: common.Days = None,
-    explore: Annotated[float, typer.Option(help="Share of decisions made at random.")] = 0.2,
+    explore: Annotated[float, typer.Option(help="Share of decisions that are made at random.")] = 0.2,
     episodes: Annotated[
         bool, typer.Option("--episodes", help="Write episodes.parquet too, for offline reinforcement learning.")
     ] = False,
@@ -63,12 +63,12 @@ def train_command(kind: str) -> Callable[..., None]:
         data: Annotated[Path, typer.Option(metavar="DIR", help="Samples of `nextone collect`.")],
         out: Annotated[Path | None, typer.Option(metavar="DIR", help="Save checkpoints there.")] = None,
         ablation: Annotated[str | None, typer.Option(help="edgerec only: ie, ipv or huism.")] = None,
-        seed: Annotated[int | None, typer.Option(help="First weights and shuffles (default 0).")] = None,
-        epochs: Annotated[int | None, typer.Option(help="At most (default 60).", min=1)] = None,
-        batch: Annotated[int | None, typer.Option(help="Requests (default 512).", min=1)] = None,
-        learning_rate: Annotated[float | None, typer.Option(help="Of Adam.")] = None,
-        resume: Annotated[Path | None, typer.Option(metavar="DIR", help="Go on with the training there.")] = None,
-        threads: Annotated[int | None, typer.Option(help="Of torch (default 1).", min=1)] = None,
+        seed: Annotated[int | None, typer.Option(help="Fixes first weights and shuffles (default 0).")] = None,
+        epochs: Annotated[int | None, typer.Option(help="Most passes over the samples (default 60).", min=1)] = None,
+        batch: Annotated[int | None, typer.Option(help="Requests in a batch (default 512).", min=1)] = None,
+        learning_rate: Annotated[float | None, typer.Option(help="Learning rate of Adam.")] = None,
+        resume: Annotated[Path | None, typer.Option(metavar="DIR", help="Continue the training in this folder.")] = None,
+        threads: Annotated[int | None, typer.Option(help="Threads of torch (default 1).", min=1)] = None,
         as_json: common.Json = False,
         quiet: common.Quiet = False,
     ) -> None:
@@ -112,17 +112,17 @@ def train_command(kind: str) -> Callable[..., None]:
 
 def offline_table(
     data: Annotated[Path, typer.Option(metavar="DIR", help="Samples of `nextone collect`.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Trainings, and the table as Markdown and JSON.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for trainings, and for the table as Markdown and JSON.")],
     seeds: Annotated[int, typer.Option(help="Trainings of each method, at least 5.", min=5)] = 5,
-    label: Annotated[str, typer.Option(help="effective_view or engaged.")] = "effective_view",
-    epochs: Annotated[int | None, typer.Option(help="At most, of each training (default 60).", min=1)] = None,
-    threads: Annotated[int, typer.Option(help="Of torch.", min=1)] = 1,
+    label: Annotated[str, typer.Option(help="What is predicted: effective_view or engaged.")] = "effective_view",
+    epochs: Annotated[int | None, typer.Option(help="Most passes over the samples (default 60).", min=1)] = None,
+    threads: Annotated[int, typer.Option(help="Threads of torch.", min=1)] = 1,
     workers: common.OneWorker = None,
     on: common.On = None,
     as_json: common.Json = False,
     quiet: common.Quiet = False,
 ) -> None:
-    """Train every method with several seeds, and print EdgeRec's offline table, theirs beside ours."""
+    """Train every method with several seeds and print EdgeRec's offline table beside the published one."""
     from nextone.experiments.training.edge import offline_table as code
     from nextone.sim.scenario import SettingError
 

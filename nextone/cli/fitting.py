@@ -28,7 +28,7 @@ Videos = Annotated[
 UtcOffset = Annotated[
     float | None,
     typer.Option(
-        "--utc-offset", metavar="HOURS", help="Users' clocks ahead of UTC by.  [default: as the log tells, else 8]"
+        "--utc-offset", metavar="HOURS", help="By how much the users' clocks are ahead of UTC.  [default: as the log tells, else 8]"
     ),
 ]
 Columns = Annotated[
@@ -51,10 +51,10 @@ def calibrate(
     traces: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Throughput traces and RTT logs, instead of or beside a log.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the scenario there, TOML.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Save the scenario there, as TOML.")] = None,
     users: Annotated[int | None, typer.Option(help="People simulated.  [default: 1000]", min=50)] = None,
     interests: Annotated[
-        bool, typer.Option("--interests", help="Fit mood, passing interests and tastes, too; thrice as long.")
+        bool, typer.Option("--interests", help="Also fit mood, passing interests and tastes; takes three times as long.")
     ] = False,
     seed: common.Seed = 0,
     settings: common.Settings = None,
@@ -121,7 +121,7 @@ def validate(
         list[Path] | None,
         typer.Option(
             metavar="LOG",
-            help="Your own log, CSV or Parquet, a file or a folder; again for more.  [default: shipped KuaiRand-Pure]",
+            help="Your own log, CSV or Parquet, a file or a folder. Repeatable.  [default: shipped KuaiRand-Pure]",
         ),
     ] = None,
     videos: Videos = None,
@@ -194,7 +194,7 @@ def held_out(
     utc_offset: UtcOffset = None,
     columns: Columns = None,
     users: Annotated[int, typer.Option(help="People simulated.", min=10)] = 2_000,
-    seed: Annotated[int, typer.Option(help="Fixes who is held out, people and luck.")] = 0,
+    seed: Annotated[int, typer.Option(help="Fixes who is held out, the simulated people and luck.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     quiet: common.Quiet = False,
 ) -> None:

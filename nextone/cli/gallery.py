@@ -24,7 +24,7 @@ def headroom(
     as_json: common.Json = False,
     quiet: common.Quiet = False,
 ) -> None:
-    """What can be gained at all: fresher clouds, a phone that knows more, oracles; with no, some and most intents."""
+    """How much could be gained at all, by a fresher cloud or a phone that knows more, up to knowing everything."""
     base = common.chosen_scenario(scenario, settings, users, common.PEOPLE)
     from nextone.experiments.questions.headroom import climb, headroom_json, intent_bound
     from nextone.experiments.runs.arms import check_run
@@ -59,10 +59,10 @@ def headroom(
 
 
 def what_if(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Which; without one, they are listed.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The question; without it, all are listed.")] = None,
     users: Annotated[int | None, typer.Option(help="People simulated.  [default: the question's own]")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Window in which everyone opens once.")] = None,
-    replications: Annotated[int | None, typer.Option(help="Independent worlds, at least 10.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Length of the window in which everybody opens the app once.")] = None,
+    replications: Annotated[int | None, typer.Option(help="Independent runs of every arm, at least 10.")] = None,
     seed: Annotated[int, typer.Option(help="Fixes people and luck.")] = 0,
     workers: common.Workers = None,
     on: common.On = None,
@@ -70,7 +70,7 @@ def what_if(
     as_json: common.Json = False,
     quiet: common.Quiet = False,
 ) -> None:
-    """Answer a ready-made question, by a table with paired intervals and a figure, in one to three minutes."""
+    """Answer a ready-made question with a verdict, a table and a figure, in one to three minutes."""
     from nextone.experiments.questions.ready_made import NAMES, load
     from nextone.experiments.questions.what_if import SweepIf
 
@@ -107,7 +107,7 @@ def what_if(
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="What nextone sweep or compare --out saved.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that nextone sweep or compare --out saved.")],
 ) -> None:
     """Write DIR/report.html: question, answer, figures, tables, scenario, in one file that loads nothing; and a CSV."""
     from nextone.sim.scenario import SettingError

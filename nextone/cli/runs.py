@@ -16,18 +16,18 @@ def run_once(
     as_log: Annotated[
         Path | None, typer.Option(metavar="FILE.csv", help="Write impressions as a log that nextone calibrate reads.")
     ] = None,
-    policy: Annotated[str, typer.Option(help="Who chooses the next video.")] = "cloud_only",
+    policy: Annotated[str, typer.Option(help="The policy that chooses the next video.")] = "cloud_only",
     users: common.Users = None,
     minutes: common.Minutes = None,
     days: common.Days = None,
-    replication: Annotated[int, typer.Option(help="Which of the worlds that `compare` runs.", min=0)] = 0,
+    replication: Annotated[int, typer.Option(help="Which replication of `compare` to run.", min=0)] = 0,
     seed: common.Seed = 0,
     settings: common.Settings = None,
     scenario: common.ScenarioFile = None,
     engine: common.Engine = "event",
     as_json: common.Json = False,
 ) -> None:
-    """Run one policy once and save its logs, as Parquet files that explain and can replay themselves."""
+    """Run one policy once and save its logs as Parquet files, which record how to repeat the run."""
     from nextone.experiments.runs.arms import check_run
     from nextone.experiments.runs.names import resolve_policy
     from nextone.sim.scenario import SettingError
@@ -68,9 +68,9 @@ def replay(
     file: Annotated[
         Path, typer.Argument(metavar="FILE.parquet", help="A log of `nextone run`, or results.parquet of a sweep.")
     ],
-    rows: Annotated[int, typer.Option(help="Of a sweep's results: so many of its rows.", min=1)] = 10,
+    rows: Annotated[int, typer.Option(help="For results of a sweep: how many rows to repeat.", min=1)] = 10,
 ) -> None:
-    """Run again what a file says of itself, and compare every bit; exit code 1 if any differs."""
+    """Repeat the run that a file records and compare every bit; exit code 1 if any differs."""
     common.say_first_use()
     if file.name == "results.parquet":
         from nextone.experiments.sweeps.replay import replay_rows
@@ -90,7 +90,7 @@ def replay(
 
 def list_names(
     what: Annotated[
-        Literal["policies", "metrics"] | None, typer.Argument(help="What to list; without it, both.")
+        Literal["policies", "metrics"] | None, typer.Argument(help="What to list.  [default: both]")
     ] = None,
     as_json: common.Json = False,
 ) -> None:
@@ -119,15 +119,15 @@ def list_names(
 
 
 def scenario(
-    show: Annotated[bool, typer.Option("--show", help="Print all of it as TOML, with units and sources.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Print all settings as TOML, with units and sources.")] = False,
     file: common.ScenarioFile = None,
     settings: common.Settings = None,
-    comments: Annotated[bool, typer.Option(help="Meaning, unit, bounds, source, plausible range of fields.")] = True,
+    comments: Annotated[bool, typer.Option(help="Add meaning, unit, bounds, source and plausible range to each setting.")] = True,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE.toml", help="Write it there, with digests of the files it points to.")
+        Path | None, typer.Option(metavar="FILE.toml", help="Save it there, with digests of the files that it names.")
     ] = None,
 ) -> None:
-    """Check a scenario; with --show or --out, all of it as TOML that loads back equal."""
+    """Check a scenario; --show prints and --out saves all its settings as TOML."""
     from nextone.sim.scenario import saved_scenario
 
     chosen = common.chosen_scenario(file, settings)
@@ -148,7 +148,7 @@ def timeline(
         int | None, typer.Option(help="Whose session.  [default: the first who sees 20 to 100 videos]", min=0)
     ] = None,
     out: Annotated[Path, typer.Option(metavar="FILE.json", help="Where to write it.")] = Path("timeline.json"),
-    policy: Annotated[str, typer.Option(help="Who chooses the next video.")] = "tag_momentum",
+    policy: Annotated[str, typer.Option(help="The policy that chooses the next video.")] = "tag_momentum",
     seed: common.Seed = 0,
     settings: common.Settings = None,
     scenario: common.ScenarioFile = None,

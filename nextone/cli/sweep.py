@@ -15,25 +15,25 @@ if TYPE_CHECKING:
 
 def sweep(
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE.toml]", help="The sweep as a file; options given here go before it.")
+        Path | None, typer.Argument(metavar="[FILE.toml]", help="A file that describes the sweep; options override it.")
     ] = None,
     grid: Annotated[
         list[str] | None,
-        typer.Option(metavar="SECTION.FIELD=A,B,...", help="Values of a field; several: all combinations."),
+        typer.Option(metavar="SECTION.FIELD=A,B,...", help="Values of a setting. Repeat it for all combinations."),
     ] = None,
     cell: Annotated[
-        list[str] | None, typer.Option(metavar="'FIELD=VALUE ...'", help="Instead: one setting. Repeatable.")
+        list[str] | None, typer.Option(metavar="'FIELD=VALUE ...'", help="Instead: one combination of settings. Repeatable.")
     ] = None,
     sobol: Annotated[
-        list[str] | None, typer.Option(metavar="FIELD=LOW..HIGH", help="Instead: sampled from a span. Repeatable.")
+        list[str] | None, typer.Option(metavar="FIELD=LOW..HIGH", help="Instead: sample this range. Repeatable.")
     ] = None,
-    samples: Annotated[int | None, typer.Option(help="Sobol points, a power of two.  [default: 16]")] = None,
-    policies: Annotated[str | None, typer.Option(help="Comma-separated.  [default: cloud_only]")] = None,
-    metric: Annotated[str | None, typer.Option(help="What is to be sharp, and best.  [default: app_min]")] = None,
+    samples: Annotated[int | None, typer.Option(help="How many samples, a power of two.  [default: 16]")] = None,
+    policies: Annotated[str | None, typer.Option(help="Names, separated by commas.  [default: cloud_only]")] = None,
+    metric: Annotated[str | None, typer.Option(help="The metric that decides which cell is best.  [default: app_min]")] = None,
     half_width: Annotated[
-        str | None, typer.Option(help="Of 95 % intervals: % of the mean, or in units.  [default: 0.5%]")
+        str | None, typer.Option(help="Stop when half of each 95 % interval is below: % of the mean, or a number in the metric's unit.  [default: 0.5%]")
     ] = None,
-    max_replications: Annotated[int | None, typer.Option(help="Of each cell, at most.  [default: 30]")] = None,
+    max_replications: Annotated[int | None, typer.Option(help="Most replications of a cell.  [default: 30]")] = None,
     users: common.Users = None,
     minutes: common.Minutes = None,
     days: common.Days = None,
@@ -43,18 +43,18 @@ def sweep(
     servers: Annotated[
         Literal["own", "same"] | None, typer.Option(help=f"{common.SERVERS_HELP}  [default: own]")
     ] = None,
-    engine: Annotated[Literal["event", "batch"] | None, typer.Option(help="As in compare.  [default: event]")] = None,
+    engine: Annotated[Literal["event", "batch"] | None, typer.Option(help="event: with server queues; batch: without them, people in parallel.  [default: event]")] = None,
     workers: common.Workers = None,
     on: common.On = None,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where it is kept.  [default: results/sweep]")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the results.  [default: results/sweep]")] = None,
     resume: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Go on with the sweep in this folder; more --max-replications may be given."),
+        typer.Option(metavar="DIR", help="Continue the sweep in this folder, perhaps with more --max-replications."),
     ] = None,
     as_json: common.Json = False,
     quiet: common.Quiet = False,
 ) -> None:
-    """Sweep settings: every cell meets the same people and luck; replicated until sharp; killed, it goes on."""
+    """Run every combination of settings on the same people and luck until the best is clear; can be resumed."""
     from nextone.experiments.runs.names import listed
     from nextone.experiments.sweeps.plan import Question, plan_of
     from nextone.experiments.sweeps.sweep import begun, opened

@@ -11,18 +11,18 @@ from . import common
 
 def train_rl(
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Save checkpoints there, for `rl:DIR`.")] = None,
-    algo: Annotated[Literal["maskable_ppo", "dqn"] | None, typer.Option(help="Default maskable_ppo.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Decisions to learn from (default 1,000,000).", min=1)] = None,
-    envs: Annotated[int | None, typer.Option(help="People at a time (default 512).", min=1)] = None,
+    algo: Annotated[Literal["maskable_ppo", "dqn"] | None, typer.Option(help="Which algorithm (default maskable_ppo).")] = None,
+    steps: Annotated[int | None, typer.Option(help="How many decisions to learn from (default 1,000,000).", min=1)] = None,
+    envs: Annotated[int | None, typer.Option(help="How many people at a time (default 512).", min=1)] = None,
     reward: Annotated[
-        str | None, typer.Option(help="A preset (default, watch, retention), or like=5,follow=10,...: the rest is 0.")
+        str | None, typer.Option(help="A preset (default, watch, retention), or weights such as like=5,follow=10; others are 0.")
     ] = None,
-    refresh: Annotated[bool, typer.Option("--refresh", help="One more choice: ask for a page now.")] = False,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Let the policy also ask for a new page.")] = False,
     seed: Annotated[int | None, typer.Option(help="Fixes people, luck and first weights (default 0).")] = None,
-    resume: Annotated[Path | None, typer.Option(metavar="DIR", help="Go on with the training in this folder.")] = None,
+    resume: Annotated[Path | None, typer.Option(metavar="DIR", help="Continue the training in this folder.")] = None,
     settings: common.Settings = None,
     scenario: common.ScenarioFile = None,
-    threads: Annotated[int | None, typer.Option(help="Of torch; fixed: bits repeat (default 2).", min=1)] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of torch; results depend on their number (default 2).", min=1)] = None,
     as_json: common.Json = False,
     quiet: common.Quiet = False,
 ) -> None:
@@ -66,7 +66,7 @@ def train_rl(
 
 def train_curves(
     runs: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of trainings, one seed each.")],
-    out: Annotated[Path, typer.Option(metavar="FILE.png", help="Where to draw it.")] = Path("curves.png"),
+    out: Annotated[Path, typer.Option(metavar="FILE.png", help="Save the figure there.")] = Path("curves.png"),
 ) -> None:
     """Draw learning curves: reward over steps on the evaluation people, and what every rule earns there."""
     out = common.prepare_figure(out)
@@ -82,16 +82,16 @@ def train_curves(
 
 def train_asking(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Save the policy there, for `rl:DIR`.")],
-    reward: Annotated[str, typer.Option(help="What is traded for what.")] = "watch_s=1,requests=-6",
-    sessions: Annotated[int, typer.Option(help="Played in each try.", min=1)] = 4096,
-    tries: Annotated[int, typer.Option(help="Of weights.", min=20)] = 45,
+    reward: Annotated[str, typer.Option(help="Weights of what is gained and what it costs.")] = "watch_s=1,requests=-6",
+    sessions: Annotated[int, typer.Option(help="Sessions that are played in each try.", min=1)] = 4096,
+    tries: Annotated[int, typer.Option(help="How many sets of weights to try.", min=20)] = 45,
     seed: Annotated[int, typer.Option(help="Fixes people and luck.", min=0)] = 0,
     settings: common.Settings = None,
     scenario: common.ScenarioFile = None,
     as_json: common.Json = False,
     quiet: common.Quiet = False,
 ) -> None:
-    """Search for when to ask for a page, then compare with rules on people that were not searched with."""
+    """Search for the best moment to ask for a page, then compare with fixed rules on other people."""
     world = common.chosen_scenario(scenario, settings)
     common.prepare_folder(out)
     from nextone.experiments.training.rl import train as training_code
@@ -109,8 +109,8 @@ def train_asking(
 
 def train_frontier(
     runs: Annotated[list[str], typer.Argument(metavar="DIR...", help="Folders of trainings with --refresh.")],
-    out: Annotated[Path, typer.Option(metavar="FILE.png", help="Where to draw it.")] = Path("frontier.png"),
-    base: Annotated[str, typer.Option(help="What chooses where a fixed threshold asks.")] = "server_score",
+    out: Annotated[Path, typer.Option(metavar="FILE.png", help="Save the figure there.")] = Path("frontier.png"),
+    base: Annotated[str, typer.Option(help="The policy that chooses videos where a fixed threshold asks for pages.")] = "server_score",
     settings: common.Settings = None,
     scenario: common.ScenarioFile = None,
 ) -> None:
@@ -134,10 +134,10 @@ def train_frontier(
 
 def train_robust(
     run: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a training.")],
-    sets: Annotated[int, typer.Option(help="Parameter sets that agree with the log.", min=2)] = 32,
+    sets: Annotated[int, typer.Option(help="How many parameter sets to try.", min=2)] = 32,
     as_json: common.Json = False,
 ) -> None:
-    """Play a trained policy among other people that agree with the log as well: does its gain keep its sign?"""
+    """Play a trained policy with other parameter sets that fit the log as well: does its gain keep its sign?"""
     from nextone.experiments.fitting.people.fit_file import check_sets, load_fit
     from nextone.experiments.training.rl.robust import held_under, robust_text
 
