@@ -10,8 +10,8 @@ from sphinx.util.docutils import SphinxDirective
 
 from nextone.cli.main import app
 from nextone.experiments.runs.metrics import LIMITS, METRICS, PRIMARY
-from nextone.policies import rules
-from nextone.policies.names import NAMES, OPTIONS_OF, SHIPPED
+from nextone.experiments.runs.names import MEANINGS
+from nextone.policies.names import KINDS, options_told
 from nextone.sim.config import SIGNS, Scenario, Section, rules_of, said_of
 
 
@@ -59,16 +59,9 @@ def metrics() -> str:
 
 
 def policies() -> str:
-    """Every policy that comes with the package, and the options that may follow its name."""
-    meanings = {"cloud_only": "Shows the page in the order in which the server sent it. The usual baseline."}
-    meanings |= {name: _line((rules.at_random if name == "random" else getattr(rules, name)).__doc__ or "")
-                 for name in NAMES if name not in meanings}  # fmt: skip
-    networks = [(f"`{name}`", "Network with a shipped checkpoint. " + _options(name)) for name in SHIPPED]
-    return _table(("policy", "what it does"), [*((f"`{n}`", text) for n, text in meanings.items()), *networks])
-
-
-def _options(name: str) -> str:
-    return " ".join(f"`{name}@{text.split(' ')[0].rstrip(',')}`: {text}." for text in OPTIONS_OF.get(name, {}).values())
+    """Every policy, and the options that may follow its name after an @."""
+    rows = ((f"`{name}`", meaning, options_told(name) if name in KINDS else "–") for name, meaning in MEANINGS.items())
+    return _table(("policy", "what it does", "options after @"), rows)
 
 
 def commands() -> str:
@@ -82,7 +75,7 @@ def _command(words: str, command: Any) -> Iterator[str]:
         yield from _command(f"{words} {name}", child)
     if not hasattr(command, "commands"):
         shown = [each for each in command.params if not getattr(each, "hidden", False)]
-        yield from (f"## `{words}`", "", _line(command.help or ""), "")
+        yield from ("", f"## `{words}`", "", _line(command.help or ""), "")
         yield from (_table(("argument or option", "meaning"), [_option(each) for each in shown]), "")
 
 
@@ -90,6 +83,8 @@ def _option(parameter: Any) -> tuple[str, str]:
     names = [*parameter.opts, *parameter.secondary_opts]
     if parameter.param_type_name == "argument":
         names = [parameter.metavar or parameter.name.upper()]
+    elif parameter.metavar:
+        names = [f"{name} {parameter.metavar}" for name in names]
     default = parameter.default
     told = default is not None and not isinstance(default, bool) and not callable(default)
     text = _line(getattr(parameter, "help", None) or "–") + (f" Default: `{shlex.quote(str(default))}`." * told)

@@ -75,7 +75,9 @@ def sensitivity(
     scenario: common.ScenarioFile = None,
     workers: common.Workers = None,
     on: common.On = None,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Save the table there as JSON, CSV and Markdown.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Save the table there as JSON, CSV and Markdown.")
+    ] = None,
     as_json: common.Json = False,
     quiet: common.Quiet = False,
 ) -> None:

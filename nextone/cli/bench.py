@@ -10,7 +10,7 @@ from . import common
 def bench(
     compare: Annotated[bool, typer.Option("--compare", help="Also time the default comparison.")] = False,
     plan: Annotated[
-        bool, typer.Option("--plan", help="Instead, estimate what a million people or a thousand cells take on many machines.")
+        bool, typer.Option("--plan", help="Estimate what a million people or a thousand cells take on many machines.")
     ] = False,
     as_json: common.Json = False,
 ) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ScenarioFile = Annotated[
     Path | None, typer.Option("--scenario", metavar="FILE.toml",
-                              help="A scenario file (settings that it omits keep their defaults), or kir, edgerec or strong_intent."),
+                              help="Scenario file (what it omits keeps its default), or kir, edgerec, strong_intent."),
 ]
 Settings = Annotated[
     list[str] | None,
@@ -34,7 +34,9 @@ Users = Annotated[int | None, typer.Option(help="How many people to simulate.  [
 People = Annotated[
     int | None, typer.Option(help=f"People simulated.  [default: the scenario's if it says so, else {PEOPLE}]")
 ]
-Minutes = Annotated[float | None, typer.Option(help="Length of the window in which everybody opens the app once.  [default: 60]")]
+Minutes = Annotated[
+    float | None, typer.Option(help="Length of the window in which everybody opens the app once.  [default: 60]")
+]
 Window = Annotated[float, typer.Option(help="Length of the window in which everybody opens the app once.")]
 Replications = Annotated[int, typer.Option(help="Independent runs of every arm, at least 10.")]
 Days = Annotated[float | None, typer.Option(help="Simulate whole days instead, in which people come back.")]
@@ -44,10 +46,12 @@ Engine = Annotated[
 SERVERS_HELP = "If server.workers is 0: own sizes the servers for each arm, same gives all what the default needs."
 Servers = Annotated[Literal["own", "same"], typer.Option(help=SERVERS_HELP)]
 Workers = Annotated[int | None, typer.Option(help="How many processes to use.  [default: one per core]")]
-OneWorker = Annotated[int | None, typer.Option("--workers", help="How many processes to use.  [default: 1; with --on, one per core]")]
+OneWorker = Annotated[
+    int | None, typer.Option("--workers", help="How many processes to use.  [default: 1; with --on, one per core]")
+]
 On = Annotated[
     str | None,
-    typer.Option("--on", metavar="ray|ray://HOST", help="Run on Ray: ray on this machine, ray://HOST on the cluster there."),
+    typer.Option("--on", metavar="ray|ray://HOST", help="Run on Ray, on this machine (ray) or on a cluster (ray://HOST)."),
 ]
 Seed = Annotated[int, typer.Option(help="Fixes people and luck: the same seed gives the same result.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on standard output.")]

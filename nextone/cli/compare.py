@@ -38,7 +38,7 @@ def compare(
     on: common.On = None,
     robust: Annotated[
         int | None,
-        typer.Option(metavar="K", help="Repeat it with K parameter sets that fit the log as well: do signs hold? Usual: 32."),
+        typer.Option(metavar="K", help="Repeat it with K parameter sets that fit the log: do signs hold? Usual: 32."),
     ] = None,
     limit: Annotated[
         list[str] | None,
@@ -124,12 +124,15 @@ def compare(
 
 def ab_size(
     folder: Annotated[
-        Path | None, typer.Argument(metavar="[DIR]", help="A saved comparison; the test is sized for the gain of its best arm.")
+        Path | None,
+        typer.Argument(metavar="[DIR]", help="A saved comparison; the test is sized for the gain of its best arm.")
     ] = None,
     difference: Annotated[
-        float | None, typer.Option(metavar="PERCENT", help="Instead of DIR: the difference in time in the app to detect.")
+        float | None, typer.Option(metavar="PERCENT", help="Instead of DIR: the difference in time in the app.")
     ] = None,
-    days: Annotated[int, typer.Option(help="Longest test to consider, in days; twice as many days are simulated.", min=1, max=60)] = 14,
+    days: Annotated[
+        int, typer.Option(help="Longest test to consider, in days; twice as many days are simulated.", min=1, max=60)
+    ] = 14,
     users: common.People = None,
     seed: common.Seed = 0,
     settings: common.Settings = None,

@@ -67,7 +67,9 @@ def train_command(kind: str) -> Callable[..., None]:
         epochs: Annotated[int | None, typer.Option(help="Most passes over the samples (default 60).", min=1)] = None,
         batch: Annotated[int | None, typer.Option(help="Requests in a batch (default 512).", min=1)] = None,
         learning_rate: Annotated[float | None, typer.Option(help="Learning rate of Adam.")] = None,
-        resume: Annotated[Path | None, typer.Option(metavar="DIR", help="Continue the training in this folder.")] = None,
+        resume: Annotated[
+            Path | None, typer.Option(metavar="DIR", help="Continue the training in this folder.")
+        ] = None,
         threads: Annotated[int | None, typer.Option(help="Threads of torch (default 1).", min=1)] = None,
         as_json: common.Json = False,
         quiet: common.Quiet = False,
@@ -112,7 +114,9 @@ def train_command(kind: str) -> Callable[..., None]:
 
 def offline_table(
     data: Annotated[Path, typer.Option(metavar="DIR", help="Samples of `nextone collect`.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for trainings, and for the table as Markdown and JSON.")],
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder for trainings, and for the table as Markdown and JSON.")
+    ],
     seeds: Annotated[int, typer.Option(help="Trainings of each method, at least 5.", min=5)] = 5,
     label: Annotated[str, typer.Option(help="What is predicted: effective_view or engaged.")] = "effective_view",
     epochs: Annotated[int | None, typer.Option(help="Most passes over the samples (default 60).", min=1)] = None,

@@ -9,7 +9,10 @@ from . import common
 
 
 def export(
-    checkpoint: Annotated[str, typer.Argument(metavar="DIR", help="Folder of a training, or a shipped network: edgerec, kir, context_aware.")],
+    checkpoint: Annotated[
+        str,
+        typer.Argument(metavar="DIR", help="Folder of a training, or a shipped network: edgerec, kir, context_aware."),
+    ],
     to: Annotated[Literal["onnx", "mnn", "tflite"], typer.Option(help="The engine.")] = "onnx",
     out: Annotated[Path, typer.Option(metavar="DIR", help="Write the files there.")] = Path("results/export"),
     scenario: common.ScenarioFile = None,

@@ -28,7 +28,7 @@ Videos = Annotated[
 UtcOffset = Annotated[
     float | None,
     typer.Option(
-        "--utc-offset", metavar="HOURS", help="By how much the users' clocks are ahead of UTC.  [default: as the log tells, else 8]"
+        "--utc-offset", metavar="HOURS", help="How far clocks are ahead of UTC.  [default: as in the log, else 8]"
     ),
 ]
 Columns = Annotated[
@@ -54,7 +54,7 @@ def calibrate(
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Save the scenario there, as TOML.")] = None,
     users: Annotated[int | None, typer.Option(help="People simulated.  [default: 1000]", min=50)] = None,
     interests: Annotated[
-        bool, typer.Option("--interests", help="Also fit mood, passing interests and tastes; takes three times as long.")
+        bool, typer.Option("--interests", help="Also fit mood, passing interests and tastes; thrice as long.")
     ] = False,
     seed: common.Seed = 0,
     settings: common.Settings = None,

@@ -59,9 +59,13 @@ def headroom(
 
 
 def what_if(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The question; without it, all are listed.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="The question; without it, all are listed.")
+    ] = None,
     users: Annotated[int | None, typer.Option(help="People simulated.  [default: the question's own]")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Length of the window in which everybody opens the app once.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Length of the window in which everybody opens the app once.")
+    ] = None,
     replications: Annotated[int | None, typer.Option(help="Independent runs of every arm, at least 10.")] = None,
     seed: Annotated[int, typer.Option(help="Fixes people and luck.")] = 0,
     workers: common.Workers = None,

@@ -122,7 +122,9 @@ def scenario(
     show: Annotated[bool, typer.Option("--show", help="Print all settings as TOML, with units and sources.")] = False,
     file: common.ScenarioFile = None,
     settings: common.Settings = None,
-    comments: Annotated[bool, typer.Option(help="Add meaning, unit, bounds, source and plausible range to each setting.")] = True,
+    comments: Annotated[
+        bool, typer.Option(help="Add meaning, unit, bounds, source and plausible range to each setting.")
+    ] = True,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.toml", help="Save it there, with digests of the files that it names.")
     ] = None,

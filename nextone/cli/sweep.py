@@ -22,16 +22,19 @@ def sweep(
         typer.Option(metavar="SECTION.FIELD=A,B,...", help="Values of a setting. Repeat it for all combinations."),
     ] = None,
     cell: Annotated[
-        list[str] | None, typer.Option(metavar="'FIELD=VALUE ...'", help="Instead: one combination of settings. Repeatable.")
+        list[str] | None, typer.Option(metavar="'FIELD=VALUE ...'", help="Instead: one combination. Repeatable.")
     ] = None,
     sobol: Annotated[
         list[str] | None, typer.Option(metavar="FIELD=LOW..HIGH", help="Instead: sample this range. Repeatable.")
     ] = None,
     samples: Annotated[int | None, typer.Option(help="How many samples, a power of two.  [default: 16]")] = None,
     policies: Annotated[str | None, typer.Option(help="Names, separated by commas.  [default: cloud_only]")] = None,
-    metric: Annotated[str | None, typer.Option(help="The metric that decides which cell is best.  [default: app_min]")] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="The metric that decides which cell is best.  [default: app_min]")
+    ] = None,
     half_width: Annotated[
-        str | None, typer.Option(help="Stop when half of each 95 % interval is below: % of the mean, or a number in the metric's unit.  [default: 0.5%]")
+        str | None,
+        typer.Option(help="Wanted half of a 95 % interval: % of the mean, or in the metric's unit.  [default: 0.5%]"),
     ] = None,
     max_replications: Annotated[int | None, typer.Option(help="Most replications of a cell.  [default: 30]")] = None,
     users: common.Users = None,
@@ -43,10 +46,15 @@ def sweep(
     servers: Annotated[
         Literal["own", "same"] | None, typer.Option(help=f"{common.SERVERS_HELP}  [default: own]")
     ] = None,
-    engine: Annotated[Literal["event", "batch"] | None, typer.Option(help="event: with server queues; batch: without them, people in parallel.  [default: event]")] = None,
+    engine: Annotated[
+        Literal["event", "batch"] | None,
+        typer.Option(help="event: with server queues; batch: without them, people in parallel.  [default: event]"),
+    ] = None,
     workers: common.Workers = None,
     on: common.On = None,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the results.  [default: results/sweep]")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the results.  [default: results/sweep]")
+    ] = None,
     resume: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Continue the sweep in this folder, perhaps with more --max-replications."),

@@ -11,18 +11,24 @@ from . import common
 
 def train_rl(
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Save checkpoints there, for `rl:DIR`.")] = None,
-    algo: Annotated[Literal["maskable_ppo", "dqn"] | None, typer.Option(help="Which algorithm (default maskable_ppo).")] = None,
-    steps: Annotated[int | None, typer.Option(help="How many decisions to learn from (default 1,000,000).", min=1)] = None,
+    algo: Annotated[
+        Literal["maskable_ppo", "dqn"] | None, typer.Option(help="Which algorithm (default maskable_ppo).")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="How many decisions to learn from (default 1,000,000).", min=1)
+    ] = None,
     envs: Annotated[int | None, typer.Option(help="How many people at a time (default 512).", min=1)] = None,
     reward: Annotated[
-        str | None, typer.Option(help="A preset (default, watch, retention), or weights such as like=5,follow=10; others are 0.")
+        str | None, typer.Option(help="A preset (default, watch, retention), or like=5,follow=10,...: others are 0.")
     ] = None,
     refresh: Annotated[bool, typer.Option("--refresh", help="Let the policy also ask for a new page.")] = False,
     seed: Annotated[int | None, typer.Option(help="Fixes people, luck and first weights (default 0).")] = None,
     resume: Annotated[Path | None, typer.Option(metavar="DIR", help="Continue the training in this folder.")] = None,
     settings: common.Settings = None,
     scenario: common.ScenarioFile = None,
-    threads: Annotated[int | None, typer.Option(help="Threads of torch; results depend on their number (default 2).", min=1)] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads of torch; results depend on their number (default 2).", min=1)
+    ] = None,
     as_json: common.Json = False,
     quiet: common.Quiet = False,
 ) -> None:
@@ -110,7 +116,9 @@ def train_asking(
 def train_frontier(
     runs: Annotated[list[str], typer.Argument(metavar="DIR...", help="Folders of trainings with --refresh.")],
     out: Annotated[Path, typer.Option(metavar="FILE.png", help="Save the figure there.")] = Path("frontier.png"),
-    base: Annotated[str, typer.Option(help="The policy that chooses videos where a fixed threshold asks for pages.")] = "server_score",
+    base: Annotated[
+        str, typer.Option(help="The policy that chooses videos where a fixed threshold asks for pages.")
+    ] = "server_score",
     settings: common.Settings = None,
     scenario: common.ScenarioFile = None,
 ) -> None:

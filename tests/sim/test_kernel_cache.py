@@ -74,7 +74,7 @@ def test_the_key_is_the_same_in_the_repository_and_installed(installed):
         ('"""Products of the residuals of every', '"""The products of residuals of every', False, False),
         ("k = 0  # gaps grow with j", "k = 0  # gaps only grow", False, False),
         ("k = 0  # gaps grow with j", "k = 1", True, False),  # no run imports people's facts
-        ('help="Print it."', 'help="Print the version."', False, False),
+        ('help="Print the version."', 'help="Print it."', False, False),
         ('"""Run the command line; returns the exit code."""', "print(1)", False, False),
     ],
 )  # fmt: skip
