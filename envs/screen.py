@@ -81,12 +81,18 @@ def screen(world: World, i: int, acted: int) -> Screen:
         + (", offline" if offline(user, user["now_us"]) else ""),
         f"measured {user['rate_bps'] / 1e6:.1f} Mbit/s",
         f"{int(hour):02d}:{int(hour % 1 * 60):02d}, minute {(user['now_us'] - user['opened_us']) / 6e7:.1f}",
-        f"{user['impression'] - user['impressions_before']} videos shown",
+        f"{_shown(user)} videos shown",
         f"{user['left']} left of the page",
         f"request: {page}",
         f"wasted {user['wasted'] / 1e6:.1f} MB",
     )
     return Screen(f"person {user['user']}{gone}", facts, world.pool.shape[1], pool, past, int(acted))
+
+
+def _shown(user: Any) -> int:
+    """Videos of the session. Once it is over, the model counts those of the next one: an episode has no other."""
+    before = -1 if user["phase"] == GONE else user["impressions_before"]
+    return int(user["impression"] - before)
 
 
 def _candidate(p: Any, k: int, slot: Any, videos: Any) -> Candidate:

@@ -70,9 +70,10 @@ class Answer(Generic[Found]):
         if figure is None:
             raise SettingError("there is nothing to draw: no number of this answer varies; look at .frame()")
         if path is not None:
+            from nextone.cli.common import prepare_figure
             from nextone.experiments.output.drawing import save_figure
 
-            save_figure(figure, Path(path))
+            save_figure(figure, prepare_figure(Path(path)))
         return figure
 
     def save(self, folder: str | Path) -> list[Path]:

@@ -84,8 +84,9 @@ def _save(target: Path, step: int, about: Mapping[str, Any], tensors: Mapping[st
     _forget(run)
 
 
-def read_checkpoint(path: Path, files: tuple[str, ...] = (MODEL,)) -> Checkpoint:
+def read_checkpoint(path: Path | str, files: tuple[str, ...] = (MODEL,)) -> Checkpoint:
     """The checkpoint in a folder, with these of its files. Raises CheckpointError."""
+    path = Path(path)
     try:
         record = _read_record(path)
         tensors = {}
@@ -102,21 +103,22 @@ def read_checkpoint(path: Path, files: tuple[str, ...] = (MODEL,)) -> Checkpoint
     return Checkpoint(path, record["step"], record["about"], tensors)
 
 
-def newest_checkpoint(run: Path, files: tuple[str, ...] = (MODEL,)) -> Checkpoint:
+def newest_checkpoint(run: Path | str, files: tuple[str, ...] = (MODEL,)) -> Checkpoint:
     """The newest whole checkpoint of a run; damaged ones are passed over. Raises CheckpointError if there is none."""
-    return _first(run, sorted(_steps(run), reverse=True), files)
+    return _first(Path(run), sorted(_steps(run), reverse=True), files)
 
 
-def best_checkpoint(path: Path) -> Checkpoint:
+def best_checkpoint(path: Path | str) -> Checkpoint:
     """The whole checkpoint of a run with the highest score, of equals the newest; or the one that `path` is.
 
     Raises CheckpointError."""
+    path = Path(path)
     if os.path.exists(path / RECORD):
         return read_checkpoint(path)
     return _first(path, sorted(_steps(path), key=lambda step: (_score(step), step), reverse=True), (MODEL,))
 
 
-def has_checkpoints(run: Path) -> bool:
+def has_checkpoints(run: Path | str) -> bool:
     """Whether there is anything in the folder that is called like a checkpoint."""
     return any(True for _ in _steps(run))
 
@@ -148,9 +150,9 @@ def _first(run: Path, paths: list[Path], files: tuple[str, ...]) -> Checkpoint:
     raise CheckpointError(problem)
 
 
-def _steps(run: Path) -> Iterator[Path]:
+def _steps(run: Path | str) -> Iterator[Path]:
     try:
-        yield from (run / name for name in os.listdir(run) if NAME.fullmatch(name))
+        yield from (Path(run, name) for name in os.listdir(run) if NAME.fullmatch(name))
     except (OSError, ValueError):  # no such folder, or no folder
         return
 

@@ -50,7 +50,7 @@ def drawn(width: float, height: float) -> Iterator["Figure"]:
         yield Figure(figsize=(width, height), layout="constrained")
 
 
-def save_figure(figure: "Figure", path: Path, dpi: int = 130) -> None:
+def save_figure(figure: "Figure", path: Path | str, dpi: int = 130) -> None:
     """As the ending of `path` says, whole or not at all."""
     with _names_as_they_are(figure):
         write_whole(path, lambda tmp: figure.savefig(tmp, dpi=dpi))

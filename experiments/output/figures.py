@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from nextone.experiments.training.rl.frontier import FrontierPoint
 
 
-def uplift_figure(result: "Comparison", path: Path | None = None) -> "Figure":
+def uplift_figure(result: "Comparison", path: Path | str | None = None) -> "Figure":
     """Uplift in percent of the baseline with 95 % intervals: a panel per group of metrics, a colour per arm.
 
     The axis is linear within 1 % and logarithmic beyond, the same in all panels, so that +1 % and -60 % can both be

@@ -56,16 +56,16 @@ class Timeline(NamedTuple):
     capacity_mbps: list[tuple[int, float]]  # (from when, the link's mean over a second)
 
 
-def write_timeline(made: Timeline, out: Path) -> Path:
+def write_timeline(made: Timeline, out: Path | str) -> Path:
     """Write the session as Chrome trace-event JSON, whole or not at all."""
     write_text(out, json.dumps(chrome_trace(made), allow_nan=False, separators=(",", ":")))
-    return out
+    return Path(out)
 
 
-def read_timeline(file: Path) -> Timeline:
+def read_timeline(file: Path | str) -> Timeline:
     """The timeline that `write_timeline` wrote. Raises SettingError if the file is none."""
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))
+        told = json.loads(Path(file).read_text(encoding="utf-8"))
         about, rows = told["metadata"], told["traceEvents"]
         open_us, close_us = int(about.pop("open_us")), int(about.pop("close_us"))
         events = [

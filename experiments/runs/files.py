@@ -12,20 +12,21 @@ import pyarrow.parquet as pq
 from nextone.sim.inputs.errors import not_saved
 
 
-def write_table(table: pa.Table, path: Path) -> None:
+def write_table(table: pa.Table, path: Path | str) -> None:
     """Parquet with a checksum per page, whole or not at all."""
     write_whole(path, lambda tmp: pq.write_table(table, tmp, compression="zstd", write_page_checksum=True))
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path | str, text: str) -> None:
     """Text as UTF-8, whole or not at all."""
     write_whole(path, lambda tmp: tmp.write_text(text, encoding="utf-8"))
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+def write_whole(path: Path | str, write: Callable[[Path], object]) -> None:
     """Let `write` fill a new file beside `path`, flush it to disk, and rename it into place; on any error, nothing.
 
     Raises UserError, one line, if the system refuses: a full disk, a folder that is gone."""
+    path = Path(path)
     try:
         descriptor, name = tempfile.mkstemp(prefix=".nextone-", suffix=path.suffix, dir=path.parent)
         os.close(descriptor)

@@ -1,5 +1,6 @@
 """What a step tells and a screen shows: a reward is the sum of its components; text, pictures and videos."""
 
+import re
 from time import thread_time
 
 import numpy as np
@@ -38,6 +39,18 @@ def test_text_screen():
     env.step(4)
     shown = env.render()
     assert shown.startswith("person 0") and "last (slot 4): " in shown and "\n   4 " not in shown
+
+
+def test_the_screen_after_a_session_says_how_many_videos_it_had():
+    env = single(render_mode="ansi")
+    seen, _ = env.reset(seed=5)
+    over, shown = False, ""
+    while not over:
+        before = shown
+        seen, _, over, _, _ = env.step(some_action(seen, 0))
+        shown = env.render()
+    last, all_of_them = (int(re.search(r"(\d+) videos? shown", text)[1]) for text in (before, shown))
+    assert "has left" in shown and last <= all_of_them <= last + 1 and all_of_them > 0
 
 
 def test_picture_and_video(tmp_path):

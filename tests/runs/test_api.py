@@ -2,7 +2,9 @@
 in which worlds and policies are given, and the examples of the docstrings."""
 
 import doctest
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,13 @@ import pytest
 import nextone as nx
 from nextone import api
 from nextone.answers import of_comparison
+from nextone.cli.main import main
+from nextone.experiments.fitting.logs.user_log import read_user_log
+from nextone.experiments.fitting.people.fit_file import fit_path, load_fit
+from nextone.experiments.output.figures import uplift_figure
+from nextone.policies.checkpoint import CheckpointError, best_checkpoint, newest_checkpoint
+from nextone.policies.phone.loading import load_edge
+from nextone.policies.rl import load_rl
 from nextone.sim.scenario import SettingError
 
 TINY = {"catalogue.kind": "synthetic", "catalogue.videos": 300, "population.users": 20}
@@ -98,6 +107,44 @@ def test_worlds_and_policies_are_given_in_any_form(tmp_path):
     assert [arm.label for arm in api._arms(["random", small, first], (), base)] == ["random", "small", "first"]
     assert api._arms(None, ["small=cloud_only server.page_size=2"], base) == [small]
     assert [arm.label for arm in api._arms(None, (), base)][:2] == ["cloud_only", "tag_momentum"]
+
+
+@pytest.mark.parametrize("page", ["python", "your-own-policy"])
+def test_the_last_example_of_a_page(page, tmp_path, monkeypatch):
+    """As it stands there, but for fewer people and a shorter window."""
+    text = (Path(__file__).parents[2] / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[-1]
+    small = code.replace('"population.users": 100', '"population.users": 12')
+    small = small.replace("minutes=10", "minutes=1, workers=1")
+    assert small != code
+    monkeypatch.chdir(tmp_path)
+    exec(compile(small, page, "exec"), {"__name__": page})
+    assert page != "python" or {each.name for each in (tmp_path / "results").iterdir()} == {"mine", "uplift.png"}
+
+
+def test_files_and_folders_are_named_by_text(compared, tmp_path):
+    """Whatever takes a Path takes its text."""
+    named = str(tmp_path / "a.png")
+    uplift_figure(compared.found, named)
+    assert (tmp_path / "a.png").stat().st_size > 1000
+    with pytest.raises(CheckpointError, match="holds no checkpoint"):
+        newest_checkpoint(str(tmp_path))
+    for load in (load_rl, best_checkpoint, lambda path: load_edge("kir", path)):
+        with pytest.raises(CheckpointError, match="holds no checkpoint"):
+            load(str(tmp_path))
+    assert load_fit("kir") == load_fit(None)
+    assert fit_path(str(tmp_path / "mine.toml")) == tmp_path / "mine.fit.json"
+
+
+def test_a_run_is_written_as_a_log_that_is_large_enough_to_fit_people_to(tmp_path):
+    """The command of docs/your-own-log.md, with fewer people."""
+    file = tmp_path / "log.csv"
+    world = ["--set", "catalogue.kind=synthetic", "--set", "catalogue.videos=3000"]
+    assert main(["run", "--users", "110", "--engine", "batch", *world, "--as-log", str(file)]) == 0
+    log = read_user_log(str(file))
+    assert log.users >= 100 and len(log.user) >= 2000
+    assert not [each for each in log.findings if "left out" in str(each)]
+    assert main(["run", "--users", "110"]) == 2
 
 
 def test_a_folder_without_an_answer_is_refused_in_one_line(tmp_path):

@@ -58,7 +58,7 @@ MAIN_FEED_TAB = 1
 
 
 def read_user_log(
-    path: Path | Sequence[Path], format: Format | None = None, videos: Path | None = None,
+    path: Path | str | Sequence[Path | str], format: Format | None = None, videos: Path | str | None = None,
     utc_offset_h: float | None = None, columns: str | None = None,
 ) -> UserLog:  # fmt: skip
     """Read and check a log: delimited text or Parquet, packed or not, told apart by content.
@@ -95,6 +95,7 @@ def read_user_log(
     if file.table.num_rows == 0:
         fail(file.path, "has no row of data; write one row per impression under the header")
     audit = Audit(file.path, file.rows)
+    videos = None if videos is None else Path(videos)
     if videos is None and format != "generic":
         folder = given[0] if given[0].is_dir() else given[0].parent
         videos = next((found for glob in VIDEO_FILES for found in sorted(folder.glob(glob))), None)
@@ -337,7 +338,7 @@ def simulated_log(rows: "Array", world: "World") -> UserLog:
     )
 
 
-def write_generic(path: Path, log: UserLog) -> None:
+def write_generic(path: Path | str, log: UserLog) -> None:
     """A log in the generic schema, whole or not at all: Parquet if the name ends so, else CSV."""
     columns: dict[str, Any] = {name: getattr(log, name) for name in NEEDED}
     columns |= {kind: given.astype(np.int8) for kind, given in log.feedback.items()}
@@ -351,7 +352,7 @@ def write_generic(path: Path, log: UserLog) -> None:
         words = np.array([*log.networks, None], dtype=object)  # the last one for -1
         columns["network"] = pa.array(words[log.network], pa.string())
     table = pa.table(columns)
-    if path.suffix.lower() == ".parquet":
+    if Path(path).suffix.lower() == ".parquet":
         write_table(table, path)
     else:
         write_whole(path, lambda tmp: pa_csv.write_csv(table, tmp, pa_csv.WriteOptions(quoting_style="needed")))

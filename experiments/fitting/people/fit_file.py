@@ -34,9 +34,9 @@ class FitFile(NamedTuple):
     untold: tuple[str, ...] = ()  # what the log could not tell, a line each
 
 
-def fit_path(scenario: Path) -> Path:
+def fit_path(scenario: Path | str) -> Path:
     """Where the fit of a scenario file lies: beside it."""
-    return scenario.with_suffix(".fit.json")
+    return Path(scenario).with_suffix(".fit.json")
 
 
 def save_fit(fit: Calibration, log: str, path: Path) -> list[Path]:
@@ -56,7 +56,7 @@ def fit_json(fit: Calibration, log: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def load_fit(scenario: Path | None) -> FitFile:
+def load_fit(scenario: Path | str | None) -> FitFile:
     """The fit beside a scenario file, or that of the defaults, also for a scenario with a name. Raises SettingError."""
     if scenario is None or str(scenario) in NAMED:
         with open_data(SHIPPED) as file:

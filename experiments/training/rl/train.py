@@ -111,7 +111,7 @@ class TrainSettings:
 
 
 def train(
-    settings: TrainSettings, out: Path, *, resume: Checkpoint | None = None, progress: bool = False
+    settings: TrainSettings, out: Path | str, *, resume: Checkpoint | None = None, progress: bool = False
 ) -> list[dict[str, Any]]:
     """Train into the folder `out`; the looks at the evaluation people, oldest first.
 
@@ -120,7 +120,7 @@ def train(
     standard error, see `progress.Shown`."""
     if resume is None and has_checkpoints(out):
         raise SettingError(f"--out {str(out)!r} already holds a training; go on with --resume, or give another folder")
-    out.mkdir(parents=True, exist_ok=True)
+    (out := Path(out)).mkdir(parents=True, exist_ok=True)
     try:
         with torch_threads(settings.threads):
             asks_at = asks_at_of(resume) if resume else best_threshold(settings) if settings.refresh else NEVER
