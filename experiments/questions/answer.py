@@ -3,6 +3,7 @@
 experiments/questions/figures.py draws it.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from nextone.experiments.runs.arms import Arm, Progress, parse_arm
 from nextone.experiments.runs.compare import compare
 from nextone.experiments.runs.comparison import Comparison, ran
 from nextone.experiments.runs.executor import Execute
-from nextone.experiments.runs.metrics import OVERLOAD, column_of, metric_named, overload_mark
-from nextone.experiments.runs.number_text import STAR, difference_text, interval_text, name_and_unit
-from nextone.experiments.runs.statistics import Interval, PairedDifference
+from nextone.experiments.runs.metrics import IN_WORDS, OVERLOAD, PRIMARY, column_of, metric_named, overload_mark
+from nextone.experiments.runs.number_text import STAR, difference_text, interval_text, name_and_unit, percent_interval
+from nextone.experiments.runs.statistics import Interval, PairedDifference, many_looked_at
+from nextone.experiments.runs.verdict import depends_on, verdict
 from nextone.experiments.sweeps.plan import Question
 from nextone.experiments.sweeps.result import SweepResult
 from nextone.experiments.sweeps.sweep import sweep
@@ -100,6 +102,27 @@ def ask_sweep(
         seed=seed,
     )
     return sweep(swept, base, out=out, workers=workers, execute=execute, progress=progress)
+
+
+def sentences(answer: Answer, depends: Sequence[str] = ()) -> tuple[str, ...]:
+    """The answer in words. Where series are compared at each value, since nobody chooses a network or a phone: what
+    each gains over the first, value by value; else the verdict over all that was tried. depends: as of `verdict`."""
+    if not any(kind == "gain" for kind, _ in answer.asked.show):
+        return verdict(answer.result, depends=depends)
+    first, *others = answer.asked.series
+    asked = [(series, value) for series in others for value in answer.asked.values]
+    judged = many_looked_at([answer.gain(value, series, PRIMARY) for series, value in asked])
+    told = {at: d for at, d in zip(asked, judged, strict=True) if d is not None}
+    return *(_gained(series, first, told) for series in others), *depends_on(depends)
+
+
+def _gained(series: str, first: str, told: Mapping[tuple[str, str], PairedDifference]) -> str:
+    own = {value: d for (of, value), d in told.items() if of == series}
+    sure = [f"{percent_interval(d, '')} at {value}" for value, d in own.items() if d.sure]
+    luck = [value for value, d in own.items() if not d.sure]
+    parts = [", ".join(sure)] if sure else []
+    parts += [f"not to be told from luck at {', '.join(luck)}"] if luck else []
+    return f"{series} over {first}, {IN_WORDS[PRIMARY]}: {'; '.join(parts) or 'undefined'}."
 
 
 def answer_table(answer: Answer) -> Table:

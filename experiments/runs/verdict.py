@@ -29,7 +29,7 @@ def verdict(
     told = told[: any(result.overloaded)] + [headline(result) + _beside(result, others, found)]
     best = _best(found)
     if best is None:
-        return *told, *([_more(result, found)] if found else []), *_depends(depends)
+        return *told, *([_more(result, found)] if found else []), *depends_on(depends)
     rails = {metric.name: rail(result, best, metric.name, limits) for metric in METRICS if metric.group == GUARD_RAILS}
     broken, unclear = ([name for name, state in rails.items() if state == which] for which in (BROKEN, OPEN))
     price = _price(result, best)
@@ -40,7 +40,7 @@ def verdict(
     else:
         label = result.arms[best].label
         told += [f"Next: an A/B test of {label} on real people; nextone ab-size says how many it takes."]
-    return *told, *_depends(depends)
+    return *told, *depends_on(depends)
 
 
 def headline(result: Comparison) -> str:
@@ -155,7 +155,8 @@ def _drowned(result: Comparison) -> list[str]:
     return [arm.label for arm, drowned in zip(result.arms, result.overloaded, strict=True) if drowned]
 
 
-def _depends(settings: Sequence[str]) -> tuple[str, ...]:
+def depends_on(settings: Sequence[str]) -> tuple[str, ...]:
+    """The sentence on assumptions; none without settings."""
     if not settings:
         return ()
     return (f"In the default scenario such gains depend most on {_listed(list(settings))} (nextone sensitivity).",)

@@ -87,11 +87,10 @@ def what_if(
     asked = replace(asked, **{key: value for key, value in changed.items() if value is not None})
     workers = common.processes(workers)
     file = common.prepare_figure(out or Path("results", "what-if", name))
-    from nextone.experiments.questions.answer import answer_table, ask, ask_sweep
+    from nextone.experiments.questions.answer import answer_table, ask, ask_sweep, sentences
     from nextone.experiments.questions.figures import sweep_figure, what_if_figure
     from nextone.experiments.questions.sensitivity_file import shipped_table
     from nextone.experiments.runs.comparison_files import comparison_json
-    from nextone.experiments.runs.verdict import verdict
     from nextone.experiments.sweeps.table import sweep_json, sweep_table
 
     told: dict[str, Any]
@@ -104,9 +103,9 @@ def what_if(
             shown, told, draw = list(sweep_table(result)), sweep_json(result), partial(sweep_figure, result)
         else:
             answer = ask(asked, question, seed=seed, workers=workers, execute=execute, progress=progress)
-            sentences = verdict(answer.result, depends=shipped_table().gains_depend_on())
-            told = comparison_json(answer.result) | {"verdict": list(sentences)}
-            shown, draw = [*sentences, "", answer_table(answer)], partial(what_if_figure, answer)
+            said = sentences(answer, shipped_table().gains_depend_on())
+            told = comparison_json(answer.result) | {"verdict": list(said)}
+            shown, draw = [*said, "", answer_table(answer)], partial(what_if_figure, answer)
     common.deliver(lambda: shown, lambda: {"question": question} | told, lambda: draw(file), as_json=as_json)
 
 

@@ -84,7 +84,7 @@ def test_a_dead_end_is_found_at_its_line(repository: Repository, file: str, line
 
 
 ALIVE = [
-    ("docs/x.md", "a goal, 33 issues, `README.md`, `design.md`, [page](design.md), [heading](../README.md#two-commands)"),
+    ("docs/x.md", "a goal, 33 issues, `README.md`, `design.md`, [page](design.md), [head](../README.md#two-commands)"),
     ("docs/x.md", "[far](https://example.org/no/such.md), https://x.org/no/such.md, `results/no/such.md`, `DIR/a.md`"),
     ("docs/x.md", "| `MAX_SIZE` | 1 | OK |\n"),
     ("docs/x.md", "`sim/*.py`, `sim/config.py: Scenario.params`, `docs/`, `nextone/NextOne-v0`, `test_references.py`"),

@@ -1,5 +1,6 @@
 """Ready-made what-ifs: every table can be asked; one is, at a tiny size, and its numbers are checked by hand."""
 
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 
 from nextone.cli import main as cli
-from nextone.experiments.questions.answer import answer_table, arms, ask
+from nextone.experiments.questions.answer import answer_table, arms, ask, sentences
 from nextone.experiments.questions.figures import what_if_figure
 from nextone.experiments.questions.ready_made import NAMES, load, question_of
 from nextone.experiments.questions.what_if import SweepIf, WhatIf, along
@@ -73,6 +74,14 @@ def test_levels_changes_and_gains_by_hand(answer):
     assert answer.gain("2", "random", "requests") == paired(small, other)
     assert answer.gain("2", "cloud_only", "requests") is answer.change("6", "cloud_only", "requests") is None
     assert small.mean() > usual.mean()
+
+
+def test_the_answer_says_what_a_series_gains_at_each_value(answer):
+    (said,) = sentences(answer)
+    assert said.startswith("random over cloud_only, time in the app: ") and " at 2" in said and "6" in said
+    changes = replace(answer, asked=replace(answer.asked, show=(("change", "requests"),)))
+    assert "random at 2" in sentences(changes, ("interests.intent_sd",))[0]
+    assert "depend most on interests.intent_sd" in sentences(changes, ("interests.intent_sd",))[-1]
 
 
 def test_table_and_figure(answer, tmp_path):
