@@ -658,7 +658,8 @@ FREE = Cost()
 
 
 class Scenario(BaseModel):
-    """The whole world as numbers."""
+    """The whole simulated world as numbers, in sections: `scenario.server.page_size`. It cannot be changed, only copied
+    with other values (`with_settings`)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -49,7 +49,7 @@ is drawn for each video apart, and no behaviour tells of it."""
 
 
 class SettingError(UserError):
-    """Something the user wrote cannot be used: one printable line, at most 500 characters."""
+    """A setting, file or argument of the user cannot be used. The message is one line of at most 500 characters."""
 
     def __init__(self, message: str) -> None:
         line = "".join(c if c.isprintable() else " " for c in " ".join(message.split()))
@@ -57,10 +57,10 @@ class SettingError(UserError):
 
 
 def load_scenario(path: str | os.PathLike[str]) -> Scenario:
-    """The scenario of that name (`NAMED`), or in a TOML file; what it does not mention keeps its default.
+    """Read a scenario: a name that ships (`NAMED`), or a TOML file. What it omits keeps its default.
 
-    Paths in the file are relative to it, or, where nothing is there, to the working folder. SettingError names file
-    and line, also if the file has digests of what it points to (`saved_scenario`) and one of those has changed."""
+    A path in the file is relative to the file, or, if nothing is there, to the working folder. Raises SettingError,
+    which names file and line; also if the file holds digests of other files (`saved_scenario`) and one has changed."""
     if str(path) in NAMED:
         return with_settings(Scenario(), NAMED[str(path)])
     text = _read(Path(path))
@@ -78,9 +78,9 @@ def load_scenario(path: str | os.PathLike[str]) -> Scenario:
 
 
 def with_settings(scenario: Scenario, settings: Sequence[str] | Mapping[str, object]) -> Scenario:
-    """The scenario with `section.field=value` settings applied together, then checked. Raises SettingError.
+    """A copy of the scenario with these settings changed, checked as a whole. Raises SettingError.
 
-    settings: such texts, or the values by name, {"section.field": value}."""
+    settings: texts, `section.field=value`, or values by name, {"section.field": value}."""
     given: dict[tuple[str, str], object] = {}
     try:
         for name, value in _named(settings):
@@ -106,8 +106,8 @@ def setting_text(value: object) -> str:
 
 
 def scenario_toml(scenario: Scenario, comments: bool = True) -> str:
-    """The whole scenario as TOML which loads back equal; comments give meaning, unit, bounds, source and what
-    else an assumed value might be."""
+    """The whole scenario as TOML, which `load_scenario` reads back as an equal one. Comments give the meaning, unit,
+    bounds and source of each setting, and the plausible range of an assumed one."""
     blocks = []
     for section, model in _sections().items():
         values = getattr(scenario, section)

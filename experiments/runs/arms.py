@@ -32,7 +32,7 @@ PolicyOf = Callable[[str, Scenario], "str | PolicyLike"]
 
 @dataclass(frozen=True)
 class Arm:
-    """One column of a comparison: a label, a policy (a name, or one of your own), and the world it meets."""
+    """One design of a comparison: a label, a policy (a name, or an object of your own) and its scenario."""
 
     label: str
     policy: "str | PolicyLike"
@@ -61,7 +61,7 @@ class Task:
 
 
 def parse_arm(text: str, base: Scenario, policy_of: "PolicyOf" = resolve_policy) -> Arm:
-    """`small=cloud_only server.page_size=2 server.workers=8`: label, policy and settings over the base scenario.
+    """An arm from text: `small=cloud_only server.page_size=2` is label, policy, and settings that differ from the base.
 
     The folder of a policy may have spaces: in quotes, or if there is a folder of that name. policy_of: what makes a
     policy of its name; `own_or_named` for a text that the user typed."""

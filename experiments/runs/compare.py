@@ -113,7 +113,7 @@ def compare_policies(
     execute: Execute | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
-    """Compare policies in one scenario, the first being the baseline: `{"cloud_only": "cloud_only", "mine": mine}`."""
+    """Compare policies in one scenario: `{"cloud_only": "cloud_only", "mine": mine}`. The first is the baseline."""
     world = scenario or Scenario()
     arms = [
         Arm(label, resolve_policy(policy, world) if isinstance(policy, str) else policy, world)

@@ -33,7 +33,7 @@ from .statistics import Interval, PairedDifference, many_looked_at, mean_interva
 
 @dataclass(frozen=True, repr=False)
 class Comparison:
-    """What came of it: values (arm, replication, metric), NaN where undefined, and all that is needed to repeat it."""
+    """The result of a comparison: values by arm, replication and metric (NaN where undefined), and what repeats it."""
 
     arms: tuple[Arm, ...]
     metrics: tuple[Metric, ...]
