@@ -246,7 +246,7 @@ def a_line_a_minute(what: str) -> "Progress":
 
 def span(seconds: float) -> str:
     """A time as people say it."""
-    return "less than a minute" if seconds < 60 else f"about {seconds / 60:.0f} minutes"
+    return "less than a minute" if seconds < 60 else "a minute" if seconds < 90 else f"about {seconds / 60:.0f} minutes"
 
 
 @contextmanager
