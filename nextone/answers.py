@@ -7,6 +7,7 @@ or a figure.
 
 import json
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -69,6 +70,7 @@ class Answer(Generic[Found]):
         figure = self.draw()
         if figure is None:
             raise SettingError("there is nothing to draw: no number of this answer varies; look at .frame()")
+        _let_notebooks_draw()
         if path is not None:
             from nextone.cli.common import prepare_figure
             from nextone.experiments.output.drawing import save_figure
@@ -104,6 +106,19 @@ class Answer(Generic[Found]):
         """The sentences, then the tables: what a notebook shows."""
         sentences = "".join(f"<p>{escape(sentence)}</p>" for sentence in self.verdict)
         return f"<div>{sentences}{''.join(map(_html_of, self.shown()))}</div>"
+
+
+def _let_notebooks_draw() -> None:
+    """In a notebook, figures are shown as PNG, also those that pyplot does not know; nothing if that is so already."""
+    running = sys.modules.get("IPython")
+    shell = running.get_ipython() if running else None
+    if shell is None:
+        return
+    from IPython.core.pylabtools import select_figure_formats
+    from matplotlib.figure import Figure
+
+    if Figure not in shell.display_formatter.formatters["image/png"].type_printers:
+        select_figure_formats(shell, {"png"})  # type: ignore[no-untyped-call]
 
 
 def _html_of(part: object) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from nextone.experiments.output.timeline import Timeline
     from nextone.experiments.questions.headroom import Headroom
     from nextone.experiments.runs.comparison import Comparison
+    from nextone.experiments.runs.executor import Execute
     from nextone.experiments.sweeps.result import SweepResult
     from nextone.experiments.training.rl.train import Algorithm
     from nextone.policies.contract import PolicyLike
@@ -44,6 +45,7 @@ def compare(
     engine: Engine = "event",
     servers: Servers = "own",
     workers: int | None = None,
+    execute: "Execute | None" = None,
     progress: Progress | None = None,
 ) -> "Answer[Comparison]":
     """Compare policies on the same people, phones, links and luck: paired differences with 95 % intervals.
@@ -52,8 +54,8 @@ def compare(
     first is the baseline, or `cloud_only` if it is among bare names. None: those of the command, or only `arms`.
     arms: further ones, each with its settings: "small=cloud_only server.page_size=2". users: people (None: the
     scenario's). minutes: the window in which everyone opens the app once (60 if `days` is None too). workers: processes
-    (None: one per core, but 1 if a policy is an object of your own, which may not travel). progress(done, total) is
-    called after each run.
+    (None: one per core, but 1 if a policy is an object of your own, which may not travel). execute: how runs are
+    made, such as `on_ray()`; None: on this machine. progress(done, total) is called after each run.
 
     Raises SettingError, TooFewReplications for fewer than 10 replications, RunFailed.
 
@@ -74,7 +76,7 @@ def compare(
         workers = 1
     found = run(
         made, seed=seed, replications=replications, minutes=minutes, days=days, engine=engine,
-        servers=servers, workers=common.processes(workers), progress=progress,
+        servers=servers, workers=common.processes(workers), execute=execute, progress=progress,
     )  # fmt: skip
     return of_comparison(found)
 
@@ -98,6 +100,7 @@ def sweep(
     servers: Servers = "own",
     workers: int | None = None,
     out: str | Path | None = None,
+    execute: "Execute | None" = None,
     progress: Progress | None = None,
 ) -> "Answer[SweepResult]":
     """Sweep settings: every cell meets the same people and luck, and is replicated until its interval is narrow.
@@ -130,7 +133,7 @@ def sweep(
     with TemporaryDirectory() as scratch:
         folder = Path(out or scratch)
         common.prepare_folder(folder)
-        finish(begun(folder, plan), workers=workers, progress=progress)
+        finish(begun(folder, plan), workers=workers, execute=execute, progress=progress)
         return of_sweep(folder)
 
 
@@ -142,6 +145,7 @@ def headroom(
     replications: int = 10,
     seed: int = 0,
     workers: int | None = None,
+    execute: "Execute | None" = None,
     progress: Progress | None = None,
 ) -> "Answer[Headroom]":
     """What can be gained at all: fresher clouds, a phone that knows more, oracles; with no, some and most passing
@@ -153,7 +157,8 @@ def headroom(
     file = scenario if isinstance(scenario, (str, PathLike)) else None
     found = climb(
         _world(scenario, users, common.PEOPLE), intent_bound(None if file is None else Path(file)), seed=seed,
-        replications=replications, minutes=minutes, workers=common.processes(workers), progress=progress,
+        replications=replications, minutes=minutes, workers=common.processes(workers), execute=execute,
+        progress=progress,
     )  # fmt: skip
     return of_headroom(found)
 

@@ -5,13 +5,16 @@ import doctest
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import IPython
 import numpy as np
 import pytest
+from IPython.core.formatters import DisplayFormatter
 
 import nextone as nx
 from nextone import api
-from nextone.answers import of_comparison
+from nextone.answers import _let_notebooks_draw, of_comparison
 from nextone.cli.main import main
 from nextone.experiments.fitting.logs.user_log import read_user_log
 from nextone.experiments.fitting.people.fit_file import fit_path, load_fit
@@ -85,6 +88,16 @@ def test_a_notebook_shows_the_sentences_first_and_escapes_labels(compared):
     assert "<b>mine" not in html
     assert "&lt;b&gt;mine&lt;/b&gt;" in html
     assert str(compared).startswith(compared.verdict[0][:60])
+
+
+def test_a_notebook_draws_the_figure(compared, monkeypatch):
+    nothing = SimpleNamespace(register=lambda event, what: None)
+    shell, figure = SimpleNamespace(display_formatter=DisplayFormatter(), events=nothing), compared.plot()
+    assert "image/png" not in shell.display_formatter.format(figure)[0]
+    with monkeypatch.context() as patch:
+        patch.setattr(IPython, "get_ipython", lambda: shell)
+        _let_notebooks_draw()
+    assert "image/png" in shell.display_formatter.format(figure)[0]
 
 
 def test_worlds_and_policies_are_given_in_any_form(tmp_path):
