@@ -56,6 +56,7 @@ models: $(STAMP)
 # The documentation site, build/docs/index.html: read without network. Warnings are errors.
 docs: $(DOCS_STAMP)
 	$(DOCS_BIN)/python -m sphinx -W --keep-going --quiet -b html docs build/docs
+	@echo "The documentation is build/docs/index.html"
 
 # Notebooks with their outputs, docs/notebooks/*.ipynb; others: make notebooks NAMES="one_session ..."
 NAMES ?= $(basename $(notdir $(wildcard docs/notebooks/*.ipynb)))
