@@ -180,17 +180,18 @@ def of_sweep(folder: Path) -> "Answer[SweepResult]":
     units = {metric.name: metric.unit for metric in found.metrics}
     units |= dict.fromkeys(("mean", "low", "high"), LEVEL)
     return Answer(
-        found, verdict, lambda: [_flat(row, fields[row["cell"]]) for row in sweep_json(found)["rows"]], units,
+        found, verdict, lambda: [_told_flat(row, fields[row["cell"]]) for row in sweep_json(found)["rows"]], units,
         lambda: [part for part in sweep_table(found) if part and part not in verdict],
         partial(landscape_figure, found), partial(_write_again, files),
     )  # fmt: skip
 
 
-def _flat(row: Mapping[str, Any], fields: Mapping[str, object]) -> dict[str, Any]:
+def _told_flat(row: Mapping[str, Any], fields: Mapping[str, object]) -> dict[str, Any]:
     """A row of a sweep's JSON with the swept fields, and with both differences, in columns of their own."""
+    from nextone.experiments.output.report.page import flat
+
     nested = ("settings", "vs_policy", "vs_default")
-    differences = {f"{of}_{name}": value for of in nested[1:] for name, value in (row[of] or {}).items()}
-    return {**fields, **{name: value for name, value in row.items() if name not in nested}, **differences}
+    return {**fields, **{name: value for name, value in flat(row).items() if name not in nested}}
 
 
 def _write_again(files: Mapping[str, bytes], folder: Path) -> list[Path]:

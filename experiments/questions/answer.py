@@ -118,7 +118,7 @@ def sentences(answer: Answer, depends: Sequence[str] = ()) -> tuple[str, ...]:
 
 def _gained(series: str, first: str, told: Mapping[tuple[str, str], PairedDifference]) -> str:
     own = {value: d for (of, value), d in told.items() if of == series}
-    sure = [f"{percent_interval(d, '')} at {value}" for value, d in own.items() if d.sure]
+    sure = [f"{percent_interval(d)} at {value}" for value, d in own.items() if d.sure]
     luck = [value for value, d in own.items() if not d.sure]
     parts = [", ".join(sure)] if sure else []
     parts += [f"not to be told from luck at {', '.join(luck)}"] if luck else []

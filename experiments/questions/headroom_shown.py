@@ -36,7 +36,7 @@ def headroom_sentences(found: Headroom) -> list[str]:
 
     def gains(step: Step) -> str:
         each = ((found.gain(world.label, step, PRIMARY), world.label) for world in found.worlds)
-        return ", ".join(f"{percent_interval(d, '')} ({label})" for d, label in each)
+        return ", ".join(f"{percent_interval(d)} ({label})" for d, label in each)
 
     return [
         f"In {IN_WORDS[PRIMARY]}, a phone that knows how people are and sees what a phone sees gains over the cloud as "

@@ -22,9 +22,10 @@ from nextone.sim.scenario import SettingError
 from .comparison import Comparison
 from .metrics import IN_WORDS, PRIMARY, column_of
 from .replication import run_arm
+from .statistics import CONFIDENCE
 
 DAY_US = 86_400_000_000
-POWER, CONFIDENCE = 0.8, 0.95  # the usual ones of online tests
+POWER = 0.8  # the usual one of online tests
 RESAMPLES = 400  # of people, for the intervals
 
 

@@ -93,6 +93,11 @@ class Comparison:
         return tuple(map(drowned, self.values))
 
     @property
+    def drowned(self) -> tuple[str, ...]:
+        """The labels of the arms whose servers drowned."""
+        return tuple(arm.label for arm, drowned in zip(self.arms, self.overloaded, strict=True) if drowned)
+
+    @property
     def nobody_opened(self) -> int:
         """In how many replications nobody had the app open for a moment, under no arm."""
         return int(without_people(self.values).all(axis=0).sum())

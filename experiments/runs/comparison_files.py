@@ -53,7 +53,7 @@ def comparison_json(result: Comparison) -> dict[str, Any]:
         "baseline": result.baseline.label,
         "replications": result.replications,
         "primary": PRIMARY,
-        "overloaded": [arm.label for arm, drowned in zip(result.arms, result.overloaded, strict=True) if drowned],
+        "overloaded": list(result.drowned),
         "nobody_opened": result.nobody_opened,
         "rows": rows,
     }

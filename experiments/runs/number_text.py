@@ -53,7 +53,7 @@ def difference_text(d: PairedDifference | None, better: str) -> Text:
     return Text(f"{signed(d.diff_pct)} ±{_rounded(d.diff_pct_high - d.diff_pct)}{'*' if d.sure else ' '}", style=style)
 
 
-def percent_interval(d: PairedDifference | None, unit: str) -> str:
+def percent_interval(d: PairedDifference | None, unit: str = "") -> str:
     """`+0.41 % [−0.20, +1.02]`, or in the metric's unit where a percentage is undefined."""
     if d is None:
         return "an undefined difference"

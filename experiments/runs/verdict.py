@@ -25,8 +25,10 @@ def verdict(
     hangs on most in the default scenario, by `nextone sensitivity`."""
     found = _found(result)
     others = [a for a in found if a != _best(found)] if _best(found) or len(found) > 1 else []
-    told = [f"Servers drown under {_listed(_drowned(result))}: what follows is of the queue as much as of who ranks."]
-    told = told[: any(result.overloaded)] + [headline(result) + _beside(result, others, found)]
+    told = [headline(result) + _beside(result, others, found)]
+    if result.drowned:
+        labels = _listed(list(result.drowned))
+        told.insert(0, f"Servers drown under {labels}: what follows is of the queue as much as of who ranks.")
     best = _best(found)
     if best is None:
         return *told, *([_more(result, found)] if found else []), *depends_on(depends)
@@ -50,12 +52,12 @@ def headline(result: Comparison) -> str:
     if not found:
         return f"Nothing can be said: {IN_WORDS[PRIMARY]} is undefined in some replication."
     if best is not None:
-        return f"{result.arms[best].label} is better than {base}: {IN_WORDS[PRIMARY]} {_told(found[best])}."
+        return f"{result.arms[best].label} is better than {base}: {IN_WORDS[PRIMARY]} {percent_interval(found[best])}."
     if len(found) > 1:
         return f"Nothing is better than {base} in {IN_WORDS[PRIMARY]}."
     arm, d = next(iter(found.items()))
     judged = "worse than" if _is(d, -1) else "no different, as far as can be told, from"
-    return f"{result.label(arm)} is {judged} {base}: {IN_WORDS[PRIMARY]} {_told(d)}."
+    return f"{result.label(arm)} is {judged} {base}: {IN_WORDS[PRIMARY]} {percent_interval(d)}."
 
 
 def _found(result: Comparison) -> dict[int, PairedDifference]:
@@ -108,7 +110,7 @@ def _beside(result: Comparison, arms: list[int], found: Mapping[int, PairedDiffe
 
 
 def _named(result: Comparison, arms: list[int], found: Mapping[int, PairedDifference]) -> str:
-    told = ", ".join(f"{result.label(a)} ({_told(found[a])})" for a in arms[:NAMED])
+    told = ", ".join(f"{result.label(a)} ({percent_interval(found[a])})" for a in arms[:NAMED])
     return told + (f" and {len(arms) - NAMED} more" if len(arms) > NAMED else "")
 
 
@@ -116,9 +118,10 @@ def _price(result: Comparison, arm: int) -> str:
     """What it costs more and less of, where that is no luck."""
     more, less = list[str](), list[str]()
     for name in PRICES:
-        d = result.differences[arm][column_of(name)]
+        m = column_of(name)
+        d = result.differences[arm][m]
         if d is not None and d.sure:
-            (more if d.diff > 0 else less).append(f"{IN_WORDS[name]} {_told(d, METRICS[column_of(name)].unit)}")
+            (more if d.diff > 0 else less).append(f"{IN_WORDS[name]} {percent_interval(d, METRICS[m].unit)}")
     saved = f"it saves {_listed(less)}" if less else ""
     return "; ".join(filter(None, (_listed(more), saved)))
 
@@ -130,7 +133,8 @@ def _rails(
     told = f"Guard rails: {kept} of {many} within their limits"
     if broken:
         metrics = [METRICS[column_of(name)] for name in broken]
-        changes = (_told(result.differences[arm][column_of(metric.name)], metric.unit) for metric in metrics)
+        own = result.differences[arm]
+        changes = (percent_interval(own[column_of(metric.name)], metric.unit) for metric in metrics)
         each = (f"{IN_WORDS[metric.name]} ({change}, limit {limits[metric.name]:g} %)"
                 for metric, change in zip(metrics, changes, strict=True))  # fmt: skip
         told += f"; beyond: {', '.join(each)}"
@@ -151,10 +155,6 @@ def _more(result: Comparison, found: Mapping[int, PairedDifference]) -> str:
     return f"Next: --replications {needed:,} would likely tell, if the difference is what it seems."
 
 
-def _drowned(result: Comparison) -> list[str]:
-    return [arm.label for arm, drowned in zip(result.arms, result.overloaded, strict=True) if drowned]
-
-
 def depends_on(settings: Sequence[str]) -> tuple[str, ...]:
     """The sentence on assumptions; none without settings."""
     if not settings:
@@ -164,10 +164,6 @@ def depends_on(settings: Sequence[str]) -> tuple[str, ...]:
 
 def _is(d: PairedDifference, sign: int) -> bool:
     return d.sure and d.diff * sign > 0
-
-
-def _told(d: PairedDifference | None, unit: str = "") -> str:
-    return percent_interval(d, unit)
 
 
 def _listed(words: list[str]) -> str:

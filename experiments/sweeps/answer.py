@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from nextone.experiments.runs.metrics import IN_WORDS, PRICES, metric_named
 from nextone.experiments.runs.number_text import mean_and_half, percent_interval
-from nextone.experiments.runs.statistics import PairedDifference, paired
 
 from .plan import Cell
 from .result import SweepArm, SweepResult
@@ -81,20 +80,13 @@ def _price(result: SweepResult) -> str:
         return "So there is no price to tell."
     more, less, unclear = list[str](), list[str](), list[str]()
     for name in PRICES:
-        d = difference(result, base, best.arm, name)
+        d = result.difference(base, best.arm, name)
         if d is not None and d.diff:
             told = f"{IN_WORDS[name]} {percent_interval(d, metric_named(name).unit)}"
             (unclear if not d.sure else more if d.diff > 0 else less).append(told)
     said = {"It costs": more, "It saves": less, "Not to be told from luck": unclear}
     sentences = " ".join(f"{words}: {', '.join(each)}." for words, each in said.items() if each)
     return f"Against {plan.baseline} at the default: {sentences or 'no price.'}"
-
-
-def difference(result: SweepResult, base: SweepArm, arm: SweepArm, metric: str) -> PairedDifference | None:
-    """Of any two arms, over the replications both have."""
-    a, b = result.of(base, metric), result.of(arm, metric)
-    n = min(len(a), len(b))
-    return paired(a[:n], b[:n], result.extended)
 
 
 def cell_words(cell: Cell) -> str:

@@ -147,6 +147,12 @@ class SweepResult:
         and if the default cell failed."""
         return self._judged(metric, _from_default)[arm.cell.number, arm.policy]
 
+    def difference(self, base: SweepArm, arm: SweepArm, metric: str) -> PairedDifference | None:
+        """Of any two arms, over the replications that both have; None where undefined."""
+        a, b = self.of(base, metric), self.of(arm, metric)
+        n = min(len(a), len(b))
+        return paired(a[:n], b[:n], self.extended)
+
     def _judged(self, metric: str, difference: "_Difference") -> "_Judged":
         known = self._differences.get((metric, difference))
         if known is None:
@@ -235,16 +241,14 @@ _Difference = Callable[[SweepResult, SweepArm, str], PairedDifference | None]
 
 def _from_baseline(result: SweepResult, arm: SweepArm, metric: str) -> PairedDifference | None:
     base = arm._replace(policy=result.plan.baseline)
-    return None if arm == base else paired(result.of(base, metric), result.of(arm, metric), result.extended)
+    return None if arm == base else result.difference(base, arm, metric)
 
 
 def _from_default(result: SweepResult, arm: SweepArm, metric: str) -> PairedDifference | None:
     base = arm._replace(cell=result.plan.default)
     if arm == base or base.cell.number in result.failed:
         return None
-    a, b = result.of(base, metric), result.of(arm, metric)
-    n = min(len(a), len(b))
-    return paired(a[:n], b[:n], result.extended)
+    return result.difference(base, arm, metric)
 
 
 def choose(

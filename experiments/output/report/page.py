@@ -88,19 +88,21 @@ def write_page(page: Page, path: Path) -> None:
 
 
 def write_numbers(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
-    """CSV, whole or not at all; what a row holds under a name of its own becomes columns `name_part`."""
-    flat = [
-        {
-            **{name: value for name, value in row.items() if not isinstance(value, Mapping | list)},
-            **{name: "; ".join(map(str, value)) for name, value in row.items() if isinstance(value, list)},
-            **{f"{name}_{part}": each for name, value in row.items() if isinstance(value, Mapping)
-               for part, each in value.items()},
-        }
-        for row in rows
-    ]  # fmt: skip
-    names = dict.fromkeys(name for row in flat for name in row)
-    table = pa.Table.from_pylist([dict.fromkeys(names) | row for row in flat])
+    """CSV, whole or not at all, of rows as `flat` makes them."""
+    flattened = [flat(row) for row in rows]
+    names = dict.fromkeys(name for row in flattened for name in row)
+    table = pa.Table.from_pylist([dict.fromkeys(names) | row for row in flattened])
     write_whole(path, lambda tmp: pa_csv.write_csv(table, tmp))
+
+
+def flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of JSON for a table: a list is one text; what stands under a name of its own is columns `name_part`."""
+    return {
+        **{name: value for name, value in row.items() if not isinstance(value, Mapping | list)},
+        **{name: "; ".join(map(str, value)) for name, value in row.items() if isinstance(value, list)},
+        **{f"{name}_{part}": each for name, value in row.items() if isinstance(value, Mapping)
+           for part, each in value.items()},
+    }  # fmt: skip
 
 
 def difference_cell(d: PairedDifference | None, better: str) -> Cell:
