@@ -3,6 +3,7 @@
 experiments/questions/figures.py draws it.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,12 +18,13 @@ from nextone.experiments.runs.executor import Execute
 from nextone.experiments.runs.metrics import IN_WORDS, OVERLOAD, PRIMARY, column_of, metric_named, overload_mark
 from nextone.experiments.runs.number_text import STAR, difference_text, interval_text, name_and_unit, percent_interval
 from nextone.experiments.runs.statistics import Interval, PairedDifference, many_looked_at
-from nextone.experiments.runs.verdict import depends_on, verdict
-from nextone.experiments.sweeps.plan import Question
+from nextone.experiments.runs.verdict import depends_on, headline, listed, verdict
+from nextone.experiments.sweeps.ledger import NAME, Ledger, resume
+from nextone.experiments.sweeps.plan import Plan, Question, plan_of
 from nextone.experiments.sweeps.result import SweepResult
-from nextone.experiments.sweeps.sweep import sweep
+from nextone.experiments.sweeps.sweep import begun, finish, made_of
 from nextone.sim.config import Scenario
-from nextone.sim.scenario import with_settings
+from nextone.sim.scenario import SettingError, with_settings
 
 from .what_if import SweepIf, WhatIf
 
@@ -91,7 +93,10 @@ def ask_sweep(
     asked: SweepIf, question: str, out: Path, *, seed: int = 0, workers: int = 1, execute: Execute | None = None,
     progress: Progress | None = None,
 ) -> SweepResult:  # fmt: skip
-    """The same of a grid, kept in the folder `out` as any sweep."""
+    """The same of a grid, kept in the folder `out` as any sweep. Asked again, it is read from there; a run that was
+    broken off goes on; at another size, or by other code, it is run anew.
+
+    Raises SettingError if the folder holds another sweep, or one that cannot be read."""
     base = with_settings(Scenario(), [f"population.users={asked.users}", *asked.world.split()])
     swept = Question(
         question=question,
@@ -101,7 +106,25 @@ def ask_sweep(
         minutes=asked.minutes,
         seed=seed,
     )
-    return sweep(swept, base, out=out, workers=workers, execute=execute, progress=progress)
+    return finish(_ledger(out, plan_of(swept, base)), workers=workers, execute=execute, progress=progress)
+
+
+def _ledger(folder: Path, plan: Plan) -> Ledger:
+    """The one that the folder holds if it is of this very plan, else a new one."""
+    if not (folder / NAME).is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        return begun(folder, plan)
+    try:
+        kept = resume(folder)
+    except SettingError as error:
+        raise SettingError(f"{error}; or remove {folder} and ask again") from None
+    if kept.plan == plan and kept.made == json.loads(json.dumps(made_of(plan))):
+        kept.try_again()
+        return kept
+    kept.close()
+    if kept.plan.question != plan.question:
+        raise SettingError(f"{str(folder)!r} holds a sweep of another question; give --out another name")
+    return begun(folder, plan, replace=True)
 
 
 def sentences(answer: Answer, depends: Sequence[str] = ()) -> tuple[str, ...]:
@@ -114,6 +137,14 @@ def sentences(answer: Answer, depends: Sequence[str] = ()) -> tuple[str, ...]:
     judged = many_looked_at([answer.gain(value, series, PRIMARY) for series, value in asked])
     told = {at: d for at, d in zip(asked, judged, strict=True) if d is not None}
     return *(_gained(series, first, told) for series in others), *depends_on(depends)
+
+
+def finding(answer: Answer) -> str:
+    """The answer in one sentence, the title of its figure."""
+    if any(kind == "gain" for kind, _ in answer.asked.show):
+        return sentences(answer)[0]
+    drowned = answer.result.drowned
+    return f"Servers drown under {listed(drowned)}." if drowned else headline(answer.result)
 
 
 def _gained(series: str, first: str, told: Mapping[tuple[str, str], PairedDifference]) -> str:

@@ -1,7 +1,8 @@
 """The figure of a what-if: a panel for each thing shown, a colour and marker for each series."""
 
+from math import isfinite
 from pathlib import Path
-from textwrap import fill
+from textwrap import fill, wrap
 from typing import TYPE_CHECKING
 
 from nextone.experiments.output.drawing import (
@@ -18,9 +19,10 @@ from nextone.experiments.output.drawing import (
 from nextone.experiments.output.report.landscape import map_of
 from nextone.experiments.runs.metrics import OVERLOADED, metric_named
 from nextone.experiments.runs.statistics import Interval, PairedDifference
+from nextone.experiments.sweeps.answer import headline
 from nextone.experiments.sweeps.result import SweepResult
 
-from .answer import Answer, legend, ran_of
+from .answer import Answer, finding, legend, ran_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,9 +33,12 @@ def what_if_figure(answer: Answer, path: Path) -> list[Path]:
     asked = answer.asked
     columns = 2 if len(asked.show) > 1 else 1
     rows = -(-len(asked.show) // columns)
-    with drawn(5.6 * columns, 3.0 * rows + 1.3) as figure:
-        top, body, foot = figure.subfigures(3, 1, squeeze=False, height_ratios=[0.78, 3.0 * rows, 0.36])[:, 0]
-        top.text(0.012, 0.96, fill(answer.question, 92), fontsize=13, weight="bold", va="top", color=INK)
+    title, question = wrap(finding(answer), 96), fill(answer.question, 130)
+    high = 0.24 * len(title) + 0.66
+    with drawn(5.6 * columns, 3.1 * rows + high + 0.36) as figure:
+        top, body, foot = figure.subfigures(3, 1, squeeze=False, height_ratios=[high, 3.1 * rows, 0.36])[:, 0]
+        top.text(0.012, 1 - 0.06 / high, "\n".join(title), fontsize=13, weight="bold", va="top", color=INK)
+        top.text(0.012, 0.5 / high, question, fontsize=9.5, va="center", color=GREY)
         foot.text(0.012, 0.4, fill(ran_of(answer) + (f".  {legend(answer)}" if legend(answer) else ""), 175),
                   fontsize=8, va="center", color=GREY)  # fmt: skip
         axes = body.subplots(rows, columns, squeeze=False)
@@ -43,14 +48,15 @@ def what_if_figure(answer: Answer, path: Path) -> list[Path]:
             axis.set_axis_off()
         handles, labels = axes.flat[0].get_legend_handles_labels()
         if len(labels) > 1:
-            top.legend(handles, labels, loc="lower left", ncols=6, frameon=False, bbox_to_anchor=(0.005, -0.08))
+            top.legend(handles, labels, loc="lower left", ncols=6, frameon=False, bbox_to_anchor=(0.005, -0.05 / high))
         save_figure(figure, path)
     return [path]
 
 
 def sweep_figure(result: SweepResult, path: Path) -> list[Path]:
-    """Draw the map of a what-if that is a sweep; returns the files written, none where there is nothing to compare."""
-    figure = map_of(result, result.plan.objective)
+    """Draw the map of a what-if that is a sweep, what is dominated in grey; returns the files written, none where there
+    is nothing to compare."""
+    figure = map_of(result, result.plan.objective, title=headline(result))
     if figure is None:
         return []
     save_figure(figure, path)
@@ -69,6 +75,8 @@ def _panel(axis: "Axes", answer: Answer, kind: str, metric: str) -> None:
                 axis.annotate(OVERLOADED, (place, height), xytext=(5, 3), textcoords="offset points", color=INK)
     if kind != "level":
         zero_line(axis)
+    if not any(isfinite(mean) for curve in series for mean in curve.mean):
+        axis.annotate("undefined: no percentage of 0", (0.5, 0.6), xycoords="axes fraction", ha="center", color=GREY)
     if numeric and asked.log_axis:
         axis.set_xscale("log")
         axis.minorticks_off()
@@ -83,7 +91,7 @@ def _panel(axis: "Axes", answer: Answer, kind: str, metric: str) -> None:
 def _name(axis: "Axes", kind: str, metric: str) -> None:
     found = metric_named(metric)
     arrow = {"more": " ↑", "fewer": " ↓"}.get(found.better, "")
-    axis.set_title(f"{found.meaning}{arrow}", loc="left")
+    axis.set_title(fill(f"{found.meaning}{arrow}", 46), loc="left")
     axis.set_ylabel(f"{metric}, {found.unit}" if kind == "level" else f"{kind} in {metric}, %")
 
 

@@ -21,4 +21,5 @@ WHAT_IF = WhatIf(
     series={"server_score": "server_score", "tag_momentum": "tag_momentum", "cloud_only": "cloud_only"},
     usual="20",
     show=(("gain", "watch_s"), ("gain", "valid_play"), ("gain", "like"), ("level", "watch_s")),
+    log_axis=True,
 )

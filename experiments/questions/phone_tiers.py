@@ -28,5 +28,5 @@ WHAT_IF = WhatIf(
         "asked early": "tag_momentum client.decide_at=start",
     },
     usual="ios",
-    show=(("gain", "watch_s"), ("gain", "like"), ("level", "stale_picks"), ("gain", "startup_p95_ms")),
+    show=(("gain", "watch_s"), ("gain", "like"), ("level", "stale_picks"), ("level", "startup_p95_ms")),
 )

@@ -27,7 +27,7 @@ def verdict(
     others = [a for a in found if a != _best(found)] if _best(found) or len(found) > 1 else []
     told = [headline(result) + _beside(result, others, found)]
     if result.drowned:
-        labels = _listed(list(result.drowned))
+        labels = listed(result.drowned)
         told.insert(0, f"Servers drown under {labels}: what follows is of the queue as much as of who ranks.")
     best = _best(found)
     if best is None:
@@ -38,7 +38,7 @@ def verdict(
     told += [f"Its price: {price}." if price else "No price of it can be told from luck."]
     told += [_rails(result, best, len(rails), broken, unclear, limits)]
     if broken:
-        told += [f"Next: decide whether that gain is worth {_listed([IN_WORDS[name] for name in broken])}."]
+        told += [f"Next: decide whether that gain is worth {listed([IN_WORDS[name] for name in broken])}."]
     else:
         label = result.arms[best].label
         told += [f"Next: an A/B test of {label} on real people; nextone ab-size says how many it takes."]
@@ -122,8 +122,8 @@ def _price(result: Comparison, arm: int) -> str:
         d = result.differences[arm][m]
         if d is not None and d.sure:
             (more if d.diff > 0 else less).append(f"{IN_WORDS[name]} {percent_interval(d, METRICS[m].unit)}")
-    saved = f"it saves {_listed(less)}" if less else ""
-    return "; ".join(filter(None, (_listed(more), saved)))
+    saved = f"it saves {listed(less)}" if less else ""
+    return "; ".join(filter(None, (listed(more), saved)))
 
 
 def _rails(
@@ -159,12 +159,13 @@ def depends_on(settings: Sequence[str]) -> tuple[str, ...]:
     """The sentence on assumptions; none without settings."""
     if not settings:
         return ()
-    return (f"In the default scenario such gains depend most on {_listed(list(settings))} (nextone sensitivity).",)
+    return (f"In the default scenario such gains depend most on {listed(list(settings))} (nextone sensitivity).",)
 
 
 def _is(d: PairedDifference, sign: int) -> bool:
     return d.sure and d.diff * sign > 0
 
 
-def _listed(words: list[str]) -> str:
+def listed(words: Sequence[str]) -> str:
+    """`a, b and c`."""
     return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))

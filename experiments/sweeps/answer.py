@@ -19,23 +19,31 @@ def answer(result: SweepResult) -> tuple[str, ...]:
     """What is best and how surely, what it gains, what it costs."""
     best, metric = result.best, result.plan.objective
     if best is None:
-        return (f"There is no best cell: {result.why_no_best}",)
-    own = best.fresh or result.interval(best.arm, metric.name)
-    where = f"on {best.fresh.n} fresh replications" if best.fresh else "in the replications that chose it"
-    reached = f"{mean_and_half(own.mean, own.high - own.mean)} {metric.unit} {where}" if own else "undefined"
+        return (headline(result),)
     sure = f"with probability ≥ {best.probability:.0%}"
     near = f"within {best.indifference:.3g} {metric.unit} of the best"
     if best.settled:
-        first = f"Best for {metric.name}: {_with_ties(result, best.arm)}, {reached}; {sure} it is {near}."
-    else:
-        rest = len(best.contenders) - NAMED
-        named = "; ".join(_with_ties(result, arm) for arm in best.contenders[:NAMED])
-        first = (
-            f"Ahead in {metric.name}: {arm_words(result, best.arm)}, {reached}. Not settled: "
-            f"{len(best.contenders)} of {len(result.arms)} arms left in the race, {sure} one of them is {near}: {named}"
-            + (f"; and {rest} more." if rest > 0 else ".")
-        )
+        return f"{headline(result)}; {sure} it is {near}.", _gain(result), _price(result)
+    rest = len(best.contenders) - NAMED
+    named = "; ".join(_with_ties(result, arm) for arm in best.contenders[:NAMED])
+    first = f"{headline(result)}, {sure} one of them is {near}: {named}" + (f"; and {rest} more." if rest > 0 else ".")
     return first, _gain(result), _price(result)
+
+
+def headline(result: SweepResult) -> str:
+    """Which arm is best and whether that is settled, without how surely: short enough for the title of a figure."""
+    best, metric = result.best, result.plan.objective
+    if best is None:
+        return f"There is no best cell: {result.why_no_best}"
+    own = best.fresh or result.interval(best.arm, metric.name)
+    where = f"on {best.fresh.n} fresh replications" if best.fresh else "in the replications that chose it"
+    reached = f"{mean_and_half(own.mean, own.high - own.mean)} {metric.unit} {where}" if own else "undefined"
+    if best.settled:
+        return f"Best for {metric.name}: {_with_ties(result, best.arm)}, {reached}"
+    return (
+        f"Ahead in {metric.name}: {arm_words(result, best.arm)}, {reached}. Not settled: "
+        f"{len(best.contenders)} of {len(result.arms)} arms left in the race"
+    )
 
 
 def _with_ties(result: SweepResult, arm: SweepArm) -> str:

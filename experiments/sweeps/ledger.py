@@ -35,6 +35,7 @@ CREATE TABLE task (
     PRIMARY KEY (cell, replication, policy)
 ) WITHOUT ROWID;
 """
+CLEAR = ("DROP TABLE IF EXISTS sweep", "DROP TABLE IF EXISTS cell", "DROP TABLE IF EXISTS task")
 
 
 class Key(NamedTuple):
@@ -135,16 +136,18 @@ class Ledger:
         return results, failures
 
 
-def begin(folder: Path, plan: Plan, made: Mapping[str, Any], keys: Iterable[Key]) -> Ledger:
+def begin(
+    folder: Path, plan: Plan, made: Mapping[str, Any], keys: Iterable[Key], *, replace: bool = False
+) -> Ledger:  # fmt: skip
     """A new ledger with the whole plan and its first tasks, all at once or not at all. Raises SettingError.
 
-    made: what results are made of; see `Ledger.made`."""
+    made: what results are made of; see `Ledger.made`. replace: a sweep that is in the folder is thrown away."""
     with told(folder), _locked(folder) as lock, _open(folder / NAME) as db:
-        if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'sweep'").fetchone():
+        if not replace and db.execute("SELECT 1 FROM sqlite_master WHERE name = 'sweep'").fetchone():
             raise SettingError(f"--out {str(folder)!r} holds a sweep already; give --resume {folder}, or another one")
         with db:
             db.execute("BEGIN IMMEDIATE")
-            for statement in TABLES.split(";"):
+            for statement in (*CLEAR, *TABLES.split(";")):
                 db.execute(statement)
             db.executemany("INSERT INTO sweep VALUES (?, ?)", _about(plan, made).items())
             db.executemany(

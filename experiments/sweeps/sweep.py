@@ -77,10 +77,12 @@ def resume(
     return finish(opened(Path(folder), max_replications), workers=workers, progress=progress, execute=execute)
 
 
-def begun(folder: Path, plan: Plan) -> Ledger:
-    """The ledger of a new sweep: from here on the folder alone is enough. Loads nothing heavy."""
+def begun(folder: Path, plan: Plan, *, replace: bool = False) -> Ledger:
+    """The ledger of a new sweep: from here on the folder alone is enough. Loads nothing heavy.
+
+    replace: a sweep that is in the folder is thrown away; else it is refused, with SettingError."""
     read_measurements(cell.scenario for cell in plan.cells)
-    return begin(folder, plan, made_of(plan), first_round(plan))
+    return begin(folder, plan, made_of(plan), first_round(plan), replace=replace)
 
 
 def opened(folder: Path, max_replications: int | None = None) -> Ledger:

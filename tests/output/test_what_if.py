@@ -9,15 +9,15 @@ import pytest
 from PIL import Image
 
 from nextone.cli import main as cli
-from nextone.experiments.questions.answer import answer_table, arms, ask, sentences
-from nextone.experiments.questions.figures import what_if_figure
+from nextone.experiments.questions.answer import answer_table, arms, ask, ask_sweep, sentences
+from nextone.experiments.questions.figures import sweep_figure, what_if_figure
 from nextone.experiments.questions.ready_made import NAMES, load, question_of
 from nextone.experiments.questions.what_if import SweepIf, WhatIf, along
 from nextone.experiments.runs.metrics import METRICS
 from nextone.experiments.runs.statistics import mean_interval, paired
 from nextone.experiments.sweeps.plan import Question, plan_of
 from nextone.sim.config import Scenario
-from nextone.sim.scenario import with_settings
+from nextone.sim.scenario import SettingError, with_settings
 
 KNOWN = {metric.name for metric in METRICS}
 SMALL = WhatIf(
@@ -91,6 +91,37 @@ def test_table_and_figure(answer, tmp_path):
     what_if_figure(answer, tmp_path / "small.png")
     pixels = np.asarray(Image.open(tmp_path / "small.png").convert("L"))
     assert pixels.shape[0] > 500 and pixels.min() < 100 and pixels.max() == 255
+
+
+PAGES = SweepIf(
+    grid=("server.page_size=2,6", "client.ttl_s=30,600"), policies=("cloud_only",),
+    world="catalogue.kind=synthetic catalogue.videos=300 server.workers=3", users=6, minutes=3,
+)  # fmt: skip
+
+
+def only_asked(next_task, workers):
+    """Instead of running tasks: says for how many people the first is, if there is any."""
+    task = next_task()
+    if task is not None:
+        raise LookupError(f"{task.arm.scenario.population.users} people")
+    yield from ()
+
+
+def test_a_sweep_asked_again_is_read_and_at_another_size_run_anew(tmp_path):
+    first = ask_sweep(PAGES, "Which page size?", tmp_path)
+    again = ask_sweep(PAGES, "Which page size?", tmp_path, execute=only_asked)
+    assert again.plan == first.plan
+    for key, of_arm in first.values.items():
+        np.testing.assert_array_equal(again.values[key], of_arm)
+    sweep_figure(first, tmp_path / "map.png")
+    pixels = np.asarray(Image.open(tmp_path / "map.png").convert("RGB"))
+    grey = (pixels == (0xE4, 0xE7, 0xEC)).all(axis=2).sum()
+    assert grey > 10_000 * (len(first.arms) - len(first.pareto)) > 0  # pixels of the cells of what is dominated
+    for _ in "a run", "and again, after it was broken off":
+        with pytest.raises(LookupError, match="5 people"):
+            ask_sweep(replace(PAGES, users=5), "Which page size?", tmp_path, execute=only_asked)
+    with pytest.raises(SettingError, match="another question; give --out another name"):
+        ask_sweep(PAGES, "Which servers?", tmp_path)
 
 
 def test_unknown_name_is_refused(capsys):

@@ -5,6 +5,7 @@ Colours say better (blue) or worse (orange); what is significant is bold and sta
 """
 
 from collections.abc import Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from nextone.experiments.output.drawing import (
     GREY,
     INK,
     MARKERS,
+    PALE,
     Curve,
     bare,
     curves,
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+DOMINATED = "Grey: dominated, another design is at least as good in time in the app, requests and wasted bytes."
+
+
 class Map(NamedTuple):
     """One heat map: differences by (row, column) of two axes; None where there is no cell or nothing to compare."""
 
@@ -39,6 +44,7 @@ class Map(NamedTuple):
     cells: Sequence[Sequence[PairedDifference | None]]
     usual: tuple[int, int] | None = None  # (row, column) that differences are measured from, outlined
     marks: Sequence[Sequence[str]] = ()  # after each number: where servers drown
+    grey: Sequence[Sequence[bool]] = ()  # arms that another one dominates
 
 
 class Point(NamedTuple):
@@ -51,14 +57,16 @@ class Point(NamedTuple):
 
 
 def maps_figure(metric: Metric, maps: Sequence[Map], rows: Sequence[str], columns: Sequence[str],
-                names: tuple[str, str]) -> "Figure":  # fmt: skip
-    """Heat maps of one metric side by side, sharing a scale symmetric about zero; names of (row, column) axes."""
+                names: tuple[str, str], title: str = "") -> "Figure":  # fmt: skip
+    """Heat maps of one metric side by side, sharing a scale symmetric about zero; names of (row, column) axes.
+
+    title: what was found, else the metric's name stands there."""
     numbers = [_number(d)[0] for m in maps for line in m.cells for d in line]
     limit = max((abs(x) for x in numbers if np.isfinite(x)), default=0.0) or 1.0
     wide = min(len(maps), 3 if len(columns) <= 6 else 2)
     lines = -(-len(maps) // wide)
     width = max(3.9, 0.62 * len(columns) + 0.7)
-    with drawn(max(width * wide, 7.8), lines * (0.4 * len(rows) + 1.25) + 0.45) as figure:
+    with drawn(max(width * wide, 7.8), lines * (0.4 * len(rows) + 1.25) + 0.45 + 0.75 * bool(title)) as figure:
         axes = figure.subplots(lines, wide, squeeze=False)
         for axis, one in zip(axes.flat, maps, strict=False):
             _heat_map(axis, one, rows, columns, names, limit, metric.better)
@@ -68,7 +76,10 @@ def maps_figure(metric: Metric, maps: Sequence[Map], rows: Sequence[str], column
             axis.set_axis_off()
         if any(mark for m in maps for line in m.marks for mark in line):
             figure.text(0.995, 0.995, OVERLOAD, ha="right", va="top", fontsize=8, color=GREY)
-        figure.suptitle(_title(metric), x=0.005, ha="left", fontsize=13, weight="bold")
+        heading = fill(title, 128) or _title(metric)
+        figure.suptitle(heading, x=0.005, ha="left", fontsize=11 if title else 13, weight="bold")
+        if title:
+            figure.supxlabel(f"{_title(metric)}. Blue is better, orange worse. {DOMINATED}", fontsize=8, color=GREY)
     return figure
 
 
@@ -85,10 +96,13 @@ def _heat_map(axis: "Axes", one: Map, rows: Sequence[str], columns: Sequence[str
         toward, ax=axis, cmap=colours, vmin=-limit, vmax=limit, cbar=False, linewidths=1.5, linecolor="white",
         mask=~np.isfinite(values), xticklabels=list(columns), yticklabels=list(rows),
     )  # fmt: skip
+    for r, c in np.argwhere(np.array(one.grey, bool)):
+        axis.add_patch(Rectangle((c, r), 1, 1, facecolor=PALE, edgecolor="white", linewidth=1.5))
     for r, line in enumerate(found):
         for c, (x, sure) in enumerate(line):
             if np.isfinite(x):
-                strong, mark = abs(x) > 0.75 * limit, one.marks[r][c] if one.marks else ""
+                mark = one.marks[r][c] if one.marks else ""
+                strong = abs(x) > 0.75 * limit and not (one.grey and one.grey[r][c])
                 axis.text(
                     c + 0.5, r + 0.5, signed(x) + "*" * sure + mark, ha="center", va="center", fontsize=8.5,
                     weight="bold" if sure else "normal", color="white" if strong else INK if sure else GREY,
@@ -156,11 +170,12 @@ def clouds_figure(panels: Sequence[tuple[str, Sequence[float], Sequence[Curve]]]
 
 
 def front_figure(clouds: Sequence[tuple[str, Sequence[Point]]], x_name: str, y_name: str, shade_name: str) -> str:
-    """Every arm (policy, points) by two objectives, shaded by the third; the front is ringed, numbered, with bars."""
+    """Every arm (policy, points) by two objectives; the front is shaded by the third, ringed, numbered, with bars, and
+    what is dominated is grey."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    shades = [p.shade for _, points in clouds for p in points]
+    shades = [p.shade for _, points in clouds for p in points if p.number]
     shade = ScalarMappable(Normalize(min(shades, default=0), max(shades, default=1)), "cividis_r")
     with drawn(9.2, 4.9) as figure:
         axis = figure.subplots()
@@ -168,7 +183,7 @@ def front_figure(clouds: Sequence[tuple[str, Sequence[Point]]], x_name: str, y_n
             marker = MARKERS[k % len(MARKERS)]
             axis.plot([], [], marker, color=GREY, markersize=8, label=policy)
             for p in points:
-                _point(axis, p, marker, shade.to_rgba(np.array([p.shade]))[0])
+                _point(axis, p, marker, shade.to_rgba(np.array([p.shade]))[0] if p.number else "0.82")
         bar = figure.colorbar(shade, ax=axis, pad=0.015, aspect=30)
         bar.set_label(shade_name)
         bar.outline.set_visible(False)

@@ -84,31 +84,36 @@ def _maps(result: SweepResult) -> Section:
     return Section(f"{field_name(names[0])} × {field_name(names[1])}", (text,), tuple(figures))
 
 
-def map_of(result: SweepResult, metric: Metric) -> "Drawing | None":
-    """The maps of one metric over two swept fields; None where there is nothing to compare."""
+def map_of(result: SweepResult, metric: Metric, title: str = "") -> "Drawing | None":
+    """The maps of one metric over two swept fields; None where there is nothing to compare.
+
+    title: instead of the metric's name; arms that are not on the Pareto front are grey then."""
     plan, names, (rows, columns) = result.plan, list(result.plan.cells[0].values), _axes(result)
     place = {tuple(map(value_text, cell.values.values())): cell for cell in result.cells}
     default = tuple(map(value_text, plan.default.values.values()))
     inside = default[0] in rows and default[1] in columns
     usual = (rows.index(default[0]), columns.index(default[1])) if inside else None
     grid = [[place.get((row, column)) for column in columns] for row in rows]
+    def grey(policy: str) -> list[list[bool]]:
+        return [[bool(title and c) and SweepArm(c, policy) not in result.pareto for c in line] for line in grid]
+
     maps = []
     if plan.default.number not in result.failed:
         find = partial(_over_default, result, metric.name)
         maps += [
-            draw.Map(f"{p} over itself at the default", _each(grid, p, find), usual, _marks(result, grid, p))
+            draw.Map(f"{p} over itself at the default", _each(grid, p, find), usual, _marks(result, grid, p), grey(p))
             for p in plan.policies
         ]
     find = partial(_over_baseline, result, metric.name)
     others = [p for p in plan.policies if p != plan.baseline]
     maps += [
-        draw.Map(f"{p} over {plan.baseline}, same cell", _each(grid, p, find), None, _marks(result, grid, p))
+        draw.Map(f"{p} over {plan.baseline}, same cell", _each(grid, p, find), None, _marks(result, grid, p), grey(p))
         for p in others
     ]
     told = [m for m in maps if any(d is not None and d.diff_pct is not None for line in m.cells for d in line)]
     if not told:
         return None
-    return draw.maps_figure(metric, told, rows, columns, (field_name(names[0]), field_name(names[1])))
+    return draw.maps_figure(metric, told, rows, columns, (field_name(names[0]), field_name(names[1])), title)
 
 
 def _each(grid: list[list[Cell | None]], policy: str, find: Find) -> list[list[PairedDifference | None]]:

@@ -78,7 +78,7 @@ def _front(result: SweepResult) -> Section:
         "fewer requests and fewer wasted bytes at once. Means decide, so arms close to others may be on it by luck; "
         "intervals here are each arm's own, paired differences in the tables are sharper."
     )
-    caption = "Every arm; the front is ringed, numbered and has 95 % intervals. The shade is waste."
+    caption = "Every arm; the front is ringed, numbered, shaded by its waste and has 95 % intervals. Grey: dominated."
     return Section("What is traded for what: the Pareto front", (text,), (Figure(svg, caption),), Table(head, rows, 3))
 
 
