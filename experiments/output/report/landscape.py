@@ -34,7 +34,9 @@ def landscape_figure(result: SweepResult) -> "Drawing | None":
     """How the sweep's own metric varies, in the form that suits its cells; None where there is nothing to draw."""
     if not result.plan.cells[0].values or not result.cells:
         return None
-    return {"maps": map_of, "curves": _curve_of, "clouds": _cloud_of}[_shape(result)](result, result.plan.objective)
+    drawn: dict[str, Callable[[SweepResult, Metric], Drawing | None]]
+    drawn = {"maps": map_of, "curves": _curve_of, "clouds": _cloud_of}
+    return drawn[_shape(result)](result, result.plan.objective)
 
 
 def _shape(result: SweepResult) -> str:
@@ -95,7 +97,8 @@ def map_of(result: SweepResult, metric: Metric, title: str = "") -> "Drawing | N
     usual = (rows.index(default[0]), columns.index(default[1])) if inside else None
     grid = [[place.get((row, column)) for column in columns] for row in rows]
     def grey(policy: str) -> list[list[bool]]:
-        return [[bool(title and c) and SweepArm(c, policy) not in result.pareto for c in line] for line in grid]
+        front = result.pareto if title else ()
+        return [[c is not None and bool(front) and SweepArm(c, policy) not in front for c in line] for line in grid]
 
     maps = []
     if plan.default.number not in result.failed:
