@@ -75,7 +75,7 @@ def _command(words: str, command: Any) -> Iterator[str]:
         yield from _command(f"{words} {name}", child)
     if not hasattr(command, "commands"):
         shown = [each for each in command.params if not getattr(each, "hidden", False)]
-        yield from ("", f"## `{words}`", "", _line(command.help or ""), "")
+        yield from ("", f"## `{words}`", "", " ".join((command.help or "").split()), "")
         yield from (_table(("argument or option", "meaning"), [_option(each) for each in shown]), "")
 
 

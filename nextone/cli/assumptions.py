@@ -24,7 +24,9 @@ def must_be_true(
     as_json: common.Json = False,
     quiet: common.Quiet = False,
 ) -> None:
-    """How strong and how fast passing interests must be for the phone to gain; pages of 6 and of 50."""
+    """Find how strong passing interests must be for a gain.
+
+    Varies their strength and how fast they pass, at pages of 6 and of 50; a quarter of an hour."""
     base = common.chosen_scenario(scenario, settings, users, common.PEOPLE)
     from nextone.experiments.questions.must_be_true import ask, asked_of, must_be_true_json
     from nextone.experiments.questions.ranges import fit_of
@@ -81,7 +83,9 @@ def sensitivity(
     as_json: common.Json = False,
     quiet: common.Quiet = False,
 ) -> None:
-    """Vary each assumption over its plausible range, and rank them by how far answers move."""
+    """Rank the assumptions by how far answers depend on them.
+
+    Varies each over its plausible range, on the same people and luck; half an hour."""
     base = common.chosen_scenario(scenario, settings, users, common.PEOPLE)
     from nextone.experiments.questions.ranges import fit_of
     from nextone.experiments.questions.sensitivity import name_of, plan_of, run

@@ -14,7 +14,7 @@ def bench(
     ] = False,
     as_json: common.Json = False,
 ) -> None:
-    """Measure speed and memory on this machine; takes some minutes."""
+    """Measure speed and memory on this machine. Takes some minutes."""
     if plan:
         from nextone.experiments.speed.plan import plan_shown, run_plan
 

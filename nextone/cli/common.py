@@ -43,7 +43,9 @@ Days = Annotated[float | None, typer.Option(help="Simulate whole days instead, i
 Engine = Annotated[
     Literal["event", "batch"], typer.Option(help="event: with server queues; batch: without them, people in parallel.")
 ]
-SERVERS_HELP = "If server.workers is 0: own sizes the servers for each arm, same gives all what the default needs."
+SERVERS_HELP = (
+    "If server.workers is 0: own gives each arm the servers it needs, same gives every arm what the default needs."
+)
 Servers = Annotated[Literal["own", "same"], typer.Option(help=SERVERS_HELP)]
 Workers = Annotated[int | None, typer.Option(help="How many processes to use.  [default: one per core]")]
 OneWorker = Annotated[
@@ -53,9 +55,9 @@ On = Annotated[
     str | None,
     typer.Option("--on", metavar="ray|ray://HOST", help="Run on Ray, on this machine (ray) or on a cluster (ray://HOST)."),
 ]
-Seed = Annotated[int, typer.Option(help="Fixes people and luck: the same seed gives the same result.")]
+Seed = Annotated[int, typer.Option(help="Seed of people and luck: the same seed gives the same result.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on standard output.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Do not say how far the work is.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 
 
 def cores() -> int:

@@ -38,7 +38,7 @@ def compare(
     on: common.On = None,
     robust: Annotated[
         int | None,
-        typer.Option(metavar="K", help="Repeat it with K parameter sets that fit the log: do signs hold? Usual: 32."),
+        typer.Option(metavar="K", help="Repeat it with K parameter sets that fit the log, to see whether signs hold."),
     ] = None,
     limit: Annotated[
         list[str] | None,
@@ -49,7 +49,9 @@ def compare(
     as_json: common.Json = False,
     quiet: common.Quiet = False,
 ) -> None:
-    """Compare policies on the same people, phones, links and luck; paired differences, 95 % intervals."""
+    """Compare policies on the same people, links and luck.
+
+    Prints a verdict, and paired differences with 95 % intervals."""
     base = common.chosen_scenario(scenario, settings, users)  # its errors come before the compiled model is loaded
     from nextone.experiments.runs.arms import check_run
     from nextone.experiments.runs.compare import compare as run
@@ -139,7 +141,9 @@ def ab_size(
     scenario: common.ScenarioFile = None,
     as_json: common.Json = False,
 ) -> None:
-    """How many people a real A/B test needs to see a difference, with and without CUPED; half a minute."""
+    """Say how many people a real A/B test needs.
+
+    Counts the people that it takes to see the difference, with and without CUPED; half a minute."""
     from nextone.experiments.runs.ab_size import daily_minutes, precision, size_sentences, size_table, sizes
     from nextone.experiments.runs.arms import check_run
     from nextone.sim.scenario import SettingError

@@ -28,7 +28,9 @@ def collect(
     as_json: common.Json = False,
     quiet: common.Quiet = False,
 ) -> None:
-    """Let people live under a logging policy and write training samples, one row per rerank request."""
+    """Write training samples, one row per rerank request.
+
+    They come from people who are simulated under a logging policy."""
     world = common.chosen_scenario(scenario, settings)
     from nextone.experiments.runs.arms import check_run
     from nextone.experiments.runs.names import resolve_policy
@@ -63,7 +65,7 @@ def train_command(kind: str) -> Callable[..., None]:
         data: Annotated[Path, typer.Option(metavar="DIR", help="Samples of `nextone collect`.")],
         out: Annotated[Path | None, typer.Option(metavar="DIR", help="Save checkpoints there.")] = None,
         ablation: Annotated[str | None, typer.Option(help="edgerec only: ie, ipv or huism.")] = None,
-        seed: Annotated[int | None, typer.Option(help="Fixes first weights and shuffles (default 0).")] = None,
+        seed: Annotated[int | None, typer.Option(help="Seed of first weights and shuffles (default 0).")] = None,
         epochs: Annotated[int | None, typer.Option(help="Most passes over the samples (default 60).", min=1)] = None,
         batch: Annotated[int | None, typer.Option(help="Requests in a batch (default 512).", min=1)] = None,
         learning_rate: Annotated[float | None, typer.Option(help="Learning rate of Adam.")] = None,
@@ -126,7 +128,9 @@ def offline_table(
     as_json: common.Json = False,
     quiet: common.Quiet = False,
 ) -> None:
-    """Train every method with several seeds and print EdgeRec's offline table beside the published one."""
+    """Train every method and print EdgeRec's offline table.
+
+    Trains with several seeds; the published table stands beside. Takes hours."""
     from nextone.experiments.training.edge import offline_table as code
     from nextone.sim.scenario import SettingError
 

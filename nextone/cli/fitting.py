@@ -22,13 +22,15 @@ LogFiles = Annotated[
 Videos = Annotated[
     Path | None,
     typer.Option(
-        "--videos", metavar="FILE", help="Table of the log's videos: tags, authors, durations.  [default: beside it]"
+        "--videos", metavar="FILE",
+        help="Table of the log's videos: tags, authors, durations.  [default: a file beside the log]",
     ),
 ]
 UtcOffset = Annotated[
     float | None,
     typer.Option(
-        "--utc-offset", metavar="HOURS", help="How far clocks are ahead of UTC.  [default: as in the log, else 8]"
+        "--utc-offset", metavar="HOURS",
+        help="By how much the users' clocks are ahead of UTC.  [default: as in the log, else 8]",
     ),
 ]
 Columns = Annotated[
@@ -62,7 +64,9 @@ def calibrate(
     as_json: common.Json = False,
     quiet: common.Quiet = False,
 ) -> None:
-    """Fit people to a log of impressions, or links to traces, and write the scenario; takes some minutes."""
+    """Fit people to a log of impressions, or links to traces.
+
+    Writes the scenario; takes some minutes."""
     from nextone.sim.scenario import SettingError, saved_scenario
 
     world = common.chosen_scenario(scenario, settings)
@@ -135,7 +139,9 @@ def validate(
     as_json: common.Json = False,
     quiet: common.Quiet = False,
 ) -> None:
-    """Compare simulated people and links with measured ones, number by number; takes some minutes."""
+    """Compare simulated people and links with measured ones.
+
+    Prints a table, number by number; takes some minutes."""
     from nextone.experiments.runs.arms import check_run
 
     world = common.chosen_scenario(scenario, settings)
@@ -194,11 +200,13 @@ def held_out(
     utc_offset: UtcOffset = None,
     columns: Columns = None,
     users: Annotated[int, typer.Option(help="People simulated.", min=10)] = 2_000,
-    seed: Annotated[int, typer.Option(help="Fixes who is held out, the simulated people and luck.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of who is held out, the simulated people and luck.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     quiet: common.Quiet = False,
 ) -> None:
-    """Fit people to one half of a log's users and compare them with the other half; takes some minutes."""
+    """Fit people to half of a log, compare with the other half.
+
+    A random half of the log's users is held out; takes some minutes."""
     from nextone.experiments.fitting.logs.user_log import shipped_log
     from nextone.experiments.fitting.people import scoreboard_table as report
     from nextone.experiments.fitting.people.calibrate import KUAIRAND

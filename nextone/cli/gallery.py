@@ -24,7 +24,9 @@ def headroom(
     as_json: common.Json = False,
     quiet: common.Quiet = False,
 ) -> None:
-    """How much could be gained at all, by a fresher cloud or a phone that knows more, up to knowing everything."""
+    """Measure how much any policy could gain.
+
+    Tries a fresher cloud, and a phone that knows more, up to knowing everything; a minute."""
     base = common.chosen_scenario(scenario, settings, users, common.PEOPLE)
     from nextone.experiments.questions.headroom import climb, headroom_json, intent_bound
     from nextone.experiments.runs.arms import check_run
@@ -67,14 +69,19 @@ def what_if(
         float | None, typer.Option(help="Length of the window in which everybody opens the app once.")
     ] = None,
     replications: Annotated[int | None, typer.Option(help="Independent runs of every arm, at least 10.")] = None,
-    seed: Annotated[int, typer.Option(help="Fixes people and luck.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of people and luck.")] = 0,
     workers: common.Workers = None,
     on: common.On = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE.png", help="[default: results/what-if/NAME.png]")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.png", help="Save the figure there.  [default: results/what-if/NAME.png]"),
+    ] = None,
     as_json: common.Json = False,
     quiet: common.Quiet = False,
 ) -> None:
-    """Answer a ready-made question with a verdict, a table and a figure, in one to three minutes."""
+    """Answer a ready-made question with a table and a figure.
+
+    Takes one to three minutes."""
     from nextone.experiments.questions.ready_made import NAMES, load
     from nextone.experiments.questions.what_if import SweepIf
 
@@ -112,7 +119,10 @@ def what_if(
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that nextone sweep or compare --out saved.")],
 ) -> None:
-    """Write DIR/report.html: question, answer, figures, tables, scenario, in one file that loads nothing; and a CSV."""
+    """Write a report of a saved sweep or comparison.
+
+    DIR/report.html holds question, answer, figures, tables and scenario in one file that loads nothing from elsewhere.
+    The table of all numbers is beside it as CSV."""
     from nextone.sim.scenario import SettingError
 
     if not folder.is_dir():

@@ -56,9 +56,10 @@ app = typer.Typer(
     help="What happens to users, servers and network when the next short video is chosen on the phone.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # rich would take `[default: 700]` for markup and swallow it
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-training = typer.Typer(help="Train policies for NextOne and look at them.", no_args_is_help=True)
+training = typer.Typer(help="Train policies, and look at trained ones.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(training, name="train")
 for _name, _command in COMMANDS.items():
     app.command(_name)(_command)

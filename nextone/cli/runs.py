@@ -27,7 +27,9 @@ def run_once(
     engine: common.Engine = "event",
     as_json: common.Json = False,
 ) -> None:
-    """Run one policy once and save its logs as Parquet files, which record how to repeat the run."""
+    """Run one policy once and save its logs as Parquet files.
+
+    The files record how to repeat the run."""
     from nextone.experiments.runs.arms import check_run
     from nextone.experiments.runs.names import resolve_policy
     from nextone.sim.scenario import SettingError
@@ -70,7 +72,9 @@ def replay(
     ],
     rows: Annotated[int, typer.Option(help="For results of a sweep: how many rows to repeat.", min=1)] = 10,
 ) -> None:
-    """Repeat the run that a file records and compare every bit; exit code 1 if any differs."""
+    """Repeat the run that a file records and compare every bit.
+
+    Exit code 1 if any differs."""
     common.say_first_use()
     if file.name == "results.parquet":
         from nextone.experiments.sweeps.replay import replay_rows
@@ -94,7 +98,9 @@ def list_names(
     ] = None,
     as_json: common.Json = False,
 ) -> None:
-    """List policies and metrics, what they mean, and which way a metric is better."""
+    """List policies and metrics, with what they mean.
+
+    Of a metric, it also says which way is better."""
     from nextone.experiments.runs.metrics import METRICS
     from nextone.experiments.runs.names import MEANINGS
     from nextone.policies.names import KINDS, options_told
@@ -129,7 +135,9 @@ def scenario(
         Path | None, typer.Option(metavar="FILE.toml", help="Save it there, with digests of the files that it names.")
     ] = None,
 ) -> None:
-    """Check a scenario; --show prints and --out saves all its settings as TOML."""
+    """Check a scenario, and print or save it as TOML.
+
+    --show prints and --out saves all its settings."""
     from nextone.sim.scenario import saved_scenario
 
     chosen = common.chosen_scenario(file, settings)
@@ -156,10 +164,15 @@ def timeline(
     scenario: common.ScenarioFile = None,
     engine: Annotated[
         Literal["event", "batch"] | None,
-        typer.Option(help="batch: alone; event: among all who queue.  [default: event if server.workers is given]"),
+        typer.Option(
+            help="batch: the person alone; event: among all who queue for servers.  "
+            "[default: event if server.workers is given]"
+        ),
     ] = None,
 ) -> None:
-    """Write one person's session as Chrome trace events: screen, link, pool, server, policy."""
+    """Write one person's session as Chrome trace events.
+
+    Its lanes are screen, link, pool, server and policy; ui.perfetto.dev shows them."""
     from nextone.experiments.runs.arms import check_run
     from nextone.experiments.runs.names import resolve_policy
     from nextone.sim.scenario import SettingError

@@ -19,13 +19,17 @@ def sweep(
     ] = None,
     grid: Annotated[
         list[str] | None,
-        typer.Option(metavar="SECTION.FIELD=A,B,...", help="Values of a setting. Repeat it for all combinations."),
+        typer.Option(
+            metavar="SECTION.FIELD=A,B,...", help="Values of a setting. Repeatable, for all combinations of several."
+        ),
     ] = None,
     cell: Annotated[
-        list[str] | None, typer.Option(metavar="'FIELD=VALUE ...'", help="Instead: one combination. Repeatable.")
+        list[str] | None,
+        typer.Option(metavar="'FIELD=VALUE ...'", help="One combination of settings, instead of --grid. Repeatable."),
     ] = None,
     sobol: Annotated[
-        list[str] | None, typer.Option(metavar="FIELD=LOW..HIGH", help="Instead: sample this range. Repeatable.")
+        list[str] | None,
+        typer.Option(metavar="FIELD=LOW..HIGH", help="A range to sample from, instead of --grid. Repeatable."),
     ] = None,
     samples: Annotated[int | None, typer.Option(help="How many samples, a power of two.  [default: 16]")] = None,
     policies: Annotated[str | None, typer.Option(help="Names, separated by commas.  [default: cloud_only]")] = None,
@@ -40,7 +44,7 @@ def sweep(
     users: common.Users = None,
     minutes: common.Minutes = None,
     days: common.Days = None,
-    seed: Annotated[int | None, typer.Option(help="Fixes people and luck.  [default: 0]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of people and luck.  [default: 0]")] = None,
     settings: common.Settings = None,
     scenario: common.ScenarioFile = None,
     servers: Annotated[
@@ -62,7 +66,9 @@ def sweep(
     as_json: common.Json = False,
     quiet: common.Quiet = False,
 ) -> None:
-    """Run every combination of settings on the same people and luck until the best is clear; can be resumed."""
+    """Run combinations of settings until the best is clear.
+
+    All meet the same people and luck. A sweep that was stopped goes on with --resume."""
     from nextone.experiments.runs.names import listed
     from nextone.experiments.sweeps.plan import Question, plan_of
     from nextone.experiments.sweeps.sweep import begun, opened

@@ -22,7 +22,7 @@ def train_rl(
         str | None, typer.Option(help="A preset (default, watch, retention), or like=5,follow=10,...: others are 0.")
     ] = None,
     refresh: Annotated[bool, typer.Option("--refresh", help="Let the policy also ask for a new page.")] = False,
-    seed: Annotated[int | None, typer.Option(help="Fixes people, luck and first weights (default 0).")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of people, luck and first weights (default 0).")] = None,
     resume: Annotated[Path | None, typer.Option(metavar="DIR", help="Continue the training in this folder.")] = None,
     settings: common.Settings = None,
     scenario: common.ScenarioFile = None,
@@ -32,7 +32,9 @@ def train_rl(
     as_json: common.Json = False,
     quiet: common.Quiet = False,
 ) -> None:
-    """Train a policy by reinforcement learning, then compare it with rules on people that it never met."""
+    """Train a policy by reinforcement learning.
+
+    Then compares it with rules, on people that it never met."""
     from nextone.sim.scenario import SettingError
 
     options: dict[str, object] = {"algo": algo, "envs": envs, "seed": seed, "threads": threads, "steps": steps}
@@ -74,7 +76,9 @@ def train_curves(
     runs: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of trainings, one seed each.")],
     out: Annotated[Path, typer.Option(metavar="FILE.png", help="Save the figure there.")] = Path("curves.png"),
 ) -> None:
-    """Draw learning curves: reward over steps on the evaluation people, and what every rule earns there."""
+    """Draw learning curves of trainings.
+
+    They show the reward over steps on the evaluation people, and what every rule earns there."""
     out = common.prepare_figure(out)
     from nextone.experiments.output.figures import learning_figure
     from nextone.experiments.training.rl.train import levels, settings_of
@@ -91,13 +95,15 @@ def train_asking(
     reward: Annotated[str, typer.Option(help="Weights of what is gained and what it costs.")] = "watch_s=1,requests=-6",
     sessions: Annotated[int, typer.Option(help="Sessions that are played in each try.", min=1)] = 4096,
     tries: Annotated[int, typer.Option(help="How many sets of weights to try.", min=20)] = 45,
-    seed: Annotated[int, typer.Option(help="Fixes people and luck.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of people and luck.", min=0)] = 0,
     settings: common.Settings = None,
     scenario: common.ScenarioFile = None,
     as_json: common.Json = False,
     quiet: common.Quiet = False,
 ) -> None:
-    """Search for the best moment to ask for a page, then compare with fixed rules on other people."""
+    """Search for the best moment to ask for a page.
+
+    Then compares it with fixed rules, on other people."""
     world = common.chosen_scenario(scenario, settings)
     common.prepare_folder(out)
     from nextone.experiments.training.rl import train as training_code
@@ -122,7 +128,9 @@ def train_frontier(
     settings: common.Settings = None,
     scenario: common.ScenarioFile = None,
 ) -> None:
-    """Draw watch time against requests: policies trained to ask for pages, and fixed thresholds."""
+    """Draw watch time against requests.
+
+    Shows policies that were trained to ask for pages, and fixed thresholds."""
     world = common.chosen_scenario(scenario, settings)
     out = common.prepare_figure(out)
     from nextone.experiments.output.figures import frontier_figure
@@ -145,7 +153,9 @@ def train_robust(
     sets: Annotated[int, typer.Option(help="How many parameter sets to try.", min=2)] = 32,
     as_json: common.Json = False,
 ) -> None:
-    """Play a trained policy with other parameter sets that fit the log as well: does its gain keep its sign?"""
+    """Play a trained policy with other parameters.
+
+    The parameter sets fit the log as well; it says whether the gain keeps its sign."""
     from nextone.experiments.fitting.people.fit_file import check_sets, load_fit
     from nextone.experiments.training.rl.robust import held_under, robust_text
 
