@@ -1,8 +1,8 @@
-"""What a function of `nextone.api` returns: one shape for comparisons, sweeps, ladders, trainings and timelines.
+"""What the functions of `nextone.api` return: one type for comparisons, sweeps, headroom, trainings and timelines.
 
-The sentences first, then tables, frames and figures of the same numbers that the commands show. It computes nothing of
-its own: whatever it holds was made by the code of the question. Loads pandas and matplotlib only when asked for a frame
-or a figure.
+It has sentences first, then tables, frames and figures of the same numbers that the commands show. It computes nothing
+itself: the code of the question made everything that it holds. pandas and matplotlib are loaded only when a frame or a
+figure is asked for.
 """
 
 import json
@@ -55,8 +55,9 @@ class Answer(Generic[Found]):
     write: Callable[[Path], Iterable[Path]] = field(repr=False)
 
     def frame(self) -> "DataFrame":
-        """The numbers, one observation a row. `frame().attrs["units"]` says what each column, or each metric of the
-        column `metric`, is measured in. NaN where undefined."""
+        """The numbers as a table with an observation in each row; NaN where undefined.
+
+        `frame().attrs["units"]` gives the unit of each column, and of each metric in the column `metric`."""
         import pandas as pd
 
         made = pd.DataFrame(list(self.rows()))
@@ -64,7 +65,7 @@ class Answer(Generic[Found]):
         return made
 
     def plot(self, path: str | Path | None = None) -> "Figure":
-        """The figure that the command draws, as a matplotlib Figure; path: saved there as well, by its ending.
+        """The figure that the command draws, as a matplotlib Figure. path: saved there too, in the format of its ending.
 
         Raises SettingError where there is nothing to draw."""
         figure = self.draw()
@@ -79,7 +80,9 @@ class Answer(Generic[Found]):
         return figure
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write the files that the command's `--out` writes into a folder, which is made if need be; their paths.
+        """Write the files that the command's `--out` writes into a folder, which is created if it is missing.
+
+        Returns their paths.
 
         Raises SettingError, or UserError if the system refuses."""
         from nextone.cli.common import prepare_folder

@@ -1,8 +1,9 @@
-"""The main jobs as functions: `import nextone as nx`, with the defaults of the commands of the same names.
+"""The main jobs as functions: `import nextone as nx`. Names and defaults are those of the commands.
 
-Each asks the code that its command asks, and returns an `Answer`: sentences, a frame, a figure, files. A world is given
-as `scenario`: None (as shipped), a name ("kir"), a TOML file, a Scenario, or what differs from the shipped one as
-{"server.page_size": 4}. Loads the model only when something is run. Called by users; the commands do not come here.
+Each function runs the same code as its command and returns an `Answer`: sentences, a table, a figure, files. The
+argument `scenario` says which world is simulated: None (the shipped one), a name ("kir"), a TOML file, a Scenario, or
+the settings that differ from the shipped one, {"server.page_size": 4}. The compiled model is loaded only when something
+is run. Users call these functions; the commands do not.
 """
 
 from collections.abc import Mapping, Sequence
@@ -50,14 +51,18 @@ def compare(
 ) -> "Answer[Comparison]":
     """Compare policies on the same people, phones, links and luck: paired differences with 95 % intervals.
 
-    policies: names (a list, or one text with commas), functions and objects of your own, arms, or {label: policy}; the
-    first is the baseline, or `cloud_only` if it is among bare names. None: those of the command, or only `arms`.
-    arms: further ones, each with its settings: "small=cloud_only server.page_size=2". users: people (None: the
-    scenario's). minutes: the window in which everyone opens the app once (60 if `days` is None too). workers: processes
-    (None: one per core, but 1 if a policy is an object of your own, which may not travel). execute: how runs are
-    made, such as `on_ray()`; None: on this machine. progress(done, total) is called after each run.
+    policies: names (a list, or one text with commas), functions and objects of your own, arms, or {label: policy}. The
+    first is the baseline, but among names alone `cloud_only` is. None: those of the command, or none beside `arms`.
+    arms: more arms, each with settings of its own: "small=cloud_only server.page_size=2". users: how many people (None:
+    as many as the scenario says). minutes: the window in which everybody opens the app once (60 if `days` is None too).
+    days: whole days instead, in which people come back. replications: independent runs of every arm, at least 10. seed:
+    of people and luck. engine: "event" with server queues, "batch" without them and faster. servers: if server.workers
+    is 0, "own" sizes the servers for each arm, "same" as the first arm needs them. workers: processes (None: one per
+    core, but 1 if a policy is a function or an object of yours, which cannot always be sent to another process).
+    execute: how runs are made, such as `on_ray()`; None: on this machine. progress(done, total) is called after each
+    run.
 
-    Raises SettingError, TooFewReplications for fewer than 10 replications, RunFailed.
+    Raises SettingError, TooFewReplications for fewer than 10 replications, and RunFailed.
 
     >>> import nextone as nx
     >>> tiny = {"catalogue.kind": "synthetic", "catalogue.videos": 300, "population.users": 20}
@@ -103,14 +108,16 @@ def sweep(
     execute: "Execute | None" = None,
     progress: Progress | None = None,
 ) -> "Answer[SweepResult]":
-    """Sweep settings: every cell meets the same people and luck, and is replicated until its interval is narrow.
+    """Run many combinations of settings (cells) on the same people and luck, until intervals are narrow.
 
-    grid: {"server.page_size": [2, 4, 8]}, all combinations; or cells: ("server.page_size=2 client.ttl_s=30", ...); or
-    sobol: ("client.ttl_s=10..600", ...) with `samples` points. metric: what is to be sharp, and best (None: app_min).
-    half_width: of 95 % intervals, "0.5%" of the mean or a number in the metric's unit. out: a folder where the sweep
-    is kept while it runs, so that `nextone sweep --resume` goes on after a kill; None: only in memory.
+    grid: {"server.page_size": [2, 4, 8]}, for all combinations; or cells: ("server.page_size=2 client.ttl_s=30", ...);
+    or sobol: ("client.ttl_s=10..600", ...), for `samples` points in these ranges. metric: which one decides what is
+    best, and whose intervals are to be narrow (None: app_min). half_width: how narrow, as half of a 95 % interval,
+    "0.5%" of the mean or a number in the metric's unit. max_replications: the most runs of a cell. out: a folder that
+    keeps the sweep while it runs, so that `nextone sweep --resume` can go on after a kill; None: only in memory. The
+    others are as in `compare`.
 
-    Raises SettingError, TooFewReplications.
+    Raises SettingError and TooFewReplications.
 
     >>> import nextone as nx
     >>> tiny = {"catalogue.kind": "synthetic", "catalogue.videos": 300, "population.users": 20}
@@ -148,10 +155,13 @@ def headroom(
     execute: "Execute | None" = None,
     progress: Progress | None = None,
 ) -> "Answer[Headroom]":
-    """What can be gained at all: fresher clouds, a phone that knows more, oracles; with no, some and most passing
-    interests. Arguments as in `compare`, with 400 people where neither `users` nor the scenario says how many.
+    """Measure how much any policy could gain, by steps: a fresher cloud, or a phone that knows more, up to everything.
 
-    Raises SettingError, TooFewReplications."""
+    Each step is taken in three worlds: without passing interests, with those of the scenario, and with the strongest
+    that the log allows. Arguments are as in `compare`; there are 400 people where neither `users` nor the scenario says
+    how many.
+
+    Raises SettingError and TooFewReplications."""
     from nextone.experiments.questions.headroom import climb, intent_bound
 
     file = scenario if isinstance(scenario, (str, PathLike)) else None
@@ -176,12 +186,13 @@ def train(
     threads: int = 2,
     progress: bool = False,
 ) -> "Answer[RlPolicy]":
-    """Train a policy by reinforcement learning into the folder `out`, then compare it with rules on people that it
-    never met. `.found` is the policy, which `compare` plays; so does its name, "rl:OUT".
+    """Train a policy by reinforcement learning, then compare it with rules on people that it never met.
 
-    steps: decisions to learn from. envs: people at a time. reward: a preset (default, watch, retention) or weights,
-    {"like": 5}, the rest being 0. refresh: one more choice, to ask for a page now. threads: of torch; another number
-    may give other bits. progress: shown on standard error. After a kill, `nextone train rl --resume OUT` goes on.
+    out: the folder of its checkpoints. `.found` of the answer is the policy, which `compare` accepts, as it does its
+    name, "rl:OUT". algo: "maskable_ppo" or "dqn". steps: decisions to learn from. envs: how many people at a time.
+    reward: a preset (default, watch, retention) or weights, {"like": 5}; the other weights are 0. refresh: the policy
+    may also ask for a new page. seed: of people, luck and first weights. threads: of torch; another number may give
+    other bits. progress: whether it is shown on standard error. After a kill, `nextone train rl --resume OUT` goes on.
 
     Raises SettingError, also if the folder already holds a training: `load` returns that one."""
     from nextone.envs.reward import reward_weights
@@ -209,12 +220,13 @@ def timeline(
     session: int = 0,
     engine: Engine | None = None,
 ) -> "Answer[Timeline]":
-    """One person's session: what was on the screen, whom the link worked for, what happened to the pool, where each
-    request was, when decisions were ready.
+    """Show one person's session as a timeline of screen, link, candidate pool, requests and decisions.
 
-    user: 0 to population.users - 1; None: the first who saw 20 to 100 videos. session: of a run over days, from 0.
-    engine: "batch" runs this person alone, with a free server; "event" runs everybody, who queue for the servers; None:
-    "event" if the scenario says how many servers there are. Raises SettingError if there is no such session.
+    user: 0 to population.users - 1; None: the first who sees 20 to 100 videos. session: its number in a run over days,
+    from 0. engine: "batch" runs this person alone, with a free server; "event" runs everybody, who queue for the
+    servers; None: "event" if the scenario says how many servers there are.
+
+    Raises SettingError if there is no such session.
 
     >>> import nextone as nx
     >>> tiny = {"catalogue.kind": "synthetic", "catalogue.videos": 300, "population.users": 20}
@@ -233,10 +245,11 @@ def timeline(
 
 
 def load(folder: str | Path) -> Answer[Any]:
-    """The answer that `save`, or a command's `--out`, wrote into this folder: a comparison, a sweep, a ladder, a
-    training, or a timeline (of which the file may be named as well).
+    """Load the answer that `save`, or a command's `--out`, wrote into this folder.
 
-    Raises SettingError if there is none, or if a file of it is damaged."""
+    It is that of `compare`, `sweep`, `headroom`, `train` or `timeline`; of the last, the file may be given instead.
+
+    Raises SettingError if there is none, or if one of its files is damaged."""
     from nextone.experiments.output.report.comparison import read_comparison
     from nextone.experiments.output.timeline import read_timeline
     from nextone.experiments.questions.headroom import ladder_of

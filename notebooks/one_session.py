@@ -13,8 +13,9 @@
 # %% [markdown]
 # # One session, step by step
 #
-# A person opens the app, a page arrives, and after every swipe the phone picks the next video from the candidates it
-# holds (**NextOne**). This notebook looks over the phone's shoulder: its screen, its timeline, its ledgers.
+# A person opens the app, a page of videos arrives, and after every swipe the phone picks the next video from the
+# candidates that it holds. This choice is called **NextOne**. The notebook shows one session in three ways: the phone's
+# screen, a timeline of events, and the sums of time that must add up.
 
 # %%
 import gymnasium
@@ -33,8 +34,9 @@ user, minutes = 9, 30
 # %% [markdown]
 # ## The screen at a decision
 #
-# The environment is the world paused at each decision. Here the action is the server's first candidate; any slot may be
-# taken. The picture shows the pool with the server's predictions, what is preloaded of each, and the last reactions.
+# The environment is the simulated world, paused at each decision. An action is the number of the candidate to show
+# next. Here it is always the first one that may be shown. The picture shows the candidates on the phone, with the
+# server's predictions, what is preloaded of each, and how the person reacted to the last videos.
 
 # %%
 scenario = with_settings(Scenario(), settings)
@@ -57,9 +59,9 @@ Image.fromarray(env.render())
 # %% [markdown]
 # ## The timeline
 #
-# The same kind of session in the world with servers, under a rule on the phone: what is on the screen, whom the link
-# works for, what happens to the pool, where each request is, when decisions are ready. `nextone timeline` writes it for
-# any viewer of Chrome traces (ui.perfetto.dev).
+# The next session is of the same kind, with a rule on the phone. The timeline says what is on the screen, what the link
+# fetches, what happens to the candidates, where each request is, and when decisions are ready. `nextone timeline`
+# writes it as a file for any viewer of Chrome traces, such as ui.perfetto.dev.
 
 # %%
 made = make_timeline(scenario, user, 0, "tag_momentum", minutes=minutes)
@@ -69,7 +71,9 @@ print("\n".join(timeline_text(made).splitlines()[:40]))
 pd.Series([event.lane for event in made.events]).value_counts()
 
 # %% [markdown]
-# ## The ledgers balance, to the microsecond and the byte
+# ## The sums add up, to the microsecond
+#
+# All that a person does in the app, from playing to waiting, must add up to the time in the app.
 
 # %%
 run = run_arm(scenario, "tag_momentum", seed=0, replication=0, minutes=minutes)

@@ -13,9 +13,9 @@
 # %% [markdown]
 # # Page size and TTL
 #
-# A smaller page lets the cloud react sooner, but asks the servers more often; a shorter TTL throws away candidates that
-# could still be shown. Both act on people, servers and links at once, so they are swept together: every cell meets the
-# same people with the same luck.
+# A smaller page lets the cloud react sooner, but asks the servers more often. A shorter TTL (time to live) throws away
+# candidates that could still be shown. Both act on people, servers and links at once, so this notebook varies them
+# together. One combination of the two is a cell, and every cell meets the same people with the same random draws.
 
 # %%
 from pathlib import Path
@@ -39,9 +39,9 @@ pages, ttls = "2,4,6,12", "60,300,inf"
 # %% [markdown]
 # ## Ask
 #
-# Ten replications of everything, then more where intervals are wide, until they are as narrow as asked or the budget
-# ends. Killed, it goes on with `nextone sweep --resume`. In a script of your own, more processes are `workers=2`, under
-# `if __name__ == "__main__":`.
+# Every cell is run ten times. Cells with wide intervals are run again, until all intervals are as narrow as asked or
+# `max_replications` is reached. If the sweep is killed, `nextone sweep --resume` continues it. In a script of your own,
+# `workers=2` uses two processes, under `if __name__ == "__main__":`.
 
 # %%
 question = Question(
@@ -58,8 +58,8 @@ result = sweep(question, base, out=out)
 # %% [markdown]
 # ## The answer
 #
-# Paired differences with 95 % intervals; the best of many cells is flattered by its own luck, so it is measured again
-# on fresh seeds.
+# The first sentences are the answer; the table has paired differences with 95 % intervals. The best of many cells looks
+# better than it is, because luck helped to choose it. So it is measured again on fresh seeds.
 
 # %%
 console = Console(width=118)
@@ -67,9 +67,9 @@ for part in sweep_table(result):
     console.print(part)
 
 # %% [markdown]
-# ## The landscape
+# ## Maps
 #
-# Blue is better, orange worse; bold with a star: the interval excludes zero.
+# Blue is better than the default, orange is worse. A bold number with a star can be told from 0.
 
 # %%
 for figure in landscape(result).figures[:2]:
@@ -77,6 +77,8 @@ for figure in landscape(result).figures[:2]:
 
 # %% [markdown]
 # ## What it costs the servers
+#
+# Requests are per person; utilisation is the share of time that workers are busy.
 
 # %%
 load = ["requests", "utilisation", "queue_p95_ms", "timeout_rate"]
@@ -87,7 +89,7 @@ pd.DataFrame(rows).round(3)
 # %% [markdown]
 # ## One page for everybody else
 #
-# `nextone report DIR` writes it too: one file that needs no network.
+# `write_report` makes one HTML file that needs no network. `nextone report DIR` does the same.
 
 # %%
 write_report(out)

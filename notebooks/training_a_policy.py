@@ -13,9 +13,9 @@
 # %% [markdown]
 # # Training a policy on NextOne
 #
-# The decision on the phone is a reinforcement learning problem: an episode is a session, a step is a decision, the
-# reward says what is wanted. Here a small network learns with masked PPO for a short while; `nextone train rl` does it
-# properly.
+# The choice of the next video can be learnt by reinforcement learning. An episode is a session of a person, a step is a
+# decision, and the reward says what is wanted. Here a small network learns for a short while with PPO, and actions that
+# are not possible are masked. `nextone train rl` trains for longer.
 
 # %%
 from pathlib import Path
@@ -35,8 +35,8 @@ people, minutes = 200, 20
 # %% [markdown]
 # ## The world and the reward
 #
-# `watch` pays a point for each second watched. Every component is in the environment's `info`:
-# `reward_watch_s` and so on.
+# The reward `watch` gives a point for each second watched. Every part of the reward is also in the environment's
+# `info`, for example `reward_watch_s`.
 
 # %%
 scenario = with_settings(Scenario(), [f"population.users={people}"])
@@ -46,7 +46,8 @@ reward
 # %% [markdown]
 # ## Train
 #
-# It looks at people it does not train on, who play the same sessions under every rule.
+# Now and then the training is evaluated on people that it does not train on. The figure shows their mean reward in an
+# episode. Dashed lines are rules, evaluated on the same people.
 
 # %%
 settings = TrainSettings(
@@ -66,8 +67,8 @@ display(Image(out / "curves.png"))
 # %% [markdown]
 # ## Compare
 #
-# A checkpoint is a policy named `rl:DIR`, in the world with servers as well. After so few steps it need not beat a
-# rule; the table says whether it does.
+# A folder of checkpoints is a policy named `rl:DIR`. It can be compared with others in the world with servers. After so
+# few steps it may lose to a rule; the first sentence says whether anything is better than `cloud_only`.
 
 # %%
 policies = {"cloud_only": "cloud_only", "tag_momentum": "tag_momentum", "trained": f"rl:{out}"}

@@ -13,9 +13,10 @@
 # %% [markdown]
 # # Fitting to your own log
 #
-# The shipped people are fitted to a public log. If you have a log of impressions (who was shown what, when, for how
-# long it played), fit them to yours. Here the log is made by the simulator with other people than the shipped ones, so
-# that we know the truth, written as a CSV file, and read back as yours would be (columns: docs/your-own-log.md).
+# The shipped people are fitted to a public log. If you have a log of impressions (who was shown what, when, and for how
+# long it played), you can fit people to yours. Here the simulator makes the log, with people who differ from the
+# shipped ones, so we know which answer is right. The log is written as a CSV file and read back like yours
+# (docs/your-own-log.md describes the columns).
 
 # %%
 from pathlib import Path
@@ -35,7 +36,8 @@ people, rows_each, simulated, rounds = 1000, 40, 500, 2
 # %% [markdown]
 # ## A log with a known truth
 #
-# These people decide later (1 s instead of .66) and stay less readily (-3.4 instead of -2.9).
+# These people decide later whether to stay, after 1 s instead of .66 (`watching.dead_time_s`). They also stay less
+# readily: the log-odds of staying (`watching.stay`) are -3.4.
 
 # %%
 truth = {"watching.dead_time_s": 1.0, "watching.stay": -3.4}
@@ -47,6 +49,8 @@ print((out / "log.csv").read_text().splitlines()[0])
 
 # %% [markdown]
 # ## Read it, with every check
+#
+# The report says how each column was understood, which rows were left out, and what looks odd.
 
 # %%
 mine = read_user_log(out / "log.csv")
@@ -55,14 +59,16 @@ console.print(mine.report())
 
 # %% [markdown]
 # ## Fit
+#
+# The fit looks for parameters under which simulated people leave the same traces in a log.
 
 # %%
 fit = calibrate(mine, people=simulated, rounds=rounds)
 console.print(fit_table(fit, "log.csv"))
 
 # %% [markdown]
-# Does it find what was planted? The fit says how sure it is, not whether the form of the model is right: `nextone
-# validate --log` compares number by number.
+# Does the fit find the two numbers that we set? Its intervals say how sure it is. They do not say whether the form of
+# the model is right; for that, `nextone validate --log` compares simulation and log number by number.
 
 # %%
 for e in fit.estimates:

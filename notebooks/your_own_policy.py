@@ -13,8 +13,8 @@
 # %% [markdown]
 # # Adding your own policy
 #
-# A policy scores the candidates on the phone from what the phone knows; the best live slot is shown next. Nothing is
-# registered and nothing inherited: a function of the observation is one.
+# A policy scores the candidates on the phone from what the phone knows, and the candidate with the highest score is
+# shown next. Any function of the observation is a policy: there is no class to inherit from and nothing to register.
 
 # %%
 from pathlib import Path
@@ -35,8 +35,8 @@ people, minutes, replications = 200, 20, 10
 # %% [markdown]
 # ## What a policy sees
 #
-# A row for each candidate in the pool; docs/observation.md lists every column with its unit. The server's predictions
-# are logits, scaled.
+# The observation has a row for each candidate on the phone. docs/observation.md lists every column with its unit. The
+# server's predictions (`pevtr`, `pltr`) are scaled logits.
 
 # %%
 scenario = with_settings(Scenario(), [f"population.users={people}"])
@@ -48,12 +48,12 @@ pd.DataFrame({name: seen[:, getattr(C, name)] for name in columns}).round(3).hea
 # %% [markdown]
 # ## Write one
 #
-# Believe the server, but on a slow link prefer what is already on the phone.
+# This policy trusts the server's score, but on a slow link it prefers videos that are already on the phone.
 
 
 # %%
 def here_when_slow(observation):
-    """Scores (N, P): the server's blend, plus what is preloaded where the link is slow."""
+    """Scores (N, P): the server's score, plus the preloaded share where the link is slow."""
     scores = server_score(observation)
     slow = observation.context[:, X.throughput] < 0.5
     scores[slow] += observation.candidates[slow][:, :, C.preloaded]
@@ -63,9 +63,9 @@ def here_when_slow(observation):
 # %% [markdown]
 # ## Does it help?
 #
-# Against the cloud's order and the blend it starts from, on the same people with the same luck. Policies with a memory
-# have `start(n)` as well, and a policy may say how it wants to be asked (`Options`): both in `policies/contract.py`.
-# In a file of your own, more processes are `workers=2`.
+# It is compared with the cloud's order and with the server's score alone, on the same people and random draws.
+# A policy that needs a memory is an object with a method `start(n)`, and a policy may say when it wants to be asked
+# (`Options`); both are in `policies/contract.py`. In a script of your own, `workers=2` uses two processes.
 
 # %%
 policies = {"cloud_only": "cloud_only", "server_score": "server_score", "here_when_slow": here_when_slow}
