@@ -65,7 +65,7 @@ class Answer(Generic[Found]):
         return made
 
     def plot(self, path: str | Path | None = None) -> "Figure":
-        """The figure that the command draws, as a matplotlib Figure. path: saved there too, in the format of its ending.
+        """The figure that the command draws, as a matplotlib Figure. path: where it is saved, too.
 
         Raises SettingError where there is nothing to draw."""
         figure = self.draw()

@@ -1,7 +1,7 @@
-"""Many people in parallel, each on their own clock; waits in the server's queue are given, not simulated.
+"""Many people in parallel, each on their own clock. Waits in the server's queue are given, and not simulated.
 
-The same compiled life as in `sim/event_run.py`. With `queue_waits` of zero it produces the same impressions as an event
-run with ample servers, bit for bit, whatever the number of threads.
+The compiled model is that of `sim/event_run.py`. With `queue_waits` of zero, the impressions are the same, bit for bit,
+as in an event run with ample servers, for any number of threads.
 """
 
 from collections.abc import Callable
@@ -52,7 +52,8 @@ def advance_parallel(
 def run_batch(
     world: World, decide: Decide | None, *, end_us: int, days: bool = False, only: int | None = None
 ) -> Records:
-    """Run everybody until they are gone, or to `end_us`; or nobody but the person `only`, who lives the same life.
+    """Run everybody until they are gone, or until `end_us`. only: run this person alone, whose life stays the same.
+
     `world.queue_waits` must be given (zeros: ample servers)."""
     assert len(world.queue_waits) > 0, "the batch driver has no server: give build_world queue_waits"
     logs = Logs(world)

@@ -1,9 +1,10 @@
-"""The catalogue: what videos there are, and what the cloud knows of them. Made once for a scenario.
+"""The catalogue: which videos there are, and what the cloud knows about them. Made once for a scenario.
 
-The first 7,248 are the real ones of KuaiRand-Pure; further ones resample the durations and tags of real rows jointly.
-Authors, content, quality and appeal are keyed by the catalogue's own seed, so that people and luck can change while
-videos stay. The content of a video is a vector: a part that it shares with its tags, one with its author, and one of
-its own. It is centred and made white over the catalogue, so that no seed decides how much there is to like.
+The first 7,248 videos are the real ones of KuaiRand-Pure. Further ones take their durations and tags, together, from
+random real ones. Authors, content, quality and appeal are drawn with the catalogue's own seed, so people and luck can
+change while videos stay the same. The content of a video is a vector with three parts: one that it shares with its
+tags, one that it shares with its author, and one of its own. The vectors are centred and made white over the catalogue,
+so that the seed cannot decide how much there is to like.
 """
 
 from functools import lru_cache

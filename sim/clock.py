@@ -1,6 +1,6 @@
-"""One person's clock: what comes next, and what time and bytes pass until then. Parts 2 and 3 of a turn.
+"""One person's clock: which event comes next, and how much time and how many bytes pass until then.
 
-Called by `sim/impression.py` once an event.
+These are parts 2 and 3 of a turn. `sim/impression.py` calls them once an event.
 """
 
 from nextone.sim.engine.kernel import inlined

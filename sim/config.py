@@ -46,7 +46,7 @@ SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 
 
 def said_of(field: FieldInfo) -> dict[str, Any]:
-    """What `number` was told of a field beside its default: unit, source, plausible, and the bounds of a list's
+    """What `number` was given for a field beside its default: unit, source, plausible, and the bounds of a list's
     entries."""
     extra = field.json_schema_extra
     return dict(extra) if isinstance(extra, dict) else {}
@@ -137,7 +137,7 @@ class Catalogue(Section):
 
 
 class Population(Section):
-    """People, as they are for good."""
+    """The lasting traits of people."""
 
     users: int = number(700, "people", "Assumed: any", "people simulated",
         plausible="how many are simulated moves intervals, not answers", ge=1, le=10_000_000)
@@ -238,7 +238,7 @@ class Watching(Section):
 
 
 class Feedback(Section):
-    """What people say: rates over all impressions, and how much likelier after a long view than otherwise."""
+    """Feedback that people give: rates over all impressions, and how much likelier it is after a long view."""
 
     like: float = number(0.0216, "per impression", "Source: KuaiRand-Pure tab 1", "likes", ge=0, le=1)
     follow: float = number(0.00184, "per impression", "Source: KuaiRand-Pure tab 1", "follows", ge=0, le=1)
@@ -647,7 +647,7 @@ class Phone(Section):
 
 
 class Cost(NamedTuple):
-    """What it costs phones that a policy ranks on them."""
+    """What a policy that runs on phones costs them."""
 
     time: float = 0.0  # of a decision, as a share of what takes phone.reference_ms, on one machine; 0: no time, a rule
     bytes: int = 0  # of the files that a phone downloads; 0: it comes with the app

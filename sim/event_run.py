@@ -1,12 +1,13 @@
-"""The SimPy world: people who open the app, and the recommender servers they share.
+"""The SimPy world: people who open the app, and the recommender servers that they share.
 
-Between two moments a phone meets the rest of the world in one place only, the wait in the server's queue. So a person
-is a SimPy process that yields there, and in between the compiled life (`sim/impression.py`) runs ahead of the world's
-clock as far as it likes. Phones are moved together, as late as possible: only when the world's clock could reach the
-first moment at which one of them might ask the server. Decisions come in large batches that way, at no cost in truth.
+Between two moments a phone meets the rest of the world in one place only: the wait in the server's queue. So a person
+is a SimPy process that yields there. Between these waits the compiled model (`sim/impression.py`) runs ahead of the
+world's clock as far as it can. Phones are moved together and as late as possible: only when the world's clock could
+reach the first moment at which one of them might ask the server. Decisions then come in large batches, and results stay
+exact.
 
-The clock ticks in (microsecond, person), packed into one whole number, so that events of the same microsecond happen in
-the order of people and not of insertion.
+The clock ticks in (microsecond, person), packed into one whole number. So events of the same microsecond happen in the
+order of people, whatever the order of insertion.
 """
 
 from collections.abc import Generator

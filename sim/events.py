@@ -1,7 +1,8 @@
 """Events: what happens at each moment of a person's life. Part 4 of a turn; called by `sim/impression.py`.
 
-One function per event, in the order of the constants of `sim/clock.py`. Each returns what follows from it, as bits.
-They stand in the loop's source (`pasted`): compiled by themselves they would be compiled twice.
+There is one function for each event, in the order of the constants of `sim/clock.py`. Each returns, as bits, what
+follows from the event. The functions are pasted into the source of the loop (`pasted`), because separately compiled
+they would be compiled twice.
 """
 
 import numpy as np

@@ -1,7 +1,8 @@
 """Feedback: like, follow, comment, forward, hate, profile, and time spent in the comments. Step 8 of the journey.
 
-A chance is the person's own propensity (most never like, a few like a lot), the video's appeal, how long it was
-watched, and whether it suits the person. Called once per impression, after its play time is known.
+The chance of a kind of feedback depends on the person's own propensity (most people never like, a few like a lot), on
+the video's appeal, on how long it was watched, and on whether it suits the person. Called once for each impression,
+after its play time is known.
 """
 
 import numpy as np

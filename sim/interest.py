@@ -1,9 +1,10 @@
-"""Interests: what draws a person to a video beyond its quality, for good and for a while. Step 10 of the journey.
+"""Interests: what draws a person to a video beyond its quality, lastingly and for a while. Step 10 of the journey.
 
-A video's content is a vector x. A person has a lasting taste u for content, and an intent w that fades within tens of
-minutes and is renewed all the time, like the mood: by draws of the person and the minute of the session, so that it is
-the same under every policy. Beside them stand a lasting match of this person and this very video, and fatigue with
-content like what was just seen. Called by `sim/screen.py`, `sim/session.py`, `sim/cloud/` and `sim/population.py`.
+A video's content is a vector x. A person has a lasting taste u for content, and a passing interest (intent) w, which
+fades within tens of minutes and is renewed all the time. It is renewed, like the mood, by draws of the person and the
+minute of the session, so it is the same under every policy. Two more things count: a lasting match of this person and
+this very video, and fatigue with content like that just seen. Called by `sim/screen.py`, `sim/session.py`, `sim/cloud/`
+and `sim/population.py`.
 """
 
 import numpy as np

@@ -1,4 +1,7 @@
-"""The books: time, bytes and videos balance exactly, for every person, after every run. Cheap enough to stay on."""
+"""The sums that must add up: time, bytes and videos balance exactly, for every person, after every run.
+
+The check is cheap enough to run always.
+"""
 
 import numpy as np
 
@@ -8,7 +11,7 @@ from .state import DEAD, READY, Array, World
 
 
 class LedgerError(AssertionError):
-    """The world lost or invented time, bytes or videos: a defect of ours, never of the input."""
+    """The simulation lost or invented time, bytes or videos. This is a defect of nextone, and never of the input."""
 
 
 def still_buffered(world: World) -> Array:

@@ -1,8 +1,8 @@
-"""The link: capacity traces integrated exactly, round trips, outages. Steps 3, 7 and 9 of the journey.
+"""The link: capacity traces that are integrated exactly, round trips, and outages. Steps 3, 7 and 9 of the journey.
 
-A trace is its cumulative byte curve, piecewise linear between integer knots, repeated for ever and scaled to the
-person's access network. So the bytes of an interval are a difference of whole numbers, and any split of the interval
-gives the same total. One transfer is served at a time; requests and preloads share the link.
+A trace is a cumulative byte curve, piecewise linear between integer knots. It is repeated for ever and scaled to the
+person's access network. So the bytes of an interval are a difference of whole numbers, and every way to split the
+interval gives the same total. The link serves one transfer at a time; requests and preloads share it.
 """
 
 import numpy as np
@@ -62,7 +62,7 @@ def segment(user, knots, offset_us):
 
 @called
 def link_bytes(user, knots, t_us):
-    """Bytes the link could have carried since its trace last began anew (`loop_us`), up to t, outages apart."""
+    """Bytes that the link could have carried since its trace last began again (`loop_us`), up to t, without outages."""
     offset_us = t_us - user.loop_us
     period_us = knots[user.last_knot].t_us
     before = 0
@@ -79,7 +79,7 @@ def link_bytes(user, knots, t_us):
 
 @inlined
 def wind_on(user, knots):
-    """Keep `loop_us` the last time before now at which the trace began anew; changes no result."""
+    """Keep `loop_us` the last time before now at which the trace began again. This changes no result."""
     period_us = knots[user.last_knot].t_us
     if user.now_us - user.loop_us >= period_us:
         user.loop_us += (user.now_us - user.loop_us) // period_us * period_us

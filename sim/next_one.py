@@ -1,4 +1,4 @@
-"""NextOne: a policy is asked, and its ranking is ready after the phone's inference. Step 6 of the journey."""
+"""NextOne: a policy is asked, and its ranking is ready after the phone's inference time. Step 6 of the journey."""
 
 import numpy as np
 
@@ -30,7 +30,7 @@ def slower(p, user):
 
 @inlined
 def stands(user, pool, scores):
-    """Whether the policy left the last order as it is: nothing was computed, -inf for every candidate."""
+    """Whether the policy left the last order unchanged: it computed nothing, and answered -inf for every candidate."""
     scored = 0
     for k in range(len(pool)):
         scored += rankable(user, pool[k]) and scores[k] != -np.inf

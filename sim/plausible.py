@@ -1,7 +1,7 @@
-"""What else an assumed setting might be: its two plausible ends, and why, as sim/config.py says or by a rule.
+"""The plausible range of an assumed setting: its two ends, and the reason, from sim/config.py or by a rule.
 
-Read by `nextone sensitivity`, which walks assumed settings from one end to the other, and by `nextone scenario --show`.
-Measured and published settings have none: the sets of a fit say how far those may be off.
+`nextone sensitivity` reads it to vary assumed settings from one end to the other, and `nextone scenario --show` prints
+it. Measured and published settings have no such range; the parameter sets of a fit say how far they may be off.
 """
 
 from typing import Any, Literal, NamedTuple, get_args, get_origin

@@ -1,4 +1,4 @@
-"""The population: people and phones as they are for good. Step 1 of the journey; made once per replication."""
+"""The population: the lasting traits of people and phones. Step 1 of the journey; made once per replication."""
 
 import math
 from functools import lru_cache

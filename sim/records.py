@@ -1,7 +1,7 @@
-"""What happened: impressions, requests and sessions, in the order of people and their lives.
+"""What happened: logs of impressions, requests and sessions, in the order of people and their lives.
 
-Kernels write lines into small buffers; `Logs` collects them between calls. Sorted at the end by person and number, so
-that a log does not depend on the order in which people were moved.
+Compiled functions write lines into small buffers, and `Logs` collects them between calls. At the end they are sorted by
+person and number, so a log does not depend on the order in which people were moved.
 """
 
 from typing import NamedTuple

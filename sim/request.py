@@ -1,6 +1,7 @@
-"""Requests and pages: when one is asked for, what it meets on the way, what it does when it lands. Steps 2 to 5.
+"""Requests and pages: when a page is asked for, what the request meets on the way, and what the page does when it
+arrives. Steps 2 to 5 of the journey.
 
-The wait in the server's queue is the only thing a driver decides: it puts it into `users.queue_us`.
+A driver decides only the wait in the server's queue: it puts it into `users.queue_us`.
 """
 
 import numpy as np

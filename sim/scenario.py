@@ -1,7 +1,8 @@
 """A scenario as text: TOML files, `section.field=value` settings, and the whole scenario written out with its sources.
 
-Everything a user can write about the world comes through here; whatever is wrong with it becomes one SettingError of
-one line: where, name, value, rule, remedy. Nothing is executed. Knows the shape of `Scenario`, none of its numbers.
+Everything that a user can write about the world is read here. Whatever is wrong with it becomes one SettingError in one
+line: where it is, the name, the value, the rule, and what to do. Nothing is executed. This module knows the shape of
+`Scenario` and none of its numbers.
 """
 
 import difflib

@@ -1,4 +1,4 @@
-"""The screen: a video takes it, plays, and is left; what the person does about it. Steps 7, 8 and 10 of the journey.
+"""The screen: a video takes it, plays, and is left; and how the person reacts. Steps 7, 8 and 10 of the journey.
 
 Called by `sim/events.py`.
 """

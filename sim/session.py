@@ -1,4 +1,4 @@
-"""Sessions: opening the app, patience, satisfaction, leaving, coming back. Steps 1 and 11 of the journey."""
+"""Sessions: opening the app, patience, satisfaction, leaving, and coming back. Steps 1 and 11 of the journey."""
 
 import numpy as np
 

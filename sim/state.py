@@ -1,12 +1,12 @@
-"""State: a few structured arrays with the same first axis, one row per person. A snapshot of the world is these arrays.
+"""The state of the world: a few structured arrays with the same first axis, one row per person.
 
-P (pool slots), H (history rows), L (behaviours the cloud has not seen) and R (videos stored for a session) are run-time
-sizes and never part of a compiled type: one compiled signature serves any of them. Kernels take rows
-(`users[i]`, `pool[i]`).
+These arrays are a snapshot of the world. P (pool slots), H (history rows), L (behaviours that the cloud has not seen
+yet) and R (videos stored for a session) are sizes at run time and never part of a compiled type, so one compiled
+signature serves all sizes. Compiled functions take rows (`users[i]`, `pool[i]`).
 
 Their arguments come in one order, that of `World`: the parameters p and the key; the rows of a person, as one `Person`
-where four or more of them are wanted; the world's tables (videos, content, indexed, knots, ..., rtt, ...); the logs
-and which part of them; last what else the call is about.
+where four or more of them are needed; the world's tables (videos, content, indexed, knots, ..., rtt, ...); the logs and
+which part of them; and at last the arguments of this call.
 """
 
 from typing import Any, NamedTuple

@@ -1,8 +1,8 @@
 """Watching: how long a person stays with a video, and what that counts as. Step 8 of the journey.
 
-Nobody decides before a dead time of most of a second. Then most leave early, with a hazard that falls like 1/t, and the
-others stay, some to the end; there most need a second or two to swipe on, and some let it play again. Hazards run on
-content time; stalls act through patience (`sim/session.py`).
+Nobody decides during a dead time of most of a second. Then most people leave early, with a hazard that falls like 1/t.
+The others stay, some to the end. At the end most need a second or two to swipe on, and some let the video play again.
+Hazards run on content time; stalls act through patience (`sim/session.py`).
 """
 
 import numpy as np
@@ -42,7 +42,7 @@ def stayed(key, user, video_id, meeting, logit):
 
 @inlined
 def length_logit(p, duration_us):
-    """What its length does to the log-odds of staying with a video: most is stayed with those of about 80 s."""
+    """The effect of a video's length on the log-odds of staying: people stay most with videos of about 80 s."""
     x = np.log(duration_us / PEAK_US)
     return p.stay_shorter * min(x, 0.0) + p.stay_longer * max(x, 0.0)
 

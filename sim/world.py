@@ -1,4 +1,4 @@
-"""Building a world: scenario, seed and replication become the arrays of `state.World`."""
+"""Building a world: a scenario, a seed and a replication become the arrays of `state.World`."""
 
 from functools import cache
 from typing import NamedTuple

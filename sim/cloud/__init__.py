@@ -1,1 +1,1 @@
-"""The cloud: what it knows of people and videos, which videos it stores for a session, how it ranks them."""
+"""The cloud: what it knows about people and videos, which videos it stores for a session, and how it ranks them."""

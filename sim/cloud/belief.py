@@ -1,9 +1,11 @@
-"""What the cloud believes of a person, and how it learns: a Kalman filter over the person's level and intent.
+"""What the cloud believes about a person, and how it learns: a Kalman filter over the person's level and passing
+interests.
 
-The belief is a Gaussian over the error of the lasting estimate of the person, the mood, and the intent. It fades as
-the model of people says, so it forgets; a behaviour that the cloud gets to see moves it by how surprising it was.
-Without the level, who skips everything would teach it nonsense about content. Everything is derived from the scenario,
-but for what the cloud takes the intents to be: `server.assumed_intent_sd` and `server.assumed_half_life_min`.
+The belief is a Gaussian over the error of the lasting estimate of the person, the mood, and the passing interests
+(intent). It fades as the model of people says, so the cloud forgets. A behaviour that the cloud sees moves the belief
+by how surprising it was. The level is part of the belief, because otherwise a person who skips everything would teach
+the filter nonsense about content. Its parameters are those of the scenario, with two exceptions that say what the cloud
+assumes about passing interests: `server.assumed_intent_sd` and `server.assumed_half_life_min`.
 """
 
 import numpy as np
@@ -83,9 +85,10 @@ def draw_of(row, a):
 
 @allocating
 def learn(p, key, user, belief, row, behaviour):
-    """One behaviour moves the belief: a step of the linear minimum-mean-square estimate, whose noise is the whole
-    variance of a yes or no. That is never less than what it is made of; where the slope says so, the slope is too steep
-    for so wide a belief, and variances would become negative. row: of the index."""
+    """One behaviour moves the belief: a step of the linear minimum-mean-square estimate. row: of the index.
+
+    The noise is the whole variance of a yes or no, and never less than the variance that it consists of. Where the
+    slope would make it less, the slope is too steep for such a wide belief, and variances would become negative."""
     words = keyed_words(key, MATCH, user.user, behaviour.video, 0)
     match = lasting_belief(words.w0, words.w1, p.match_sd, p.match_correlation)
     estimate = lasting_estimate(p, user, belief, row, match)

@@ -1,7 +1,8 @@
-"""A page: what is stored for the session, ranked anew by what the cloud knows now. Steps 2 to 4 of the journey.
+"""A page: the videos stored for the session, ranked by what the cloud knows now. Steps 2 to 4 of the journey.
 
-The cloud never reads true interests or mood. All that a page says is worked out here, once; nothing that the cloud
-learns later changes it. `score_held` ranks what a phone holds as the cloud would, had it seen what the phone has seen.
+The cloud never reads true interests or mood. Everything that a page contains is computed here, once; nothing that the
+cloud learns later changes it. `score_held` ranks the candidates on a phone as the cloud would rank them if it had seen
+what the phone has seen.
 """
 
 import numpy as np
@@ -25,11 +26,11 @@ from .recall import FEEDBACK_RATES, arrive, keep_best, left_to_serve, recall
 
 @allocating
 def make_page(p, key, person, index, wanted, turn_us):
-    """The page that is shipped, into `waiting`: the best `wanted` of the session's videos that the cloud does not know
-    to be shown, first to last, each with score and predicted rates; how many there are.
+    """Make the page that is shipped, into `waiting`: the best `wanted` of the session's videos, best first, each with
+    score and predicted rates. Returns how many there are. Videos that the cloud knows to be shown are left out.
 
-    A new set is looked for when there is no page left, whoever ranks: were it when there are no candidates left, a
-    phone that is shipped more would be given better videos for it."""
+    A new set of videos is looked for when no full page is left, whoever ranks. If it were looked for when no candidates
+    are left, a phone that is shipped more candidates would get better videos."""
     user, stored, waiting = person.user, person.stored, person.waiting
     if left_to_serve(user, stored) < p.page_size + p.refill_at:
         recall(p, key, person, index)

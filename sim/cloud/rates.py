@@ -1,7 +1,7 @@
-"""Predicted rates: what the cloud's estimate of a person and a video means in chances. Steps 3 and 4 of the journey.
+"""Predicted rates: from the cloud's estimate of a person and a video to chances. Steps 3 and 4 of the journey.
 
-It ranks by one objective over these rates and ships them as it ranked by them. Called by `page.py`, `recall.py` and
-`belief.py`.
+The cloud ranks by one objective over these rates and ships the rates by which it ranked. Called by `page.py`,
+`recall.py` and `belief.py`.
 """
 
 from typing import Any, NamedTuple

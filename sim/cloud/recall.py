@@ -1,9 +1,9 @@
-"""Retrieval: the videos that a session is served from. Step 2 of the journey.
+"""Retrieval: which videos a session is served from. Step 2 of the journey.
 
-When a session needs videos, the cloud looks at the next `server.recall` of the catalogue, in an order of the person's
-own, and stores the best `server.kept` by its lasting estimate. A page is ranked from what is stored, so larger pages
-and pages thrown away bring no better videos. What the person has seen is marked, and comes back neither in this session
-nor, in later ones, within `server.repeat_after_days`.
+When a session needs videos, the cloud looks at the next `server.recall` videos of the catalogue, in an order that is
+the person's own. It stores the best `server.kept` of them by its lasting estimate. Every page is ranked from these, so
+larger pages and discarded pages bring no better videos. A video that the person has seen is marked. It does not come
+back in this session, nor in later ones within `server.repeat_after_days`.
 """
 
 import numpy as np

@@ -1,7 +1,8 @@
-"""Real public data shipped with the simulator; each folder has its README (origin, credit, licence) and licence text.
+"""Real public data that is shipped with the simulator. Each folder has its README (origin, credit, licence) and licence
+text.
 
-What is in it is derived by derive.py; sim/inputs/traces.py and the catalogue read it. Left out: everything the world
-does not run on (the calibration targets are facts, and stand in sim/config.py with their source).
+derive.py makes the data; sim/inputs/traces.py and the catalogue read it. Only data on which the world runs is here. The
+targets of the calibration are single numbers in sim/config.py, with their source.
 """
 
 from importlib.resources import files

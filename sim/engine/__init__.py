@@ -1,1 +1,1 @@
-"""What the model runs on: compiled functions and their cache, threads, keyed chance."""
+"""What the model runs on: compiled functions and their cache, threads, and keyed random draws."""

@@ -1,10 +1,12 @@
-"""Compiled functions kept on disk: in a folder named after the code they come from, never stale, never trusted unread.
+"""Compiled functions kept on disk, in a folder that is named after the code they come from, so that they are never
+stale.
 
-numba's own cache looks at the file a function stands in, not at what it calls or whose constants it has. Here the
-folder's name says all of it: the parsed code of the world, the environments and the policies, and of every other file
-of the package that holds a compiled function, with what that file imports; the versions of Python, numba, llvmlite and
-numpy; the processor. One file in it is one function for one list of types, with a checksum, since it is run as machine
-code. What is damaged or cannot be written is compiled again, with one line on standard error.
+numba's own cache looks at the file that a function is in, and overlooks what it calls and whose constants it has. Here
+the name of the folder covers all of it: the parsed code of the world, the environments and the policies, and of every
+other file of the package that holds a compiled function, with what that file imports; the versions of Python, numba,
+llvmlite and numpy; and the processor. Each file in it is one function for one list of types, with a checksum, since it
+is run as machine code. A damaged file is compiled again, with one line on standard error, and so is one that cannot be
+written.
 
 Only `kernel` calls it.
 """

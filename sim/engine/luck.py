@@ -1,8 +1,8 @@
-"""Luck: what each random draw of the world is for. A draw is keyed by (stream, person or video, a, b).
+"""Luck: the purpose of each random draw of the world. A draw is keyed by (stream, person or video, a, b).
 
 Two draws for different purposes never share a key. A stream that serves several purposes has sub-keys, in a or in b as
-the stream says; all of them stand here, and `SUB_KEYS` says which numbers each one takes. A number is never reused for
-something else. Called by everything that draws.
+the stream says. All of them are listed here, and `SUB_KEYS` says which numbers each one takes. A number is never used
+again for something else. Called by everything that draws.
 """
 
 from typing import NamedTuple

@@ -1,7 +1,7 @@
 """The package's own source code as text to compare: which files import which, and a digest of what they do.
 
-Nothing is imported or run: files are parsed. Called by `kernel_cache` and by sweeps, which keep results apart that
-different code has made. The standard library alone, since it runs at every start.
+Files are only parsed; nothing is imported or run. Called by `kernel_cache`, and by sweeps, which keep results of
+different code apart. It uses the standard library alone, since it runs at every start.
 """
 
 import ast

@@ -1,7 +1,8 @@
-"""`--columns NAME=COLUMN[:UNIT],...`: what a user's file calls each thing, where its header does not say it our way.
+"""`--columns NAME=COLUMN[:UNIT],...`: what a user's file calls each column, where its header does not use our names.
 
-NAME is a name that we know (t_s, mbps, play_s), COLUMN the file's name for it or its position from 1, UNIT the unit
-where it is not NAME's. Called for links (`trace_files.py`) and for logs (experiments/fitting/logs).
+NAME is a name that nextone knows (t_s, mbps, play_s), COLUMN is the file's name for it or its position from 1, and UNIT
+is the unit where it differs from that of NAME. Called for links (`trace_files.py`) and for logs
+(experiments/fitting/logs).
 """
 
 import csv

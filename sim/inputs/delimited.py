@@ -1,6 +1,6 @@
-"""Delimited text as columns of words: its header, its delimiter, the line of each row.
+"""Delimited text as columns of words: its header, its delimiter, and the line of each row.
 
-Told by the header, whatever the file is called. What the columns mean is known to those who call: links
+The header decides how it is read, whatever the file is called. The callers know what the columns mean: links
 (`trace_files.py`) and logs (experiments/fitting/logs).
 """
 

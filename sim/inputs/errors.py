@@ -1,7 +1,7 @@
-"""What the user wrote cannot be used: the base class of all such errors, so that one `except` shows them as one line.
+"""The base class of all errors about what a user wrote, so that one `except` can show each of them as one line.
 
-The one inheritance among our own classes: an `except` clause needs a common base. Imports nothing heavy, so that the
-command line can catch every such error without loading what raises it.
+This is the only inheritance among nextone's own classes, because an `except` clause needs a common base. The module
+imports nothing heavy, so the command line can catch every such error without loading the code that raises it.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """A user's file as bytes: opened, unpacked and, where it is text, decoded; or refused in one line.
 
-Links (`trace_files.py`) and logs (experiments/fitting/logs) are both opened here. What is in the bytes is not known
-here; a file is told by its content, never by its ending. Reading runs no code.
+Links (`trace_files.py`) and logs (experiments/fitting/logs) are both opened here. The meaning of the bytes is not known
+here. A file is recognised by its content, whatever its name ends in. Reading a file runs no code.
 """
 
 import codecs

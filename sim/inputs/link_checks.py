@@ -1,7 +1,7 @@
-"""From columns of one file to curves of capacity and runs of pings, after every check of their values.
+"""From the columns of one file to curves of capacity and runs of pings, after every check of their values.
 
-A value is held against what its unit allows: years, how far rows of a trace are apart, what links deliver, how long
-round trips take. Where another unit fits better, the message names it; the person decides, in the header or with
+Values are compared with what their unit allows: years, how far rows of a trace are apart, what links deliver, how long
+round trips take. Where another unit fits better, the message names it, and the user decides, in the header or with
 `--columns NAME=COLUMN:UNIT`.
 """
 

@@ -1,7 +1,7 @@
-"""What the columns of a table of links are, by their names: times, rates, bytes, round trips, numbers of pings.
+"""What the names of columns in a table of links mean: times, rates, bytes, round trips, numbers of pings.
 
-A unit in a name is read as written: b are bits, a capital B with a per-second unit are bytes. What has no unit, or one
-that can be read in two ways, is refused; `--columns` says it then.
+A unit in a name is read as it is written: b means bits, and a capital B with a per-second unit means bytes. A name
+without a unit, or with one that can be read in two ways, is refused; `--columns` can say what it means.
 """
 
 import re

@@ -1,6 +1,6 @@
 """A file of links as columns of numbers: delimited text, Parquet, or a format of `link_formats.py`.
 
-What the columns mean is told by their names (`link_columns.py`); whether their values can be that, by `link_checks.py`.
+`link_columns.py` decides from their names what the columns mean, and `link_checks.py` whether their values can be that.
 """
 
 import re

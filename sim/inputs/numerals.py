@@ -1,6 +1,6 @@
 """How people and spreadsheets write numbers: decimal commas, separators of thousands, exponents that hide digits.
 
-Called by whoever takes columns of numbers, or of ids, out of a text file.
+Called by all code that takes columns of numbers, or of ids, out of a text file.
 """
 
 import re

@@ -1,7 +1,7 @@
 """Round-trip times as measured: runs of pings, and the level and jitter that the world draws from them.
 
-sim/network.py makes a round trip of a session's level, jitter, and a short memory. Left out: the radio's wake-up, which
-pings prevent, and queueing behind a download.
+sim/network.py makes a round trip from a session's level, from jitter, and from a short memory. Two things are left out:
+the radio's wake-up, which pings prevent, and queueing behind a download.
 """
 
 from itertools import pairwise

@@ -1,7 +1,7 @@
-"""The files that a scenario points to: where they lie, and digests that tell when one of them has changed.
+"""The files that a scenario points to: where they are, and digests that show when one of them has changed.
 
-A path in a scenario file is relative to that file, so that a folder with both can be handed on; everywhere else it is
-relative to the working folder. Called by `sim/scenario.py`, and by whatever records what a result was made of.
+A path in a scenario file is relative to that file, so a folder with both can be handed on. Everywhere else a path is
+relative to the working folder. Called by `sim/scenario.py`, and by the code that records what a result was made of.
 """
 
 import hashlib

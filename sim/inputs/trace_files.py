@@ -1,6 +1,6 @@
 """A user's own measurements of links: throughput traces and logs of round trips, each file understood or refused.
 
-A file is recognised by its content, so both kinds may lie in one directory, and one file may be both. The world takes
+A file is recognised by its content, so both kinds may be in one directory, and one file may be both. The world takes
 them in place of the shipped ones (`network.traces`, `network.rtt`); `nextone calibrate --traces` reports on them.
 """
 

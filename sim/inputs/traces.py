@@ -1,7 +1,7 @@
-"""Capacity of links over time, as exact cumulative byte curves; also the tests that give access networks their level.
+"""Capacity of links over time, as exact cumulative byte curves; and the tests that give access networks their level.
 
-A trace is piecewise linear between integer knots and repeats after its last one. sim/network.py integrates it, the
-population draws one for each person. Left out: what else the link carries, and any loss of bytes on the way.
+A trace is piecewise linear between integer knots and repeats after its last one. sim/network.py integrates it, and the
+population draws one for each person. Other traffic on the link, and any loss of bytes on the way, are left out.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
