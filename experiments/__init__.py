@@ -1,1 +1,1 @@
-"""What runs policies against each other and says what came of it."""
+"""Code that runs policies against each other and reports the results."""

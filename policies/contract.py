@@ -1,7 +1,7 @@
 """What a policy is: something that scores the candidates a phone holds, from what the phone knows.
 
-A plain function `f(observation) -> scores` is one already; an object with `start` may keep a memory per person. What a
-driver reads of a policy besides are the attributes listed in `Options`, all of them optional.
+A plain function `f(observation) -> scores` is a policy; an object with `start` may keep a memory per person. Drivers
+also read the attributes that are listed in `Options`, all of them optional.
 """
 
 import difflib
@@ -46,7 +46,7 @@ PolicyLike = Policy | Callable[[Observation], Scores]
 
 @dataclass(frozen=True)
 class Options:
-    """What a policy may say of itself, each as an attribute of this name; a driver reads nothing else.
+    """What a policy may say about itself, each as an attribute of this name. A driver reads nothing else.
 
     A function may have these attributes as well: `f.pad_to = 32`."""
 

@@ -1,7 +1,7 @@
-"""A policy in a Python file of the user's own, `FILE.py:NAME`. Loading it runs that file.
+"""A policy in a Python file of the user, `FILE.py:NAME`. Loading it runs that file.
 
-So it is loaded only for who names it themselves, on the command line of `nextone compare` or in Python. A name that
-comes out of a scenario, a sweep, a log or a checkpoint never comes here: `names.py: unknown_name` refuses it.
+So it is loaded only for users who name it themselves, on the command line of `nextone compare` or in Python. A name in
+a scenario, a sweep, a log or a checkpoint never comes here: `names.py: unknown_name` refuses it.
 """
 
 import importlib.util

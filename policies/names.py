@@ -1,4 +1,4 @@
-"""Which names of policies there are, and what they stand for. `by_name.py` makes policies of them."""
+"""The names of policies, and what they stand for. `by_name.py` makes policies of them."""
 
 import difflib
 import os

@@ -1,1 +1,1 @@
-"""Holding the world against measured people and links, and fitting it to them."""
+"""Comparing the world with measured people and links, and fitting it to them."""

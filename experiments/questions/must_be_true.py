@@ -1,12 +1,13 @@
 """What must be true of people for a phone to gain? Passing interests are varied, on the same people and luck.
 
-How strong they are, how long they last, and in how many ways videos differ; at small and large pages.
+`nextone must-be-true` runs it. It varies how strong passing interests are, how long they last, and in how many ways
+videos differ, at small and large pages. The strength goes from none to twice the most that the log allows. The far end
+is a check of the simulator, called the canary. There passing interests decide what people watch, so a filter that knows
+how people are must win, or something is broken.
 
-`nextone must-be-true` runs it. The strength goes from none to twice the most that the log allows. The far end is a
-canary: there passing interests decide what people watch, and a filter that is told how people are must win, or
-something is broken. What is gained is what `reference_filter` on the phone has over `cloud_only` in the same world. In
-every world cloud and phone assume what is true, and once more what the scenario assumes, right or wrong. Servers are
-ample. Half-life and dimensions are varied one at a time, each at every strength.
+The gain is that of `reference_filter` on the phone over `cloud_only` in the same world. In every world cloud and phone
+first assume what is true, and then what the scenario assumes, right or wrong. Servers are ample. Half-life and
+dimensions are varied one at a time, each at every strength.
 """
 
 import math

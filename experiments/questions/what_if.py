@@ -1,8 +1,8 @@
 """A what-if: one thing varies along an axis, for a few series, on the same people with the same luck.
 
-`experiments/` has a short file for each ready-made question: a docstring that asks it and tells what was found, and a
-settings table. Here is what such a table says; experiments/questions/ready_made.py finds one by name, and
-experiments/questions/answer.py runs it.
+`experiments/questions/` has a short file for each ready-made question: a docstring that asks it and says what was
+found, and a settings table. This module defines such a table. experiments/questions/ready_made.py finds one by name,
+and experiments/questions/answer.py runs it.
 """
 
 from collections.abc import Mapping

@@ -1,1 +1,1 @@
-"""Sweeps: many cells of settings, replicated until the answer is sharp, resumable after a kill."""
+"""Sweeps: many cells of settings, replicated until intervals are narrow, resumable after a kill."""

@@ -1,10 +1,9 @@
 """The ledger of a sweep: an SQLite file that holds its plan, every cell's state, and every result as it comes in.
 
-Written in WAL mode: whatever was committed is there after a kill, the rest is run again, and keyed draws give it the
-same bits. Every result carries a digest, since SQLite checks none. One sweep at a time works in a folder: it holds the
-lock of a file beside the ledger that is there for nothing else, `ledger.lock`. So readers are free: what the ledger
-says can be asked of it at any time, with any SQLite tool:
-`sqlite3 DIR/ledger.sqlite "select state, count(*) from cell group by state"`.
+It is written in WAL mode. After a kill, everything that was committed is there; the rest is run again, and keyed draws
+give it the same bits. Every result carries a digest, because SQLite checks none. One sweep at a time works in a folder:
+it locks an empty file beside the ledger, `ledger.lock`. So reading is never blocked, and any SQLite tool can query the
+ledger at any time: `sqlite3 DIR/ledger.sqlite "select state, count(*) from cell group by state"`.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
 """What a sweep is asked: its cells, policies, budget and seed, read from a file or a command line and checked.
 
-Loads nothing of the compiled model: the plan is in the ledger (`ledger.py`) before anything heavy starts.
-A cell is a scenario; cell by cell the same people with the same luck live in it, under each policy.
+It loads nothing of the compiled model, so the plan is in the ledger (`ledger.py`) before anything heavy starts. A cell
+is a scenario. In every cell, under each policy, the same people live with the same luck.
 """
 
 import re

@@ -1,8 +1,8 @@
-"""Sweeps: cells of settings under several policies, replicated until the answer is as sharp as was asked, resumable.
+"""Sweeps: cells of settings under several policies, replicated until intervals are as narrow as asked, resumable.
 
-Rounds: what is to be run next is a pure function of the plan and of all results so far, and a round ends when all its
-tasks have. So neither the number of processes, nor the order in which they finish, nor a kill in between changes what
-is run, and keyed draws make each result a function of its task alone: the same bits whatever happened.
+A sweep runs in rounds, and a round ends when all its tasks have ended. What is run next is a pure function of the plan
+and of all results so far. So it does not depend on the number of processes, on the order in which they finish, or on a
+kill in between. Keyed draws make each result a function of its task alone, with the same bits whatever happened.
 """
 
 import math

@@ -1,1 +1,1 @@
-"""Networks: what is trained, and beside it the compiled twin that phones run in the simulation."""
+"""Networks: each as it is trained, and beside it the compiled twin that phones run in the simulation."""

@@ -1,8 +1,9 @@
 """What edge networks share: behaviours as two sequences, id embeddings, candidates in server order, masked averages.
 
 A past impression is either a page view (the person engaged: a long view, or feedback other than hate) or an exposure
-(watched, not engaged), as in EdgeRec (CIKM 2020), where the two are never merged. Everything here has fixed shapes and
-no branches on data, so that networks export. Called by the networks, their training, and whatever triggers a rerank.
+(watched, without that), as in EdgeRec (CIKM 2020), where the two are never merged. Everything here has fixed shapes and
+no branches on data, so that networks can be exported. Called by the networks, their training, and the code that
+triggers a rerank.
 """
 
 from typing import Any, NamedTuple

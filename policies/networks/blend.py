@@ -1,10 +1,11 @@
-"""What every edge network ends in: the server's predicted rates, corrected, and the one blend that candidates go by.
+"""The last layer of every edge network: the server's predicted rates, corrected, and one blend by which candidates are
+ranked.
 
-A network does not learn again what the cloud knows: for each predicted rate it learns by how much the logit is off, now
-that the phone has seen what the person did. Before it has learnt anything it ranks as the cloud does. Candidates are
-ordered by what the corrected chances are worth together: the cloud's own objective (`server.objective` of the scenario
-that is played, unless the checkpoint declares another), so that phone and cloud want the same. Source of the idea: KIR,
-predictions of the server reused as features and corrected.
+A network does not learn again what the cloud knows. For each predicted rate it learns by how much the logit is off, now
+that the phone has seen what the person did. A network that has learnt nothing ranks as the cloud does. Candidates are
+ordered by the joint worth of the corrected chances. This is the cloud's own objective (`server.objective` of the
+scenario that is played, unless the checkpoint declares another), so phone and cloud want the same. Source of the idea:
+KIR, where predictions of the server are reused as features and corrected.
 """
 
 import math

@@ -1,11 +1,12 @@
 """The parts of which small networks are made, compiled: for one person at a time, float32.
 
-A phone's network is so small that eager torch spends most of its time between operations, and a batch of a few people,
-filled up to a fixed size for the sake of equal bits, most of that on nobody. Here a person's scores are a function of
-that person's own numbers, whoever else is asked, in however many threads. Scores agree with torch to 1e-5 (tested), not
-to the bit: sums run in another order. Products and sums may be fused and reordered by the compiler; `exponential` not.
+A phone's network is so small that eager torch spends most of its time between operations. A batch of a few people,
+filled up to a fixed size for the sake of equal bits, spends most of it on empty rows. Here a person's scores depend
+only on that person's own numbers, whoever else is asked, in any number of threads. Scores agree with torch to 1e-5
+(tested), but not to the bit, because sums run in another order. The compiler may fuse and reorder products and sums,
+except in `exponential`.
 
-Called by the networks' twins, `*/compiled.py`. Weights are given input first, (K, J), so that outputs lie side by side.
+Called by the networks' twins, `*/compiled.py`. Weights are given input first, (K, J), so that outputs are side by side.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,7 @@
-"""`recent_interest.py`, compiled: where a person leans, once a decision, and how much each candidate is of it.
+"""`recent_interest.py`, compiled: where a person leans, once a decision, and how much of it each candidate has.
 
-Called by the networks' twins. Columns of what is told of a behaviour: the predicted rates, what was done, time since.
+Called by the networks' twins. The columns that describe a behaviour are the predicted rates, what was done, and the
+time since.
 """
 
 from typing import Any, NamedTuple

@@ -1,10 +1,10 @@
-"""What the person has just leant to, in the space of the server's embeddings, and how much a candidate is of it.
+"""What the person has just come to like, in the space of the server's embeddings, and how much of it a candidate has.
 
-Each recent behaviour is weighed by what was done next to what the server had predicted (watched on against the odds:
-above zero; skipped against them: below), and by how long ago that was. The weighed sum of the videos' embeddings is
-where the person leans; its product with a candidate's embedding goes into the network. It is the crossing of a
-factorisation machine, between the candidate and the real-time feedback, for which attention alone, whose weights are
-shares, needs far more samples (docs/edge-models.md).
+Each recent behaviour is weighed by how it differed from what the server had predicted (watched on against the odds:
+above zero; skipped against them: below), and by how long ago it was. The weighed sum of the videos' embeddings says
+where the person leans. Its product with a candidate's embedding goes into the network. This is the crossing of a
+factorisation machine, between the candidate and the real-time feedback. Attention alone, whose weights are shares,
+needs far more samples to learn it (docs/edge-models.md).
 """
 
 import torch

@@ -1,7 +1,8 @@
-"""What networks cost a phone: time of a decision and bytes of the files, part by part and engine by engine.
+"""What networks cost a phone: the time of a decision and the bytes of the files, for each part and each engine.
 
-Measured by `python -m nextone.experiments.speed.edge_cost`, which prints this table anew; on another machine all times
-change alike, and only shares of the context-aware network's are used. Called by `policies.py` and `policies/rl.py`.
+`python -m nextone.experiments.speed.edge_cost` measures and prints this table. On another machine all times change by
+about the same factor, and only ratios to the context-aware network's time are used. Called by `policies.py` and
+`policies/rl.py`.
 """
 
 import math

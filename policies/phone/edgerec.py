@@ -1,8 +1,8 @@
-"""EdgeRec as it runs on the phone: encoders that advance with every behaviour, reranks at triggers, orders that stand.
+"""EdgeRec as it runs on the phone: encoders that advance with every behaviour, and reranks at triggers.
 
-A phone keeps, from decision to decision, the state of each encoder and what it said of the last behaviours. A behaviour
-is taken in once the phone has perceived it (`H.encoded`), after the ones before it; a rerank reads what is there.
-Between triggers nothing is computed and the last order stands. Triggers are the paper's: an engagement, a "not
+From decision to decision a phone keeps the state of each encoder and its output for the last behaviours. An encoder
+reads a behaviour once the phone has perceived it (`H.encoded`), after the ones before it; a rerank reads what is there.
+Between triggers nothing is computed and the last order stays. Triggers are the paper's: an engagement, a "not
 interested", or `QUIET` impressions without either. The loop is in `edgerec_loop.py`; called by `loading.py`.
 """
 
@@ -57,8 +57,8 @@ class EdgeRecPhone:
         self.on_engine: dict[str, nn.Module] = {}
 
     def asked_after(self, past: int) -> int:
-        """How many impressions without feedback phones may leave it unasked, if it sees `past` of them: it would decide
-        nothing in between, and takes in later what happened. 0: it is to be asked at every swipe."""
+        """For how many impressions without feedback a phone need not ask EdgeRec, if it sees `past` of them. In between
+        EdgeRec would decide nothing, and it reads later what happened. 0: ask at every swipe."""
         kept, quiet = self.settings.kept, self.settings.quiet
         return quiet if quiet < min(kept, past) else 0
 

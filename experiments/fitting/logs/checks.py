@@ -1,7 +1,7 @@
-"""What a user's log must satisfy before anything is fitted to it: units, values, columns that say something.
+"""What a user's log must satisfy before anything is fitted to it: units, values, and columns that carry information.
 
-One rule throughout: a row that cannot be true is dropped and counted, and when more than a tenth of the rows would be,
-or when a whole column means something else than its name says, the log is refused. Called by `user_log.py`.
+One rule holds throughout: an impossible row is dropped and counted. When more than a tenth of the rows would be
+dropped, or when a whole column means something else than its name says, the log is refused. Called by `user_log.py`.
 """
 
 from collections.abc import Collection, Mapping

@@ -1,7 +1,7 @@
-"""What each column of a user's file is and in which unit: by its name, or by `--columns`.
+"""What each column of a user's file means and its unit: by its name, or by `--columns`.
 
-Formats that the field has: our generic one, KuaiRand, KuaiRec, KuaiSAR, and the type suffixes of RecBole (`x:token`).
-What stands in the columns is not known here. Called by `table.py` and `user_log.py`.
+It knows our generic format, those of KuaiRand, KuaiRec and KuaiSAR, and the type suffixes of RecBole (`x:token`). The
+values in the columns are not known here. Called by `table.py` and `user_log.py`.
 """
 
 import difflib

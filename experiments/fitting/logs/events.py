@@ -1,4 +1,5 @@
-"""Rows that are events and no impressions: heartbeats, starts and stops, a like as a row of its own. Refused by name.
+"""Rows that are events and no impressions, which are refused by name: heartbeats, starts and stops, a like as a
+separate row.
 
 Called by `user_log.py`.
 """

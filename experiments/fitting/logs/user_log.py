@@ -1,7 +1,7 @@
 """A user's own impression log: one row per impression, read, checked, and sorted by person and time.
 
-Two formats: `generic`, documented in docs/your-own-log.md, and `kuairand`, the columns of KuaiRand's logs as they are.
-Called by the fit and by `nextone calibrate` and `validate`; `simulated_log` makes the same of a simulated run.
+There are two formats: `generic`, documented in docs/your-own-log.md, and `kuairand`, the columns of KuaiRand's logs.
+Called by the fit and by `nextone calibrate` and `validate`; `simulated_log` makes the same from a simulated run.
 """
 
 from collections.abc import Sequence

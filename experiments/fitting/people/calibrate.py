@@ -1,9 +1,9 @@
 """Fitting people to a log: the scenario under which simulated people show the facts that the log shows.
 
-Play times are fitted on the people of a simulated fortnight (`play_fit.py`), which is then simulated anew,
-since other play times change moods, sessions and pages; feedback follows from rates by how long was watched. If asked
-for, what passes in people, their tastes and the cloud's filter follow (`interests_fit.py`), then play times once more.
-Intervals are a bootstrap over people, of the log and of the simulation. Called by `nextone calibrate`.
+Play times are fitted on the people of a simulated fortnight (`play_fit.py`). The fortnight is then simulated again,
+since other play times change moods, sessions and pages. Feedback follows from its rates by how long was watched. If
+asked for, the passing interests, tastes and the cloud's filter are fitted next (`interests_fit.py`), and then play
+times once more. Intervals are a bootstrap over people, of the log and of the simulation. Called by `nextone calibrate`.
 """
 
 import math

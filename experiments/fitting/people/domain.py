@@ -1,7 +1,8 @@
-"""The domain of the model: within which values of a parameter its answers stand on something; what leaves it.
+"""The domain of the model: for which values of a parameter its answers have a basis, and which settings leave it.
 
-What was fitted stands on the parameter sets that agree with the log (`fit_file.py`); other numbers on the stretch named
-here about the default. Called by `nextone compare`, which warns, and by `claims.py`, which writes the page.
+The basis of a fitted parameter is the parameter sets that agree with the log (`fit_file.py`). For other numbers it is
+the range about the default that is given here. Called by `nextone compare`, which warns, and by `claims.py`, which
+writes the page.
 """
 
 import math

@@ -1,7 +1,7 @@
 """Rates of feedback from a log, and how they depend on how long was watched.
 
-They follow from the rates that the log shows, once it is known how people's plays come out: nothing is searched for.
-Called by `calibrate.py`.
+They follow directly from the rates in the log and the distribution of people's plays, without a search. Called by
+`calibrate.py`.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""People nobody was fitted to: fit on half the users of a log, hold the other half against the result.
+"""People to whom nothing was fitted: fit half the users of a log, and compare the result with the other half.
 
 Called by `nextone held-out`.
 """

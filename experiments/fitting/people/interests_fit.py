@@ -1,9 +1,9 @@
-"""The second stage of the fit of people: what passes in them, their tastes, and what the cloud makes of both.
+"""The second stage of the fit of people: what passes in them, their tastes, and how the cloud uses both.
 
-No play time alone tells these; pairs of rows by the time between them do (`lags.py`), and the tags that people are
-shown. What people see depends on all of them through the cloud, so the log is simulated anew under each setting, with
-the same people and luck. Slopes to either side are taken once, wide, then a few steps of weighted least squares follow;
-what the facts do not tell stays at what was known before. Called by `calibrate.py`.
+Play times alone do not contain these. Pairs of rows do, by the time between them (`lags.py`), and so do the tags that
+people are shown. What people see depends on all of these through the cloud, so the log is simulated again under each
+setting, with the same people and luck. Wide slopes to either side are computed once, and a few steps of weighted least
+squares follow. Settings on which the facts do not bear stay at their values before the fit. Called by `calibrate.py`.
 """
 
 from collections.abc import Callable, Iterable

@@ -1,8 +1,8 @@
 """What people would do with a random video instead of the recommended one: how much they care which one comes.
 
 KuaiRand replaced a few recommended videos by random ones. Here, whenever a person of a small world is about to get the
-next video, a random video of the log's pool is tried on them as they are at that moment, by the product's own kernels,
-and nothing comes of it. Called by `experiments/fitting/people/validate.py`.
+next video, the product's own functions compute how the person, as they are at that moment, would react to a random
+video of the log's pool. This changes nothing in the simulation. Called by `experiments/fitting/people/validate.py`.
 """
 
 from typing import NamedTuple

@@ -1,10 +1,10 @@
-"""The response model on impressions it has not seen: can it tell who watches what, and are its chances honest?
+"""The response model on impressions it has not seen: can it predict who watches what, and are its chances right?
 
     nextone held-out
 
-People of one half of a log teach what videos are like; each impression of the other half is then predicted from the
+People of one half of a log show what videos are like. Each impression of the other half is then predicted from the
 person's own earlier ones. The prediction is the model's: a posterior over the person's lasting effect and the video's
-quality under `sim/watching.py`, with the scenario's numbers. Beside it a boosted tree on the same knowledge.
+quality under `sim/watching.py`, with the scenario's numbers. A boosted tree on the same knowledge is compared with it.
 """
 
 from typing import Any, NamedTuple
@@ -32,7 +32,7 @@ AUC_GAP, MOST_ERROR = 0.01, 0.02  # Assumed: so near a boosted tree's AUC, and s
 
 
 class Told(NamedTuple):
-    """How well one outcome is told on held-out impressions."""
+    """How well one outcome is predicted on held-out impressions."""
 
     outcome: str
     impressions: int

@@ -1,9 +1,10 @@
-"""Whether a trained network earns its place: gates that `make models` runs, and whose answers are kept as evidence.
+"""Gates: tests that a trained network must pass to be worth using. `make models` runs them and keeps the answers as
+evidence.
 
-Offline it must rank and predict better than the strongest single column of its own input, and than the cloud's own
-score, each given two parameters by which it is recalibrated on other people; paired over test people, interval above 0.
-Online it must reach a share of what the reference filter gains, who knows how people work and sees what a phone sees: a
-ratio of paired differences, with Fieller's interval.
+Offline it must rank and predict better than the strongest single column of its own input, and better than the cloud's
+own score. Both are recalibrated with two parameters on other people first. Differences are paired over test people, and
+the interval must be above 0. Online it must reach a share of the gain of the reference filter, which knows how people
+work and sees what a phone sees. The share is a ratio of paired differences, with Fieller's interval.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,8 +1,8 @@
-"""What came before the past impressions of a sample: everything the person did, put together again from all samples.
+"""What came before the past impressions of a sample: everything the person did, put together from all samples.
 
-A sample holds the newest past impressions only, but EdgeRec's encoders carry a state from one behaviour to the next for
+A sample holds only the newest past impressions, but EdgeRec's encoders carry a state from one behaviour to the next for
 as long as the app is installed. One sample is one swipe, so each behaviour is in the sample after it. Called by
-`train.py`, the offline table and the gates; of test people only what happened since the cut in time is known.
+`train.py`, the offline table and the gates. Of test people only what happened since the cut in time is known.
 """
 
 from typing import NamedTuple

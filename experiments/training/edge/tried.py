@@ -1,8 +1,8 @@
-"""What would have come of each candidate had it been shown now; and a logging policy's random picks. Keyed, compiled.
+"""What would have happened with each candidate if it had been shown now; and a logging policy's random choices.
 
 The labels are for evaluation only: no log of a real system holds them, and no training reads them. They use the same
-draws as showing the video would, so for the one that is shown they are what happened, unless it stalled.
-Called by `experiments/training/edge/collect.py`.
+draws as showing the video would. So for the video that is shown they are what happened, unless it stalled. Keyed and
+compiled; called by `experiments/training/edge/collect.py`.
 """
 
 

@@ -1,6 +1,6 @@
-"""Does what was learned hold for other people? A trained policy and the rules, played under parameter sets of the fit.
+"""Does a learnt policy hold for other people? It and the rules are played under parameter sets of the fit.
 
-Called by `nextone train robust`. The policy is not trained again: it meets people it was not made for.
+Called by `nextone train robust`. The policy is not trained again: it meets people for whom it was not made.
 """
 
 from collections.abc import Sequence
