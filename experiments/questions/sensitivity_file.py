@@ -21,9 +21,9 @@ GAIN, LEVEL = "gain", "level"
 MINUS = "−"
 MOST = 5  # settings named that move a level
 HOW_TO_READ = (
-    "Moves from the default to the low and to the high end: of gains in percentage points, of levels in percent; their "
-    "intervals hold luck and people. In the order of the least move of a gain that its interval allows; * it excludes "
-    "0, as one in twenty does by luck."
+    "An answer moves from the default to the low end and to the high end of each setting: gains in percentage points, "
+    "levels in percent. Intervals cover luck and people. Settings come in the order of the least move of a gain that "
+    "its interval allows. A star marks an interval without 0; one in twenty has it by luck."
 )
 
 
@@ -193,13 +193,13 @@ def table_csv(table: Table) -> str:
 
 
 def table_markdown(table: Table) -> str:
-    """The same for people, with what intervals hold; settings that move nothing that can be told share a line."""
+    """The same as a page to read, with the draws; settings whose moves cannot be told from 0 share a line."""
     named = [answer.name for answer in table.answers]
     headings = " | ".join(name_and_unit(answer) for answer in table.answers)
     lines = [
-        f"Of {table.scenario}: {table.sizes()}; it took {table.took_min:.0f} minutes. 95 % intervals.",
+        f"Of {table.scenario}: {table.sizes()}; it took {table.took_min:.0f} minutes. Intervals are 95 %.",
         "",
-        "Of draws, the central 95 %, and the share of them with the sign of the scenario's own answer.",
+        "A row of draws gives the range of their central 95 %, and the share of draws with the scenario's own sign.",
         "",
         f"| what an interval holds | {headings} |",
         "|---|" + "---|" * len(named),
@@ -227,7 +227,7 @@ def table_markdown(table: Table) -> str:
         lines += ["", table.level_moves_most()]
     still = [f"`{row.setting}` ({row.low} to {row.high})" for row in table.rows if not row.sure]
     if still:
-        lines += ["", f"No move can be told from none: {', '.join(still)}."]
+        lines += ["", f"No move of these settings can be told from 0: {', '.join(still)}."]
     if table.not_walked:
         lines += ["", "Not varied:", "", *(f"- `{each.setting}`: {each.why}" for each in table.not_walked)]
     return "\n".join(lines) + "\n"

@@ -31,7 +31,7 @@ def _moves(table: Table) -> Shown:
     if level_alone:
         caption += f"\nOnly the level moves (--out says how far): {', '.join(level_alone)}."
     if still:
-        caption += f"\nNo move can be told from none: {', '.join(still)}."
+        caption += f"\nNo move of these settings can be told from 0: {', '.join(still)}."
     if without:
         caption += f"\nNot varied (--out says why): {', '.join(without)}."
     shown = Shown(title="What the answers depend on", title_justify="left", caption=Text(caption),
@@ -60,7 +60,7 @@ def _short(end: str) -> str:
 
 
 def _answers(table: Table) -> Shown:
-    caption = f"{table.scenario}. Of draws: central 95 %, and the share of them with the sign of the scenario's own."
+    caption = f"{table.scenario}. Draws: range of their central 95 %, and share of draws with the scenario's own sign."
     shown = Shown(title="The answers, by what their 95 % intervals hold", title_justify="left", caption=Text(caption),
                   caption_justify="left")  # fmt: skip
     shown.add_column("holds")

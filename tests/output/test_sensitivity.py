@@ -191,7 +191,7 @@ def test_markdown_and_csv_by_hand():
     assert "| luck and people | +1 ±0.50* | 30.00 ±1.00 |" in text
     assert "| the days (3 draws) | −0.25 to 1.00 (75%) | – |" in text
     assert "| `a.sure` | 1 | 0 to 2 | +0.50 ±0.20*, 0 | 0, 0 |" in text
-    assert "No move can be told from none: `b.wide` (0 to 2)." in text and "- `d.none`: off" in text
+    assert "No move of these settings can be told from 0: `b.wide` (0 to 2)." in text and "- `d.none`: off" in text
     lines = table_csv(by_hand()).splitlines()
     assert len(lines) == 1 + 3 * 2 * 2 and lines[1] == "1,a.sure,s,1,gain in app_min,low,0,0.5,0.3,0.7"
 
@@ -220,7 +220,7 @@ def test_the_page_says_which_defaults_have_changed_since():
     fresh = replace(by_hand(), rows=(row,))
     assert "other defaults" not in depends_markdown(fresh)
     stale = replace(fresh, rows=(replace(row, default="44"),))
-    assert f"Made when other defaults held, of `{name}` (44)" in depends_markdown(stale)
+    assert f"They were made with other defaults of `{name}` (44)" in depends_markdown(stale)
 
 
 def test_what_is_wrong_is_refused_before_anything_runs(capsys):

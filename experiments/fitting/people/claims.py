@@ -2,8 +2,8 @@
 
     python -m nextone.experiments.fitting.people.claims docs/what-may-be-claimed.md
 
-writes the page's last part anew from the shipped table of `nextone sensitivity` and from `sim/config.py`; a test holds
-the page to it.
+writes the page's last part from the shipped table of `nextone sensitivity` and from `sim/config.py`. A test checks that
+the page is up to date.
 """
 
 import sys
@@ -28,8 +28,8 @@ UNTOLD = ("no public", "no licensed", "no data", "weakly identified")
 MEANINGS = {
     "measured": "fitted to, or read off, public data; the scoreboard shows how well",
     "published": "stated in a paper or a talk about such a system",
-    "assumed": "a choice: know your own system's value, or vary it",
-    "unidentifiable": "no public data tells it: vary it widely before believing an answer that depends on it",
+    "assumed": "a choice; enter your own system's value if you know it, else vary it",
+    "unidentifiable": "no public data bears on it; vary it widely before you believe an answer that depends on it",
 }
 
 
@@ -41,7 +41,7 @@ class Parameter(NamedTuple):
     unit: str
     range: str
     domain: str  # within which claims hold
-    plausible: str  # what else it might be, if it is assumed, or why it is not varied
+    plausible: str  # other values it might have, if it is assumed, or why it is not varied
     basis: str
     source: str
 
@@ -92,9 +92,10 @@ def depends_markdown(table: Table) -> str:
     """The table of `nextone sensitivity`; said where the scenario has changed since it was made."""
     now = {name: end_text(field.default) for name, field in fields()}
     changed = [f"`{row.setting}` ({row.default})" for row in table.rows if now.get(row.setting) != row.default]
-    lines = ["### What the answers depend on", "", "`nextone sensitivity` makes it. " + table_markdown(table).rstrip()]
+    tables = "`nextone sensitivity` makes these tables. " + table_markdown(table).rstrip()
+    lines = ["### What the answers depend on", "", tables]
     if changed:
-        lines += ["", f"Made when other defaults held, of {', '.join(changed)}: it waits to be made again."]
+        lines += ["", f"They were made with other defaults of {', '.join(changed)}: run the command again."]
     return "\n".join(lines)
 
 
