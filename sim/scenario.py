@@ -1,8 +1,7 @@
 """A scenario as text: TOML files, `section.field=value` settings, and the whole scenario written out with its sources.
 
-Everything that a user can write about the world is read here. Whatever is wrong with it becomes one SettingError in one
-line: where it is, the name, the value, the rule, and what to do. Nothing is executed. This module knows the shape of
-`Scenario` and none of its numbers.
+Everything that a user can write about the world is read here. Every mistake becomes one SettingError in one line: where
+it is, the name, the value, the rule, and what to do. Nothing is executed. It knows no number of `Scenario`.
 """
 
 import difflib

@@ -247,14 +247,21 @@ def learning_figure(
                 f"{name} {interval.mean:.1f}", (1.0, at), xycoords=("axes fraction", "data"), xytext=(6, 0),
                 textcoords="offset points", va="center", fontsize=8, color="0.3",
             )  # fmt: skip
-        runs_said = f"{len(runs)} training run{'s' * (len(runs) > 1)}"
-        axis.set_title(f"{runs_said}; rules with their 95 % intervals (not paired)", loc="left", fontsize=10)
+        figure.suptitle(_learnt(runs, ranked[-1]), x=0.01, ha="left", fontsize=12, weight="bold")
+        axis.set_title("Dashed: rules, with their 95 % intervals (not paired)", loc="left", fontsize=9, color="0.35")
         axis.set_xlabel("decisions learned from, millions")
         axis.set_ylabel("reward an episode")
         sns.despine(figure)
     if path is not None:
         save_figure(figure, path, dpi=150)
     return figure
+
+
+def _learnt(runs: Sequence[Sequence[dict[str, Any]]], best: "tuple[str, Interval]") -> str:
+    """What the trainings reached at their end, beside the best rule."""
+    reached = float(np.mean([looks[-1]["reward"] for looks in runs]))
+    who = f"{len(runs)} trainings earn" if len(runs) > 1 else "The training earns"
+    return f"{who} {reached:.1f} an episode at the end; the best rule, {best[0]}, earns {best[1].mean:.1f}"
 
 
 def frontier_figure(points: Sequence["FrontierPoint"], path: Path) -> Path:
@@ -269,7 +276,7 @@ def frontier_figure(points: Sequence["FrontierPoint"], path: Path) -> Path:
     with sns.axes_style("whitegrid"):
         figure, axis = plt.subplots(figsize=(7.2, 4.6), layout="constrained")
         for trained, colour, style, label in (
-            (False, "0.4", "o-", "fixed thresholds"), (True, "C0", "D", "trained"),
+            (False, "0.4", "o-", "fixed thresholds"), (True, "#0173b2", "D", "trained"),
         ):  # fmt: skip
             shown = sorted((p for p in points if p.trained == trained), key=lambda p: p.requests.mean)
             x, y = [p.requests.mean for p in shown], [p.gained.mean for p in shown]
@@ -283,9 +290,22 @@ def frontier_figure(points: Sequence["FrontierPoint"], path: Path) -> Path:
                 aligned = "right" if trained else "left"
                 axis.annotate(name, place, xytext=offset, textcoords="offset points", fontsize=8, ha=aligned)
         axis.margins(x=0.12, y=0.1)
+        axis.set_title(_beyond_thresholds(points), loc="left", fontsize=11, weight="bold")
         axis.set_xlabel("requests a session")
         axis.set_ylabel("seconds watched a session, beyond never asking")
         axis.legend(loc="lower right")
         save_figure(figure, path, dpi=150)
         plt.close(figure)
     return path
+
+
+def _beyond_thresholds(points: Sequence["FrontierPoint"]) -> str:
+    """What trained policies gain over thresholds at as many requests, a line each."""
+    told = [(Path(p.name).name, p.above) for p in points if p.trained]
+    lines = [
+        f"{name}: {signed(above.mean)} s a session [{signed(above.low)}, {signed(above.high)}]"
+        for name, above in told if above is not None
+    ]  # fmt: skip
+    return "\n".join(["Trained, over thresholds at as many requests:", *lines]) if lines else (
+        "Asking more often brings watch time, at the price of requests"
+    )

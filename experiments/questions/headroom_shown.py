@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -101,9 +102,10 @@ def headroom_figure(found: Headroom, path: Path | None = None) -> "Figure":
         axes = figure.subplots(len(SHOWN), 1, squeeze=False, sharex=True)[:, 0]
         for axis, name in zip(axes, SHOWN, strict=True):
             _panel(axis, found, name)
-        figure.suptitle("What can be gained at all, with no, some and most passing interests", x=0.01, ha="left")
+        title = fill(headroom_sentences(found)[0], 110)
+        figure.suptitle(title, x=0.01, ha="left", fontsize=12, weight="bold")
         handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper right", ncols=3, frameon=False)
+        axes[0].legend(handles, labels, loc="upper left", title="passing interests", frameon=False)
         axes[-1].set_xlabel(ran(found.result, SERVERS), fontsize=8, color=GREY)
     if path is not None:
         save_figure(figure, path)

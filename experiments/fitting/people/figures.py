@@ -39,6 +39,13 @@ GREY = "0.45"
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (6, 2, 1, 2)))  # told apart in grey print, too
 MARKERS = ("o", "s", "^", "D")
 
+ROWS: dict[str, tuple[str, tuple[str, ...]]] = {  # what each figure is about, and rows of the scoreboard about that
+    "leaving": ("play times", ("play time: ", "P(play", "hazard in second")),
+    "watch_ratio": ("plays as parts of a video", ("complete", "long view", "valid play")),
+    "people": ("differences between people", ("spread between users: ",)),
+    "drift": ("correlations by the time between two plays", (*OTHER_LESS_LASTING, *SAME_LESS_OTHER)),
+}
+
 
 class Band(NamedTuple):
     """A curve of the log and its 95 % interval, (n,) each."""
@@ -61,6 +68,7 @@ def save_figures(of: Validation, out: Path) -> list[Path]:
         with sns.axes_style("ticks", {"axes.grid": True, "grid.color": "0.92"}), sns.plotting_context("notebook"):
             figure = plt.figure(figsize=(7.5 if name == "watch_ratio" else 12, 4.6), layout="constrained")
             draw(figure, of)
+            figure.suptitle(_within(of, ROWS[name]), x=0.01, ha="left", fontsize=13, weight="bold")
             sns.despine(figure)
             paths.append(out / f"{name}.png")
             save_figure(figure, paths[-1], dpi=150)
@@ -152,6 +160,15 @@ def drift(figure: "Figure", of: Validation) -> None:
         axes.set(xlabel="time between two plays of a person")
     panels[0].set_ylabel("difference of correlations of long views,\nvideo's own rate taken off")
     _titles(*panels, names=("Different tags, less beyond a day", "One tag, less different tags"))
+
+
+def _within(of: Validation, about: tuple[str, tuple[str, ...]]) -> str:
+    """How many of these rows of the scoreboard are within tolerance, as a title."""
+    what, names = about
+    rows = [row for row in of.judged if row.quantity.startswith(names)]
+    if not rows:
+        return f"The log has too little for measures of {what}"
+    return f"{sum(row.ok for row in rows)} of {len(rows)} measures of {what} are within tolerance of the log"
 
 
 def _both(

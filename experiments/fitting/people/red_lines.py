@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nextone.experiments.fitting.logs.user_log import UserLog, shipped_log
-from nextone.experiments.output.drawing import bare, drawn, palette, save_figure
+from nextone.experiments.output.drawing import MARKERS, bare, drawn, palette, save_figure
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import with_settings
 from nextone.sim.state import Array
@@ -109,13 +109,16 @@ def likeness_text(log: UserLog, simulated: UserLog) -> str:
 
 def draw(found: list[list[tuple[float, dict[str, float]]]], path: Path) -> None:
     """A panel for each conflict: distances in tolerances, the band of what is within them, to `path`, PNG."""
-    with drawn(12.0, 3.2 * len(found)) as figure:
+    met = sum(any(all(abs(x) <= 1 for x in off.values()) for _, off in points) for points in found)
+    title = f"In {met or 'none'} of {len(found)} conflicts a tried value brings all rows within tolerance (grey)"
+    with drawn(12.0, 3.2 * len(found) + 0.3) as figure:
+        figure.suptitle(title, x=0.005, ha="left", fontsize=13, weight="bold")
         axes = figure.subplots(len(found), 1, squeeze=False)[:, 0]
         for axis, conflict, points in zip(axes, CONFLICTS, found, strict=True):
             axis.axhspan(-1, 1, alpha=0.15, color="grey", lw=0)
-            for name, colour in zip(points[0][1], palette(len(points[0][1])), strict=True):
+            for k, (name, colour) in enumerate(zip(points[0][1], palette(len(points[0][1])), strict=True)):
                 y = [off[name] for _, off in points]
-                axis.plot([x for x, _ in points], y, marker="o", color=colour, label=name)
+                axis.plot([x for x, _ in points], y, marker=MARKERS[k % len(MARKERS)], color=colour, label=name)
             axis.set_xlabel(", ".join(conflict.settings) + (" in proportion" if len(conflict.settings) > 1 else ""))
             axis.set_ylabel("from the log,\nin tolerances")
             axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
