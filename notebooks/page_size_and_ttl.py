@@ -33,8 +33,8 @@ from nextone.experiments.sweeps.table import sweep_table
 
 # %% tags=["parameters"]
 out = Path("results/notebook_sweep")
-people, minutes, replications = 200, 20, 12
-pages, ttls = "2,4,6,12", "60,300,inf"
+people, minutes, replications = 150, 20, 10
+pages, ttls = "2,6,12", "60,600"
 
 # %% [markdown]
 # ## Ask
