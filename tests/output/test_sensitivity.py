@@ -182,7 +182,7 @@ def test_the_terminal_shows_what_moves_a_gain_and_names_the_rest():
     moves, answers = sensitivity_tables(by_hand())
     assert moves.row_count == 1 and answers.row_count == 2
     said = str(moves.caption)
-    assert "Only the level moves (--out says how far): c.level." in said and "from none: b.wide." in said
+    assert "Only the level moves (--out says how far): c.level." in said and "from 0: b.wide." in said
     assert "Not varied (--out says why): d.none." in said
 
 
