@@ -25,6 +25,8 @@ extensions = ["myst_nb", "sphinx.ext.autodoc"]
 exclude_patterns = ["evidence/test-long.md", "evidence/mutants.md"]
 """Records of runs of the tests, for whoever changes the code: in the repository, but not pages of the site."""
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_title = f"nextone {__version__}"
 html_copy_source = False
 html_show_sphinx = False

@@ -1,5 +1,6 @@
 """Tables of the reference that are made from the code: settings, metrics, policies, commands. Used by docs/conf.py."""
 
+import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -12,7 +13,8 @@ from nextone.cli.main import app
 from nextone.experiments.runs.metrics import LIMITS, METRICS, PRIMARY
 from nextone.experiments.runs.names import MEANINGS
 from nextone.policies.names import KINDS, options_told
-from nextone.sim.config import SIGNS, Scenario, Section, rules_of, said_of
+from nextone.sim.config import Scenario, Section, said_of
+from nextone.sim.scenario import bounds
 
 
 class GeneratedTable(SphinxDirective):
@@ -25,21 +27,20 @@ class GeneratedTable(SphinxDirective):
 
 
 def settings() -> str:
-    """Every setting of a scenario by section: name, default, unit, bounds, meaning, source."""
+    """Every setting of a scenario by section: name, default with its unit, bounds, meaning, source."""
     parts = []
     for section, field in Scenario.model_fields.items():
         kind = field.annotation
         assert isinstance(kind, type) and issubclass(kind, Section)
-        parts += [f"## `{section}`: {_line(kind.__doc__ or '')}", ""]
-        parts += _table(("setting", "default", "unit", "bounds", "meaning", "source"), _settings_of(section, kind)), ""
+        parts += [f"## `{section}`: {_line(kind.__doc__ or '').rstrip('.')}", ""]
+        parts += _table(("setting", "default", "bounds", "meaning", "source"), _settings_of(section, kind)), ""
     return "\n".join(parts)
 
 
 def _settings_of(section: str, kind: type[Section]) -> Iterator[tuple[str, ...]]:
     for name, field in kind.model_fields.items():
         said = said_of(field)
-        bounds = ", ".join(f"{SIGNS[sign]} {limit:g}" for sign, limit in rules_of(field).items())
-        yield (f"`{section}.{name}`", f"`{_shown(field.default)}`", said["unit"] or "–", bounds or "–",
+        yield (f"`{section}.{name}`", f"`{_shown(field.default)}` {said['unit']}", bounds(field) or "–",
                field.description or "", said["source"])  # fmt: skip
 
 
@@ -87,7 +88,8 @@ def _option(parameter: Any) -> tuple[str, str]:
         names = [f"{name} {parameter.metavar}" for name in names]
     default = parameter.default
     told = default is not None and not isinstance(default, bool) and not callable(default)
-    text = _line(getattr(parameter, "help", None) or "–") + (f" Default: `{shlex.quote(str(default))}`." * told)
+    text = re.sub(r" \[default: (.*)\]$", r" Default: \1.", _line(getattr(parameter, "help", None) or "–"))
+    text += f" Default: `{shlex.quote(str(default))}`." * told
     return ", ".join(f"`{each}`" for each in names), text
 
 

@@ -51,16 +51,20 @@ def compare(
 ) -> "Answer[Comparison]":
     """Compare policies on the same people, phones, links and luck: paired differences with 95 % intervals.
 
-    policies: names (a list, or one text with commas), functions and objects of your own, arms, or {label: policy}. The
-    first is the baseline, but among names alone `cloud_only` is. None: those of the command, or none beside `arms`.
-    arms: more arms, each with settings of its own: "small=cloud_only server.page_size=2". users: how many people (None:
-    as many as the scenario says). minutes: the window in which everybody opens the app once (60 if `days` is None too).
-    days: whole days instead, in which people come back. replications: independent runs of every arm, at least 10. seed:
-    of people and luck. engine: "event" with server queues, "batch" without them and faster. servers: if server.workers
-    is 0, "own" sizes the servers for each arm, "same" as the first arm needs them. workers: processes (None: one per
-    core, but 1 if a policy is a function or an object of yours, which cannot always be sent to another process).
-    execute: how runs are made, such as `on_ray()`; None: on this machine. progress(done, total) is called after each
-    run.
+    - policies: names (a list, or one text with commas), functions and objects of your own, arms, or {label: policy}.
+      The first is the baseline, but among names alone `cloud_only` is. None: those of the command, or only `arms`.
+    - arms: more arms, each with settings of its own: "small=cloud_only server.page_size=2".
+    - users: how many people; None: as many as the scenario says.
+    - minutes: the window in which everybody opens the app once; None: 60, if `days` is None too.
+    - days: whole days instead, in which people come back.
+    - replications: independent runs of every arm, at least 10.
+    - seed: of people and luck.
+    - engine: "event" with server queues, "batch" without them and faster.
+    - servers: if server.workers is 0, "own" gives each arm the servers it needs, "same" what the first arm needs.
+    - workers: processes; None: one per core, but 1 if a policy is a function or an object of yours, which cannot
+      always be sent to another process.
+    - execute: how runs are made, such as `on_ray()`; None: on this machine.
+    - progress: progress(done, total) is called after each run.
 
     Raises SettingError, TooFewReplications for fewer than 10 replications, and RunFailed.
 
@@ -110,12 +114,15 @@ def sweep(
 ) -> "Answer[SweepResult]":
     """Run many combinations of settings (cells) on the same people and luck, until intervals are narrow.
 
-    grid: {"server.page_size": [2, 4, 8]}, for all combinations; or cells: ("server.page_size=2 client.ttl_s=30", ...);
-    or sobol: ("client.ttl_s=10..600", ...), for `samples` points in these ranges. metric: which one decides what is
-    best, and whose intervals are to be narrow (None: app_min). half_width: how narrow, as half of a 95 % interval,
-    "0.5%" of the mean or a number in the metric's unit. max_replications: the most runs of a cell. out: a folder that
-    keeps the sweep while it runs, so that `nextone sweep --resume` can go on after a kill; None: only in memory. The
-    others are as in `compare`.
+    - grid: all combinations of values, {"server.page_size": [2, 4, 8]}.
+    - cells: instead of it, a list of combinations, ("server.page_size=2 client.ttl_s=30", ...).
+    - sobol, samples: instead of it, so many points in ranges, ("client.ttl_s=10..600", ...).
+    - metric: which one decides what is best, and whose intervals are to be narrow; None: app_min.
+    - half_width: how narrow, as half of a 95 % interval: "0.5%" of the mean, or a number in the metric's unit.
+    - max_replications: the most runs of a cell under a policy.
+    - out: a folder that keeps the sweep while it runs, so that `nextone sweep --resume` can go on after a kill; None:
+      only in memory.
+    - The others are as in `compare`.
 
     Raises SettingError and TooFewReplications.
 
@@ -188,11 +195,18 @@ def train(
 ) -> "Answer[RlPolicy]":
     """Train a policy by reinforcement learning, then compare it with rules on people that it never met.
 
-    out: the folder of its checkpoints. `.found` of the answer is the policy, which `compare` accepts, as it does its
-    name, "rl:OUT". algo: "maskable_ppo" or "dqn". steps: decisions to learn from. envs: how many people at a time.
-    reward: a preset (default, watch, retention) or weights, {"like": 5}; the other weights are 0. refresh: the policy
-    may also ask for a new page. seed: of people, luck and first weights. threads: of torch; another number may give
-    other bits. progress: whether it is shown on standard error. After a kill, `nextone train rl --resume OUT` goes on.
+    `.found` of the answer is the policy, which `compare` accepts, as it does its name, "rl:OUT". After a kill,
+    `nextone train rl --resume OUT` goes on.
+
+    - out: the folder of its checkpoints.
+    - algo: "maskable_ppo" or "dqn".
+    - steps: decisions to learn from.
+    - envs: how many people at a time.
+    - reward: a preset (default, watch, retention), or weights, {"like": 5}; the other weights are 0.
+    - refresh: the policy may also ask for a new page.
+    - seed: of people, luck and first weights.
+    - threads: of torch; another number may give other bits.
+    - progress: whether it is shown on standard error.
 
     Raises SettingError, also if the folder already holds a training: `load` returns that one."""
     from nextone.envs.reward import reward_weights
@@ -222,9 +236,11 @@ def timeline(
 ) -> "Answer[Timeline]":
     """Show one person's session as a timeline of screen, link, candidate pool, requests and decisions.
 
-    user: 0 to population.users - 1; None: the first who sees 20 to 100 videos. session: its number in a run over days,
-    from 0. engine: "batch" runs this person alone, with a free server; "event" runs everybody, who queue for the
-    servers; None: "event" if the scenario says how many servers there are.
+    - user: 0 to population.users - 1; None: the first who sees 20 to 100 videos.
+    - session: its number in a run over days, from 0.
+    - engine: "batch" runs this person alone, with a free server; "event" runs everybody, who queue for the servers;
+      None: "event" if the scenario says how many servers there are.
+    - The others are as in `compare`.
 
     Raises SettingError if there is no such session.
 

@@ -36,8 +36,8 @@ people, rows_each, simulated, rounds = 1000, 40, 500, 2
 # %% [markdown]
 # ## A log with a known truth
 #
-# These people decide later whether to stay, after 1 s instead of .66 (`watching.dead_time_s`). They also stay less
-# readily: the log-odds of staying (`watching.stay`) are -3.4.
+# These people decide later whether to stay, after 1 s instead of .63 (`watching.dead_time_s`). They also stay less
+# readily: the log-odds of staying (`watching.stay`) are -3.4 instead of -1.53.
 
 # %%
 truth = {"watching.dead_time_s": 1.0, "watching.stay": -3.4}

@@ -152,7 +152,7 @@ def _gained(series: str, first: str, told: Mapping[tuple[str, str], PairedDiffer
     sure = [f"{percent_interval(d)} at {value}" for value, d in own.items() if d.sure]
     luck = [value for value, d in own.items() if not d.sure]
     parts = [", ".join(sure)] if sure else []
-    parts += [f"not to be told from luck at {', '.join(luck)}"] if luck else []
+    parts += [f"cannot be told from luck at {', '.join(luck)}"] if luck else []
     return f"{series} over {first}, {IN_WORDS[PRIMARY]}: {'; '.join(parts) or 'undefined'}."
 
 
