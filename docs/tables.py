@@ -23,6 +23,7 @@ class GeneratedTable(SphinxDirective):
     made: Callable[[], str]
 
     def run(self) -> list[nodes.Node]:
+        self.env.note_reread()  # its page does not change when the code does
         return self.parse_text_to_nodes(self.made(), allow_section_headings=True)
 
 
