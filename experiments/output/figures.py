@@ -247,7 +247,7 @@ def learning_figure(
                 f"{name} {interval.mean:.1f}", (1.0, at), xycoords=("axes fraction", "data"), xytext=(6, 0),
                 textcoords="offset points", va="center", fontsize=8, color="0.3",
             )  # fmt: skip
-        figure.suptitle(_learnt(runs, ranked[-1]), x=0.01, ha="left", fontsize=12, weight="bold")
+        figure.suptitle(textwrap.fill(_learnt(runs, ranked[-1]), 68), x=0.01, ha="left", fontsize=12, weight="bold")
         axis.set_title("Dashed: rules, with their 95 % intervals (not paired)", loc="left", fontsize=9, color="0.35")
         axis.set_xlabel("decisions learned from, millions")
         axis.set_ylabel("reward an episode")
