@@ -68,7 +68,7 @@ display(Image(out / "curves.png"))
 # ## Compare
 #
 # A folder of checkpoints is a policy named `rl:DIR`. It can be compared with others in the world with servers. After so
-# few steps it may lose to a rule; the first sentence says whether anything is better than `cloud_only`.
+# few steps it may lose to a rule. The row `app_min` shows that: a star marks a difference that luck does not explain.
 
 # %%
 policies = {"cloud_only": "cloud_only", "tag_momentum": "tag_momentum", "trained": f"rl:{out}"}
