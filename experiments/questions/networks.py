@@ -1,13 +1,13 @@
 """On which networks does choosing on the phone gain, and what does a commute with outages change?
 
-Everybody is on the link named. The commute drives with twelve outages of 30 s an hour instead of one in two; with
-"serve" expired candidates may be shown while there is no network. A minute on 2 cores.
+Everybody is on the link named. The commute is a drive with twelve outages of 30 s an hour instead of one in two. With
+"serve", expired candidates may be shown while there is no network. A minute on 2 cores.
 
-Found: where the link fails. On the commute tag_momentum has +16.7 % ±3.5 watch time over the cloud's order, on 4G
-+1.2 % ±.7, while driving +.8 % ±.6, on 3G +.5 % ±.8, on WiFi +.4 % ±.2. On the commute the pool does it rather than
-the choice: a phone that ranks holds 20 candidates, the cloud's page 6, and people wait for pages a tenth as long. The
-commute itself costs 41 to 49 % against 4G. Serving expired candidates changes nothing at a TTL of 600 s: outages are
-shorter.
+Found: choosing on the phone gains most where the link fails. tag_momentum has +16.7 % ±3.5 watch time over the cloud's
+order on the commute, +1.2 % ±.7 on 4G, +.8 % ±.6 while driving, +.5 % ±.8 on 3G, and +.4 % ±.2 on WiFi. On the commute
+the pool brings the gain, rather than the choice: a phone that ranks holds 20 candidates where the cloud's page has 6,
+and people wait for pages a tenth as long. The commute itself costs 41 to 49 % against 4G. Serving expired candidates
+changes nothing at a TTL of 600 s, because outages are shorter.
 """
 
 from nextone.sim.config import LINK_CLASSES

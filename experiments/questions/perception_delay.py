@@ -2,9 +2,9 @@
 
 Half a minute on 2 cores.
 
-Found: hardly anything that can be seen for the cloud: at once instead of after 30 s has +.34 % ±.42 watch time and
-+.33 % ±.54 valid plays, after 60 s +.28 % ±.34 and -.35 % ±.36. A rule on the phone gains .4 to .7 % of watch time at
-any delay.
+Found: for the cloud hardly anything can be seen. With no delay instead of 30 s it has +.34 % ±.42 watch time and +.33 %
+±.54 valid plays; with 60 s it has +.28 % ±.34 and -.35 % ±.36. A rule on the phone gains .4 to .7 % of watch time at
+every delay.
 """
 
 from .what_if import WhatIf, along

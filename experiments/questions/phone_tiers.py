@@ -1,13 +1,13 @@
 """Does a slow phone lose what choosing on it gains?
 
-Every decision takes what a network's was measured to take on the phone named (`phone.reference_ms`), though a rule
-makes it, which is quicker; "slow" is a made-up phone at a second a decision. "asked early" decides when the current
-video starts instead of at the swipe. A minute on 2 cores.
+Every decision takes the time that a network's decision was measured to take on the phone named (`phone.reference_ms`),
+though a rule makes it, which is quicker. "slow" is an invented phone that takes a second a decision. "asked early"
+decides when the current video starts instead of at the swipe. A minute on 2 cores.
 
-Found: only at a second a decision. On a low Android phone 12 % of picks come before their ranking is ready and take
-the one before; watch time gains as much as on iOS, +.76 % ±.31 and +.73 % ±.28. At a second 97 % of picks are stale
-and what is left of the gain cannot be told from nothing (+.24 % ±.42); asking early leaves 3 % stale and does not bring
-it back, perhaps since it knows a video less.
+Found: only a phone that takes a second a decision loses. On a low Android phone 12 % of picks come before their ranking
+is ready and use the one before, but watch time gains as much as on iOS, +.76 % ±.31 and +.73 % ±.28. At a second a
+decision 97 % of picks are stale, and the gain that is left cannot be told from 0 (+.24 % ±.42). Asking early leaves 3 %
+stale and does not bring the gain back, perhaps because less is known about a video that has just started.
 """
 
 from nextone.sim.config import TIERS, Scenario

@@ -2,9 +2,9 @@
 
 Half a minute on 2 cores.
 
-Found: one video ahead is nearly enough. Without preloading 6.2 % ±.6 of watch time is lost, with one .15 % ±.31 under
-the cloud's order. Reranking pays for depth in bytes: 205, 214 and 230 MB a person are wasted at 1, 3 and 8 videos, by
-the cloud's order 206, 208 and 213.
+Found: one video ahead is nearly enough. Under the cloud's order 6.2 % ±.6 of watch time is lost without preloading, and
+.15 % ±.31 with one video. A phone that reranks pays for depth in bytes: 205, 214 and 230 MB a person are wasted with 1,
+3 and 8 videos preloaded, and under the cloud's order 206, 208 and 213.
 """
 
 from .what_if import WhatIf, along

@@ -1,12 +1,13 @@
 """How few servers can small pages live on before latency spirals?
 
-Three workers are what the scenario takes by itself for 400 people in half an hour (utilisation below .6 at page 6).
-Half a minute on 2 cores.
+By itself the scenario takes three workers for 400 people in half an hour (utilisation below .6 at page 6). Half a
+minute on 2 cores.
 
-Found: with six, a page of 2 has .5 % ±.4 more watch time than one of 6; with three it loses 26 % ±10, with two half
-of it. Requests then wait near the phone's timeout of 5 s and are given up and sent again, so that workers serve what
-nobody waits for. A page of 4 can live on three workers but not on two (-8 % ±12, marked as overloaded); at 6 and 12
-two are enough. A page of 12 costs .3 % ±.3 whatever the servers.
+Found: with six workers, a page of 2 has .5 % ±.4 more watch time than one of 6. With three it loses 26 % ±10, and with
+two half of it. Requests then wait for about as long as the phone's timeout of 5 s. They are given up and sent again, so
+workers serve requests for which nobody waits any more. A page of 4 can live on three workers but not on two (-8 % ±12,
+marked as overloaded). At pages of 6 and 12 two workers are enough. A page of 12 costs .3 % ±.3 with any number of
+workers.
 """
 
 from .what_if import WhatIf, along
