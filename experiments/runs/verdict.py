@@ -105,7 +105,7 @@ def _beside(result: Comparison, arms: list[int], found: Mapping[int, PairedDiffe
     """A clause on each group of the other arms, after a sentence."""
     better, worse = ([a for a in arms if _is(found[a], sign)] for sign in (1, -1))
     rest = [a for a in arms if a not in (*better, *worse)]
-    groups = {"Better, too": better, f"Not to be told from {result.baseline.label}": rest, "Worse": worse}
+    groups = {"Better, too": better, f"No clear difference from {result.baseline.label}": rest, "Worse": worse}
     return "".join(f" {words}: {_named(result, members, found)}." for words, members in groups.items() if members)
 
 

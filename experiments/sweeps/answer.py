@@ -92,7 +92,7 @@ def _price(result: SweepResult) -> str:
         if d is not None and d.diff:
             told = f"{IN_WORDS[name]} {percent_interval(d, metric_named(name).unit)}"
             (unclear if not d.sure else more if d.diff > 0 else less).append(told)
-    said = {"It costs": more, "It saves": less, "Not to be told from luck": unclear}
+    said = {"It costs": more, "It saves": less, "May be luck": unclear}
     sentences = " ".join(f"{words}: {', '.join(each)}." for words, each in said.items() if each)
     return f"Against {plan.baseline} at the default: {sentences or 'no price.'}"
 
