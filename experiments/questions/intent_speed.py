@@ -3,9 +3,10 @@
 The half-life of a passing interest is varied, from a minute to two hours, and the cloud knows how fast interests pass.
 Half a minute on 2 cores.
 
-Found: a rule by tags gains at any speed, +.6 % ±.2 of watch time over the server's order from a minute to twenty and
-least at two hours (+.28 % ±.19), where the server has learnt as well; of valid plays most at a minute (+1.4 % ±.4 and
-+.6 % ±.3). The server's own score on the phone is the server's order: between them hardly anything can be told.
+Found: a rule by tags gains at every speed. Its gain in watch time over the server's score is +.6 % ±.2 from a minute to
+twenty, and least at two hours (+.33 % ±.13), where the server has had time to learn as well. Its gain in valid plays is
+largest at one minute and at five (+1.4 % ±.4, +1.5 % ±.7). The server's own score on the phone and the server's order
+can hardly be told apart.
 """
 
 from .what_if import WhatIf
