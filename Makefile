@@ -45,6 +45,7 @@ test-long: $(STAMP) $(RAY_STAMP) $(DOCS_STAMP)
 
 recipe-%: $(CLIENT_VENVS)/%/.installed
 	RAY_worker_niceness=0 $(CLIENT_VENVS)/$*/bin/python tests/recipes/page.py $*
+	$(CLIENT_VENVS)/$*/bin/python tests/recipes/datasets.py $*
 
 bench: $(STAMP)
 	$(BIN)/nextone bench

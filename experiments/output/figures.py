@@ -16,7 +16,7 @@ from nextone.experiments.runs.comparison import groups, subtitle
 from nextone.experiments.runs.number_text import signed
 from nextone.experiments.runs.verdict import headline
 
-from .drawing import save_figure
+from .drawing import GREY, INK, MARKERS, drawn, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from nextone.experiments.runs.comparison import Comparison
     from nextone.experiments.runs.metrics import Metric
     from nextone.experiments.runs.statistics import Interval
+    from nextone.experiments.training.off_policy.answer import OffPolicy
     from nextone.experiments.training.rl.frontier import FrontierPoint
+
+WIDEST = 30.0  # percent that an off-policy estimate is drawn off the truth
 
 
 def uplift_figure(result: "Comparison", path: Path | str | None = None) -> "Figure":
@@ -309,3 +312,28 @@ def _beyond_thresholds(points: Sequence["FrontierPoint"]) -> str:
     return "\n".join(["Trained, over thresholds at as many requests:", *lines]) if lines else (
         "Asking more often brings watch time, at the price of requests"
     )
+
+
+def off_policy_figure(found: "OffPolicy", path: Path | str | None = None) -> "Figure":
+    """How far each off-policy estimate is off the truth, in percent, with 95 % intervals over the same people.
+
+    A panel for a decision, one for a session; of what lies beyond WIDEST only numbers are seen. path: saved there."""
+    with drawn(11, 3.6) as figure:
+        for axis, about in zip(figure.subplots(1, len(found.gains)), found.gains, strict=True):
+            rows = [row for row in found.rows if row.about == about and row.off]
+            estimated = [row.name for few in (False, True) for row in found.estimates(about, few)]
+            for y, row in enumerate(rows):
+                assert row.off is not None
+                mean, half = row.off.mean, row.off.high - row.off.mean
+                axis.errorbar(mean, y, xerr=half, fmt=MARKERS[y], color=INK if row.name in estimated else GREY)
+                said = f"{signed(mean)} ±{half:.1f} %"
+                axis.annotate(said, (1.02, y), xycoords=("axes fraction", "data"), va="center", fontsize=9)
+            axis.axvline(0, color=INK, linewidth=1)
+            nearest = found.nearest(about)
+            finding = f"{nearest.name} is nearest" if nearest else "nothing stands on enough"
+            axis.set(title=f"{about.capitalize()}: {finding}", xlabel=f"{found.settings.reward}, % off the truth",
+                     xlim=(-WIDEST, WIDEST), ylim=(len(rows) - 0.5, -0.5), yticks=range(len(rows)),
+                     yticklabels=[row.name for row in rows])  # fmt: skip
+    if path is not None:
+        save_figure(figure, path)
+    return figure

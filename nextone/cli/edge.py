@@ -17,9 +17,18 @@ def collect(
     minutes: common.Minutes = None,
     days: common.Days = None,
     explore: Annotated[float, typer.Option(help="Share of decisions that are made at random.")] = 0.2,
+    temperature: Annotated[
+        float, typer.Option(help="At the others: of a softmax over its scores, in their deviations; 0: the best.")
+    ] = 0.0,
     episodes: Annotated[
         bool, typer.Option("--episodes", help="Write episodes.parquet too, for offline reinforcement learning.")
     ] = False,
+    dataset: Annotated[
+        str | None, typer.Option("--as", metavar="minari|d3rlpy", help="Write it as a dataset of that library, too.")
+    ] = None,
+    reward: Annotated[
+        str, typer.Option(help="The reward of that dataset, e.g. long_view or watch_s.")
+    ] = "effective_view",
     workers: common.OneWorker = None,
     on: common.On = None,
     seed: common.Seed = 0,
@@ -36,6 +45,7 @@ def collect(
     from nextone.experiments.runs.names import resolve_policy
     from nextone.experiments.training.edge.collect import CollectSettings
     from nextone.experiments.training.edge.collect import collect as run
+    from nextone.experiments.training.edge.datasets import check_library, write_dataset
     from nextone.experiments.training.edge.episodes import write_episodes
 
     minutes = common.window(minutes, days)
@@ -43,18 +53,22 @@ def collect(
     check_run(minutes=minutes, days=days, seed=seed)
     resolve_policy(policy, world)
     chosen = CollectSettings(
-        scenario=world, policy=policy, users=users, minutes=minutes, days=days, explore=explore, seed=seed
-    )
+        scenario=world, policy=policy, users=users, minutes=minutes, days=days, explore=explore,
+        temperature=temperature, seed=seed,
+    )  # fmt: skip
+    if dataset is not None:
+        check_library(dataset, reward, out)
     common.prepare_folder(out)
     with common.progress_bar(as_json or quiet, "people") as progress:
         result = run(chosen, out, progress, workers=workers, execute=execute)
     if episodes:
         write_episodes(out)
+    written = [] if dataset is None else [write_dataset(out, dataset, reward)]
     size = result.path.stat().st_size
     rows = ", ".join(f"{n:,} {split} ({result.people[split]:,} people)" for split, n in result.rows.items())
     common.deliver(
         lambda: [f"{rows} requests; {result.lost:,} came to nothing. Saved {result.path}, {size / 1e6:.1f} MB"],
-        lambda: result._asdict() | {"path": str(result.path), "bytes": size}, as_json=as_json,
+        lambda: result._asdict() | {"path": str(result.path), "bytes": size}, lambda: written, as_json=as_json,
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from nextone.policies.names import KINDS
 from nextone.sim.inputs.errors import AGAIN, UserError
 from nextone.version import __version__
 
-from . import assumptions, bench, compare, edge, encodings, export, fitting, gallery, runs, sweep, train
+from . import assumptions, bench, compare, edge, encodings, export, fitting, gallery, off_policy, runs, sweep, train
 
 CANCELLED = 130  # typer's exit code for Ctrl-C
 REFUSED = 2
@@ -40,6 +40,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "must-be-true": assumptions.must_be_true,
     "sensitivity": assumptions.sensitivity,
     "collect": edge.collect,
+    "off-policy": off_policy.off_policy,
     "export": export.export,
     "offline-table": edge.offline_table,
 }

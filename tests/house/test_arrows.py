@@ -45,6 +45,8 @@ ONLY_IN = {
     "ray": ("experiments/runs/on_ray.py",),
     "torchrl": ("envs/playing.py",),
     "tensordict": ("envs/playing.py",),
+    "d3rlpy": ("experiments/training/edge/datasets.py",),
+    "minari": ("experiments/training/edge/datasets.py",),
 }
 NEVER = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "imp"}
 # Global randomness: all draws are keyed. `default_rng` has state too, and is left to tests and the data scripts.

@@ -13,6 +13,10 @@ NOTEBOOKS = sorted(FOLDER.glob("*.py"))
 SYNTHETIC = "catalogue.kind=synthetic"
 TINY = {
     "one_session": {"steps": 3, "settings": ["population.users=12", SYNTHETIC, "catalogue.videos=300"], "minutes": 30},
+    "off_policy": {
+        "people": 20, "few_people": 20, "minutes": 1, "target": "tag_momentum",
+        "settings": [SYNTHETIC, "catalogue.videos=300", "sessions.leave_per_min=3"],
+    },
     "page_size_and_ttl": {
         "people": 6, "minutes": 3, "replications": 10, "pages": "2,4", "ttls": "30,inf",
     },

@@ -6,36 +6,37 @@ behaviour of the test is known to training. People live in worlds of a thousand,
 rows go to the file world by world.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from nextone.envs.features import MOST_S, empty_observation
 from nextone.envs.observing import observe
-from nextone.experiments.runs.deciding import make_decider, phone_cost
+from nextone.experiments.runs.deciding import phone_cost
 from nextone.experiments.runs.executor import Execute, Failed, run_all
 from nextone.experiments.runs.oracle import reference_filter
 from nextone.experiments.runs.replication import end_of, window_of
 from nextone.experiments.runs.shipping import Place, moved_policy, moved_scenario
 from nextone.policies.names import CLOUD_ONLY
 from nextone.policies.networks.behaviours import engaged as is_page_view
-from nextone.sim.batch_run import Decide, log_parts, run_batch
+from nextone.sim.batch_run import log_parts, run_batch
 from nextone.sim.config import FEEDBACK, Scenario
 from nextone.sim.engine.chance import world_key
 from nextone.sim.ledger import check_ledgers
 from nextone.sim.records import ended_us
 from nextone.sim.scenario import SettingError, scenario_toml, with_settings
-from nextone.sim.state import CUT, DEAD, LAST, LONG, STALE, VALID, World
+from nextone.sim.state import CUT, LAST, LONG, STALE, VALID, World
 from nextone.sim.world import build_world
 
 from .arrival import arrived, find_impressions
+from .logging_policy import Choice, LoggingPolicy, Spread, to_scores
 from .samples import COLUMNS, KINDS, SPLITS, UNKNOWN, Array, write_samples
-from .tried import draw_people, draw_picks, try_candidates
+from .tried import draw_people, try_candidates
 
 A_WORLD = 1000  # people
 COLLECTED = 1 << 24
@@ -60,15 +61,19 @@ class CollectSettings:
     minutes: float | None = None
     days: float | None = None
     explore: float = 0.2  # share of decisions that are made at random
+    temperature: float = 0.0  # of the others, see `Spread`
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.users < 1:
             raise SettingError(f"users={self.users} must be >= 1")
-        if not 0 <= self.explore <= 1:
-            raise SettingError(f"explore={self.explore} must be in [0, 1]: the share of random picks")
+        self.spread.checked()
         if self.scenario.server.candidates < 2:
             raise SettingError("server.candidates=1 leaves nothing to choose; ship 2 or more")
+
+    @property
+    def spread(self) -> Spread:
+        return Spread(self.explore, self.temperature)
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,7 @@ def collect(
 
     def parts() -> Iterator[dict[str, Array]]:
         nonlocal lost
-        for of, (part, lost_here) in zip(worlds, _in_order(worlds, workers, execute or run_all), strict=True):
+        for of, (part, lost_here) in zip(worlds, in_order(worlds, workers, execute, one_world), strict=True):
             lost += lost_here
             for k, split in enumerate(SPLITS):
                 mine = part["split"] == k
@@ -130,11 +135,14 @@ def collect(
     return Collected(path, rows, people, lost)
 
 
-def _in_order(worlds: list[Part], workers: int, execute: Execute) -> Iterator[tuple[dict[str, Array], int]]:
-    """The rows of each world, in order; those of worlds that were faster wait."""
-    early: dict[int, tuple[dict[str, Array], int]] = {}
+def in_order(
+    worlds: Sequence[Any], workers: int, execute: Execute | None, run: Callable[[Any], Any]
+) -> Iterator[Any]:
+    """What `run` makes of each world, in the order of their numbers; those of worlds that were faster wait. execute: as
+    for `collect`. Raises RunFailed, and what is wrong with the settings."""
+    early: dict[int, Any] = {}
     number = 0
-    with closing(execute(partial(next, iter(worlds), None), workers, one_world)) as outcomes:
+    with closing((execute or run_all)(partial(next, iter(worlds), None), workers, run)) as outcomes:
         for world, outcome in outcomes:
             if isinstance(outcome, Failed):
                 raise outcome.raised()
@@ -176,51 +184,33 @@ class Recorder:
     """A driver's `decide` that asks the logging policy, sometimes picks at random, and notes what could be seen."""
 
     def __init__(self, settings: CollectSettings, world: World, part_of: Array, cut_us: int) -> None:
-        self.explore, self.part_of, self.cut_us = settings.explore, part_of, cut_us
-        self.ask: Decide = make_decider(settings.policy, world) or in_server_order
+        self.part_of, self.cut_us = part_of, cut_us
+        self.policy = LoggingPolicy(settings.policy, settings.spread, world)
         self.noted: list[dict[str, Array]] = []
 
     def __call__(self, w: World, rows: Array) -> Array:
-        n, slots = len(rows), w.pool.shape[1]
-        order = server_order(w, rows)
-        live = rankable(w, rows)
-        scores = np.where(live, self.ask(w, rows)[:, :slots], -np.inf)
-        ranking = np.argsort(-np.take_along_axis(scores, order, 1), 1, kind="stable")  # ties in server order
-        ranking = np.take_along_axis(order, ranking, 1)
-        best = ranking[:, 0]
-        draws = np.empty((n, 2))
-        draw_picks(w.key, w.users, rows, draws)
-        count = live.sum(1)
-        random = draws[:, 0] < self.explore
-        nth = np.minimum((draws[:, 1] * count).astype(np.int64), count - 1)
-        at_random = np.take_along_axis(order, nth[:, None], 1)[:, 0]
-        picked = np.where(random, at_random, best)
-        self._note(w, rows, order, live, picked, best, random)
-        given = np.empty((n, slots), np.float32)
-        np.put_along_axis(given, ranking, -np.arange(slots, dtype=np.float32)[None], 1)
-        given[np.arange(n), picked] = 1.0
-        return given
+        choice = self.policy.choose(w, rows)
+        self._note(w, rows, choice)
+        return to_scores(choice)
 
-    def _note(
-        self, w: World, rows: Array, order: Array, live: Array, picked: Array, best: Array, random: Array
-    ) -> None:
+    def _note(self, w: World, rows: Array, choice: Choice) -> None:
         """Keep what is seen at these decisions, of people and at times that some split has room for."""
         now, part = w.users["now_us"][rows], self.part_of[rows]
         kept = np.flatnonzero(np.where(part == SPLITS.index("test"), now >= self.cut_us, now < self.cut_us))
-        rows, order, live = rows[kept], order[kept], np.take_along_axis(live[kept], order[kept], 1)
+        rows, choice = rows[kept], Choice(*(of_all[kept] for of_all in choice))
+        order, live = choice.order, np.take_along_axis(choice.live, choice.order, 1)
         n, slots = live.shape
         if not n:
             return
         seen = empty_observation(n, slots, w.history.shape[1])
         observe(w, rows, *seen)
         outcome, feedback = np.zeros((n, slots), np.uint8), np.zeros((n, slots), np.uint8)
-        try_candidates(w, rows, outcome, feedback)
+        try_candidates(w, rows, outcome, feedback, np.zeros((n, slots), np.int64))
         outcome, feedback = (np.take_along_axis(bits, order, 1) for bits in (outcome, feedback))
         judges = part[kept] != SPLITS.index("train")  # nothing reads the filter of the others, and it is slow
         filtered = np.full((n, slots), np.nan, np.float32)
         filtered[judges] = reference_filter(w, rows[judges])
         users, pool = w.users[rows], w.pool[rows]
-        chance = self.explore / live.sum(1) + (1 - self.explore) * (picked == best)[kept]
         self.noted.append(
             {
                 "split": part[kept].astype(np.int8),
@@ -236,8 +226,8 @@ class Recorder:
                 "history": seen.history,
                 "page_view": is_page_view(seen.history).astype(np.int8),
                 "context": seen.context,
-                "picked_at_random": random[kept].astype(np.int8),
-                "propensity": chance.astype(np.float32),
+                "picked_at_random": choice.random.astype(np.int8),
+                "propensity": choice.chance[np.arange(n), choice.picked].astype(np.float32),
                 "reference": np.where(live, np.take_along_axis(filtered, order, 1), 0).astype(np.float32),
                 "would_effective_view": np.where(live, outcome & VALID != 0, UNKNOWN).astype(np.int8),
                 "would_engage": np.where(live, is_engaged(outcome, feedback), UNKNOWN).astype(np.int8),
@@ -247,7 +237,7 @@ class Recorder:
     def columns(self, impressions: Array, sessions: Array) -> tuple[dict[str, Array], int]:
         """All columns of the decisions that showed one of the candidates seen, and how many did not."""
         noted = {name: np.concatenate([part[name] for part in self.noted]) for name in self.noted[0]}
-        noted = _by_person(noted)
+        noted = in_life_order(noted)
         at = find_impressions(impressions, noted["person"], noted["impression"])
         found = at >= 0
         offset = _places(noted, impressions, np.maximum(at, 0))
@@ -262,8 +252,8 @@ class Recorder:
         return {column.name: columns[column.name][known] for column in COLUMNS}, int((~found).sum())
 
 
-def _by_person(noted: dict[str, Array]) -> dict[str, Array]:
-    """In the order of people and impressions; of two decisions about one impression, the later."""
+def in_life_order(noted: dict[str, Array]) -> dict[str, Array]:
+    """Decisions (D, ...) in the order of people and impressions; of two about one impression, the later."""
     order = np.lexsort([noted["time_us"], noted["impression"], noted["person"]])
     who, which = noted["person"][order], noted["impression"][order]
     later = np.append((who[1:] != who[:-1]) | (which[1:] != which[:-1]), True)
@@ -298,9 +288,7 @@ def label(
     shown = impressions[rows]  # (N, P), of no meaning where offset < 0
     known = (offset >= 0) & (shown["outcome"] & CUT == 0) & (ended_us(shown) < until[:, None])
     labels = {
-        "effective_view": shown["outcome"] & VALID != 0,
-        "long_view": shown["outcome"] & LONG != 0,
-        **{kind: shown["feedback"] >> FEEDBACK.index(kind) & 1 != 0 for kind in KINDS},
+        **rated(shown["outcome"], shown["feedback"]),
         "has_next": shown["outcome"] & LAST == 0,
         "engaged": is_engaged(shown["outcome"], shown["feedback"]),
     }
@@ -331,6 +319,12 @@ def _leaves_soon(noted: dict[str, Array], impressions: Array, sessions: Array, a
     return np.where(known, ~goes_on, UNKNOWN).astype(np.int8)
 
 
+def rated(outcome: Array, feedback: Array) -> dict[str, Array]:
+    """RATED, each as bool, from the bits of a log."""
+    kinds = {kind: feedback >> FEEDBACK.index(kind) & 1 != 0 for kind in KINDS}
+    return {"effective_view": outcome & VALID != 0, "long_view": outcome & LONG != 0, **kinds}
+
+
 def log_seconds(microseconds: Array) -> Array:
     """As networks read times: log(1 + s) / log(1 + 3600), at most 1."""
     scaled: Array = np.minimum(np.log1p(microseconds * 1e-6) / np.log1p(MOST_S), 1.0)
@@ -341,27 +335,3 @@ def is_engaged(outcome: Array, feedback: Array) -> Array:
     """The page view's analogue from the bits of a log: a long view or feedback, and no hate."""
     engaged: Array = ((outcome & LONG != 0) | (feedback & ~np.uint8(HATE) != 0)) & (feedback & HATE == 0)
     return engaged
-
-
-def rankable(w: World, rows: Array) -> Array:
-    """Which slots (n, P) of the people in `rows` hold a video with embeddings for the phone's version of the model."""
-    pool, users = w.pool[rows], w.users[rows]
-    age = (users["request"][:, None] - pool["request"].astype(np.int64)) & 0xFFFF
-    ranks: Array = (pool["rank"] != DEAD) & (age <= (users["request"] - users["model_since"])[:, None])
-    return ranks
-
-
-def server_order(w: World, rows: Array) -> Array:
-    """Slots (n, P) of the people in `rows` in the server's order: older pages first, then by rank; others last."""
-    pool = w.pool[rows]
-    age = (w.users["request"][rows, None] - pool["request"].astype(np.int64)) & 0xFFFF
-    key = pool["rank"].astype(np.int64) - (age << 8) + np.where(rankable(w, rows), 0, 1 << 40)
-    return np.argsort(key, 1, kind="stable")
-
-
-def in_server_order(w: World, rows: Array) -> Array:
-    """`cloud_only` as scores (n, P)."""
-    order = server_order(w, rows)
-    scores = np.zeros(order.shape, np.float32)
-    np.put_along_axis(scores, order, -np.arange(order.shape[1], dtype=np.float32)[None], 1)
-    return scores

@@ -2,7 +2,7 @@
 
 The labels are for evaluation only: no log of a real system holds them, and no training reads them. They use the same
 draws as showing the video would. So for the video that is shown they are what happened, unless it stalled. Keyed and
-compiled; called by `experiments/training/edge/collect.py`.
+compiled; called by `collect.py`, `logging_policy.py`, and the estimates of `experiments/training/off_policy/`.
 """
 
 
@@ -18,8 +18,9 @@ NO_VIDEO = 0xFFFFFFFF  # in keys: a draw that is about no video
 
 
 @entry
-def try_candidates(w, rows, outcome, feedback):
-    """Outcome and feedback bits, uint8 (n, P), of every live candidate of the people in `rows` (n,)."""
+def try_candidates(w, rows, outcome, feedback, played_us):
+    """Outcome and feedback bits, uint8 (n, P), and time played, int64 (n, P), of every live candidate of the people in
+    `rows` (n,)."""
     p, key = w.params[0], w.key
     for k in range(len(rows)):
         i = rows[k]
@@ -37,7 +38,7 @@ def try_candidates(w, rows, outcome, feedback):
             bits = outcome_of(play_us, video.duration_us)
             suits = logit - (p.stay + user.person + user.mood + video.quality)
             given, _ = draw_feedback(p, key[i], user, slot.video, video, slot.meeting, suits, play_us, bits)
-            outcome[k, j], feedback[k, j] = bits, given
+            outcome[k, j], feedback[k, j], played_us[k, j] = bits, given, play_us
 
 
 @entry
