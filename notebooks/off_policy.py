@@ -19,6 +19,7 @@
 
 # %%
 import pandas as pd
+from IPython.display import Image
 
 from nextone import Scenario, with_settings
 from nextone.experiments.output.figures import off_policy_figure
@@ -46,7 +47,8 @@ heads, lines, note = table_lines(found)
 pd.DataFrame(lines, columns=heads)
 
 # %%
-off_policy_figure(found)
+off_policy_figure(found, "off-policy.png")
+Image("off-policy.png")
 
 # %% [markdown]
 # A decision in the states of the log is what IPS, SNIPS and DR are about. A session under the target is another thing:

@@ -18,7 +18,7 @@ def collect(
     days: common.Days = None,
     explore: Annotated[float, typer.Option(help="Share of decisions that are made at random.")] = 0.2,
     temperature: Annotated[
-        float, typer.Option(help="At the others: of a softmax over its scores, in their deviations; 0: the best.")
+        float, typer.Option(help="Of a softmax over its scores, in their standard deviations; 0 takes the best.")
     ] = 0.0,
     episodes: Annotated[
         bool, typer.Option("--episodes", help="Write episodes.parquet too, for offline reinforcement learning.")

@@ -14,10 +14,10 @@ def off_policy(
     policy: Annotated[str, typer.Option(help="The policy that logs.")] = "server_score",
     explore: Annotated[float, typer.Option(help="Share of its decisions that are made at random.")] = 0.2,
     temperature: Annotated[
-        float, typer.Option(help="At the others: of a softmax over its scores, in their deviations; 0: the best.")
+        float, typer.Option(help="Of a softmax over its scores, in their standard deviations; 0 takes the best.")
     ] = 0.5,
-    target_explore: Annotated[float, typer.Option(help="The same of the target.")] = 0.0,
-    target_temperature: Annotated[float, typer.Option(help="The same of the target.")] = 0.0,
+    target_explore: Annotated[float, typer.Option(help="As --explore, of the target.")] = 0.0,
+    target_temperature: Annotated[float, typer.Option(help="As --temperature, of the target.")] = 0.0,
     reward: Annotated[
         str, typer.Option(help="effective_view, long_view, like, follow, comment, forward, hate, or watch_s.")
     ] = "effective_view",
@@ -35,7 +35,8 @@ def off_policy(
     as_json: common.Json = False,
     quiet: common.Quiet = False,
 ) -> None:
-    """Estimate from one policy's log what another would bring (IPS, SNIPS, DR, FQE), beside what it really brings."""
+    """Show off-policy estimates from a log, beside the truth. IPS, SNIPS, DR and FQE estimate from one policy's log
+    what another would bring; then the other is run on the same people with the same luck."""
     world = common.chosen_scenario(scenario, settings)
     from nextone.experiments.runs.arms import check_run
     from nextone.experiments.runs.names import resolve_policy

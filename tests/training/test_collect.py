@@ -9,6 +9,7 @@ from nextone.cli.main import main
 from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY, MOST_S, C, H, X
 from nextone.experiments.runs.arms import FRESH, MAX_REPLICATIONS
 from nextone.experiments.training.edge import collect as module
+from nextone.experiments.training.edge import datasets
 from nextone.experiments.training.edge.collect import COLLECTED, SHARES, CollectSettings, collect, split_people
 from nextone.experiments.training.edge.episodes import READ, REWARD_PARTS, episodes
 from nextone.experiments.training.edge.samples import (
@@ -258,7 +259,8 @@ def test_the_file_says_what_its_columns_are(told):
     assert list(read_samples(told[0], "test", ("live",)).columns) == ["person", "live"]
 
 
-def test_what_cannot_be_used_is_refused_in_a_line(told, tmp_path, capsys):
+def test_what_cannot_be_used_is_refused_in_a_line(told, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(datasets, "find_spec", lambda name: None)
     with pytest.raises(SampleError, match="no such file"):
         read_samples(tmp_path, "train")
     (tmp_path / FILE).write_bytes(b"PAR1 nothing")
@@ -276,6 +278,9 @@ def test_what_cannot_be_used_is_refused_in_a_line(told, tmp_path, capsys):
         (["--explore", "2"], "explore=2.0 must be"), (["--policy", "cloudonly"], "did you mean cloud_only"),
         (["--minutes", "-1"], "minutes=-1"),
         (["--set", "server.candidates=1", "--set", "server.page_size=1"], "nothing to choose"),
+        (["--temperature", "-1"], "temperature=-1.0 must be in"), (["--as", "minary"], "one of minari, d3rlpy"),
+        (["--as", "minari"], "minari is not installed; pip install 'minari[hdf5,create]'"),
+        (["--as", "d3rlpy"], "d3rlpy is not installed"), (["--as", "minari", "--reward", "joy"], "reward 'joy' must be"),
     ):  # fmt: skip
         assert main(["collect", "--out", str(tmp_path / "x"), *arguments]) == 2
         assert said in capsys.readouterr().err

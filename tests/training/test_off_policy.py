@@ -221,7 +221,7 @@ def test_the_table_and_the_verdict_say_what_holds_the_truth(two):
     inside = [row.name for row in found.estimates(DECISION) if row.value.low <= truth <= row.value.high]
     assert inside and all(name in told[0].split("hold")[0] for name in inside)
     (few,) = (line for line in told if line.startswith("Too few: step-wise IPS stands on"))
-    assert f"on {found.row(SESSION, 'step-wise IPS').stands_on:,.0f} effective sessions" in few
+    assert f"on {found.row(SESSION, 'step-wise IPS').stands_on:,.0f} effective session" in few
     assert found.row(DECISION, "DR").value.high - found.row(DECISION, "DR").value.low > 0
 
 

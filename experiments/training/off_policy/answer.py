@@ -144,11 +144,11 @@ def verdict(found: OffPolicy) -> tuple[str, ...]:
         )
     for about in (DECISION, SESSION):
         if few := found.estimates(about, few=True):
-            names = [row.name for row in few]
+            names, number = [row.name for row in few], f"{few[0].stands_on:,.0f} effective {about.split()[1]}"
             told.append(
-                f"Too few: {_listed(names)} {'stand' if len(names) > 1 else 'stands'} on {few[0].stands_on:,.0f} "
-                f"effective {about.split()[1]}s. Below {FEW} trust no interval: log more people, or more at random, or "
-                "ask about a target nearer to what was logged."
+                f"Too few: {_listed(names)} {'stand' if len(names) > 1 else 'stands'} on {number}"
+                f"{'' if number.startswith('1 ') else 's'}. Below {FEW} trust no interval: log more people, or more at "
+                "random, or ask about a target nearer to what was logged."
             )
     return tuple(told)
 
