@@ -124,7 +124,7 @@ def must_be_true_figure(found: Found, path: Path) -> None:
             axis.legend(title=what, loc="upper left", frameon=False, fontsize=8, title_fontsize=8)
         for axis in axes[-1]:
             axis.set_xlabel("strength of passing interests, sd in logit")
-        figure.suptitle(fill(verdicts(found)[0], 120), x=0.01, ha="left", fontsize=12, weight="bold")
+        figure.suptitle(fill(verdicts(found)[0], 112), x=0.01, ha="left", fontsize=12, weight="bold")
         figure.supxlabel(
             f"{_ran(found)}.\nWith markers: cloud and phone assume what is true; thin, without: the default. Shaded: "
             "agrees with the log. Dotted upright: the scenario. Far right: the canary, where a filter must win.",
