@@ -133,7 +133,7 @@ def load_into(expected: Tensors, given: Tensors) -> None:
         new = given[name]
         if new.shape != array.shape or new.dtype != array.dtype:
             raise CheckpointError(
-                f"weights {name!r} are {new.dtype} {new.shape}, this model's {array.dtype} {array.shape}; train it anew"
+                f"weights {name!r} are {new.dtype} {new.shape}, this model's {array.dtype} {array.shape}; train again"
             )
         if new.dtype.kind == "f" and not np.isfinite(new).all():
             raise CheckpointError(f"weights {name!r} are not finite; use an earlier checkpoint")

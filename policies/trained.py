@@ -27,7 +27,7 @@ def check_features(checkpoint: Checkpoint) -> None:
     if checkpoint.about.get("features") != features_hash():
         raise CheckpointError(
             f"checkpoint {str(checkpoint.path)!r} was trained on another table of features than this version's; train "
-            "it anew"
+            "it again"
         )
 
 

@@ -395,7 +395,7 @@ class Network(Section):
     outage_s: float = number(20.0, "s", "Assumed: exponential; no public data", "mean length of a spell", gt=0, le=1e6)
     radio_wake_ms: float = number(
         0.0, "ms", "Assumed: off; pings keep the radio awake, so no data", "delay of the first transfer after idling",
-        plausible=(0.0, 300.0, "none, to an LTE radio that connects anew"),
+        plausible=(0.0, 300.0, "none, to an LTE radio that connects again"),
         ge=0, le=10_000)  # fmt: skip
     radio_idle_s: float = number(5.0, "s", "Assumed: LTE inactivity timers", "idle time after which a radio sleeps",
         plausible="nothing while radio_wake_ms is 0",
@@ -529,7 +529,7 @@ class Server(Section):
         "videos looked at when a session needs some", ge=1, le=100_000)  # fmt: skip
     kept: int = number(
         160, "videos", "Assumed: a first filter keeps two fifths; no public data",
-        "best of them that are stored and ranked anew for every page of the session", ge=1, le=5000)  # fmt: skip
+        "best of them that are stored and ranked again for every page of the session", ge=1, le=5000)  # fmt: skip
     arrivals_per_min: float = number(
         40.0, "per min", "Assumed: about 16 an impression, as recall; KuaiRand-Pure, valid plays along a session; see docs/validation.md",
         "further videos looked at while the session lasts", ge=0, le=10_000)  # fmt: skip
@@ -633,7 +633,7 @@ class Phone(Section):
         300.0, "ms", "Source: EdgeRec Table 3, at most 300 ms; evenly spread below it Assumed",
         "longest time from the end of play until the newest behaviour is encoded; by the next end it is", ge=0, le=1000)  # fmt: skip
     no_model: float = number(
-        0.05, "share", "Assumed: installed anew; no public data", "phones without a model when first opened",
+        0.05, "share", "Assumed: newly installed; no public data", "phones without a model when first opened",
         plausible=(0.0, 0.2, "nobody, to one in five"), ge=0, le=1)  # fmt: skip
     old_model: float = number(
         0.2, "share", "Assumed: rollout to phones lags (EdgeRec section 2.2); no public data",

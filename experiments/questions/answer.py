@@ -94,7 +94,7 @@ def ask_sweep(
     progress: Progress | None = None,
 ) -> SweepResult:  # fmt: skip
     """The same of a grid, kept in the folder `out` as any sweep. Asked again, it is read from there; a run that was
-    broken off goes on; at another size, or by other code, it is run anew.
+    broken off goes on; at another size, or by other code, it is run again.
 
     Raises SettingError if the folder holds another sweep, or one that cannot be read."""
     base = with_settings(Scenario(), [f"population.users={asked.users}", *asked.world.split()])

@@ -68,7 +68,7 @@ def steps(base: Scenario) -> tuple[Step, ...]:
              "what has come up since the last swipe is ranked, too, not once in a page only: fresh videos, nothing "
              "better known of the person"),
         Step("phone, cloud's score", "server_score", "", CONFIGURED,
-             "what ranking on the phone costs and what a surplus of candidates saves, with nothing known anew"),
+             "what ranking on the phone costs and what a surplus of candidates saves, without any new knowledge"),
         Step("phone, cloud's filter", CLOUD_FILTER, "", "phone, cloud's score",
              "the cloud's own filter, fed with what the phone has just seen, used as much as the cloud uses it "
              "(server.filter_use)"),

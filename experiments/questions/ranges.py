@@ -35,7 +35,7 @@ def intents_that_agree(fit: FitFile) -> Agreeing:
     """The 95 % interval of `interests.intent_sd`. Raises SettingError for a fit without it."""
     found = _interval(fit, INTENTS)
     if found is None:
-        raise SettingError(f"the fit to {fit.log} has no {INTENTS}, the bound of intents; fit it anew")
+        raise SettingError(f"the fit to {fit.log} has no {INTENTS}, the bound of intents; fit it again")
     return Agreeing(found.low, found.high, fit.log)
 
 

@@ -170,7 +170,7 @@ def parse_table(text: str | bytes, name: str) -> Table:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise SettingError(
-            f"{name}: is not a table written by nextone sensitivity ({first['msg']}); write it anew"
+            f"{name}: is not a table written by nextone sensitivity ({first['msg']}); write it again"
         ) from None
 
 

@@ -215,7 +215,7 @@ def told(folder: Path) -> Iterator[None]:
 
 
 def _damaged(folder: Path, reason: str) -> SettingError:
-    return SettingError(f"{folder / NAME} is damaged ({reason}); begin the sweep anew in another folder")
+    return SettingError(f"{folder / NAME} is damaged ({reason}); begin the sweep again in another folder")
 
 
 @contextmanager

@@ -38,7 +38,7 @@ def declared_in(checkpoint: Checkpoint) -> tuple[float, ...] | None:
     if objective is None:
         return None
     if not is_objective(objective):
-        raise CheckpointError(f"checkpoint {str(checkpoint.path)!r} declares an objective that is none; train it anew")
+        raise CheckpointError(f"checkpoint {str(checkpoint.path)!r} declares an objective that is none; train it again")
     return tuple(map(float, objective))
 
 

@@ -96,7 +96,7 @@ def tags(source: Path) -> pd.DataFrame:
 
 
 def authors(source: Path) -> pd.DataFrame:
-    """The author of every video, numbered anew in the order of the original ids."""
+    """The author of every video, numbered from 0 in the order of the original ids."""
     videos = pd.read_parquet(source / "kuairand_pure/videos.parquet", columns=["video_id", "author_id"])
     videos = videos.sort_values("video_id")
     author = np.unique(videos.author_id, return_inverse=True)[1]

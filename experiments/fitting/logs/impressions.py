@@ -115,7 +115,7 @@ class UserLog:
         }  # fmt: skip
 
     def select(self, keep: BoolArray) -> "UserLog":
-        """The rows of `keep` (n,), with people and videos numbered anew."""
+        """The rows of `keep` (n,), with people and videos numbered from 0 again."""
         parts = {name: getattr(self, name) for name in COLUMNS}
         chosen: dict[str, Any] = {name: column[keep] for name, column in parts.items() if column is not None}
         for name in ("user", "video"):

@@ -94,7 +94,7 @@ def _parsed(text: str, name: str) -> FitFile:
         untold = tuple(map(str, content.get("not_identified", ())))
         return FitFile(str(content["log"]), estimates, draws, {e.name: e.value for e in estimates}, untold)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise SettingError(f"{name}: is not a fit written by nextone calibrate ({error}); write it anew") from None
+        raise SettingError(f"{name}: is not a fit written by nextone calibrate ({error}); write it again") from None
 
 
 def fit_table(fit: Calibration, log: str) -> Table:

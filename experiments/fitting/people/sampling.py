@@ -1,4 +1,4 @@
-"""How sure a log is of its own facts: intervals, standard errors and noise floors, all by drawing its people anew.
+"""How sure a log is of its own facts: intervals, standard errors and noise floors, all by drawing its people again.
 
 Called by `validate.py`.
 """

@@ -143,9 +143,9 @@ def read_samples(folder: Path, split: str | None, names: tuple[str, ...] | None 
         with pq.ParquetFile(path, page_checksum_verification=True, memory_map=False) as file:
             about = json.loads((file.schema_arrow.metadata or {})[b"nextone"])
             if about["format"] != FORMAT:
-                raise SampleError(f"{str(path)!r} is not of format {FORMAT}; collect anew")
+                raise SampleError(f"{str(path)!r} is not of format {FORMAT}; collect again")
             if about["features"] != features_hash():
-                raise SampleError(f"{str(path)!r} holds another table of features than this version's; collect anew")
+                raise SampleError(f"{str(path)!r} holds another table of features than this version's; collect again")
             wanted = [c for c in COLUMNS if names is None or c.name in names or c.name == "person"]
             parts: dict[str, list[Array]] = {column.name: [] for column in wanted}
             for group in range(file.num_row_groups):

@@ -83,5 +83,5 @@ def _begin_replay(model: MaskedDQN, saved: Tensors) -> None:
     position = saved.get("replay.position")
     buffer = model.replay_buffer
     if buffer is None or position is None or position.shape != (2,) or not 0 <= int(position[0]) <= buffer.buffer_size:
-        raise CheckpointError("the checkpoint holds no replay buffer of this size; train anew")
+        raise CheckpointError("the checkpoint holds no replay buffer of this size; train again")
     buffer.pos, buffer.full = int(position[0]), bool(position[1])
