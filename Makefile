@@ -9,6 +9,9 @@ RAY_STAMP := $(RAY_VENV)/.installed
 DOCS_VENV := .venv-docs
 DOCS_BIN := $(DOCS_VENV)/bin
 DOCS_STAMP := $(DOCS_VENV)/.installed
+PAGE_VENV := .venv-dashboard
+PAGE_BIN := $(PAGE_VENV)/bin
+PAGE_STAMP := $(PAGE_VENV)/.installed
 # Libraries that docs/recipes.md has a recipe for, by its heading, each in an environment of its own: their pins collide.
 CLIENTS := rl_zoo3 TorchRL RLlib Tianshou Minari skrl d3rlpy
 CLIENT_VENVS := .venv-clients
@@ -36,11 +39,13 @@ test: $(STAMP)
 kernels-world kernels-edge: kernels-%: $(STAMP)
 	@$(BIN)/python tests/kernels.py $*
 
-# Ray and the documentation have environments of their own: a user who needs one machine installs none of it.
-test-long: $(STAMP) $(RAY_STAMP) $(DOCS_STAMP)
+# Ray, the documentation and the dashboard have environments of their own: who needs none of them installs none. The
+# dashboard's tests open it in the system's Chromium.
+test-long: $(STAMP) $(RAY_STAMP) $(DOCS_STAMP) $(PAGE_STAMP)
 	$(BIN)/python -m pytest -n 2
 	$(RAY_BIN)/python -m pytest tests/cluster/on_ray_tests.py
 	$(DOCS_BIN)/python -m pytest tests/house/site_tests.py
+	$(PAGE_BIN)/python -m pytest -p no:dash tests/output/browser_tests.py  # Dash's plugin for pytest uses what that warns of
 	@for client in $(CLIENTS); do $(MAKE) --no-print-directory recipe-$$client || exit 1; done
 
 recipe-%: $(CLIENT_VENVS)/%/.installed
@@ -93,6 +98,13 @@ $(DOCS_STAMP): pyproject.toml
 	$(DOCS_BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]" pytest hypothesis
 	@touch $@
 
+$(PAGE_STAMP): pyproject.toml
+	@$(PAGE_BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(PAGE_VENV)
+	$(PAGE_BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
+	$(PAGE_BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dashboard]" pytest hypothesis \
+		"playwright>=1.50,<2"
+	@touch $@
+
 # gymnasium again at the end, because d3rlpy pins one that is too old, and works with a newer one.
 $(CLIENT_VENVS)/%/.installed: pyproject.toml
 	@$(@D)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(@D)
@@ -104,4 +116,4 @@ $(CLIENT_VENVS)/%/.installed: pyproject.toml
 .PRECIOUS: $(CLIENT_VENVS)/%/.installed
 
 clean:
-	rm -rf $(VENV) $(RAY_VENV) $(DOCS_VENV) $(CLIENT_VENVS) .typecheck .mypy_cache .ruff_cache .pytest_cache build *.egg-info results
+	rm -rf $(VENV) $(RAY_VENV) $(DOCS_VENV) $(PAGE_VENV) $(CLIENT_VENVS) .typecheck .mypy_cache .ruff_cache .pytest_cache build *.egg-info results

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 Found = TypeVar("Found")
 MOST_ROWS = 40  # of a table in a notebook; the frame has all
-TIMELINE, RESULT = "timeline.json", "result.json"  # names of files
+RESULT = "result.json"  # the name of a file
 LEVEL, PERCENT = "that of the column unit", "% of the baseline's mean"
 
 
@@ -173,6 +173,7 @@ def _save(found: "Comparison", folder: Path) -> list[Path]:
 
 def of_sweep(folder: Path) -> "Answer[SweepResult]":
     from nextone.experiments.output.report.landscape import landscape_figure
+    from nextone.experiments.output.report.page import flat_cell
     from nextone.experiments.sweeps.answer import answer
     from nextone.experiments.sweeps.result import POSITIONS, RESULTS, read_sweep
     from nextone.experiments.sweeps.table import sweep_json, sweep_table
@@ -183,18 +184,10 @@ def of_sweep(folder: Path) -> "Answer[SweepResult]":
     units = {metric.name: metric.unit for metric in found.metrics}
     units |= dict.fromkeys(("mean", "low", "high"), LEVEL)
     return Answer(
-        found, verdict, lambda: [_told_flat(row, fields[row["cell"]]) for row in sweep_json(found)["rows"]], units,
+        found, verdict, lambda: [flat_cell(row, fields[row["cell"]]) for row in sweep_json(found)["rows"]], units,
         lambda: [part for part in sweep_table(found) if part and part not in verdict],
         partial(landscape_figure, found), partial(_write_again, files),
     )  # fmt: skip
-
-
-def _told_flat(row: Mapping[str, Any], fields: Mapping[str, object]) -> dict[str, Any]:
-    """A row of a sweep's JSON with the swept fields, and with both differences, in columns of their own."""
-    from nextone.experiments.output.report.page import flat
-
-    nested = ("settings", "vs_policy", "vs_default")
-    return {**fields, **{name: value for name, value in flat(row).items() if name not in nested}}
 
 
 def _write_again(files: Mapping[str, bytes], folder: Path) -> list[Path]:
@@ -219,7 +212,13 @@ def of_headroom(found: "Headroom") -> "Answer[Headroom]":
 
 
 def of_timeline(found: "Timeline") -> "Answer[Timeline]":
-    from nextone.experiments.output.timeline import timeline_figure, timeline_sentence, timeline_text, write_timeline
+    from nextone.experiments.output.timeline import (
+        TIMELINE,
+        timeline_figure,
+        timeline_sentence,
+        timeline_text,
+        write_timeline,
+    )
 
     def rows() -> list[dict[str, Any]]:
         return [

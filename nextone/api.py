@@ -18,7 +18,7 @@ from nextone.experiments.runs.names import listed, own_or_named
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, setting_text, with_settings
 
-from .answers import TIMELINE, Answer, of_comparison, of_headroom, of_sweep, of_timeline, of_training
+from .answers import Answer, of_comparison, of_headroom, of_sweep, of_timeline, of_training
 
 if TYPE_CHECKING:
     from nextone.experiments.output.timeline import Timeline
@@ -267,7 +267,7 @@ def load(folder: str | Path) -> Answer[Any]:
 
     Raises SettingError if there is none, or if one of its files is damaged."""
     from nextone.experiments.output.report.comparison import read_comparison
-    from nextone.experiments.output.timeline import read_timeline
+    from nextone.experiments.output.timeline import TIMELINE, read_timeline
     from nextone.experiments.questions.headroom import ladder_of
     from nextone.experiments.runs.comparison_files import COMPARISON
     from nextone.experiments.sweeps.ledger import NAME as LEDGER

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nextone.experiments.runs.arms import Arm, Engine
 from nextone.experiments.runs.files import write_text
+from nextone.experiments.runs.metrics import Run
 from nextone.experiments.runs.provenance import arms_record, provenance
 from nextone.experiments.runs.replication import run_arm
 from nextone.policies.contract import PolicyLike, name_of
@@ -39,6 +40,7 @@ from .lanes import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+TIMELINE = "timeline.json"  # the usual name of its file
 COUNTERS = {"pool: live candidates": "candidates", "link: capacity": "Mbit/s"}
 """What is counted over time in a trace, and its unit."""
 LONG_ENOUGH, READABLE = 20, 100  # videos: pages are used up and refilled; all of it is still looked through
@@ -54,6 +56,13 @@ class Timeline(NamedTuple):
     events: list[Event]  # by lane, then time; a lane's stretches do not overlap but for parts within a request
     candidates: list[tuple[int, int]]  # (from when, how many are live)
     capacity_mbps: list[tuple[int, float]]  # (from when, the link's mean over a second)
+
+
+class Traced(NamedTuple):
+    """A session and the run it is part of."""
+
+    timeline: Timeline
+    run: Run
 
 
 def write_timeline(made: Timeline, out: Path | str) -> Path:
@@ -173,6 +182,23 @@ def make_timeline(
     batch`, in a fraction of a second. "event" runs everybody, who queue for the servers. None: "event" if the scenario
     says how many servers there are, else "batch".
     Raises SettingError if there is no such person, or no such session within the window."""
+    return traced_timeline(
+        scenario, user, seed, policy, minutes=minutes, days=days, session=session, engine=engine
+    ).timeline
+
+
+def traced_timeline(
+    scenario: Scenario,
+    user: int,
+    seed: int,
+    policy: str | PolicyLike,
+    *,
+    minutes: float | None = None,
+    days: float | None = None,
+    session: int = 0,
+    engine: Engine | None = None,
+) -> Traced:
+    """As `make_timeline`, with the run that it was made of."""
     if not 0 <= user < scenario.population.users:
         raise SettingError(f"user={user} must be >= 0 and < population.users={scenario.population.users}")
     engine = engine or ("event" if scenario.server.workers else "batch")
@@ -204,7 +230,7 @@ def make_timeline(
     }
     live = [(int(m["start_us"]), int(m["live"])) for m in s.moments]
     changes = [(t, n) for k, (t, n) in enumerate(live) if k == 0 or n != live[k - 1][1]]
-    return Timeline(about, open_us, close_us, events, [*changes, (close_us, 0)], capacity_of(s))
+    return Traced(Timeline(about, open_us, close_us, events, [*changes, (close_us, 0)], capacity_of(s)), run)
 
 
 def chrome_trace(made: Timeline) -> dict[str, Any]:

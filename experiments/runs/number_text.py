@@ -62,6 +62,11 @@ def percent_interval(d: PairedDifference | None, unit: str = "") -> str:
     return f"{signed(d.diff_pct)} % [{signed(d.diff_pct_low)}, {signed(d.diff_pct_high)}]"
 
 
+def span(seconds: float) -> str:
+    """A time as people say it."""
+    return "less than a minute" if seconds < 60 else "a minute" if seconds < 90 else f"about {seconds / 60:.0f} minutes"
+
+
 def _saved(d: PairedDifference) -> str:
     if d.variance_saved is None:
         return "     "

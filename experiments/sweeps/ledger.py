@@ -10,7 +10,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ from .plan import Plan
 NAME = "ledger.sqlite"
 LOCK = "ledger.lock"
 FORMAT = 2
+EXPECTED = "expected"  # of the table `sweep`: how many tasks there will be in all, as far as can be told
 WAIT_S = 60.0  # for another program that is writing to the ledger, such as an SQLite browser
 TABLES = """
 CREATE TABLE sweep (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -76,9 +77,10 @@ class Ledger:
             self._db.execute("BEGIN IMMEDIATE")
             yield
 
-    def promise(self, keys: Iterable[Key]) -> None:
-        """Tasks are to be done; those known already stay as they are."""
+    def promise(self, keys: Iterable[Key], expected: int) -> None:
+        """Tasks are to be done; those known already stay as they are. expected: how many there will be in all."""
         with self._writing():
+            self._db.execute("INSERT OR REPLACE INTO sweep VALUES (?, ?)", (EXPECTED, str(expected)))
             self._db.executemany(
                 "INSERT OR IGNORE INTO task (cell, replication, policy, state) VALUES (?, ?, ?, 'planned')", keys
             )
@@ -178,6 +180,52 @@ def resume(folder: Path) -> Ledger:
         if about.get("format") != str(FORMAT) or about.get("digest") != _digest(made, text).hex():
             raise sqlite3.DatabaseError("its plan is damaged")
         return Ledger(folder, Plan.from_record(json.loads(text)), json.loads(made), db, lock)
+
+
+class Standing(NamedTuple):
+    """How far a sweep is."""
+
+    at_work: bool  # a process is at work on it
+    done: int  # tasks, failed ones among them
+    failed: int
+    known: int  # tasks that are done or planned so far
+    expected: int  # tasks there will be in all, as the sweep itself expects
+
+
+def standing(folder: Path) -> Standing:
+    """What the ledger in a folder says now, whoever is at work in it; nothing is made or changed there.
+
+    Raises SettingError if it is damaged, or killed before it had begun."""
+    path = folder / NAME
+    with told(folder), closing(_to_read(path, wal=path.with_name(f"{NAME}-wal").exists())) as db:
+        if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'sweep'").fetchone():
+            raise SettingError(f"{folder}: its sweep was killed before it had begun; start it again")
+        states = dict(db.execute("SELECT state, count(*) FROM task GROUP BY state"))
+        row = db.execute("SELECT value FROM sweep WHERE name = ?", (EXPECTED,)).fetchone()
+    every, expected = sum(states.values()), str(row[0]) if row else ""
+    failed = states.get("failed", 0)
+    return Standing(
+        _is_held(folder), states.get("done", 0) + failed, failed, every,
+        max(every, int(expected)) if expected.isdecimal() else every,
+    )  # fmt: skip
+
+
+def _to_read(path: Path, *, wal: bool) -> sqlite3.Connection:
+    """A connection that cannot write. wal: somebody may be writing; else the file is read as it lies there."""
+    mode = "mode=ro" if wal else "immutable=1"
+    return sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True, timeout=1.0, isolation_level=None)
+
+
+def _is_held(folder: Path) -> bool:
+    """Whether a living process holds the lock of the folder."""
+    if not (folder / LOCK).is_file():
+        return False
+    try:
+        with closing(_to_read(folder / LOCK, wal=True)) as lock:
+            lock.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError as error:
+        return "locked" in str(error)
+    return False
 
 
 def _about(plan: Plan, made: Mapping[str, Any]) -> dict[str, str]:

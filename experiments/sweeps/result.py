@@ -323,11 +323,14 @@ def read_sweep(folder: Path | str) -> SweepResult:
     positions: dict[tuple[int, str], Any] = {}
     who = list(zip(table["cell"].to_pylist(), table["policy"].to_pylist(), strict=True))
     is_fresh = np.asarray(table["fresh"])
-    for key in dict.fromkeys(who):
-        rows = np.array([k == key for k in who])
-        values[key] = numbers[rows & ~is_fresh]
-        if (rows & is_fresh).any():
-            fresh[key] = numbers[rows & is_fresh]
+    rows_of: dict[tuple[int, str], list[int]] = {}
+    for row, key in enumerate(who):
+        rows_of.setdefault(key, []).append(row)
+    for key, listed in rows_of.items():
+        values[key] = numbers[[row for row in listed if not is_fresh[row]]]
+        chosen_again = [row for row in listed if is_fresh[row]]
+        if chosen_again:
+            fresh[key] = numbers[chosen_again]
         positions[key] = np.zeros((len(values[key]), page, 2), np.int64)
     for row in places.to_pylist():
         if row["replication"] < FRESH:

@@ -243,7 +243,7 @@ class _Rounds:
         self.expected = expected_tasks(self.ledger.plan, self._results, self.wanted, self.failed)
         self._todo.extend(k for k in self.wanted if k not in self._results and k not in self._failures)
         if self._todo:
-            self.ledger.promise(self._todo)
+            self.ledger.promise(self._todo, self.expected)
             running = {key.cell for key in self._todo}
             states = {c.number: "running" if c.number in running else "done" for c in self.ledger.plan.cells}
             self.ledger.mark((c, state, "") for c, state in states.items() if c not in self.failed)

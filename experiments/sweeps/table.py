@@ -1,13 +1,13 @@
 """A sweep shown in the terminal; `experiments/output/report/report.py` draws it."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
-from nextone.experiments.runs.metrics import OVERLOAD
+from nextone.experiments.runs.metrics import OVERLOAD, Metric
 from nextone.experiments.runs.number_text import MISSING, STAR, difference_cell, mean_and_half
 from nextone.experiments.runs.statistics import PairedDifference
 
@@ -64,29 +64,31 @@ def sweep_table(result: SweepResult) -> Iterator[object]:
 
 
 def sweep_json(result: SweepResult) -> dict[str, Any]:
-    """What was found, a row for every cell, policy and metric, and what it takes to run it again; None where undefined.
-
-    `vs_policy` is the paired difference from the baseline policy in the same cell, `vs_default` that from the same
-    policy in the default cell: with 95 % bounds in the metric's unit, and in percent where that is defined."""
-    best = result.best
-    rows = [
-        {
-            "cell": arm.cell.number, "settings": list(arm.cell.settings), "policy": arm.policy, "metric": metric.name,
-            "unit": metric.unit, "replications": result.replications(arm.cell),
-            "mean": own and own.mean, "low": own and own.low, "high": own and own.high,
-            "vs_policy": _difference(result.against_baseline(arm, metric.name)),
-            "vs_default": _difference(result.against_default(arm, metric.name)),
-        }
-        for arm in result.arms
-        for metric in result.metrics
-        for own in [result.interval(arm, metric.name)]
-    ]  # fmt: skip
+    """What was found, with `sweep_rows` of every metric, and what it takes to run it again."""
+    best, rows = result.best, list(sweep_rows(result, result.metrics))
     return {
         "metric": result.plan.metric, "baseline": result.plan.baseline, "answer": " ".join(answer(result)),
         "best": best and {"cell": best.arm.cell.number, "policy": best.arm.policy, "settled": best.settled},
         "failed": {str(cell): why for cell, why in result.failed.items()}, "extended": result.extended,
         "method": result.method, "rows": rows, "plan": result.plan.record(), "provenance": dict(result.provenance),
     }  # fmt: skip
+
+
+def sweep_rows(result: SweepResult, metrics: Sequence[Metric]) -> Iterator[dict[str, Any]]:
+    """A row for every cell, policy and metric; None where undefined.
+
+    `vs_policy` is the paired difference from the baseline policy in the same cell, `vs_default` that from the same
+    policy in the default cell: with 95 % bounds in the metric's unit, and in percent where that is defined."""
+    for arm in result.arms:
+        for metric in metrics:
+            own = result.interval(arm, metric.name)
+            yield {
+                "cell": arm.cell.number, "settings": list(arm.cell.settings), "policy": arm.policy,
+                "metric": metric.name, "unit": metric.unit, "replications": result.replications(arm.cell),
+                "mean": own and own.mean, "low": own and own.low, "high": own and own.high,
+                "vs_policy": _difference(result.against_baseline(arm, metric.name)),
+                "vs_default": _difference(result.against_default(arm, metric.name)),
+            }  # fmt: skip
 
 
 def _difference(d: PairedDifference | None) -> dict[str, float | None] | None:

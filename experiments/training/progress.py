@@ -2,9 +2,12 @@
 
 import sys
 import time
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 from tqdm import tqdm  # type: ignore[import-untyped]
 
+Look = Mapping[str, float]
 EVERY_S = 60.0  # between lines, where nothing else is to be told
 
 
@@ -37,3 +40,14 @@ class Shown:
         self._last = time.monotonic()
         sys.stderr.write(f"nextone: {self._done:,} of {self._total:,} {self._unit}{news}\n")
         sys.stderr.flush()
+
+
+def brought_nothing(looks: Sequence[Look]) -> int:
+    """How many epochs did not lower the loss on held-out people, `valid`, below all before."""
+    losses = np.array([look["valid"] for look in looks])
+    return int((losses[1:] >= np.minimum.accumulate(losses)[:-1]).sum()) if len(losses) else 0
+
+
+def epochs_are_over(looks: Sequence[Look], epochs: int, patience: int) -> bool:
+    """Whether a training of an edge network ends: all epochs are over, or `patience` of them brought nothing."""
+    return len(looks) >= epochs or brought_nothing(looks) >= patience

@@ -91,6 +91,7 @@ def sensitivity(
     from nextone.experiments.questions.sensitivity import name_of, plan_of, run
     from nextone.experiments.questions.sensitivity_file import save_sensitivity, table_json
     from nextone.experiments.runs.arms import check_run
+    from nextone.experiments.runs.number_text import span
 
     execute = common.executor(on, workers)
     workers = common.processes(workers)
@@ -100,7 +101,7 @@ def sensitivity(
         common.prepare_folder(out)
 
     def say_minutes(runs: int, seconds: float) -> None:
-        print(f"nextone: {runs:,} runs are left, {common.span(seconds)}", file=sys.stderr, flush=True)
+        print(f"nextone: {runs:,} runs are left, {span(seconds)}", file=sys.stderr, flush=True)
 
     with common.progress_bar(as_json or quiet) as progress:
         table = run(

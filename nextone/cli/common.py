@@ -15,6 +15,7 @@ import typer
 FIGURES = (".png", ".svg", ".pdf", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".eps", ".ps")
 EVERY_S = 60.0  # between lines of progress
 PEOPLE = 400  # of commands that run many worlds, such as headroom
+CANCELLED = 130  # typer's exit code for Ctrl-C
 FIRST_USE = "nextone: compiling the model for this machine, once; this takes half a minute to a minute"
 
 if TYPE_CHECKING:
@@ -233,6 +234,8 @@ def say_first_use() -> None:
 
 def a_line_a_minute(what: str) -> "Progress":
     """How far it is, and how long it will take at this pace, on standard error: for jobs whose output is a file."""
+    from nextone.experiments.runs.number_text import span
+
     began = last = time.monotonic()
 
     def told(done: int, total: int) -> None:
@@ -244,11 +247,6 @@ def a_line_a_minute(what: str) -> "Progress":
             print(f"nextone: {done:,} of {total:,} {what}, {left} left", file=sys.stderr, flush=True)
 
     return told
-
-
-def span(seconds: float) -> str:
-    """A time as people say it."""
-    return "less than a minute" if seconds < 60 else "a minute" if seconds < 90 else f"about {seconds / 60:.0f} minutes"
 
 
 @contextmanager

@@ -16,9 +16,23 @@ from nextone.policies.names import KINDS
 from nextone.sim.inputs.errors import AGAIN, UserError
 from nextone.version import __version__
 
-from . import assumptions, bench, compare, edge, encodings, export, fitting, gallery, off_policy, runs, sweep, train
+from . import (
+    assumptions,
+    bench,
+    compare,
+    dashboard,
+    edge,
+    encodings,
+    export,
+    fitting,
+    gallery,
+    off_policy,
+    runs,
+    sweep,
+    train,
+)
+from .common import CANCELLED
 
-CANCELLED = 130  # typer's exit code for Ctrl-C
 REFUSED = 2
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -35,6 +49,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "held-out": fitting.held_out,
     "sweep": sweep.sweep,
     "report": gallery.report,
+    "dashboard": dashboard.dashboard,
     "headroom": gallery.headroom,
     "what-if": gallery.what_if,
     "must-be-true": assumptions.must_be_true,

@@ -7,33 +7,26 @@ import hashlib
 import re
 from html.parser import HTMLParser
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from made_up import BASE, TWO, made_up, saved
 
 from nextone.cli import main as cli
 from nextone.experiments.output.report import landscape as report_landscape
 from nextone.experiments.output.report.page import SCRIPT
 from nextone.experiments.output.report.report import reproduce, write_report
-from nextone.experiments.runs.arms import FRESH, Arm
+from nextone.experiments.runs.arms import Arm
 from nextone.experiments.runs.compare import compare
 from nextone.experiments.runs.comparison_files import save_tables
-from nextone.experiments.runs.metrics import METRICS
 from nextone.experiments.runs.statistics import mean_interval, paired
-from nextone.experiments.sweeps.ledger import Key, Result, begin
+from nextone.experiments.sweeps.ledger import begin
 from nextone.experiments.sweeps.plan import Question, plan_of
-from nextone.experiments.sweeps.result import read_sweep, save_sweep
+from nextone.experiments.sweeps.result import read_sweep
 from nextone.experiments.sweeps.sweep import made_of
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import with_settings
 
-SEED = 20
 VOID = {"meta", "link", "img", "br", "hr", "input"}
-BASE = with_settings(Scenario(), ["population.users=30", "server.candidates=40"])
-TWO = Question(
-    grid=("server.page_size=2,6,12", "client.ttl_s=30,inf"), policies=("cloud_only", "tag_momentum"), minutes=10,
-    question="Which <b>page</b> & TTL?",
-)  # fmt: skip
 
 
 class Page(HTMLParser):
@@ -69,34 +62,6 @@ class Page(HTMLParser):
             self.tables[-1][-1][-1] += data
         if self.open and self.open[-1] in ("h1", "h2", "summary"):
             self.titles[-1] += data
-
-
-def numbers(cell, policy, replication):
-    """Made-up metrics of a task: positive, sharing luck between cells and policies."""
-    shared = np.random.default_rng([SEED, replication]).standard_normal(len(METRICS))
-    own = np.random.default_rng([SEED, replication, cell, len(policy)]).standard_normal(len(METRICS))
-    values = 100 + cell + len(policy) + 3 * shared + own
-    values[[m.name for m in METRICS].index("stale_picks")] = np.nan
-    return values
-
-
-def made_up(plan, replications=10, fresh=True):
-    results = {}
-    for cell in plan.cells:
-        rounds = [*range(replications), *(range(FRESH, FRESH + 10) if fresh else ())]
-        for policy in plan.policies:
-            for r in rounds:
-                size = cell.scenario.server.page_size
-                places = np.stack([np.full(size, 50), 30 - np.arange(size) % 20 + r % 3], axis=-1)
-                results[Key(cell.number, r, policy)] = Result(numbers(cell.number, policy, r), places, "0", "0")
-    return results
-
-
-def saved(folder, question, failed=None):
-    plan = plan_of(question, BASE)
-    folder.mkdir()
-    save_sweep(folder, plan, made_of(plan), made_up(plan), failed or {})
-    return plan
 
 
 def page_of(folder):

@@ -105,6 +105,12 @@ def flat(row: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def flat_cell(row: Mapping[str, Any], fields: Mapping[str, object]) -> dict[str, Any]:
+    """A row of `sweep_rows`, with the swept fields of its cell and with both differences in columns of their own."""
+    nested = ("settings", "vs_policy", "vs_default")
+    return {**fields, **{name: value for name, value in flat(row).items() if name not in nested}}
+
+
 def difference_cell(d: PairedDifference | None, better: str) -> Cell:
     """A paired difference, percent with half its interval, as in the terminal's tables."""
     text = difference_text(d, better)

@@ -19,7 +19,7 @@ from nextone.experiments.runs.statistics import MIN_REPLICATIONS
 from nextone.experiments.sweeps.answer import answer, field_name
 from nextone.experiments.sweeps.plan import Plan
 from nextone.experiments.sweeps.result import RESULTS, SweepResult, provenance_of, read_sweep
-from nextone.experiments.sweeps.table import sweep_json
+from nextone.experiments.sweeps.table import EXTENDED, sweep_json
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, scenario_toml, setting_text
 
@@ -61,29 +61,28 @@ def sweep_page(result: SweepResult, name: str, *, finished: bool) -> Page:
         f"{len(plan.cells)} cells{f' of {chr(215).join(swept)}' if swept else ''}, each with the same people, phones, "
         "links and luck."
     )
-    warnings = []
-    if not finished:
-        warnings.append(
-            "This sweep is not finished: what follows is what its ledger has so far. Go on with nextone sweep "
-            f"--resume {name}, then write the report again."
-        )
-    if finished and result.failed:
-        warnings.append(f"{result.failures} The reasons stand at the end.")
-    if result.extended:
-        warnings.append("Its budget was raised after a look: intervals hold however often one looks.")
-    told = answer(result) if result.cells else ("Nothing can be said yet: no cell has the ten replications it takes.",)
+    unfinished = (
+        "This sweep is not finished: what follows is what its ledger has so far. Go on with nextone sweep "
+        f"--resume {name}, then write the report again."
+    )
+    failed = f"{result.failures} The reasons stand at the end." if finished and result.failed else ""
     return Page(
         title=plan.question or f"{' × '.join(swept) or 'One cell'} under {', '.join(plan.policies)}",
         question=asked,
         facts=facts(result),
-        answer=told,
+        answer=answer_so_far(result),
         sections=(
             *sections(result), _scenario(plan.base), _again(result, name), made_of(result.provenance),
             _whole(plan.base),
         ),
-        warnings=tuple(warnings),
+        warnings=tuple(filter(None, ("" if finished else unfinished, failed, EXTENDED if result.extended else ""))),
         version=result.version,
     )
+
+
+def answer_so_far(result: SweepResult) -> tuple[str, ...]:
+    """The answer, or that there is none yet."""
+    return answer(result) if result.cells else ("Nothing can be said yet: no cell has the ten replications it takes.",)
 
 
 def read_unfinished(folder: Path) -> SweepResult:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.tensorboard import SummaryWriter
 
-from nextone.experiments.training.progress import Shown
+from nextone.experiments.training.progress import Shown, brought_nothing, epochs_are_over
 from nextone.experiments.training.state import begin_moments, moments_of, torch_threads, weights_of
 from nextone.policies.checkpoint import (
     MODEL,
@@ -115,7 +115,7 @@ def train_edge(
         training = begin(settings)
         if resume is not None:
             restore(training, resume)
-        while not finished(training, settings):
+        while not epochs_are_over(training.looks, settings.epochs, settings.patience):
             run_epoch(training, settings, train, valid, progress)
             tell(out, training.looks[-1])
             save(training, settings, train, out)
@@ -145,17 +145,6 @@ def begin(settings: EdgeSettings) -> Training:
 def rate_of(settings: EdgeSettings) -> float:
     """The learning rate to begin with."""
     return settings.learning_rate or LEARNING_RATE[settings.kind]
-
-
-def finished(training: Training, settings: EdgeSettings) -> bool:
-    """Whether all epochs are over, or too many brought nothing."""
-    return len(training.looks) >= settings.epochs or brought_nothing(training.looks) >= settings.patience
-
-
-def brought_nothing(looks: list[dict[str, float]]) -> int:
-    """How many epochs did not lower the loss on held-out people below all before."""
-    losses = np.array([look["valid"] for look in looks])
-    return int((losses[1:] >= np.minimum.accumulate(losses)[:-1]).sum()) if len(losses) else 0
 
 
 def run_epoch(

@@ -1,0 +1,1 @@
+"""`nextone dashboard`: a local page on what is under a folder. Only `page/` imports Dash, an extra."""
