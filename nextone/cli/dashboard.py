@@ -20,7 +20,7 @@ def dashboard(
         int | None, typer.Option(help="0: any that is free.  [default: 8050, or any if taken]", min=0, max=65535)
     ] = None,
 ) -> None:
-    """Show sweeps, comparisons and trainings, running and finished, on a page of this machine, until Ctrl-C."""
+    """Show what was saved, and what is running, on a local page."""
     from nextone.sim.scenario import SettingError
 
     try:

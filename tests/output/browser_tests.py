@@ -157,6 +157,13 @@ def test_arms_are_switched_off_tables_sort_and_download(chromium, address):
         expect(rows(page, "comparison").nth(0)).to_contain_text("tag_momentum")
 
 
+def at(drag, act, across, down):
+    """Click or hover at a part of the width and height of what a figure is dragged by."""
+    drag.scroll_into_view_if_needed()
+    box = drag.bounding_box()
+    getattr(drag, act)(position={"x": box["width"] * across, "y": box["height"] * down}, force=True)
+
+
 def test_sliders_and_the_map_move_what_is_shown(chromium, address):
     with opened(chromium, address, "pages") as page:
         expect(rows(page, "cell")).not_to_have_count(0)
@@ -174,11 +181,10 @@ def test_sliders_and_the_map_move_what_is_shown(chromium, address):
         assert changed != numbers or "page_size 6" in start
         page.click("#s-best")
         expect(page.locator("#s-here")).to_have_text(start)
-        drag = page.locator("#s-map .nsewdrag")
-        box = drag.bounding_box()
-        page.mouse.click(box["x"] + box["width"] * 0.95, box["y"] + box["height"] * 0.05)
-        expect(page.locator("#s-here")).to_contain_text("page_size 12, ttl_s ∞")
-        page.mouse.move(box["x"] + box["width"] * 0.95, box["y"] + box["height"] * 0.06)
+        at(page.locator("#s-map .nsewdrag"), "click", 0.05, 0.9)
+        expect(page.locator("#s-here")).to_contain_text("page_size 2, ttl_s 30")
+        page.wait_for_timeout(1000)  # what stands above it may have moved it
+        at(page.locator("#s-map .nsewdrag"), "hover", 0.1, 0.85)
         expect(page.locator("#s-map .hoverlayer")).to_contain_text("requests")
         expect(rows(page, "sweep")).to_have_count(2 * 7)
         page.locator("#s-policies label", has_text="cloud_only").click()
