@@ -31,7 +31,7 @@ MANY = Question(
     policies=("cloud_only",), minutes=10,
 )  # fmt: skip
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "chromium")
-WAIT_MS = 20_000  # a busy machine, or a model that is not compiled
+WAIT_MS = 90_000  # a busy machine, or a model that is not compiled
 expect.set_options(timeout=WAIT_MS)
 
 
