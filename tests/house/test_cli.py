@@ -125,6 +125,7 @@ def test_bad_input_is_one_line_and_exit_code_2(case, capsys):
 ON_RAY = {
     "compare": [], "sweep": ["--grid", "server.page_size=2,6"], "what-if": ["page_size_ttl"], "sensitivity": [],
     "must-be-true": [], "headroom": [], "collect": ["--out", "x"], "offline-table": ["--data", "x", "--out", "y"],
+    "off-policy": ["--target", "kir"],
 }  # fmt: skip
 
 

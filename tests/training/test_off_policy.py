@@ -250,7 +250,7 @@ NONSENSE = {
     "clip": (["--target", "kir", "--clip", "0"], "clip=0.0 must be >= 1"),
     "few": (["--target", "kir", "--users", "5"], "users=5 must be >= 20"),
     "one candidate": (["--target", "kir", "--set", "server.candidates=1", "--set", "server.page_size=1"], "2 or more"),
-    "every": (["--target", "edgerec@every=5", "--users", "20", "--minutes", "1"], "leave @every out"),
+    "every": (["--target", "edgerec@every=5", "--users", "20", "--minutes", "1"], "every=1 chooses at every one"),
     "out": (["--target", "kir", "--out", "/etc/passwd/x"], "--out"),
 }
 

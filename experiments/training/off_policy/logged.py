@@ -174,10 +174,10 @@ def _live(part: Part, policy: str, spread: Spread, target: str = "") -> tuple[Lo
     )  # fmt: skip
     shadow = LoggingPolicy(target, settings.target_spread, world) if target else None
     recorder = _Recorder(LoggingPolicy(policy, spread, world), shadow, settings.reward)
-    if world.params["quiet"][0]:
+    if world.params["quiet"][0] > 1:
         raise SettingError(
-            "a policy that leaves the last order as it is between feedbacks (@every) makes no choice at most "
-            "decisions, so no estimate is about it; leave @every out"
+            "a policy that leaves the last order as it is until there is feedback, as edgerec does, makes no choice at "
+            "most decisions, so no estimate is about it; edgerec@every=1 chooses at every one"
         )
     records = run_batch(world, recorder, end_us=end_of(window_us, days), days=days)
     check_ledgers(world, records)
