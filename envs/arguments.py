@@ -71,10 +71,10 @@ def one_of(name: str, value: object, choices: tuple[object, ...]) -> None:
         raise SettingError(f"{name}={value!r} must be one of {', '.join(map(str, choices))}")
 
 
-def whole(name: str, value: object, least: int) -> None:
+def whole(name: str, value: object, least: int, most: int = 2**31 - 1) -> None:
     """Refuse what is not a whole number, or too small or large a one."""
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or not least <= value < 2**31:
-        raise SettingError(f"{name}={value!r} must be a whole number >= {least} and < 2**31")
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or not least <= value <= most:
+        raise SettingError(f"{name}={value!r} must be a whole number from {least} to {most:,}")
 
 
 def yes_or_no(name: str, value: object) -> None:

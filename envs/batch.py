@@ -16,18 +16,18 @@ from nextone.sim.engine.threads import in_blocks
 from nextone.sim.population import row_bytes
 from nextone.sim.scenario import SettingError
 from nextone.sim.state import World, blank
-from nextone.sim.world import build_world
+from nextone.sim.world import ask_after, build_world
 
-from .episode import EPISODE, LOG_ROWS, OVER, UNBORN, WINDOW_US, Views, look_rows, move_rows
-from .features import HISTORY, LASTING
+from .acting import Acting, Ranker
+from .episode import DAY_US, END_US, EPISODE, LOG_ROWS, OVER, UNBORN, WINDOW_US, Views, look_rows, move_rows
+from .features import CANDIDATE, CONTEXT, HISTORY, LASTING, Observation
 from .forms import Form, Observations
 from .lending import Lender
-from .reward import COMPONENTS, RewardWeights
+from .reward import UNITS, RewardWeights
 
 Rows = NDArray[np.int64]
 
 PARALLEL_FROM = 128  # rows; handing over to threads costs about as much as moving a dozen of them
-UNITS = np.array([units for units, _ in COMPONENTS.values()], np.float64)
 
 
 class Moved(NamedTuple):
@@ -39,6 +39,7 @@ class Moved(NamedTuple):
     truncated: NDArray[np.bool_]  # (N,)
     components: NDArray[np.float64]  # (N, K), in the order of reward.COMPONENTS
     shown: NDArray[np.int64]  # (N,) slot whose video was shown, -1 if none of them
+    hazard: NDArray[np.float64]  # (N,) of leaving, that the step held: for training, no phone knows it
 
 
 class State(NamedTuple):
@@ -52,7 +53,9 @@ class Batch:
     """The world of n rows and what of it is seen. Copied and pickled, it is made anew and brought to the same state.
 
     max_steps: 0 for no limit. budget: pages that may be asked for in an episode, -1 for any number. refresh: whether
-    that is an action. inference: whether decisions take the phone's time. queue_waits: us, by rising probability. form:
+    that is an action. action: `acting.Acting`'s action, of_order and ranker. trigger: ask only after feedback,
+    or after so many impressions without; 0: at every swipe. days: how long people come back, 0: an episode is a
+    session. inference: whether decisions take the phone's time. queue_waits: us, by rising probability. form:
     form, features and dtype of `forms.Form`.
     """
 
@@ -65,12 +68,16 @@ class Batch:
         max_steps: int,
         budget: int,
         refresh: bool,
+        action: tuple[str, int | None, Ranker | None],
+        trigger: int,
+        days: int,
         inference: bool,
         queue_waits: NDArray[np.int64],
         form: tuple[str, str, str],
     ) -> None:
         options = {
-            "max_steps": max_steps, "budget": budget, "refresh": refresh, "inference": inference, "form": form,
+            "max_steps": max_steps, "budget": budget, "refresh": refresh, "action": action, "trigger": trigger,
+            "days": days, "inference": inference, "form": form,
         }  # fmt: skip
         self._made_of: dict[str, Any] = options | {"n": n, "weights": weights, "queue_waits": queue_waits}
         self.rows = np.arange(n)
@@ -78,20 +85,22 @@ class Batch:
         self.who = self.episodes["person"], self.episodes["number"]
         self._states = self.episodes["state"]
         self._weights, self._max_steps, self._budget = weights.array(), max_steps, budget
-        self._inference, self._queue_waits = inference, queue_waits
+        self._inference, self._queue_waits, self._trigger = inference, queue_waits, trigger
+        self._until = np.int64(WINDOW_US + days * DAY_US if days else END_US), days > 0
         self._compiled: Callable[..., None] | None = None
         self.use(scenario)
         self.slots, self.past = self.world.pool.shape[1], self.world.history.shape[1]
         self.actions = self.slots + refresh
+        self.acting = Acting(action[0], self.slots, refresh, *action[1:])
+        self._ranked = np.zeros((n, self.actions if self.acting.ranks else 0), np.float32)
         self.masks = np.zeros((n, self.actions), np.bool_)  # of the last observations
-        self._masks = self.masks.view(np.int8)  # the same, as observed
         self.shown = np.full(n, -1)  # slot whose video was shown last
         self._known: tuple[NDArray[Any], ...] = (
             np.zeros((n, self.slots, LASTING), np.float32),
             np.zeros((n, self.slots), np.int64),
             np.zeros((n, self.past, len(HISTORY)), np.float32),
         )
-        self.form = Form(self.slots, self.past, self.actions, *form)
+        self.form = Form(self.slots, self.past, self.acting.choices, *form)
         self._lender = Lender((n, self.form.size))
         self._seen, self._told = self._views(), np.empty(0)  # what was observed last, and handed out of it
 
@@ -113,6 +122,8 @@ class Batch:
             queue_waits=self._queue_waits,
             drawn=False,  # each episode draws its own
         )
+        if self._trigger:
+            ask_after(self.world, self._trigger)
         self.scenario = scenario
         self._clocks = self.world.users["now_us"], self.world.users["opened_us"]
         self._row_bytes = row_bytes(self.world)
@@ -133,16 +144,19 @@ class Batch:
         self._begin(which)
         if not self.form.as_observed:
             self._told[which] = self.form.told(self._seen.seen[which])
-        return self.form.seen(self._told, self._masks)
+        return self.form.seen(self._told, self.allowed.view(np.int8))
 
-    def step(self, actions: Rows, over: Rows) -> Moved:
-        """One step of every row; those that are over (n,) begin their next episode instead."""
+    def step(self, actions: NDArray[Any], over: Rows) -> Moved:
+        """One step of every row; those that are over (n,) begin their next episode instead. actions: slots (N,), or
+        scores (N, A)."""
         if len(over):
             self._next(over)
         self._seen = self._views()
-        components, reward, terminated, truncated, shown = self._move(self.rows, actions)
+        if self._ranked.size:
+            self._ranked[:], actions = actions, self.rows
+        components, reward, terminated, truncated, shown, hazard = self._move(self.rows, actions)
         self.shown[:] = shown
-        return Moved(self._observations(), reward, terminated, truncated, components, shown)
+        return Moved(self._observations(), reward, terminated, truncated, components, shown, hazard)
 
     def minutes(self, i: int) -> float:
         """How long the session in row i has lasted."""
@@ -201,13 +215,13 @@ class Batch:
         self._move(which, np.zeros(len(self.rows), np.int64))
 
     def _move(self, which: Rows, actions: Rows) -> tuple[NDArray[Any], ...]:
-        """`move_rows` for the rows `which`: components, rewards, terminations, truncations, slots shown. Only their
-        rows of the result mean anything."""
+        """`move_rows` for the rows `which`: components, rewards, terminations, truncations, slots shown, hazards. Only
+        their rows of the result mean anything."""
         n = len(self.rows)
-        kinds = (np.float64, np.bool_, np.bool_, np.int64)
+        kinds = (np.float64, np.bool_, np.bool_, np.int64, np.float64)
         out = (np.empty((n, len(UNITS))), *(np.empty(n, kind) for kind in kinds))
         head = (self.world, self._row_bytes, self.episodes)
-        how = (actions, UNITS, self._weights, self._max_steps, self._budget, self._seen)
+        how = (actions, self._ranked, UNITS, self._weights, self._max_steps, self._budget, *self._until, self._seen)
         move = self._compiled or self._compile((*head, which, 0, *how, *out))
         parts = len(self.world.logged) if len(which) >= PARALLEL_FROM else 1
         in_blocks(lambda start, stop, part: move(*head, which[start:stop], part, *how, *out), len(which), parts)
@@ -233,7 +247,22 @@ class Batch:
     def _observations(self) -> Observations:
         """What was observed last, in the form asked for."""
         self._told = self.form.told(self._seen.seen)
-        return self.form.seen(self._told, self._masks)
+        return self.form.seen(self._told, self.allowed.view(np.int8))
+
+    @property
+    def allowed(self) -> NDArray[np.bool_]:
+        """What may be done now, (N, choices)."""
+        return self.acting.allowed(self.masks)
+
+    def observation(self) -> Observation:
+        """What was observed last, as policies see it: views."""
+        n, slots, past = len(self.rows), self.slots, self.past
+        candidates, context, history = np.split(
+            self._seen.seen, np.cumsum([slots * len(CANDIDATE), len(CONTEXT)]), axis=1
+        )
+        return Observation(
+            candidates.reshape(n, slots, -1), history.reshape(n, past, -1), context, self.masks[:, :slots]
+        )  # fmt: skip
 
 
 def _made_again(made_of: dict[str, Any], state: State, begun: bool) -> Batch:

@@ -1,6 +1,8 @@
-"""Episodes: one session of a fresh person in each row of a world, paused at each decision. No dynamics.
+"""Episodes: one session of a fresh person in each row of a world, or some days of sessions, paused at each decision.
 
-An episode is a function of (seed, number, person) alone. `move_rows` passes each row's action on as one-hot scores,
+No dynamics of its own.
+
+An episode is a function of (seed, number, person) alone. `move_rows` passes each row's action on as scores,
 lets `sim.impression.advance` live until the next decision, counts what happened from the world's own ledgers and logs,
 and observes. Called by `envs/vector.py`.
 """
@@ -11,17 +13,19 @@ import numpy as np
 
 from nextone.sim.engine.chance import mix_key
 from nextone.sim.engine.kernel import compiled, fetch_ahead, inlined, kernel, pasted
-from nextone.sim.impression import DECIDE, PAUSED, advance
+from nextone.sim.impression import DECIDE, DONE, PAUSED, advance
 from nextone.sim.population import replace_person
 from nextone.sim.request import candidate_in
-from nextone.sim.state import IDLE, LONG, PLAYING, STALLED, VALID, WAITING, Array
+from nextone.sim.session import come_back, first_will_to_stay
+from nextone.sim.state import CLOSED, IDLE, LONG, PLAYING, STALLED, VALID, WAITING, Array
 
 from .features import CANDIDATE, CONTEXT, HISTORY
 from .observing import no_tags, observe_again
 from .reward import COMPONENTS
 
-WINDOW_US = 24 * 3_600_000_000  # people open the app within a day
-END_US = 2 * WINDOW_US  # and are cut off at the end of the next one
+DAY_US = 24 * 3_600_000_000
+WINDOW_US = DAY_US  # people open the app within a day
+END_US = 2 * DAY_US  # and are cut off at the end of the next one
 LOG_ROWS = 16  # of each part between two looks; a step writes one or two lines
 MANY_IMPRESSIONS = 64  # a step is one or two of them
 
@@ -44,6 +48,7 @@ EPISODE = np.dtype(
         ("seed", "u8"),
         ("number", "i8"),  # of this row's episodes, from 0 at the last reset with a seed
         ("counts", "i8", (len(COMPONENTS),)),  # happened and not yet paid out, in the order of reward.COMPONENTS
+        ("hazard", "f8"),  # of leaving, borne and not yet told
         ("person", "i4"),
         ("steps", "i4"),
         ("asks", "i4"),  # pages the policy asked for
@@ -55,7 +60,7 @@ EPISODE = np.dtype(
 )
 
 assert tuple(COMPONENTS)[3:8] == ("like", "follow", "comment", "forward", "hate")
-(_VALID, _LONG, _WATCH, _LIKE, _STALL, _WAIT, _WASTED, _REQUESTS, _LEAVING, _APP) = (0, 1, 2, 3, 8, 9, 10, 11, 12, 13)
+(_VALID, _LONG, _WATCH, _LIKE, _STALL, _WAIT, _WASTED, _REQUESTS, _LEAVING, _APP, _RETURNS) = (0, 1, 2, 3, *range(8, 15))
 
 
 @kernel
@@ -70,22 +75,30 @@ def begin(w, row_bytes, episode, i, views):
     episode.seen_to = -1
     views.slots_as[i, :] = -1
     episode.counts[:] = 0
+    episode.hazard = 0.0
+
+
+@inlined
+def borne(key, user):
+    """The hazard of leaving that the session which is open, or was last, has borne."""
+    return 0.0 if user.phase == CLOSED else np.float64(first_will_to_stay(key, user)) - np.float64(user.will_to_stay)
 
 
 @pasted
-def live(w, episode, i, scores, candidates, part):
+def live(w, episode, i, scores, candidates, end_us, days, part):
     """On to the next decision, counting: (whether there is one, slot of the first impression since).
 
-    candidates: (P,) `candidate_in` of each slot at the last decision; the slot is -1 if none of them was shown."""
+    end_us: of the episode; days: whether the person comes back until then. candidates: (P,) `candidate_in` of each slot at the last decision; the slot is -1 if none of them was shown."""
     NOT = np.bool_(False)  # no literals: the drivers' compiled life serves here too
     user, screen, counts = w.users[i], w.screen[i], episode.counts
     first, shown = user.impression + 1, -1
-    before_us = user.ledger_us[PLAYING], user.ledger_us[STALLED], user.ledger_us[WAITING]
+    passed_us = user.ledger_us[PLAYING], user.ledger_us[STALLED], user.ledger_us[WAITING]
     in_app_us = user.ledger_us.sum()
     wasted, requests = user.wasted, user.request
+    key, before, away = w.key[i], borne(w.key[i], user), np.bool_(False)
     reason = PAUSED
     while reason == PAUSED:
-        reason = advance(w, i, scores, NOT, np.int64(END_US), NOT, np.int64(MANY_IMPRESSIONS), part)
+        reason = advance(w, i, scores, NOT, end_us, NOT, np.int64(MANY_IMPRESSIONS), part)
         scores = scores[:0]
         for n in range(w.logged[part, 0]):
             line = w.impressions[part, n]
@@ -98,11 +111,21 @@ def live(w, episode, i, scores, candidates, part):
         for n in range(w.logged[part, 2]):
             counts[_LEAVING] += w.sessions[part, n].cut == 0
         w.logged[part, :] = 0
+        if away and user.opened_us > user.closed_us:
+            counts[_RETURNS] += 1
+            away = np.bool_(False)
+        if not away:
+            so_far = borne(key, user)
+            episode.hazard += so_far - before
+            before = so_far
+            if reason == DONE and days and not user.cut:
+                come_back(w.params[0], key, user, w.activity)
+                away, before, reason = np.bool_(True), 0.0, PAUSED
     if screen.video >= 0 and screen.impression == first:
         shown = slot_of(screen, candidates)
-    counts[_WATCH] += user.ledger_us[PLAYING] - before_us[0]
-    counts[_STALL] += user.ledger_us[STALLED] - before_us[1]
-    counts[_WAIT] += user.ledger_us[WAITING] - before_us[2]
+    counts[_WATCH] += user.ledger_us[PLAYING] - passed_us[0]
+    counts[_STALL] += user.ledger_us[STALLED] - passed_us[1]
+    counts[_WAIT] += user.ledger_us[WAITING] - passed_us[2]
     counts[_APP] += user.ledger_us.sum() - in_app_us
     counts[_WASTED] += user.wasted - wasted
     counts[_REQUESTS] += user.request - requests
@@ -150,12 +173,20 @@ def look(w, i, episode, budget, views, newest_of):
 
 
 @pasted
-def act(w, episode, i, action, scores, candidates):
-    """Row i's action as scores (A,); and which candidates (P,) it chose from."""
+def act(w, episode, i, action, ranked, allowed, scores, candidates):
+    """Row i's action as scores (A,); and which candidates (P,) it chose from. ranked: the scores themselves (A,), or
+    (0,) where the action is a slot. allowed: (A,)."""
     slots = w.pool.shape[1]
-    scores[:] = 0.0
-    scores[action] = 1.0
-    episode.asks += action == slots
+    if len(ranked) > 0:
+        scores[:] = ranked
+        if len(scores) > slots:
+            if not allowed[slots]:
+                scores[slots] = -np.inf
+            episode.asks += scores[slots] > scores[:slots].max()
+    else:
+        scores[:] = 0.0
+        scores[action] = 1.0
+        episode.asks += action == slots
     fetch_ahead(w.knots, w.users[i].knot)
     for k in range(slots):
         candidates[k] = candidate_in(w.pool[i, k])
@@ -165,10 +196,11 @@ def act(w, episode, i, action, scores, candidates):
 
 @compiled(nogil=True)
 def move_rows(
-    w, row_bytes, episodes, which, part, actions, units, weights, max_steps, budget, views,
-    components, reward, terminated, truncated, shown,
+    w, row_bytes, episodes, which, part, actions, ranked, units, weights, max_steps, budget, end_us, days, views,
+    components, reward, terminated, truncated, shown, hazard,
 ):  # fmt: skip
     """One step of the rows `which` (n,), one after another; what is to begin begins instead. part: of the logs.
+    actions: (N,) slots, or ranked: (N, A) scores; (N, 0) where actions are slots.
 
     Several threads may do so at once, each with rows and a part of its own. One kernel for reset and step: most of its
     compilation is the life inside."""
@@ -182,20 +214,23 @@ def move_rows(
         if begins:
             begin(w, row_bytes, episode, i, views)
         elif goes_on:
-            act(w, episode, i, nearest_live(views.mask[i], actions[i]), scores, was)
+            action = nearest_live(views.mask[i], actions[i])
+            act(w, episode, i, action, ranked[i], views.mask[i], scores, was)
         decides, shown[i] = False, -1
         if begins or goes_on:
-            decides, shown[i] = live(w, episode, i, scores if goes_on else none, was if goes_on else nobody, part)
+            its_scores, its_slots = scores if goes_on else none, was if goes_on else nobody
+            decides, shown[i] = live(w, episode, i, its_scores, its_slots, end_us, days, part)
         if begins:
             episode.state = AT_DECISION if decides else GONE_EARLY
             components[i] = 0.0
-            reward[i] = 0.0
+            reward[i] = hazard[i] = 0.0
             terminated[i] = truncated[i] = False
         else:
             reward[i] = pay(episode, units, weights, components[i])
-            cut = w.users[i].cut != 0
+            hazard[i], episode.hazard = episode.hazard, 0.0
+            cut = days or w.users[i].cut != 0  # who comes back never ends, but for the end of the days
             terminated[i] = not decides and not cut
-            truncated[i] = cut or (decides and 0 < max_steps <= episode.steps)
+            truncated[i] = (cut and not decides) or (decides and 0 < max_steps <= episode.steps)
             if terminated[i] or truncated[i]:
                 episode.state = OVER
         look(w, i, episode, budget, views, newest_of)

@@ -5,7 +5,7 @@ decision counts now; what happens before the first one (opening the app, the fir
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from math import isfinite
 
 import numpy as np
@@ -28,34 +28,42 @@ COMPONENTS: dict[str, tuple[int, str]] = {
     "requests": (1, "pages asked for, by the phone or by the policy"),
     "leaving": (1, "the person left the app"),
     "app_s": (1_000_000, "seconds in the app"),
+    "returns": (1, "times that the person came back to the app"),
 }
 """Component: (whole units that make one, meaning). The order of `envs/episode.py`'s counts."""
+UNITS = np.array([units for units, _ in COMPONENTS.values()], np.float64)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RewardWeights:
-    """What one of each component is worth. The defaults are Assumed: feedback is rare and worth more."""
+    """What one of each component is worth, in seconds of watching. The defaults are one reward: time and feedback, less
+    what they cost. Each is a setting, since what people and servers are worth differs from app to app."""
 
-    valid_play: float = 1.0
+    valid_play: float = 0.0
     long_view: float = 0.0
-    watch_s: float = 0.0
-    like: float = 5.0
-    follow: float = 10.0
-    comment: float = 5.0
-    forward: float = 5.0
-    hate: float = -10.0
-    stall_s: float = -0.2
-    wait_s: float = 0.0
-    wasted_mb: float = 0.0
-    requests: float = 0.0
+    watch_s: float = 1.0
+    like: float = 50.0  # Assumed: weighs as a valid play in server.objective, and a session has one in some 50 s watched
+    follow: float = 100.0  # Assumed: as there, two valid plays
+    comment: float = 50.0  # Assumed: as there, one
+    forward: float = 50.0  # Assumed: as there, one
+    hate: float = -100.0  # Assumed: as there, two
+    stall_s: float = -3.0  # Source: Dobrian et al., SIGCOMM 2011, abstract: 54 s more of stalls, 3 min less watched
+    wait_s: float = -3.0  # Assumed: nothing to see is as bad as a picture that stands still
+    wasted_mb: float = -0.5  # Assumed: a CDN takes for a megabyte about what half a second of watching earns
+    requests: float = -4.0  # Assumed: to rank a page takes about what some seconds of watching earn
     leaving: float = 0.0
     app_s: float = 0.0
+    returns: float = 0.0
 
     def __post_init__(self) -> None:
         for name, weight in asdict(self).items():
             number = isinstance(weight, int | float | np.number) and not isinstance(weight, bool)
             if not number or not isfinite(weight):
                 raise SettingError(f"reward weight {name}={weight!r} must be a finite number; 0 leaves it out")
+
+    def priced(self, factor: float) -> "RewardWeights":
+        """The same with `factor` times the prices: of stalls, waits, waste and requests."""
+        return replace(self, **{name: factor * getattr(self, name) for name in PRICES})
 
     def array(self) -> NDArray[np.float64]:
         """Weights in the order of COMPONENTS, (K,)."""
@@ -65,13 +73,19 @@ class RewardWeights:
 assert tuple(field.name for field in fields(RewardWeights)) == tuple(COMPONENTS)
 NOTHING = dict.fromkeys(COMPONENTS, 0.0)
 
+PRICES = ("stall_s", "wait_s", "wasted_mb", "requests")
+
 PRESETS = {
     "default": RewardWeights(),
     "watch": RewardWeights(**NOTHING | {"watch_s": 1.0}),
-    "retention": RewardWeights(app_s=1 / 60),
+    "plays": RewardWeights(
+        **NOTHING
+        | {"valid_play": 1.0, "like": 5.0, "follow": 10.0, "comment": 5.0, "forward": 5.0, "hate": -10.0, "stall_s": -0.2}
+    ),
+    "retention": RewardWeights(**NOTHING | {"returns": 1.0}),
 }
-"""watch: seconds played and nothing else. retention: the default, and a minute in the app is worth a valid play
-(Assumed). A price of `leaving` alone would be the same for all: every session that is not cut off ends with it once."""
+"""watch: seconds played and nothing else. plays: plays and feedback are counted, however short the videos; short ones
+win it. retention: times that the person came back, in episodes of several days (`days=`)."""
 
 
 def reward_weights(reward: str | Mapping[str, float] | RewardWeights) -> RewardWeights:

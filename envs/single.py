@@ -9,6 +9,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from .acting import Ranker
 from .arguments import ScenarioLike, in_plain_values
 from .batch import State
 from .forms import Observations, row_of
@@ -36,6 +37,11 @@ class NextOneEnv(gymnasium.Env[Observations, np.int64]):
         inference: bool = False,
         refresh: bool = False,
         request_budget: int | None = None,
+        days: int | None = None,
+        action: str = "slot",
+        of_order: int | None = None,
+        ranker: Ranker | None = None,
+        trigger: int | None = None,
         queue_waits: Sequence[int] | None = None,
         form: str = "dict",
         features: str = "all",
@@ -44,7 +50,8 @@ class NextOneEnv(gymnasium.Env[Observations, np.int64]):
     ) -> None:
         self.batch = NextOneVectorEnv(
             1, scenario=scenario, reward=reward, max_steps=max_steps, invalid_action=invalid_action,
-            inference=inference, refresh=refresh, request_budget=request_budget, queue_waits=queue_waits,
+            inference=inference, refresh=refresh, request_budget=request_budget, days=days, action=action,
+            of_order=of_order, ranker=ranker, trigger=trigger, queue_waits=queue_waits,
             form=form, features=features, dtype=dtype, autoreset_mode=AutoresetMode.DISABLED, render_mode=render_mode,
         )  # fmt: skip
         self.render_mode = render_mode
@@ -67,7 +74,7 @@ class NextOneEnv(gymnasium.Env[Observations, np.int64]):
         moved = self.batch.advance_one(action)
         return (
             row_of(moved.observations, 0), moved.reward.item(0), moved.terminated.item(0), moved.truncated.item(0),
-            self.batch.about(0, moved.components[0].tolist()),
+            self.batch.about(0, moved.components[0].tolist(), moved.hazard.item(0)),
         )  # fmt: skip
 
     def render(self) -> Any:

@@ -35,13 +35,14 @@ from .arguments import (
     whole,
     yes_or_no,
 )
+from .acting import ACTIONS, Ranker
 from .batch import Batch, Moved, Rows, State
 from .forms import DTYPES, FEATURES, FORMS, Observations, row_of
 from .reward import COMPONENTS, RewardWeights, reward_weights
 
 NO_ROWS = np.zeros(0, np.int64)
 NO_COMPONENTS = (0.0,) * len(COMPONENTS)
-NOTHING = np.array([NO_COMPONENTS])
+NOTHING, NO_HAZARD = np.array([NO_COMPONENTS]), np.zeros(1)
 REWARD_INFO = tuple(f"reward_{name}" for name in COMPONENTS)  # keys of info, in the order of reward.COMPONENTS
 OF_UNKNOWN_SEED = -1  # `np_random_seed` once `np_random` was assigned: Gymnasium's own sign
 
@@ -53,7 +54,10 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
     servers it has does not matter. reward: a preset of `envs/reward.py`, a dict of weights, or RewardWeights.
     max_steps: truncate after so many steps. invalid_action: what a dead slot does, "nearest" live one or "raise".
     inference: whether a decision takes the phone's time (False: none). refresh: one more action, the last, asks for a
-    page now; request_budget: at most so often an episode. queue_waits: waits in the server's queue, microseconds by
+    page now; request_budget: at most so often an episode. days: an episode goes on over sessions, as the person comes
+    back, until so many days after the first one; None: it is one session. action: what an action is, see
+    `envs/acting.py`; of_order: how many slots an "order" names (None: all); ranker: who ranks where the action is "when". trigger: decide only after feedback or so
+    many impressions without (None: at every swipe). queue_waits: waits in the server's queue, microseconds by
     rising probability (None: ample servers). max_episode_steps: as `gymnasium.make` has it: truncate after so many
     steps, also where the last of them ends the session. form, features, dtype: what an observation looks like, see
     `envs/forms.py`. Raises SettingError for what cannot be used.
@@ -73,6 +77,11 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         inference: bool = False,
         refresh: bool = False,
         request_budget: int | None = None,
+        days: int | None = None,
+        action: str = "slot",
+        of_order: int | None = None,
+        ranker: Ranker | None = None,
+        trigger: int | None = None,
         queue_waits: Sequence[int] | None = None,
         form: str = "dict",
         features: str = "all",
@@ -84,12 +93,15 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         for name, limit in (("max_steps", max_steps), ("max_episode_steps", max_episode_steps)):
             whole(name, 1 if limit is None else limit, 1)
         whole("request_budget", 0 if request_budget is None else request_budget, 0)
+        for name, count in (("days", days), ("trigger", trigger)):
+            whole(name, 1 if count is None else count, 1, 10_000)
         one_of("invalid_action", invalid_action, ("nearest", "raise"))
         yes_or_no("inference", inference)
         yes_or_no("refresh", refresh)
         for name, value, choices in (("form", form, FORMS), ("features", features, FEATURES), ("dtype", dtype, DTYPES)):
             one_of(name, value, choices)
         one_of("render_mode", render_mode, (None, *self.metadata["render_modes"]))
+        one_of("action", action, ACTIONS)
         one_of("autoreset_mode", autoreset_mode, (*AutoresetMode, *(mode.value for mode in AutoresetMode)))
         if request_budget is not None and not refresh:
             raise SettingError("request_budget is for nextone/NextOneRefresh-v0, where a policy may ask for pages")
@@ -98,6 +110,8 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = self.metadata | {"autoreset_mode": self.autoreset_mode}
         self.weights, self.scenario = reward_weights(reward), scenario_of(scenario)
+        if self.weights.returns and days is None:
+            raise SettingError("this reward counts returns to the app, and an episode is one session; give days=7")
         self._raises, self._time_limit = invalid_action == "raise", max_episode_steps
         limits = [limit for limit in (max_steps, max_episode_steps) if limit is not None]
         self._batch = Batch(
@@ -107,6 +121,9 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
             max_steps=min(limits, default=0),
             budget=-1 if request_budget is None else request_budget,
             refresh=refresh,
+            action=(action, of_order, ranker),
+            trigger=trigger or 0,
+            days=days or 0,
             inference=inference,
             queue_waits=waits_of(queue_waits),
             form=(form, features, dtype),
@@ -114,7 +131,8 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         self._act = np.zeros(1, np.int64)
         self._seeded = np.zeros(num_envs, np.bool_)
         self.single_observation_space = self._batch.form.space
-        self.single_action_space = spaces.Discrete(self._batch.actions)
+        self._acting = self._batch.acting
+        self.single_action_space = self._acting.space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
 
@@ -145,30 +163,30 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         episodes = self._batch.episodes
         episodes["person"][which], episodes["link"][which] = people[which], links[which]
         observations = self._batch.begin(which)
-        return observations, self._info(NOTHING, self._batch.shown, np.isin(self._batch.rows, which))
+        return observations, self._info(NOTHING, self._batch.shown, NO_HAZARD, np.isin(self._batch.rows, which))
 
     def step(
         self, actions: ArrayLike
     ) -> tuple[Observations, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """Every row acts: observations, rewards, terminations, truncations, info.
 
-        info: person, episode_number, session_min, executed_slot (-1: none), reward_valid_play and so on for each
-        component: arrays (N,); action_mask (N, A) int8; each with a mask (N,) under its name with a leading underscore.
+        info: person, episode_number, session_min, executed_slot (-1: none), training_hazard (of leaving, that the step
+        held: for training only, no phone knows it), reward_valid_play and so on for each component: arrays (N,); action_mask (N, A) int8; each with a mask (N,) under its name with a leading underscore.
         Also final_obs and final_info where autoreset keeps them. `reset` has the same keys.
         """
         moved = self.advance(actions)
-        observations, components = moved.observations, moved.components
+        observations, components, hazard = moved.observations, moved.components, moved.hazard
         ended = moved.terminated | moved.truncated
         finals: dict[str, Any] = {}
         if self.autoreset_mode == AutoresetMode.SAME_STEP and ended.any():
             which = np.flatnonzero(ended)
-            last = self._info(components, moved.shown, ended)
+            last = self._info(components, moved.shown, hazard, ended)
             final = np.full(self.num_envs, None, dtype=object)
             for i in which:
                 final[i] = deepcopy(row_of(observations, i))
             finals = {"final_obs": final, "_final_obs": ended, "final_info": last, "_final_info": ended.copy()}
-            observations, components = self.restart(which), components * ~ended[:, None]
-        info = self._info(components, self._batch.shown, np.ones(self.num_envs, np.bool_))
+            observations, components, hazard = self.restart(which), components * ~ended[:, None], hazard * ~ended
+        info = self._info(components, self._batch.shown, hazard, np.ones(self.num_envs, np.bool_))
         return observations, moved.reward, moved.terminated, moved.truncated, info | finals
 
     def render(self) -> tuple[Any, ...] | None:
@@ -183,7 +201,7 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
     def action_masks(self) -> NDArray[np.bool_]:
         """What each row may do now, (N, A): the masks of the last observations."""
         self._begun()
-        return self._batch.masks.copy()
+        return self._batch.allowed.copy()
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
         """What a method or attribute of each row's single environment is, a tuple of N, as Gymnasium's own vector
@@ -234,7 +252,7 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
     def advance_one(self, action: Any) -> Moved:
         """`advance` of a batch of one, its action alone."""
         batch = self._batch
-        if not batch.begun or self.closed or batch.over_one() or self._raises:
+        if not batch.begun or self.closed or batch.over_one() or self._raises or self._acting.ranks:
             return self.advance([action])
         if type(action) not in (int, np.int64) or not 0 <= action < batch.actions:
             return self.advance([action])
@@ -265,13 +283,14 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         self._batch.go_back(state._replace(arrays=arrays))
         self._seeded[:] = seeded
 
-    def about(self, i: int, components: Sequence[float] = NO_COMPONENTS) -> dict[str, Any]:
-        """The info of row i: who it is, how long the session has lasted, what the last step brought."""
+    def about(self, i: int, components: Sequence[float] = NO_COMPONENTS, hazard: float = 0.0) -> dict[str, Any]:
+        """The info of row i: who it is, how long the session has lasted, what the last step brought and held."""
         batch = self._batch
         people, numbers = batch.who
         return {
             "person": people.item(i), "episode_number": numbers.item(i), "session_min": batch.minutes(i),
-            "executed_slot": batch.shown.item(i), "action_mask": batch.masks[i].astype(np.int8),
+            "executed_slot": batch.shown.item(i), "action_mask": batch.allowed[i].astype(np.int8),
+            "training_hazard": hazard,
             **dict(zip(REWARD_INFO, components, strict=True)),
         }  # fmt: skip
 
@@ -319,8 +338,10 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
                 episode["seed"] = np.uint64((int(self.np_random_seed or 0) + i) % 2**64)
             self._seeded[i] = True
 
-    def _checked(self, actions: ArrayLike) -> NDArray[np.int64]:
-        """Actions as int64 (N,). Raises ValueError."""
+    def _checked(self, actions: ArrayLike) -> NDArray[Any]:
+        """Actions as slots (N,) int64 or scores (N, A). Raises ValueError."""
+        if self._acting.ranks:
+            return self._acting.scores(actions, self._batch.observation)
         acts = np.asarray(actions)
         size = self._batch.actions
         if acts.shape != (self.num_envs,):
@@ -340,15 +361,18 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
                 raise ValueError(f"action {acts[i]} of environment {i} is masked; allowed are {live}")
         return acts
 
-    def _info(self, components: NDArray[Any], shown: NDArray[Any], mask: NDArray[np.bool_]) -> dict[str, Any]:
+    def _info(
+        self, components: NDArray[Any], shown: NDArray[Any], hazard: NDArray[Any], mask: NDArray[np.bool_]
+    ) -> dict[str, Any]:
         """The info of the rows of the mask: `about`, an array for each key. components (N, K) or (1, K)."""
         users, episodes = self.world.users, self._batch.episodes
         told = {
             "person": episodes["person"].astype(np.int64), "episode_number": episodes["number"],
             "session_min": (users["now_us"] - users["opened_us"]) / 6e7, "executed_slot": shown,
+            "training_hazard": hazard,
         }  # fmt: skip
         told = {name: values * mask for name, values in told.items()}
-        told["action_mask"] = self._batch.masks * mask[:, None].view(np.int8)
+        told["action_mask"] = self._batch.allowed * mask[:, None].view(np.int8)
         told |= dict(zip(REWARD_INFO, components.T * mask, strict=True))
         return told | {f"_{name}": mask.copy() for name in told}
 

@@ -75,6 +75,7 @@ _FORMS: dict[str, dict[str, object]] = {
     "nextone/NextOneRefresh-v0": {"refresh": True},
     "nextone/NextOneFlat-v0": {"form": "flat"},
     "nextone/NextOneMasked-v0": {"form": "masked"},
+    "nextone/Rerank-v0": {"action": "scores", "trigger": 14},
 }
 for _id, _arguments in _FORMS.items():
     register(
@@ -83,6 +84,12 @@ for _id, _arguments in _FORMS.items():
         vector_entry_point="nextone.envs.vector:NextOneVectorEnv",
         kwargs=_arguments,
     )
+register(
+    "nextone/When-v0",
+    entry_point="nextone.experiments.training.when:when_to_act",
+    vector_entry_point="nextone.experiments.training.when:when_to_act_of_many",
+)
+register("nextone/SharedServers-v0", entry_point="nextone.envs.shared:SharedServersEnv")
 
 
 def __getattr__(name: str) -> object:

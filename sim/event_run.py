@@ -109,13 +109,28 @@ def run_events(
     requests.
 
     The world must have been built without `queue_waits`."""
+    logs = Logs(world)
+    run = paused_at_decisions(world, logs, workers=workers, queue_limit=queue_limit, end_us=end_us, days=days)
+    scores = None
+    while True:
+        try:
+            rows = run.send(scores)
+        except StopIteration as over:
+            return logs.records(), over.value
+        scores = NO_SCORES if decide is None else decide(world, rows)
+
+
+def paused_at_decisions(
+    world: World, logs: Logs, *, workers: int, queue_limit: int, end_us: int, days: bool
+) -> Generator[Array, Array | None, ServerLedger]:
+    """The run as a generator: it yields rows (n,) of people at a decision, is sent their scores, and returns what the
+    servers did. Those people do not meet before they have all been answered."""
     assert len(world.queue_waits) == 0 and len(world.logged) == 1, "the event driver answers requests itself"
     users, n = world.users, len(world.users)
     opens, arrived, gives_up = users["phase_end_us"], users["arrived_us"], users["give_up_us"]
     service, waited = users["service_us"], users["queue_us"]
     env = simpy.Environment(initial_time=0)
     servers = Servers(env, n, workers, queue_limit)
-    logs = Logs(world)
     phones: dict[int, simpy.Event] = {}  # people whose phone is to be moved, until they need the world
     moved = _Moving(users["now_us"])
 
@@ -138,13 +153,13 @@ def run_events(
         env.process(person(i))
     while True:
         if moved.rows and env.peek() >= moved.earliest:
-            for i, reason in moved.move(world, decide, logs, end_us, days):
+            for i, reason in (yield from moved.move(world, logs, end_us, days)):
                 phones.pop(i).succeed(reason)
         elif env.peek() == inf:
             break
         else:
             env.step()
-    return logs.records(), servers.ledger()
+    return servers.ledger()
 
 
 class _Moving:
@@ -167,9 +182,9 @@ class _Moving:
         self.earliest = min(self.earliest, not_before)
 
     def move(
-        self, world: World, decide: Decide | None, logs: Logs, end_us: int, days: bool
-    ) -> list[tuple[int, int]]:
-        """Move them all once; those that need the world, with the reason. The others stay."""
+        self, world: World, logs: Logs, end_us: int, days: bool
+    ) -> Generator[Array, Array | None, list[tuple[int, int]]]:
+        """Move them all once, asking for scores; those that need the world, with the reason. The others stay."""
         rows, reasons = np.array(self.rows), np.array(self._reasons, dtype=np.int8)
         answered = np.array(self._answered, dtype=np.bool_)
         self.clear()
@@ -179,7 +194,7 @@ class _Moving:
             if not group.any():
                 continue
             some: Array = rows[group]
-            scores = decide(world, some) if decide is not None and group is deciding else NO_SCORES
+            scores = (yield some) if group is deciding else NO_SCORES
             why = np.zeros(len(some), np.int8)
             advance_rows(world, some, scores, answered[group], end_us, days, NO_BUDGET, why, 0, len(some), 0)
             logs.collect_if_filling()

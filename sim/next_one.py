@@ -41,14 +41,15 @@ def stands(user, pool, scores):
 def take_scores(p, key, user, screen, pool, scores):
     """The policy has answered: its ranking is ready after the inference. A last column above all asks for a page.
 
-    If it lets the last order stand, there is no inference; a ranking still being computed is waited for."""
+    If it lets the last order stand, there is no inference; a ranking still being computed is waited for, or else the
+    last column asks for a page if it is above -inf."""
     pending = user.ranking > 1
     user.ranking = 1
     if stands(user, pool, scores):
         screen.outcome &= np.uint8(255 - ASKED)
         if not pending:
             user.ready_us = user.now_us
-            user.page_wanted = 0
+            user.page_wanted = len(scores) > len(pool) and scores[len(pool)] > -np.inf and user.request_state == IDLE
             for k in range(len(pool)):
                 pool[k].next_order = pool[k].order
         return

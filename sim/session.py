@@ -85,7 +85,7 @@ def open_session(p, key, user, mind, knots, trace_first, trace_mean_bps, link_tr
     settle(p, user, mind, user.now_us)
     open_mind(p, key, user, mind, user.now_us)
     user.satisfaction = np.float32(0.0)
-    user.will_to_stay = np.float32(-np.log(uniform(key, SESSION, user.user, user.session, WILL_TO_STAY)))
+    user.will_to_stay = first_will_to_stay(key, user)
     user.opened_us = user.now_us
     user.checked_us = user.now_us
     user.left = 0
@@ -103,6 +103,12 @@ def open_session(p, key, user, mind, knots, trace_first, trace_mean_bps, link_tr
         recall_rate(p, key, user, knots, trace_first, trace_mean_bps, link_traces, link_levels, user.now_us)
     join_link(p, key, user, knots, trace_first, trace_mean_bps, link_traces, link_levels, rtt, user.now_us)
     start_waiting(p, key, user)
+
+
+@inlined
+def first_will_to_stay(key, user):
+    """The hazard of leaving that this session bears until the person leaves: exponential, of mean one."""
+    return np.float32(-np.log(uniform(key, SESSION, user.user, user.session, WILL_TO_STAY)))
 
 
 @inlined
@@ -194,13 +200,18 @@ def close_session(p, key, user, activity, comes_back):
     user.payload_left = 0
     user.ranking = 0
     user.refresh = 0
+    user.phase = GONE
+    user.phase_end_us = NEVER_US
     if comes_back:
-        user.phase = CLOSED
-        user.phase_end_us = next_open_us(p, key, user, activity)
-        user.session += 1
-    else:
-        user.phase = GONE
-        user.phase_end_us = NEVER_US
+        come_back(p, key, user, activity)
+
+
+@kernel
+def come_back(p, key, user, activity):
+    """The person, who has left, will open the app again."""
+    user.phase = CLOSED
+    user.phase_end_us = next_open_us(p, key, user, activity)
+    user.session += 1
 
 
 @kernel

@@ -4,9 +4,11 @@ People leave with a hazard in time, so of two sessions played alike one may end 
 hour, which drowns what a single choice is worth. The hazard that a step held is known to the world. It is told to the
 training alone: nothing that a policy observes, in training or later, is made of it.
 
-A session is worth about what an average one still earns, `level` = all rewards / all endings, whatever the state. What
-a step gains is r - chance * level, with mean 0 over a policy's steps. PPO's values V are of gains to come, discounted,
-and the temporal difference, r - level - V for who left, has the same mean, whatever was chosen, as
+What a session still earns, `level`, is what it has earned so far for each unit of hazard that it bore: since a session
+bears a hazard with mean one, that is its worth, if it goes on as it did. People differ: who is quick to leave has little
+to lose by a long video. Early in a session, the level is drawn towards that of all, rewards / endings. What a step gains
+is r - chance * level, with mean 0 over a policy's steps. PPO's values V are of gains to come, discounted, and the
+temporal difference, r - level - V for who left, has the same mean, whatever was chosen, as
 
     r - chance * level + gamma * (left - chance) * V + gamma * V' - V
 
@@ -26,13 +28,15 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 KEEP = 0.9  # Assumed: of what was counted, a rollout: the level rises while a policy learns
+BELIEVED = 0.05  # Assumed: hazard after which a session's own level is believed half
 
 
 class Level:
-    """What an average session still earns: rewards / endings, of about the latest ten rollouts."""
+    """What each of n sessions still earns, and an average one: rewards / endings, of about the latest ten rollouts."""
 
-    def __init__(self) -> None:
+    def __init__(self, n: int) -> None:
         self.counted = np.zeros(2)  # rewards, endings
+        self.so_far = np.zeros((2, n))  # rewards, hazard, of the sessions that are open
 
     @property
     def value(self) -> float:
@@ -43,11 +47,20 @@ class Level:
         """A rollout's."""
         self.counted[:] = KEEP * self.counted + (rewards, endings)
 
+    def of(self, rewards: Array, hazard: Array, over: Array) -> Array:
+        """What each session still earned before each step of a rollout, (T, N). over: whether the step ended it."""
+        levels = np.empty(hazard.shape)
+        for t in range(len(hazard)):
+            earned, borne = self.so_far
+            levels[t] = (earned + BELIEVED * self.value) / (borne + BELIEVED)
+            self.so_far[:] = (self.so_far + (rewards[t], hazard[t])) * ~over[t]
+        return levels
 
-def correction(level: float, hazard: Array, left: Array, gone: Array, values: Array, gamma: float) -> Array:
+
+def correction(level: Array | float, hazard: Array, left: Array, gone: Array, values: Array, gamma: float) -> Array:
     """What is added to rewards (...), so that their temporal differences are those above.
 
-    hazard (...): of leaving in the step, cumulated, >= 0. left, gone (...): bool, whether the person left by it, or
+    level (...): what a session still earns. hazard (...): of leaving in the step, cumulated, >= 0. left, gone (...): bool, whether the person left by it, or
     the episode ended otherwise. values (...): V before the step."""
     chance = -np.expm1(-hazard)
     added: Array = gamma * (left - chance) * values - (chance + gone) * level

@@ -109,8 +109,9 @@ class KeyedRolloutBuffer(MaskableDictRolloutBuffer):
     lives: where the lives that are learned from tell of leaving (`Lives`); None: advantages keep that luck."""
 
     def __init__(self, *args: Any, seed: int = 0, lives: Lives | None = None, **kwargs: Any) -> None:
-        self.seed, self.epoch, self.lives, self.level = seed, 0, lives, Level()
+        self.seed, self.epoch, self.lives = seed, 0, lives
         super().__init__(*args, **kwargs)
+        self.level = Level(self.n_envs)
 
     def reset(self) -> None:
         """Empty again."""
@@ -132,7 +133,8 @@ class KeyedRolloutBuffer(MaskableDictRolloutBuffer):
         if self.lives is not None:
             self.level.count(float(self.rewards.sum()), int(self.left.sum() + self.gone.sum()))
             told = self.hazard, self.left, self.gone, self.values
-            self.rewards += correction(self.level.value, *told, self.gamma).astype(np.float32)
+            level = self.level.of(self.rewards, self.hazard, self.left | self.gone)
+            self.rewards += correction(level, *told, self.gamma).astype(np.float32)
         super().compute_returns_and_advantage(last_values, dones)
 
     def get(  # type: ignore[override]  # as in the library itself

@@ -29,7 +29,7 @@ def training_state(model: Any) -> Arrays:
     arrays |= {} if luck is None else {"generator": luck}
     arrays |= {f"world.{name}": array for name, array in _world(model.env).items()}
     arrays |= {f"seen.{name}": array for name, array in model._last_obs.items()}
-    arrays |= {} if level is None else {"level": level.counted}
+    arrays |= {} if level is None else {"level": level.counted, "so_far": level.so_far}
     arrays["episode_starts"] = np.asarray(model._last_episode_starts, np.bool_)
     return arrays | {f"replay.{name}": array for name, array in _replay(model).items()}
 

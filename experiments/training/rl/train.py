@@ -36,7 +36,7 @@ from nextone.policies.checkpoint import (
 )
 from nextone.policies.contract import PolicyLike
 from nextone.policies.names import CLOUD_ONLY
-from nextone.policies.networks.pointer.network import TYPICAL_S, WIDTH
+from nextone.policies.networks.pointer.network import WIDTH
 from nextone.policies.rl import KIND, RlPolicy, load_rl
 from nextone.policies.rules import WORTH
 from nextone.policies.trained import check_fits, features_hash
@@ -54,6 +54,7 @@ from .resume import restore_training, training_state
 Algorithm = Literal["maskable_ppo", "dqn"]
 RULES = (CLOUD_ONLY, "tag_momentum")  # what a policy in training is compared with
 USUAL = np.array([0.42, 0.29, 0.018, 0.0013, 0.0026, 0.0007, 0.0009])  # Assumed: of PREDICTED, about cloud_only's
+USUAL_S = 30.0  # Assumed: of play an impression, likewise
 NEVER = -1  # of thresholds of asking
 FIRMNESS = 1.0  # Assumed: of the first policy; PPO's logits are ten times this times how much better than usual
 EVALUATION_SEED = 1 << 60  # people nobody trains on: training's seeds are below
@@ -150,7 +151,7 @@ def make_model(settings: TrainSettings, asks_at: int = NEVER) -> Any:
     if settings.refresh and settings.algo == "maskable_ppo":
         usual = usual | ASKING
     chosen = usual | dict(settings.hyperparameters)
-    env = TrainingVecEnv(inner, chosen.pop("reward_scale"), settings.cut_is_end)
+    env = TrainingVecEnv(inner, chosen.pop("reward_scale") / usual_reward(settings.reward), settings.cut_is_end)
     env.seed(settings.seed << 24)  # row i plays this + i
     if settings.algo == "maskable_ppo" and chosen.pop("from_rule", True):
         rule = rule_of(settings.reward)
@@ -159,20 +160,24 @@ def make_model(settings: TrainSettings, asks_at: int = NEVER) -> Any:
     return make(env, seed=settings.seed, width=settings.width, learning_rate=lambda left: rate * left, **chosen)
 
 
+def usual_reward(reward: RewardWeights) -> float:
+    """About what an impression is worth under a reward, without signs: its unit; 1 if it pays for nothing of them."""
+    counted = np.array([abs(getattr(reward, name)) for name in PREDICTED]) @ USUAL
+    return float(counted + USUAL_S * (abs(reward.watch_s) + abs(reward.app_s))) or 1.0
+
+
 def rule_of(reward: RewardWeights) -> tuple[list[float], list[float]] | None:
     """Weights of the pointer with which it is `greedy.RewardGreedy` per second; None if that says nothing.
 
-    The rule's score is (brings + watch_s * P(valid play) * length) / (pause + length); length / (pause + length) is
-    taken as 1 here. Where nothing but watch time is paid for, it is `rules.blend`: who is pleased stays."""
+    Where time is paid for, the rule is `rules.blend`: who is pleased stays, and a session's time depends on that."""
     worth = np.array([getattr(reward, name) for name in PREDICTED])
-    watch = np.zeros(len(PREDICTED))
-    watch[0] = TYPICAL_S * reward.watch_s
-    if reward.watch_s > 0 and not worth.any():
-        watch = WORTH.astype(np.float64)
-    usual = float((worth + watch) @ USUAL)
+    pleases = np.zeros(len(PREDICTED))
+    if reward.watch_s > 0:
+        worth, pleases = pleases, WORTH.astype(np.float64)
+    usual = float((worth + pleases) @ USUAL)
     if usual <= 0:
         return None
-    return (FIRMNESS * watch / usual).tolist(), (FIRMNESS * worth / usual).tolist()
+    return (FIRMNESS * pleases / usual).tolist(), (FIRMNESS * worth / usual).tolist()
 
 
 def best_threshold(settings: TrainSettings) -> int:
@@ -223,12 +228,10 @@ class TrainingVecEnv(NextOneVecEnv):
 
     def step_wait(self) -> tuple[Any, Array, Array, list[dict[str, Any]]]:
         """Observations, scaled rewards, dones, infos."""
-        will = self.env.world.users["will_to_stay"]  # the hazard that a session still bears
-        before = will.copy()
         moved = self.env.advance(self._actions)
         over = moved.terminated | (moved.truncated & self.cut_is_end)
-        left = moved.terminated & (will <= 0.0)
-        self._last = (before - will).astype(np.float64), left, over & ~left
+        left = moved.terminated & (self.env.world.users["will_to_stay"] <= 0.0)  # and not for want of a page
+        self._last = moved.hazard, left, over & ~left
         observations, rewards, dones, infos = self.tell(moved)
         if self.cut_is_end:
             for i in np.flatnonzero(dones):

@@ -12,11 +12,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from nextone.envs.features import CANDIDATE, CONTEXT, HISTORY, LOG_COUNT, LOGIT_SCALE, MOST_S, PREDICTED, C, H
+from nextone.envs.features import (
+    CANDIDATE,
+    CONTEXT,
+    HISTORY,
+    LOG_COUNT,
+    LOGIT_SCALE,
+    MOST_EMBEDDING,
+    MOST_S,
+    PREDICTED,
+    C,
+    H,
+)
 from nextone.policies.rules import PAUSE_S
+from nextone.sim.config import DIMS
 
 WIDTH = 8  # Assumed: in trials 4 did as well, 32 worse, while values were still bootstrapped
 CROSSED = 8  # numbers that a past impression has to say to a candidate with its tag
+LEANINGS = 4  # ways in which recent content speaks to a candidate's
 BELIEF = 3.0  # Assumed: impressions of a tag after which they are believed half
 TYPICAL_S, LONG_S = 30.0, 120.0  # Assumed: a length that becomes 1, and one beyond which longer is no different
 RATE_GAIN = (1.0, 1.0, 5.0, 10.0, 5.0, 5.0, 10.0)  # of PREDICTED: as the default reward counts them; tails stay short
@@ -24,6 +37,7 @@ GAIN = torch.ones(len(CANDIDATE))  # brings columns to a spread of about 1: a ra
 GAIN[C.pevtr : C.pevtr + len(PREDICTED)] = 2.0
 GAIN[C.duration] = 8.0
 ASK_STEEPNESS = 10.0  # Assumed: the first policy is as good as sure a few impressions away from its threshold
+LEANING_GAIN = 0.5  # brings what recent content says of a candidate to a spread of about 1
 MEAN_GAIN = 4.0  # brings means over past impressions to a spread of about 1
 ASKED_OF = (
     *(f.name for f in CONTEXT), *(f"mean_{f.name}" for f in HISTORY), *(f"mean_{f.name}_chance" for f in PREDICTED),
@@ -39,6 +53,8 @@ class Prepared(NamedTuple):
 
     candidates: Tensor  # (N, P, Fc + 2 rates + 2): features, probabilities, those per half a minute, length, tags' past
     history: Tensor  # (N, H, Fh + rates)
+    content: Tensor  # (N, P, DIMS) the server's embeddings of candidates
+    past_content: Tensor  # (N, DIMS, H) and of past impressions, of size 1 / root H
     context: Tensor  # (N, Fx)
     shared: Tensor  # (N, P, H) what each past impression counts for each candidate, by tags in common
     of_past: Tensor  # (N, 1, H) weights of a mean over past impressions
@@ -63,6 +79,8 @@ def prepare(candidates: Tensor, history: Tensor, context: Tensor, mask: Tensor) 
     return Prepared(
         torch.cat(told, 2),
         torch.cat([history, rates(history, H.pevtr)], 2),
+        _content(candidates, C.embedding_0),
+        _content(history, H.embedding_0).transpose(1, 2) * (MOST_EMBEDDING * LEANING_GAIN),
         context,
         same / total,
         present / present.sum(2, keepdim=True).clamp(min=1.0),
@@ -80,12 +98,13 @@ class Pointer(nn.Module):
         self.past = nn.Linear(len(HISTORY) + len(PREDICTED), width)
         self.crossed = nn.Linear(width, CROSSED)
         self.candidate = nn.Linear(described, width)
-        self.candidate_crossed = nn.Linear(CROSSED, width, bias=False)
+        self.leaning = nn.Linear(width, LEANINGS, bias=False)
+        self.candidate_crossed = nn.Linear(CROSSED + LEANINGS, width, bias=False)
         self.person = nn.Linear(len(CONTEXT) + 2 * width, width)
         self.meeting = nn.Linear(width, width)
         self.meeting_person = nn.Linear(width, width, bias=False)
         self.score = nn.Linear(width, 1)
-        self.plain_score = nn.Linear(described, 1, bias=False)  # what is linear needs no detour
+        self.plain_score = nn.Linear(described + LEANINGS, 1, bias=False)  # what is linear needs no detour
         self.ask = nn.Linear(width + len(ASKED_OF), 1) if refresh else None
         if self.ask is not None:  # rarely, before something is learned
             nn.init.constant_(self.ask.bias, -0.3)
@@ -119,12 +138,14 @@ class Pointer(nn.Module):
     def judge(self, seen: Prepared) -> tuple[Tensor, Tensor]:
         """`forward` of what was prepared."""
         past = relu(self.past(seen.history))  # (N, H, W)
-        crossed = torch.bmm(seen.shared, self.crossed(past))  # (N, P, CROSSED): what the past says of such tags
-        met = relu(self.candidate(seen.candidates) + self.candidate_crossed(crossed))  # (N, P, W)
+        said = torch.bmm(seen.shared, self.crossed(past))  # (N, P, CROSSED): what the past says of such tags
+        leaning = torch.bmm(seen.past_content, self.leaning(past))  # (N, DIMS, LEANINGS): where the person leans to
+        alike = torch.bmm(seen.content, leaning)  # (N, P, LEANINGS)
+        met = relu(self.candidate(seen.candidates) + self.candidate_crossed(torch.cat([said, alike], 2)))  # (N, P, W)
         pooled = torch.cat([torch.bmm(seen.of_past, past)[:, 0], torch.bmm(seen.of_live, met)[:, 0]], 1)
         person = relu(self.person(torch.cat([seen.context, pooled], 1)))  # (N, W)
         hidden = relu(self.meeting(met) + self.meeting_person(person)[:, None])  # (N, P, W)
-        scores = (self.score(hidden) + self.plain_score(seen.candidates))[..., 0]  # (N, P)
+        scores = (self.score(hidden) + self.plain_score(torch.cat([seen.candidates, alike], 2)))[..., 0]  # (N, P)
         if self.ask is not None:  # against the best candidate there is
             best = scores.masked_fill(seen.dead[:, : scores.shape[1]], DEAD_SCORE).amax(1, keepdim=True)
             scores = torch.cat([scores, best + self.ask(torch.cat([person, asked_of(seen, scores, best)], 1))], 1)
@@ -136,6 +157,11 @@ def asked_of(seen: Prepared, scores: Tensor, best: Tensor) -> Tensor:
     """What asking depends on without a detour, (N, ASKED_OF). scores (N, P); best (N, 1) of them."""
     usual = MEAN_GAIN * torch.bmm(seen.of_past, seen.history)[:, 0]
     return torch.cat([seen.context, usual, best, best - torch.bmm(seen.of_live, scores[..., None])[:, 0]], 1)
+
+
+def _content(rows: Tensor, first: int) -> Tensor:
+    """The server's embeddings, from the column `first` on."""
+    return rows[..., first : first + DIMS]
 
 
 def rates(rows: Tensor, first: int) -> Tensor:
