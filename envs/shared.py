@@ -89,6 +89,7 @@ class SharedServers:
         self._tally = _Tally(self.world)
         self._paid = np.zeros((len(self.world.users), len(COMPONENTS)))
         self._told = np.zeros(len(self.world.users), np.bool_)  # that they are gone
+        self._met = self._told.copy()  # who has chosen: what happens before belongs to the first choice
         server = self.scenario.server
         self._run = paused_at_decisions(
             self.world, self._tally, workers=server.workers, queue_limit=server.queue_limit, end_us=self._end_us,
@@ -152,8 +153,9 @@ class SharedServers:
         parts = observed.candidates, observed.context, observed.history
         rows = np.concatenate([part.reshape(len(people), -1) for part in parts], axis=1)
         total = self._tally.total(people)
-        components = (total - self._paid[people]) / UNITS
-        self._paid[people] = total
+        paid_now = self._met[people] | over
+        components = (total - self._paid[people]) * paid_now[:, None] / UNITS
+        self._paid[people[paid_now]], self._met[people] = total[paid_now], True
         seen = self._form.seen(self._form.told(rows), masks)
         self._turn = Turn(people, over, seen, masks, components @ self.weights.array(), components)
         return self._turn

@@ -15,11 +15,14 @@ def train_rl(
         Literal["maskable_ppo", "dqn"] | None, typer.Option(help="Which algorithm (default maskable_ppo).")
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(help="How many decisions to learn from (default 1,000,000).", min=1)
+        int | None, typer.Option(help="How many decisions to learn from (default 3,000,000).", min=1)
     ] = None,
     envs: Annotated[int | None, typer.Option(help="How many people at a time (default 512).", min=1)] = None,
     reward: Annotated[
-        str | None, typer.Option(help="A preset (default, watch, retention), or like=5,follow=10,...: others are 0.")
+        str | None, typer.Option(help="A preset (default, watch, plays), or watch_s=1,like=50,...: others are 0.")
+    ] = None,
+    prices: Annotated[
+        float | None, typer.Option(help="Multiply what requests, waits, stalls and waste cost (default 1).", min=0)
     ] = None,
     refresh: Annotated[bool, typer.Option("--refresh", help="Let the policy also ask for a new page.")] = False,
     seed: Annotated[int | None, typer.Option(help="Seed of people, luck and first weights (default 0).")] = None,
@@ -39,7 +42,7 @@ def train_rl(
 
     options: dict[str, object] = {"algo": algo, "envs": envs, "seed": seed, "threads": threads, "steps": steps}
     given = {name: value for name, value in options.items() if value is not None}
-    fixed = options | {"scenario": scenario, "set": settings, "reward": reward, "refresh": refresh or None}
+    fixed = options | {"scenario": scenario, "set": settings, "reward": reward, "prices": prices, "refresh": refresh or None}
     changed = [name for name, value in fixed.items() if value is not None and name != "steps"]
     if resume is not None and changed:
         raise SettingError(f"--{changed[0]} cannot be changed with --resume; only --steps can")
@@ -59,7 +62,7 @@ def train_rl(
         chosen, checkpoint = training_code.resume_from(resume)
         chosen = replace(chosen, **given)  # type: ignore[arg-type]
     else:
-        weights = training_code.parse_reward(reward or "default")
+        weights = training_code.parse_reward(reward or "default").priced(1.0 if prices is None else prices)
         chosen = training_code.TrainSettings(scenario=world, reward=weights, refresh=refresh, **given)  # type: ignore[arg-type]
     common.say_first_use()
     try:

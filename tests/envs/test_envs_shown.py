@@ -16,7 +16,7 @@ from nextone.envs.screen import HEIGHT, WIDTH
 
 def test_reward_is_the_weighted_sum_of_its_components():
     weights = RewardWeights(watch_s=0.5, requests=-1.5, leaving=-3.0)
-    for given in (*PRESETS, weights, {"stall_s": -1.0, "wasted_mb": -0.25}):
+    for given in ("default", "watch", "plays", weights, {"stall_s": -1.0, "wasted_mb": -0.25}):
         env = single(reward=given).unwrapped
         used = env.batch.weights
         observation, _ = env.reset(seed=21)
@@ -26,7 +26,7 @@ def test_reward_is_the_weighted_sum_of_its_components():
             assert reward == pytest.approx(expected, rel=1e-12, abs=1e-12)
             if over:
                 break
-    assert PRESETS["default"] == RewardWeights() and PRESETS["default"].hate == -10 and PRESETS["watch"].valid_play == 0
+    assert PRESETS["default"] == RewardWeights() and PRESETS["plays"].hate == -10 and PRESETS["watch"].like == 0
 
 
 # -- rendering ---------------------------------------------------------------------------------------------------------

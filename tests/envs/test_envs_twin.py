@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from worlds import AMPLE, SCRATCH, indifferent, page_asker, policy_id, replace, same_bits, scenario
 
-from nextone.envs.episode import END_US, WINDOW_US
+from nextone.envs.episode import DAY_US, END_US, WINDOW_US
 from nextone.envs.features import Observation, empty_observation
 from nextone.envs.observing import observe
 from nextone.envs.reward import COMPONENTS
@@ -49,12 +49,12 @@ def choose(policy, observation, mask):
     return np.where(mask, scores, -np.inf).argmax(1)
 
 
-def in_environment(policy, world_of, seed, n=PEOPLE, each=1):
+def in_environment(policy, world_of, seed, n=PEOPLE, each=1, **settings):
     """People 0 to n in batches of `each`: (their rows at every decision, rows at the end, summed components)."""
     decisions, ends, totals = [[] for _ in range(n)], [], np.zeros((n, len(COMPONENTS)))
     for first in range(0, n, each):
         people = np.arange(first, min(first + each, n))
-        env = make(len(people), policy, world_of)
+        env = make(len(people), policy, world_of, **settings)
         observations, _ = env.reset(seed=[seed] * len(people), options={"person": people})
         alive = np.ones(len(people), np.bool_)
         rows = [None] * len(people)
@@ -77,7 +77,7 @@ def in_environment(policy, world_of, seed, n=PEOPLE, each=1):
     return decisions, np.array(ends), totals
 
 
-def in_event_run(policy, world_of, seed, n=PEOPLE):
+def in_event_run(policy, world_of, seed, n=PEOPLE, end_us=END_US, days=False):
     """The same from SimPy, with the ledgers checked: (rows at every decision, rows at the end, records)."""
     world = build_world(replace(world_of, population__users=n), edge=True, seed=seed, window_us=WINDOW_US)
     slots, past = world.pool.shape[1], world.history.shape[1]
@@ -95,7 +95,7 @@ def in_event_run(policy, world_of, seed, n=PEOPLE):
             decisions[i].append(w.users[i].copy())
         return scores
 
-    records, _ = run_events(world, decide, workers=AMPLE, queue_limit=0, end_us=END_US)
+    records, _ = run_events(world, decide, workers=AMPLE, queue_limit=0, end_us=end_us, days=days)
     check_ledgers(world, records)
     return decisions, world.users, records
 
@@ -119,13 +119,15 @@ def ledgers(users, records, n=PEOPLE):
         "requests": rows["request"],
         "leaving": by_person(records.sessions, records.sessions["cut"] == 0),
         "app_s": rows["ledger_us"].sum(1) / 1e6,
+        "returns": by_person(records.sessions, records.sessions["session"] > 0),
     }  # fmt: skip
     return np.stack([parts[name] for name in COMPONENTS], 1)
 
 
-def check_twins(policy, world_of, seed, each, n=PEOPLE):
-    decisions, ends, totals = in_environment(policy, world_of, seed, n, each)
-    theirs, users, records = in_event_run(policy, world_of, seed, n)
+def check_twins(policy, world_of, seed, each, n=PEOPLE, days=None):
+    decisions, ends, totals = in_environment(policy, world_of, seed, n, each, days=days)
+    until = (WINDOW_US + days * DAY_US, True) if days else (END_US, False)
+    theirs, users, records = in_event_run(policy, world_of, seed, n, *until)
     assert [len(rows) for rows in decisions] == [len(rows) for rows in theirs]
     for mine, other in zip(decisions, theirs, strict=True):
         if mine:
@@ -149,6 +151,12 @@ def test_batches_of_one_two_and_many_live_the_same_lives():
     world_of = quick(sessions__leave_per_min=0.5)
     for each, n in ((1, 6), (2, 6), (64, 64)):
         check_twins("tag_momentum", world_of, 3, each, n)
+
+
+def test_people_come_back_as_in_the_event_world():
+    """Episodes of two days: who leaves opens the app again, when and as in a run over days."""
+    records = check_twins("tag_momentum", quick(sessions__leave_per_min=1.0), 0, 5, 5, days=2)
+    assert records.sessions["session"].max() > 2
 
 
 def test_the_real_catalogue_too():

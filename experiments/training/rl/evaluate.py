@@ -20,6 +20,7 @@ from nextone.policies.contract import PolicyLike, as_policy
 from nextone.policies.names import CLOUD_ONLY
 
 Array = NDArray[Any]
+START = "its start"  # as a rule: the policy before it learnt anything
 Act = Callable[[Mapping[str, Array]], Array]
 """act(observations) -> actions (N,)."""
 
@@ -102,7 +103,11 @@ def uplift(rule: str, of_rule: Array, of_policy: Array) -> Uplift:
 
 def result_lines(result: dict[str, Any]) -> list[str]:
     """What a training ended with, in lines; result: of `train.final_result`."""
+    begun = [u for u in result["uplifts"] if u["rule"] == START]
+    learnt = [f"Learnt: {u['rule_mean']:.2f} an episode at the start, {u['rule_mean'] + u['diff']:.2f} at the end, "
+              f"{u['diff']:+.2f} [{u['low']:+.2f}, {u['high']:+.2f}]." for u in begun]  # fmt: skip
     lines = [
+        *learnt,
         f"Best checkpoint {result['checkpoint']}, after {result['steps']:,} decisions. Reward an episode on "
         f"{result['episodes']:,} held-out episodes, paired, 95 % intervals:"
     ]

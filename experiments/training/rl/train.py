@@ -46,7 +46,7 @@ from nextone.sim.scenario import SettingError, scenario_toml
 from nextone.version import __version__
 
 from .dqn import make_dqn
-from .evaluate import Array, Uplift, chooser, play, uplift
+from .evaluate import START, Array, Uplift, chooser, play, uplift
 from .greedy import PREDICTED, asks_below, hand_made
 from .ppo import make_ppo
 from .resume import restore_training, training_state
@@ -63,17 +63,17 @@ MOST_ENVS = 65_536  # a rollout of them takes some 10 GB
 HELD_OUT = (256, 32)  # people at a time, episodes of each: few rows wait for the longest
 
 PPO: dict[str, Any] = {
-    "n_steps": 16, "batch_size": 2048, "n_epochs": 4, "gamma": 0.9, "gae_lambda": 1.0, "ent_coef": 0.002,
+    "n_steps": 32, "batch_size": 4096, "n_epochs": 4, "gamma": 0.97, "gae_lambda": 0.9, "ent_coef": 0.002,
     "max_grad_norm": 0.5, "vf_coef": 0.5, "reward_scale": 0.05,
 }  # fmt: skip
-ASKING: dict[str, Any] = {"n_steps": 64, "gamma": 0.97, "gae_lambda": 0.95}
+ASKING: dict[str, Any] = {"n_steps": 64, "gae_lambda": 0.95}
 DQN: dict[str, Any] = {
     "buffer_size": 50_000, "learning_starts": 10_000, "batch_size": 2048, "gamma": 0.99, "train_freq": 1,
     "gradient_steps": 1, "target_update_interval": 20_000, "exploration_fraction": 0.3, "exploration_final_eps": 0.02,
     "reward_scale": 0.1,
 }  # fmt: skip
 """What SB3 is told. Chosen on the default scenario's evaluation people; see docs/training.md."""
-LEARNING_RATE: dict[Algorithm, float] = {"maskable_ppo": 4e-4, "dqn": 5e-4}
+LEARNING_RATE: dict[Algorithm, float] = {"maskable_ppo": 8e-4, "dqn": 5e-4}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,7 @@ class TrainSettings:
 
     scenario: Scenario = field(default_factory=Scenario)
     algo: Algorithm = "maskable_ppo"
-    steps: int = 1_000_000
+    steps: int = 3_000_000
     envs: int = 512
     reward: RewardWeights = PRESETS["default"]
     refresh: bool = False
@@ -361,7 +361,7 @@ def levels(settings: TrainSettings) -> dict[str, Interval]:
 
 
 def parse_reward(text: str) -> RewardWeights:
-    """Weights from a preset's name or `like=5,follow=10`: what is not mentioned is 0. Raises SettingError."""
+    """Weights from a preset's name or `like=50,follow=100`: what is not mentioned is 0. Raises SettingError."""
     if "=" not in text:
         return reward_weights(text)
     weights = {}
@@ -375,10 +375,13 @@ def parse_reward(text: str) -> RewardWeights:
 
 
 def final_result(settings: TrainSettings, out: Path) -> dict[str, Any]:
-    """The best checkpoint against every rule on held-out people, JSON."""
+    """The best checkpoint against what it started from and every rule, on held-out people, JSON."""
     best = best_checkpoint(out)
-    rules = hand_made(settings.reward) | asking_rule(asks_at_of(best))
-    uplifts = held_out(settings, {"rl": load_rl(best.path)} | rules)
+    asks_at = asks_at_of(best)
+    model = make_model(settings, asks_at)
+    start = {START: RlPolicy(model.policy.network)} if settings.algo == "maskable_ppo" else {}
+    uplifts = held_out(settings, {"rl": load_rl(best.path)} | start | hand_made(settings.reward) | asking_rule(asks_at))
+    model.env.close()
     return {
         "checkpoint": str(best.path),
         "steps": best.step,
