@@ -12,7 +12,7 @@ from nextone.envs.observing import observe
 from nextone.envs.reward import COMPONENTS, PRICES, RewardWeights
 from nextone.envs.shared import SharedServers
 from nextone.envs.vector import NextOneVectorEnv
-from nextone.policies.rules import server_score, tag_momentum
+from nextone.policies.rules import tag_momentum
 from nextone.sim.event_run import run_events
 from nextone.sim.scenario import SettingError
 from nextone.sim.state import GONE
@@ -128,17 +128,7 @@ def first_columns(seen):
     return Observation(*(seen[name] for name in ("candidates", "history", "context")), seen["mask"][:, :-1] != 0)
 
 
-# -- days --------------------------------------------------------------------------------------------------------------
-
-
-def test_who_is_pleased_comes_back_more_often():
-    """The gap until the next session depends on satisfaction: the server's best bring more returns than its worst."""
-    pleasing = scenario(sessions__gap_satisfaction=2.0, sessions__leave_per_min=1.0)
-    env = NextOneVectorEnv(64, scenario=pleasing, reward="retention", days=3, action="scores")
-    (_, best), (_, worst) = (live(env, lambda seen, sign=s: sign * server_score(seen_by(seen))) for s in (1.0, -1.0))
-    returns = [totals[:, COMPONENTS_AT["returns"]] for totals in (best, worst)]
-    more = returns[0] - returns[1]
-    assert more.mean() > 2 * more.std() / np.sqrt(len(more)) > 0
+# -- leaving ------------------------------------------------------------------------------------------------------------
 
 
 def test_the_hazard_that_is_told_is_what_sessions_bear():

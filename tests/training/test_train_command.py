@@ -15,13 +15,14 @@ from nextone.experiments.training.rl.evaluate import chooser
 from nextone.experiments.training.rl.greedy import RewardGreedy
 from nextone.experiments.training.rl.train import TrainSettings, make_model, parse_reward, rule_of
 from nextone.policies.rl import RlPolicy
+from nextone.policies.rules import blend
 from nextone.sim.scenario import SettingError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_reward_as_text():
-    assert parse_reward("watch") == PRESETS["watch"]
+    assert parse_reward("watch") == PRESETS["watch"] and parse_reward("default") == RewardWeights()
     nothing = dict.fromkeys(RewardWeights.__dataclass_fields__, 0.0)
     assert parse_reward("like=5, hate=-1") == RewardWeights(**nothing | {"like": 5.0, "hate": -1.0})
     for wrong in ("nonsense", "like=much", "lik=5", "like=inf"):
@@ -69,6 +70,8 @@ def test_a_training_from_python_is_an_answer(tmp_path, monkeypatch):
         (["train", "rl"], "--out is missing"),
         (["train", "rl", "--out", "x", "--algo", "ppo"], "--algo"),
         (["train", "rl", "--out", "x", "--reward", "lke=1"], "did you mean"),
+        (["train", "rl", "--out", "x", "--reward", "retention"], "give days"),
+        (["train", "rl", "--out", "x", "--prices", "-1"], "--prices"),
         (["train", "rl", "--resume", "nowhere"], "holds no checkpoint"),
         (["train", "rl", "--resume", "nowhere", "--seed", "1"], "--seed cannot be changed"),
         (["compare", "--policies", "cloud_only,rl:nowhere"], "holds no checkpoint"),
@@ -91,10 +94,14 @@ def replace_settings(**changes):
     return settings(**{"hyperparameters": {}} | changes) if "algo" not in changes else TrainSettings(**changes)
 
 
-def test_a_training_starts_from_the_rule_that_its_reward_suggests():
-    settings = TrainSettings(scenario=scenario(), envs=64, threads=1)
+@pytest.mark.parametrize(
+    ("reward", "rule_for"),
+    [("plays", lambda weights: RewardGreedy(weights, per_second=True)), ("default", lambda _: blend)],
+)
+def test_a_training_starts_from_the_rule_that_its_reward_suggests(reward, rule_for):
+    settings = TrainSettings(scenario=scenario(), envs=64, threads=1, reward=PRESETS[reward])
     model = make_model(settings)
-    rule, network = chooser(RewardGreedy(settings.reward, per_second=True)), chooser(RlPolicy(model.policy.network))
+    rule, network = chooser(rule_for(settings.reward)), chooser(RlPolicy(model.policy.network))
     seen, alike = model.env.reset(), []
     for _ in range(20):
         action = rule(seen)
@@ -104,9 +111,9 @@ def test_a_training_starts_from_the_rule_that_its_reward_suggests():
     assert np.mean(alike) > 0.995
 
 
-@pytest.mark.parametrize(("reward", "expected"), [("watch", (30.0, 0.0)), ("retention", (0.0, 1.0))])
+@pytest.mark.parametrize(("reward", "expected"), [("default", (1.0, 0.0)), ("plays", (0.0, 1.0))])
 def test_the_rule_of_a_reward(reward, expected):
-    """Seconds count by how likely they are, events by how likely they are in a time; only the ratio matters."""
+    """Where time is paid for, what pleases; otherwise events by how likely they are in a time."""
     plain, per_time = rule_of(reward_weights(reward))
     total = plain[0] + per_time[0]
     assert (plain[0] / total, per_time[0] / total) == pytest.approx(tuple(np.array(expected) / sum(expected)))

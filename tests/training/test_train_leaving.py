@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from worlds import scenario
 
-from nextone.experiments.training.rl.leaving import Level, correction
+from nextone.experiments.training.rl.leaving import BELIEVED, Level, correction
 from nextone.experiments.training.rl.train import TrainSettings, make_model
 
 
@@ -27,12 +27,23 @@ def test_by_hand():
     hazard = np.log([2.0, 2.0, 1.0])  # chances 1/2, 1/2, 0
     added = correction(100.0, hazard, left, gone, np.array([8.0, 8.0, 8.0]), 1.0)
     assert added == pytest.approx([-4.0 - 50.0, 4.0 - 50.0, -100.0])
-    level = Level()
+    level = Level(2)
     assert level.value == 0.0
     level.count(30.0, 2)
     assert level.value == pytest.approx(15.0)
     level.count(9.0, 1)
     assert level.value == pytest.approx((27.0 + 9.0) / (1.8 + 1.0))
+
+
+def test_what_a_session_still_earns_is_what_it_earned_for_each_unit_of_hazard():
+    """Drawn towards all sessions' early on, its own later; the step's own reward is not in it; an end begins anew."""
+    level = Level(2)
+    level.counted[:] = (200.0, 2)
+    rewards, hazard = np.array([[10.0, 0.0], [30.0, 0.0], [5.0, 0.0]]), np.array([[0.05, 0.1]] * 3)
+    levels = level.of(rewards, hazard, np.array([[False, False], [True, False], [False, False]]))
+    assert levels[:, 0] == pytest.approx([100.0, (10.0 + BELIEVED * 100.0) / (0.05 + BELIEVED), 100.0])
+    assert levels[:, 1] == pytest.approx([100.0 * BELIEVED / (k * 0.1 + BELIEVED) for k in range(3)])
+    assert level.so_far == pytest.approx(np.array([[5.0, 0.0], [0.05, 0.3]]))
 
 
 def test_what_the_environment_tells_adds_up():

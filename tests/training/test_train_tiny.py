@@ -10,7 +10,7 @@ import pytest
 
 from nextone.experiments.training.rl.evaluate import chooser, play
 from nextone.experiments.training.rl.tiny_worlds import simulate, solve, tiny_worlds
-from nextone.experiments.training.rl.train import TrainSettings, make_env, train
+from nextone.experiments.training.rl.train import TrainSettings, make_env, train, usual_reward
 from nextone.policies.rl import load_rl
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -44,7 +44,7 @@ def shares_of_optimum(k, algo, seed, out, steps=1.0):
     """What a policy earns in world k that is trained for so many times STEPS."""
     world = WORLDS[k]
     solution = solve(world)
-    chosen = HYPERPARAMETERS[algo] | {"reward_scale": SCALE[algo] / abs(solution.value)}
+    chosen = HYPERPARAMETERS[algo] | {"reward_scale": usual_reward(world.reward) * SCALE[algo] / abs(solution.value)}
     settings = TrainSettings(
         scenario=world.scenario, reward=world.reward, max_steps=world.max_steps, cut_is_end=True, algo=algo,
         steps=int(steps * STEPS[algo]), envs=ENVS, seed=seed, learning_rate=2e-3, hyperparameters=chosen,

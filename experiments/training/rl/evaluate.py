@@ -105,7 +105,8 @@ def result_lines(result: dict[str, Any]) -> list[str]:
     """What a training ended with, in lines; result: of `train.final_result`."""
     begun = [u for u in result["uplifts"] if u["rule"] == START]
     learnt = [f"Learnt: {u['rule_mean']:.2f} an episode at the start, {u['rule_mean'] + u['diff']:.2f} at the end, "
-              f"{u['diff']:+.2f} [{u['low']:+.2f}, {u['high']:+.2f}]." for u in begun]  # fmt: skip
+              f"{u['diff']:+.2f} [{u['low']:+.2f}, {u['high']:+.2f}], on {result['episodes']:,} held-out episodes."
+              for u in begun]  # fmt: skip
     lines = [
         *learnt,
         f"Best checkpoint {result['checkpoint']}, after {result['steps']:,} decisions. Reward an episode on "

@@ -107,29 +107,29 @@ SLOW = {"player.swipe_ms": 5000.0}
 
 VALID_ONLY = {"valid_play": 1.0}
 STAY_ON = {"valid_play": 1.0, "leaving": -1.0}
-LEAVING_COSTS = asdict(PRESETS["default"]) | {"leaving": -10.0}
+LEAVING_COSTS = asdict(PRESETS["plays"]) | {"leaving": -10.0}
 WORLDS: tuple[tuple[int, int, int, str | dict[str, float], dict[str, float], int], ...] = (
     # videos, page, steps, reward, people, catalogue_seed
-    (2, 2, 2, "default", IMPATIENT, 39),
+    (2, 2, 2, "plays", IMPATIENT, 39),
     (2, 2, 4, "watch", MOODY, 24),
     (2, 2, 4, VALID_ONLY, HASTY, 6),
-    (3, 3, 3, "default", MOODY, 4),
+    (3, 3, 3, "plays", MOODY, 4),
     (3, 3, 3, VALID_ONLY, FORGETFUL, 23),
-    (3, 3, 4, "default", FORGETFUL, 24),
+    (3, 3, 4, "plays", FORGETFUL, 24),
     (3, 3, 3, "watch", MOODY, 5),
     (3, 3, 2, LEAVING_COSTS, IMPATIENT, 23),
-    (3, 3, 4, "default", HASTY, 53),
+    (3, 3, 4, "plays", HASTY, 53),
     (3, 3, 4, {"watch_s": 0.1, "like": 1.0}, IMPATIENT | SLOW, 23),
     (3, 3, 4, {"valid_play": 1.0, "hate": -0.3}, IMPATIENT | HATED, 14),
-    (4, 4, 2, "default", IMPATIENT, 23),
-    (4, 4, 3, "default", HASTY, 23),
+    (4, 4, 2, "plays", IMPATIENT, 23),
+    (4, 4, 3, "plays", HASTY, 23),
     (4, 4, 4, VALID_ONLY, HASTY, 31),
     (4, 4, 4, VALID_ONLY, HASTY, 56),
     (4, 4, 4, "watch", MOODY, 24),
     (4, 4, 4, "watch", FORGETFUL, 1),
     (4, 4, 4, STAY_ON, IMPATIENT, 22),
-    (4, 4, 4, "default", FORGETFUL, 24),
-    (4, 4, 4, "default", MOODY, 4),
+    (4, 4, 4, "plays", FORGETFUL, 24),
+    (4, 4, 4, "plays", MOODY, 4),
     (4, 4, 4, STAY_ON, MOODY | SLOW, 7),
     (4, 4, 4, {"long_view": 1.0, "hate": -0.5}, FORGETFUL | HATED, 7),
     (4, 4, 3, {"watch_s": 0.1, "hate": -1.0}, MOODY | HATED, 15),
