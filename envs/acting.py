@@ -93,7 +93,7 @@ class Acting:
         rows = np.flatnonzero((given == RANKS) & seen.mask.any(1))
         if len(rows):
             assert self._ranker is not None
-            ranked = np.asarray(self._ranker(Observation(*(array[rows] for array in seen))), np.float32)
+            ranked = np.asarray(self._ranker(Observation._make(array[rows] for array in seen)), np.float32)
             scores[rows, :-1] = np.where(seen.mask[rows], ranked, 0.0)
         scores[given == ASKS, -1] = 1.0
         return scores

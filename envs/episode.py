@@ -60,7 +60,8 @@ EPISODE = np.dtype(
 )
 
 assert tuple(COMPONENTS)[3:8] == ("like", "follow", "comment", "forward", "hate")
-(_VALID, _LONG, _WATCH, _LIKE, _STALL, _WAIT, _WASTED, _REQUESTS, _LEAVING, _APP, _RETURNS) = (0, 1, 2, 3, *range(8, 15))
+_VALID, _LONG, _WATCH, _LIKE = range(4)
+_STALL, _WAIT, _WASTED, _REQUESTS, _LEAVING, _APP, _RETURNS = range(8, 15)
 
 
 @kernel
@@ -88,7 +89,8 @@ def borne(key, user):
 def live(w, episode, i, scores, candidates, end_us, days, part):
     """On to the next decision, counting: (whether there is one, slot of the first impression since).
 
-    end_us: of the episode; days: whether the person comes back until then. candidates: (P,) `candidate_in` of each slot at the last decision; the slot is -1 if none of them was shown."""
+    end_us: of the episode; days: whether the person comes back until then. candidates: (P,) `candidate_in` of each slot
+    at the last decision; the slot is -1 if none of them was shown."""
     NOT = np.bool_(False)  # no literals: the drivers' compiled life serves here too
     user, screen, counts = w.users[i], w.screen[i], episode.counts
     first, shown = user.impression + 1, -1

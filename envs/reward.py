@@ -42,7 +42,7 @@ class RewardWeights:
     valid_play: float = 0.0
     long_view: float = 0.0
     watch_s: float = 1.0
-    like: float = 50.0  # Assumed: weighs as a valid play in server.objective, and a session has one in some 50 s watched
+    like: float = 50.0  # Assumed: weighs as a valid play in server.objective; one brings some 50 s
     follow: float = 100.0  # Assumed: as there, two valid plays
     comment: float = 50.0  # Assumed: as there, one
     forward: float = 50.0  # Assumed: as there, one
@@ -80,7 +80,8 @@ PRESETS = {
     "watch": RewardWeights(**NOTHING | {"watch_s": 1.0}),
     "plays": RewardWeights(
         **NOTHING
-        | {"valid_play": 1.0, "like": 5.0, "follow": 10.0, "comment": 5.0, "forward": 5.0, "hate": -10.0, "stall_s": -0.2}
+        | {"valid_play": 1.0, "like": 5.0, "follow": 10.0, "comment": 5.0, "forward": 5.0, "hate": -10.0}
+        | {"stall_s": -0.2}
     ),
     "retention": RewardWeights(**NOTHING | {"returns": 1.0}),
 }

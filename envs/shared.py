@@ -2,8 +2,8 @@
 
 The other environments have a world for each person, whose requests wait as long as they are told to. Here people share
 `server.workers`, so that who asks for more pages waits longer, as does everybody else. It is the event world of
-`sim/event_run.py`, held at each decision; there are no other dynamics. `SharedServers` hands out decisions as they come,
-some at a time; `SharedServersEnv` hands them out one by one, as Gymnasium has it.
+`sim/event_run.py`, held at each decision; there are no other dynamics. `SharedServers` hands out decisions as they
+come, some at a time; `SharedServersEnv` hands them out one by one, as Gymnasium has it.
 """
 
 from collections.abc import Mapping
@@ -135,8 +135,8 @@ class SharedServers:
         if scores is None or len(scores):
             try:
                 deciding = self._run.send(scores)
-            except StopIteration as over:
-                self.servers = over.value
+            except StopIteration as end:
+                self.servers = end.value
         self._tally.collect_if_filling()
         gone = np.flatnonzero((self.world.users["phase"] == GONE) & ~self._told)
         self._told[gone] = True
@@ -242,7 +242,8 @@ class SharedServersEnv(gymnasium.Env[Observations, np.int64]):
         """What the person of the last observation may do now, (A,)."""
         if self._turn is None:
             raise ResetNeeded("everybody is gone; reset the environment first")
-        return self._turn.masks[self._k] != 0
+        allowed: NDArray[np.bool_] = self._turn.masks[self._k] != 0
+        return allowed
 
     def _about(self, turn: Turn, k: int, components: NDArray[np.float64]) -> dict[str, Any]:
         return {

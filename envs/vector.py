@@ -10,7 +10,6 @@ from copy import deepcopy
 from typing import Any
 
 import numpy as np
-from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
@@ -21,6 +20,7 @@ from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError
 from nextone.sim.state import World
 
+from .acting import ACTIONS, Ranker
 from .arguments import (
     OPTIONS,
     ScenarioLike,
@@ -35,7 +35,6 @@ from .arguments import (
     whole,
     yes_or_no,
 )
-from .acting import ACTIONS, Ranker
 from .batch import Batch, Moved, Rows, State
 from .forms import DTYPES, FEATURES, FORMS, Observations, row_of
 from .reward import COMPONENTS, RewardWeights, reward_weights
@@ -56,11 +55,11 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
     inference: whether a decision takes the phone's time (False: none). refresh: one more action, the last, asks for a
     page now; request_budget: at most so often an episode. days: an episode goes on over sessions, as the person comes
     back, until so many days after the first one; None: it is one session. action: what an action is, see
-    `envs/acting.py`; of_order: how many slots an "order" names (None: all); ranker: who ranks where the action is "when". trigger: decide only after feedback or so
-    many impressions without (None: at every swipe). queue_waits: waits in the server's queue, microseconds by
-    rising probability (None: ample servers). max_episode_steps: as `gymnasium.make` has it: truncate after so many
-    steps, also where the last of them ends the session. form, features, dtype: what an observation looks like, see
-    `envs/forms.py`. Raises SettingError for what cannot be used.
+    `envs/acting.py`; of_order: how many slots an "order" names (None: all); ranker: who ranks where the action is
+    "when". trigger: decide only after feedback or so many impressions without (None: at every swipe). queue_waits:
+    waits in the server's queue, microseconds by rising probability (None: ample servers). max_episode_steps: as
+    `gymnasium.make` has it: truncate after so many steps, also where the last of them ends the session. form, features,
+    dtype: what an observation looks like, see `envs/forms.py`. Raises SettingError for what cannot be used.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 2}  # noqa: RUF012 (Gymnasium's)
@@ -171,8 +170,9 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         """Every row acts: observations, rewards, terminations, truncations, info.
 
         info: person, episode_number, session_min, executed_slot (-1: none), training_hazard (of leaving, that the step
-        held: for training only, no phone knows it), reward_valid_play and so on for each component: arrays (N,); action_mask (N, A) int8; each with a mask (N,) under its name with a leading underscore.
-        Also final_obs and final_info where autoreset keeps them. `reset` has the same keys.
+        held: for training only, no phone knows it), reward_valid_play and so on for each component: arrays (N,);
+        action_mask (N, A) int8; each with a mask (N,) under its name with a leading underscore. Also final_obs and
+        final_info where autoreset keeps them. `reset` has the same keys.
         """
         moved = self.advance(actions)
         observations, components, hazard = moved.observations, moved.components, moved.hazard

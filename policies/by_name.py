@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .names import CLOUD_ONLY, NAMES, SHIPPED, UnknownPolicy, is_trained, shipped, split_name, unknown_name
+from .names import BARE, CLOUD_ONLY, NAMES, RL, UnknownPolicy, is_trained, shipped, split_name, unknown_name
 
 if TYPE_CHECKING:
     from nextone.sim.config import Scenario
@@ -16,15 +16,15 @@ def make_policy(
 ) -> "Policy | None":
     """The policy of that name, or `KIND:DIR`; None for `cloud_only`, which is never asked.
 
-    scenario: the world it is for; refused are an `rl:` policy that was trained in another, and `...@tflite` without
+    scenario: the world it is for; refused are an `rl:DIR` that was trained in another, and `...@tflite` without
     files for its sizes. objective: by which edge networks rank, see `load_edge`.
 
     Raises UnknownPolicy, CheckpointError, EngineMissing."""
     if is_trained(name):  # late imports: only these need torch
-        if name.startswith("rl:"):
+        if name == RL or name.startswith(f"{RL}:"):
             from .rl import load_rl
 
-            return load_rl(Path(name.removeprefix("rl:")), scenario)
+            return load_rl(shipped(RL)) if name == RL else load_rl(name.removeprefix(f"{RL}:"), scenario)
         from .phone.loading import load_edge
 
         kind, folder, how = split_name(name)
@@ -35,5 +35,5 @@ def make_policy(
     if name == CLOUD_ONLY:
         return None
     if name not in NAMES:
-        raise UnknownPolicy(unknown_name(name, (*NAMES, *SHIPPED)))
+        raise UnknownPolicy(unknown_name(name, (*NAMES, *BARE)))
     return as_policy(rules.at_random if name == "random" else getattr(rules, name))

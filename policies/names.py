@@ -12,6 +12,9 @@ CLOUD_ONLY = "cloud_only"
 NAMES = (CLOUD_ONLY, "server_score", "tag_momentum", "buffered_first", "random", "longest_first")
 SHIPPED = ("edgerec", "kir", "context_aware")
 """Edge networks whose checkpoint comes with the package: a bare name plays it."""
+RL = "rl"
+BARE = (*SHIPPED, RL)
+"""All whose checkpoint comes with the package; what `nextone train rl` trained is no edge network of a system."""
 KINDS = (*SHIPPED, "dnn", "dlcm")
 """Networks of `nextone train KIND`; `edgerec:results/edgerec` plays a checkpoint of one's own."""
 ENGINES = {"onnx": "onnxruntime", "mnn": "MNN", "tflite": "ai-edge-litert"}
@@ -61,8 +64,8 @@ def policy_names() -> tuple[str, ...]:
 
 
 def is_trained(name: str) -> bool:
-    """Whether it stands for a checkpoint: `edgerec`, `edgerec:DIR`, `rl:DIR`."""
-    return name.startswith("rl:") or split_name(name)[0] in KINDS
+    """Whether it stands for a checkpoint: `edgerec`, `edgerec:DIR`, `rl`, `rl:DIR`."""
+    return name == RL or name.startswith(f"{RL}:") or split_name(name)[0] in KINDS
 
 
 def shipped(kind: str) -> Path:
@@ -105,7 +108,7 @@ def options_told(kind: str) -> str:
 
 def folder_of(name: str) -> str:
     """The folder that a name gives for its checkpoint; empty for shipped ones and for policies without any."""
-    return name.removeprefix("rl:") if name.startswith("rl:") else split_name(name)[1]
+    return name.removeprefix(f"{RL}:") if name.startswith(f"{RL}:") else split_name(name)[1]
 
 
 def in_folder(name: str, home: str) -> str:

@@ -8,7 +8,7 @@ from nextone.envs.features import Observation, empty_observation
 from nextone.envs.observing import observe
 from nextone.policies.by_name import make_policy
 from nextone.policies.contract import Options, PolicyLike, as_policy, name_of, options_of
-from nextone.policies.names import SHIPPED, UnknownPolicy, unknown_name
+from nextone.policies.names import BARE, UnknownPolicy, unknown_name
 from nextone.sim.batch_run import Decide
 from nextone.sim.state import Array, World
 from nextone.sim.world import ask_after
@@ -39,7 +39,7 @@ def make_decider(policy: str | PolicyLike, world: World, pad_to: int | None = No
     if policy in DECIDES:
         return DECIDES[policy]
     if not is_decider(policy):
-        raise UnknownPolicy(unknown_name(policy, (*decider_names(), *SHIPPED)))
+        raise UnknownPolicy(unknown_name(policy, (*decider_names(), *BARE)))
     made = make_policy(policy, objective=tuple(world.params["objective"][0].tolist()))
     return None if made is None else make_decide(made, world, pad_to)
 

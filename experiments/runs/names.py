@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from nextone.policies.by_name import make_policy
 from nextone.policies.names import (
+    BARE,
     CLOUD_ONLY,
     KINDS,
-    SHIPPED,
     EngineMissing,
     folder_of,
     is_trained,
@@ -47,7 +47,8 @@ MEANINGS = {
     "context_aware": "reranks with a look at what comes before, shipped checkpoint; context_aware:DIR is your own",
     "dnn:DIR": "a plain ranking network that nextone train dnn trained",
     "dlcm:DIR": "a listwise reranker that nextone train dlcm trained",
-    "rl:DIR": "what nextone train rl trained",
+    "rl": "a policy that reinforcement learning trained, shipped checkpoint of the default scenario",
+    "rl:DIR": "what nextone train rl trained, for the scenario that it was trained in",
 }
 """What each policy does, in words: `nextone list policies`."""
 
@@ -125,7 +126,7 @@ def check_name(name: str) -> str:
             raise SettingError(f"policy {name[:60]!r}: after @ say {options_told(kind)}; each once")
         if own_file(name)[0]:
             raise SettingError(unknown_name(name, ()))
-        raise SettingError(f"unknown policy {name[:60]!r}{nearest(name, (*decider_names(), *SHIPPED))}")
+        raise SettingError(f"unknown policy {name[:60]!r}{nearest(name, (*decider_names(), *BARE))}")
     return name
 
 

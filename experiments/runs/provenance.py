@@ -90,7 +90,7 @@ def inputs(scenarios: Iterable[Scenario], policies: Iterable[str], home: str = "
     for path in sorted({path for scenario in scenarios for path in pointed(scenario).values()}):
         found[path] = link_digests(os.path.join(home, path))
     for name in dict.fromkeys(filter(is_trained, policies)):
-        folder = Path(home, folder_of(name)) if folder_of(name) else shipped(split_name(name)[0])
+        folder = Path(home, folder_of(name)) if folder_of(name) else shipped(split_name(name)[0] or name)
         if not folder.is_dir():
             raise SettingError(f"policy {name[:200]!r}: no such folder; give one that holds a checkpoint")
         found[name] = {

@@ -1,8 +1,8 @@
 """When to act on the phone: nothing, rank the list anew, or ask the cloud for a page. `nextone/When-v0`.
 
-Who ranks is a policy by name; what is learned is when that is worth it. Compare AdaRequest (KDD 2022, arXiv 2206.12296),
-which learns when a page of the cloud is, and MetaController (see docs/environments.md). The environment itself is
-`envs/vector.py`'s.
+Who ranks is a policy by name; what is learned is when that is worth it. Compare AdaRequest (KDD 2022, arXiv
+2206.12296), which learns when a page of the cloud is, and MetaController (see docs/environments.md). The environment
+itself is `envs/vector.py`'s.
 """
 
 from typing import Any

@@ -42,7 +42,8 @@ def train_rl(
 
     options: dict[str, object] = {"algo": algo, "envs": envs, "seed": seed, "threads": threads, "steps": steps}
     given = {name: value for name, value in options.items() if value is not None}
-    fixed = options | {"scenario": scenario, "set": settings, "reward": reward, "prices": prices, "refresh": refresh or None}
+    fixed = options | {"scenario": scenario, "set": settings, "reward": reward, "prices": prices}
+    fixed |= {"refresh": refresh or None}
     changed = [name for name, value in fixed.items() if value is not None and name != "steps"]
     if resume is not None and changed:
         raise SettingError(f"--{changed[0]} cannot be changed with --resume; only --steps can")

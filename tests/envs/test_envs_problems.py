@@ -1,4 +1,4 @@
-"""Other problems than the next slot: ranks of a whole list, when to act, days of sessions, servers that people share."""
+"""Other problems than the next slot: ranks of a whole list, when to act, servers that people share; and hazards."""
 
 import gymnasium
 import numpy as np
@@ -22,7 +22,8 @@ PEOPLE = 10
 
 
 def seen_by(observations):
-    return Observation(*(observations[name] for name in ("candidates", "history", "context")), observations["mask"] != 0)
+    parts = (observations[name] for name in ("candidates", "history", "context"))
+    return Observation(*parts, observations["mask"] != 0)
 
 
 def live(env, act, seed=0):
@@ -75,7 +76,7 @@ def test_an_order_means_the_scores_that_fall_along_it():
     assert scores.argsort()[::-1][:3].tolist() == [slots, 4, 2] and np.count_nonzero(scores[:slots]) == 2
 
 
-@pytest.mark.parametrize("arguments, action, told", [
+@pytest.mark.parametrize(("arguments", "action", "told"), [
     ({"action": "scores"}, [[np.nan] * 20], "must be finite"),
     ({"action": "scores"}, [[0.0] * 3], "have shape"),
     ({"action": "order", "of_order": 2}, [[0, 99]], "each in"),
@@ -106,7 +107,7 @@ def test_arguments_that_do_not_go_together_are_refused():
 
 
 def test_when_to_act_does_what_it_says():
-    """0: the order stands, as if nobody were asked. 1: the ranker's order. 2: a page is asked for, and nothing ranked."""
+    """0: the order stands, as if nobody were asked. 1: the ranker's order. 2: a page is asked for, nothing ranked."""
     world_of = quick(sessions__leave_per_min=0.3)
     when = gymnasium.make_vec("nextone/When-v0", num_envs=PEOPLE, scenario=world_of)
     ranks = NextOneVectorEnv(PEOPLE, scenario=world_of, action="scores", refresh=True)
@@ -128,7 +129,7 @@ def first_columns(seen):
     return Observation(*(seen[name] for name in ("candidates", "history", "context")), seen["mask"][:, :-1] != 0)
 
 
-# -- leaving ------------------------------------------------------------------------------------------------------------
+# -- leaving -----------------------------------------------------------------------------------------------------------
 
 
 def test_the_hazard_that_is_told_is_what_sessions_bear():

@@ -20,7 +20,7 @@ from nextone.cli import main as cli
 from nextone.experiments.runs import executor
 from nextone.experiments.runs.metrics import METRICS
 from nextone.experiments.runs.names import decider_names
-from nextone.policies.names import SHIPPED
+from nextone.policies.names import BARE
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, load_scenario
 
@@ -316,7 +316,7 @@ def test_policies_and_metrics_are_listed_with_what_they_mean():
     assert (code, err) == (0, "")
     assert [metric["name"] for metric in told["metrics"]] == [metric.name for metric in METRICS]
     names = [policy["name"] for policy in told["policies"]]
-    assert set(names) == {*decider_names(), *SHIPPED, *(f"{kind}:DIR" for kind in ("dnn", "dlcm", "rl"))}
+    assert set(names) == {*decider_names(), *BARE, *(f"{kind}:DIR" for kind in ("dnn", "dlcm", "rl"))}
     code, out, _ = run("list", "policies")
     assert code == 0 and "every=1 to every=999" in " ".join(out.split()) and "app_min" not in out
 

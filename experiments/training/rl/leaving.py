@@ -5,10 +5,10 @@ hour, which drowns what a single choice is worth. The hazard that a step held is
 training alone: nothing that a policy observes, in training or later, is made of it.
 
 What a session still earns, `level`, is what it has earned so far for each unit of hazard that it bore: since a session
-bears a hazard with mean one, that is its worth, if it goes on as it did. People differ: who is quick to leave has little
-to lose by a long video. Early in a session, the level is drawn towards that of all, rewards / endings. What a step gains
-is r - chance * level, with mean 0 over a policy's steps. PPO's values V are of gains to come, discounted, and the
-temporal difference, r - level - V for who left, has the same mean, whatever was chosen, as
+bears a hazard with mean one, that is its worth, if it goes on as it did. People differ: who is quick to leave has
+little to lose by a long video. Early in a session, the level is drawn towards that of all, rewards / endings. What a
+step gains is r - chance * level, with mean 0 over a policy's steps. PPO's values V are of gains to come, discounted,
+and the temporal difference, r - level - V for who left, has the same mean, whatever was chosen, as
 
     r - chance * level + gamma * (left - chance) * V + gamma * V' - V
 
@@ -60,8 +60,8 @@ class Level:
 def correction(level: Array | float, hazard: Array, left: Array, gone: Array, values: Array, gamma: float) -> Array:
     """What is added to rewards (...), so that their temporal differences are those above.
 
-    level (...): what a session still earns. hazard (...): of leaving in the step, cumulated, >= 0. left, gone (...): bool, whether the person left by it, or
-    the episode ended otherwise. values (...): V before the step."""
+    level (...): what a session still earns. hazard (...): of leaving in the step, cumulated, >= 0. left, gone (...):
+    bool, whether the person left by it, or the episode ended otherwise. values (...): V before the step."""
     chance = -np.expm1(-hazard)
     added: Array = gamma * (left - chance) * values - (chance + gone) * level
     return added
