@@ -55,9 +55,11 @@ recipe-%: $(CLIENT_VENVS)/%/.installed
 bench: $(STAMP)
 	$(BIN)/nextone bench
 
-# The checkpoints of edgerec, kir and context_aware that come with the package; see docs/edge-models.md.
+# The checkpoints of edgerec, kir, context_aware and rl that come with the package; see docs/edge-models.md, docs/training.md.
 models: $(STAMP)
 	$(BIN)/python -m nextone.experiments.training.edge.ship results/models docs/evidence/edge-gates.md
+	$(BIN)/nextone train rl --out results/models/rl --threads 1
+	$(BIN)/python -m nextone.experiments.training.rl.ship results/models/rl
 
 # The documentation site, build/docs/index.html: read without network. Warnings are errors.
 docs: $(DOCS_STAMP)

@@ -19,6 +19,7 @@ from nextone.sim.scenario import SettingError, load_scenario, nearest, with_sett
 from .reward import RewardWeights
 
 ScenarioLike = Scenario | str | Path | Mapping[str, object] | None
+MOST = 2**31 - 1
 OPTIONS = ("person", "network", "scenario", "reset_mask")
 
 
@@ -71,10 +72,11 @@ def one_of(name: str, value: object, choices: tuple[object, ...]) -> None:
         raise SettingError(f"{name}={value!r} must be one of {', '.join(map(str, choices))}")
 
 
-def whole(name: str, value: object, least: int, most: int = 2**31 - 1) -> None:
+def whole(name: str, value: object, least: int, most: int = MOST) -> None:
     """Refuse what is not a whole number, or too small or large a one."""
     if not isinstance(value, int | np.integer) or isinstance(value, bool) or not least <= value <= most:
-        raise SettingError(f"{name}={value!r} must be a whole number from {least} to {most:,}")
+        beyond = "2**31" if most == MOST else f"{most + 1:,}"
+        raise SettingError(f"{name}={value!r} must be a whole number >= {least} and < {beyond}")
 
 
 def yes_or_no(name: str, value: object) -> None:

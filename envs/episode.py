@@ -97,7 +97,7 @@ def live(w, episode, i, scores, candidates, end_us, days, part):
     passed_us = user.ledger_us[PLAYING], user.ledger_us[STALLED], user.ledger_us[WAITING]
     in_app_us = user.ledger_us.sum()
     wasted, requests = user.wasted, user.request
-    key, before, away = w.key[i], borne(w.key[i], user), np.bool_(False)
+    key, before, away, opened_us = w.key[i], borne(w.key[i], user), np.bool_(False), np.int64(0)
     reason = PAUSED
     while reason == PAUSED:
         reason = advance(w, i, scores, NOT, end_us, NOT, np.int64(MANY_IMPRESSIONS), part)
@@ -113,7 +113,7 @@ def live(w, episode, i, scores, candidates, end_us, days, part):
         for n in range(w.logged[part, 2]):
             counts[_LEAVING] += w.sessions[part, n].cut == 0
         w.logged[part, :] = 0
-        if away and user.opened_us > user.closed_us:
+        if away and user.opened_us > opened_us:
             counts[_RETURNS] += 1
             away = np.bool_(False)
         if not away:
@@ -122,7 +122,7 @@ def live(w, episode, i, scores, candidates, end_us, days, part):
             before = so_far
             if reason == DONE and days and not user.cut:
                 come_back(w.params[0], key, user, w.activity)
-                away, before, reason = np.bool_(True), 0.0, PAUSED
+                away, opened_us, before, reason = np.bool_(True), user.opened_us, 0.0, PAUSED
     if screen.video >= 0 and screen.impression == first:
         shown = slot_of(screen, candidates)
     counts[_WATCH] += user.ledger_us[PLAYING] - passed_us[0]
