@@ -90,9 +90,12 @@ win it. retention: times that the person came back, in episodes of several days 
 
 
 def reward_weights(reward: str | Mapping[str, float] | RewardWeights) -> RewardWeights:
-    """Weights from a preset's name, a dict (what it does not mention is 0), or weights. Raises SettingError."""
+    """Weights from a preset's name, a dict or its text `like=50,follow=100` (what it does not mention is 0), or
+    weights. Raises SettingError."""
     if isinstance(reward, RewardWeights):
         return reward
+    if isinstance(reward, str) and "=" in reward:
+        reward = dict(map(_weight, reward.split(",")))
     if isinstance(reward, str):
         if reward not in PRESETS:
             raise SettingError(f"reward={reward!r} is no preset{nearest(reward, tuple(PRESETS))}")
@@ -103,3 +106,11 @@ def reward_weights(reward: str | Mapping[str, float] | RewardWeights) -> RewardW
         if name not in COMPONENTS:
             raise SettingError(f"reward has no component {name!r}{nearest(str(name), tuple(COMPONENTS))}")
     return RewardWeights(**NOTHING | dict(reward))
+
+
+def _weight(text: str) -> tuple[str, float]:
+    name, _, number = text.partition("=")
+    try:
+        return name.strip(), float(number)
+    except ValueError:
+        raise SettingError(f"reward {text[:60]!r} must read component=number, for example like=50") from None

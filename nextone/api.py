@@ -202,7 +202,7 @@ def train(
     - algo: "maskable_ppo" or "dqn".
     - steps: decisions to learn from.
     - envs: how many people at a time.
-    - reward: a preset (default, watch, retention), or weights, {"like": 5}; the other weights are 0.
+    - reward: a preset (default, watch, plays), or weights, {"like": 5}; the other weights are 0.
     - refresh: the policy may also ask for a new page.
     - seed: of people, luck and first weights.
     - threads: of torch; another number may give other bits.
@@ -214,7 +214,7 @@ def train(
 
     folder = Path(out)
     common.prepare_folder(folder)
-    weights = training_code.parse_reward(reward) if isinstance(reward, str) else reward_weights(reward)
+    weights = reward_weights(reward)
     settings = training_code.TrainSettings(
         scenario=_world(scenario, None), algo=algo, steps=steps, envs=envs, reward=weights, refresh=refresh, seed=seed,
         threads=threads,

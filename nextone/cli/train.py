@@ -54,6 +54,7 @@ def train_rl(
     common.prepare_folder(folder)
     from dataclasses import replace
 
+    from nextone.envs.reward import reward_weights
     from nextone.experiments.training.rl import train as training_code
     from nextone.experiments.training.rl.evaluate import result_lines
     from nextone.policies.checkpoint import has_checkpoints
@@ -63,7 +64,7 @@ def train_rl(
         chosen, checkpoint = training_code.resume_from(resume)
         chosen = replace(chosen, **given)  # type: ignore[arg-type]
     else:
-        weights = training_code.parse_reward(reward or "default").priced(1.0 if prices is None else prices)
+        weights = reward_weights(reward or "default").priced(1.0 if prices is None else prices)
         chosen = training_code.TrainSettings(scenario=world, reward=weights, refresh=refresh, **given)  # type: ignore[arg-type]
     common.say_first_use()
     try:
@@ -110,11 +111,12 @@ def train_asking(
     Then compares it with fixed rules, on other people."""
     world = common.chosen_scenario(scenario, settings)
     common.prepare_folder(out)
+    from nextone.envs.reward import reward_weights
     from nextone.experiments.training.rl import train as training_code
     from nextone.experiments.training.rl.asking import train_asking
     from nextone.experiments.training.rl.evaluate import result_lines
 
-    weights = training_code.parse_reward(reward)
+    weights = reward_weights(reward)
     evaluation = (128, 16)  # thresholds differ by little: 2,048 sessions choose where the search begins
     chosen = training_code.TrainSettings(scenario=world, reward=weights, refresh=True, seed=seed, evaluation=evaluation)
     common.say_first_use()

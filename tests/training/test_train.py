@@ -16,7 +16,7 @@ import pytest
 import torch
 from worlds import scenario
 
-from nextone.envs.reward import COMPONENTS, PRESETS
+from nextone.envs.reward import COMPONENTS, PRESETS, reward_weights
 from nextone.experiments.output.figures import frontier_figure
 from nextone.experiments.training import progress
 from nextone.experiments.training.rl import asking
@@ -32,7 +32,6 @@ from nextone.experiments.training.rl.train import (
     describe,
     make_env,
     make_model,
-    parse_reward,
     resume_from,
     settings_of,
     train,
@@ -357,7 +356,7 @@ def test_above_a_mixture_of_two_thresholds():
 def test_the_first_policy_asks_as_its_threshold_does():
     """What training starts from is `rules.blend` with a fixed threshold, on nine choices of ten and in the mean."""
     begun = TINY["maskable_ppo"] | {"from_rule": True}
-    chosen = settings(refresh=True, reward=parse_reward("watch_s=1,requests=-6"), hyperparameters=begun)
+    chosen = settings(refresh=True, reward=reward_weights("watch_s=1,requests=-6"), hyperparameters=begun)
     network = make_model(chosen, 1).policy.network
     env = make_env(chosen, 64)
     network_plays, rule_plays = (
@@ -373,7 +372,7 @@ def test_when_to_ask_is_searched_for(tmp_path, monkeypatch):
     """A few tries: the best is no worse than the start on the people searched with, and `rl:DIR` plays it. What cannot
     be saved is told."""
     brief = scenario(client__history=5, server__candidates=6, server__page_size=3, sessions__leave_per_min=3.0)
-    chosen = settings(refresh=True, reward=parse_reward("watch_s=1,requests=-6"), scenario=brief)
+    chosen = settings(refresh=True, reward=reward_weights("watch_s=1,requests=-6"), scenario=brief)
     moves = train_asking(chosen, tmp_path / "asks", sessions=16, tries=20)
     assert moves.shape == (1 + len(LOOKED_AT),)
 
@@ -391,4 +390,4 @@ def test_when_to_ask_is_searched_for(tmp_path, monkeypatch):
     with pytest.raises(SettingError, match="already holds a training"):
         train_asking(chosen, tmp_path / "asks", sessions=16, tries=20)
     with pytest.raises(SettingError, match="says nothing about videos"):
-        train_asking(settings(refresh=True, reward=parse_reward("requests=-1")), tmp_path / "none")
+        train_asking(settings(refresh=True, reward=reward_weights("requests=-1")), tmp_path / "none")

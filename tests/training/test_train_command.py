@@ -13,7 +13,7 @@ from nextone.envs.reward import PRESETS, RewardWeights, reward_weights
 from nextone.experiments.training.rl import train as train_rl
 from nextone.experiments.training.rl.evaluate import chooser
 from nextone.experiments.training.rl.greedy import RewardGreedy
-from nextone.experiments.training.rl.train import TrainSettings, make_model, parse_reward, rule_of
+from nextone.experiments.training.rl.train import TrainSettings, make_model, rule_of
 from nextone.policies.rl import RlPolicy
 from nextone.policies.rules import blend
 from nextone.sim.scenario import SettingError
@@ -22,12 +22,12 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_reward_as_text():
-    assert parse_reward("watch") == PRESETS["watch"] and parse_reward("default") == RewardWeights()
+    assert reward_weights("watch") == PRESETS["watch"] and reward_weights("default") == RewardWeights()
     nothing = dict.fromkeys(RewardWeights.__dataclass_fields__, 0.0)
-    assert parse_reward("like=5, hate=-1") == RewardWeights(**nothing | {"like": 5.0, "hate": -1.0})
+    assert reward_weights("like=5, hate=-1") == RewardWeights(**nothing | {"like": 5.0, "hate": -1.0})
     for wrong in ("nonsense", "like=much", "lik=5", "like=inf"):
         with pytest.raises(SettingError):
-            parse_reward(wrong)
+            reward_weights(wrong)
 
 
 def test_train_then_compare(tmp_path, capsys, monkeypatch):

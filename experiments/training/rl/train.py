@@ -360,20 +360,6 @@ def levels(settings: TrainSettings) -> dict[str, Interval]:
     return {name: interval for name, interval in found.items() if interval is not None}
 
 
-def parse_reward(text: str) -> RewardWeights:
-    """Weights from a preset's name or `like=50,follow=100`: what is not mentioned is 0. Raises SettingError."""
-    if "=" not in text:
-        return reward_weights(text)
-    weights = {}
-    for part in text.split(","):
-        name, _, number = part.partition("=")
-        try:
-            weights[name.strip()] = float(number)
-        except ValueError:
-            raise SettingError(f"reward {part[:60]!r} must read component=number, for example like=5") from None
-    return reward_weights(weights)
-
-
 def final_result(settings: TrainSettings, out: Path) -> dict[str, Any]:
     """The best checkpoint against what it started from and every rule, on held-out people, JSON."""
     best = best_checkpoint(out)
