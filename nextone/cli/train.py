@@ -24,6 +24,9 @@ def train_rl(
     prices: Annotated[
         float | None, typer.Option(help="Multiply what requests, waits, stalls and waste cost (default 1).", min=0)
     ] = None,
+    days: Annotated[
+        int | None, typer.Option(help="Episodes of so many days, in which people come back; else one session.", min=1)
+    ] = None,
     refresh: Annotated[bool, typer.Option("--refresh", help="Let the policy also ask for a new page.")] = False,
     seed: Annotated[int | None, typer.Option(help="Seed of people, luck and first weights (default 0).")] = None,
     resume: Annotated[Path | None, typer.Option(metavar="DIR", help="Continue the training in this folder.")] = None,
@@ -43,7 +46,7 @@ def train_rl(
     options: dict[str, object] = {"algo": algo, "envs": envs, "seed": seed, "threads": threads, "steps": steps}
     given = {name: value for name, value in options.items() if value is not None}
     fixed = options | {"scenario": scenario, "set": settings, "reward": reward, "prices": prices}
-    fixed |= {"refresh": refresh or None}
+    fixed |= {"refresh": refresh or None, "days": days}
     changed = [name for name, value in fixed.items() if value is not None and name != "steps"]
     if resume is not None and changed:
         raise SettingError(f"--{changed[0]} cannot be changed with --resume; only --steps can")
@@ -65,6 +68,7 @@ def train_rl(
         chosen = replace(chosen, **given)  # type: ignore[arg-type]
     else:
         weights = reward_weights(reward or "default").priced(1.0 if prices is None else prices)
+        given |= {"options": {} if days is None else {"days": days}}
         chosen = training_code.TrainSettings(scenario=world, reward=weights, refresh=refresh, **given)  # type: ignore[arg-type]
     common.say_first_use()
     try:

@@ -74,6 +74,7 @@ def test_a_training_from_python_is_an_answer(tmp_path, monkeypatch):
         (["train", "rl", "--out", "x", "--prices", "-1"], "--prices"),
         (["train", "rl", "--resume", "nowhere"], "holds no checkpoint"),
         (["train", "rl", "--resume", "nowhere", "--seed", "1"], "--seed cannot be changed"),
+        (["train", "rl", "--resume", "nowhere", "--days", "2"], "--days cannot be changed"),
         (["compare", "--policies", "cloud_only,rl:nowhere"], "holds no checkpoint"),
     ],
 )

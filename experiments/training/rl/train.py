@@ -150,6 +150,8 @@ def make_model(settings: TrainSettings, asks_at: int = NEVER) -> Any:
     make, usual = (make_ppo, PPO) if settings.algo == "maskable_ppo" else (make_dqn, DQN)
     if settings.refresh and settings.algo == "maskable_ppo":
         usual = usual | ASKING
+    if "days" in settings.options and settings.algo == "maskable_ppo":  # who leaves comes back: nothing is lost then
+        usual = usual | {"expected_leaving": False}
     chosen = usual | dict(settings.hyperparameters)
     env = TrainingVecEnv(inner, chosen.pop("reward_scale") / usual_reward(settings.reward), settings.cut_is_end)
     env.seed(settings.seed << 24)  # row i plays this + i
