@@ -36,6 +36,7 @@ from .arguments import (
     yes_or_no,
 )
 from .batch import Batch, Moved, Rows, State
+from .features import Observation
 from .forms import DTYPES, FEATURES, FORMS, Observations, row_of
 from .reward import COMPONENTS, RewardWeights, reward_weights
 
@@ -282,6 +283,11 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         seeded = arrays.pop("seeded", None)
         self._batch.go_back(state._replace(arrays=arrays))
         self._seeded[:] = seeded
+
+    def observation(self) -> Observation:
+        """What every row's phone knows, as policies see it: views of the last observations, whatever their form."""
+        self._begun()
+        return self._batch.observation()
 
     def about(self, i: int, components: Sequence[float] = NO_COMPONENTS, hazard: float = 0.0) -> dict[str, Any]:
         """The info of row i: who it is, how long the session has lasted, what the last step brought and held."""

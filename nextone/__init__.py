@@ -89,6 +89,7 @@ register(
     entry_point="nextone.experiments.training.when:when_to_act",
     vector_entry_point="nextone.experiments.training.when:when_to_act_of_many",
 )
+register("nextone/Cloud-v0", entry_point="nextone.experiments.training.when:cloud_side")
 register("nextone/SharedServers-v0", entry_point="nextone.envs.shared:SharedServersEnv")
 
 

@@ -1,13 +1,15 @@
-"""When to act on the phone: nothing, rank the list anew, or ask the cloud for a page. `nextone/When-v0`.
+"""Decisions around a policy that ranks on the phone: when to act, and what the next page is to be.
 
-Who ranks is a policy by name; what is learned is when that is worth it. Compare AdaRequest (KDD 2022, arXiv
-2206.12296), which learns when a page of the cloud is, and MetaController (see docs/environments.md). The environment
-itself is `envs/vector.py`'s.
+`nextone/When-v0`: nothing, rank the list anew, or ask the cloud for a page. `nextone/Cloud-v0`: page size, candidates
+and TTL. Who ranks is a policy by name; what is learned is when that is worth it, or what the cloud should send. Compare
+AdaRequest (KDD 2022, arXiv 2206.12296), which learns when a page of the cloud is worth its request. The environments
+themselves are `envs/vector.py`'s and `envs/cloud.py`'s.
 """
 
 from typing import Any
 
 from nextone.envs.acting import Ranker
+from nextone.envs.cloud import CloudEnv
 from nextone.envs.single import NextOneEnv
 from nextone.envs.vector import NextOneVectorEnv
 from nextone.policies.by_name import make_policy
@@ -25,12 +27,20 @@ def when_to_act_of_many(num_envs: int = 1, ranker: str = "tag_momentum", **argum
     return NextOneVectorEnv(num_envs, **_chosen(ranker), **arguments)
 
 
+def cloud_side(ranker: str = "tag_momentum", **arguments: Any) -> CloudEnv:
+    """One person's pages. ranker: as for `when_to_act`; arguments as of `CloudEnv`. Raises SettingError."""
+    return CloudEnv(_ranker(ranker), **arguments)
+
+
 def _chosen(ranker: str) -> dict[str, Any]:
+    return {"action": "when", "refresh": True, "ranker": _ranker(ranker)}
+
+
+def _ranker(ranker: str) -> Ranker:
     made = make_policy(ranker)
     if made is None:
         raise SettingError(f"ranker={ranker!r} ranks nothing on the phone; tag_momentum does")
     policy = as_policy(made)
     if policy.start(1) is not None:
         raise SettingError(f"ranker={ranker!r} keeps a memory, which this environment has no room for; kir keeps none")
-    ranks: Ranker = lambda observation: policy(observation, None)[0]  # noqa: E731
-    return {"action": "when", "refresh": True, "ranker": ranks}
+    return lambda observation: policy(observation, None)[0]

@@ -1,4 +1,4 @@
-"""Other problems than the next slot: ranks of a whole list, when to act, servers that people share; and hazards."""
+"""Other problems than the next slot: ranks of a list, when to act, the cloud's pages, shared servers; and hazards."""
 
 import gymnasium
 import numpy as np
@@ -7,6 +7,7 @@ from test_envs_twin import ledgers, quick
 from worlds import SCRATCH, replace, same_bits, scenario
 
 import nextone  # noqa: F401  (registers the ids)
+from nextone.envs.cloud import CloudEnv
 from nextone.envs.features import Observation, empty_observation
 from nextone.envs.observing import observe
 from nextone.envs.reward import COMPONENTS, PRICES, RewardWeights
@@ -147,6 +148,70 @@ def test_the_hazard_that_is_told_is_what_sessions_bear():
         alive &= ~over
     told = given[~np.isnan(given)]
     assert len(told) > 200 and abs(told.mean() - 1.0) < 4 / np.sqrt(len(told)) and (told > 0).all()
+
+
+# -- the cloud's side --------------------------------------------------------------------------------------------------
+
+
+def pages_of(env, choose, seed=3):
+    """A session: summed components, (reward, load_s) of each step, impressions at the end."""
+    env.reset(seed=seed)
+    totals, steps, over = np.zeros(len(COMPONENTS)), [], False
+    while not over:
+        _, reward, over, cut, info = env.step(choose(len(steps)))
+        over |= cut
+        totals += [info[f"reward_{name}"] for name in COMPONENTS]
+        steps.append((reward, info["load_s"]))
+    return totals, np.array(steps), int(env._inner.world.users["impression"][0])
+
+
+@pytest.mark.parametrize(("page", "candidates", "ttl_s"), [(6, 20, 600.0), (9, 12, 40.0)])
+def test_one_choice_for_all_pages_is_the_world_of_that_setting(page, candidates, ttl_s):
+    """The same life as where the scenario has these values, whatever else could have been chosen."""
+    base = {"server__page_size": page, "server__candidates": candidates, "client__ttl_s": ttl_s}
+    world_of = quick(sessions__leave_per_min=0.02, catalogue__videos=600, **base)
+    cloud = CloudEnv(
+        tag_momentum, scenario=world_of, pages=(4, page), candidates=(candidates, 40), ttls_s=(5.0, ttl_s)
+    )
+    usual, pages = NextOneVectorEnv(1, scenario=world_of, action="scores", autoreset_mode="Disabled"), 0
+    for seed in range(3, 7):
+        totals, steps, impressions = pages_of(cloud, lambda _: [1, 0, 1], seed)
+        observations, _ = usual.reset(seed=seed)
+        expected, over = np.zeros(len(COMPONENTS)), [False]
+        while not over[0]:
+            observations, _, over, _, info = usual.step(tag_momentum(seen_by(observations)))
+            expected += [info[f"reward_{name}"][0] for name in COMPONENTS]
+        np.testing.assert_allclose(totals, expected, rtol=1e-9, atol=1e-9)
+        assert impressions == usual.world.users["impression"][0]
+        pages += len(steps)
+    assert pages > 12
+
+
+def test_larger_pages_are_fewer_and_load_has_a_price():
+    arguments = {"scenario": quick(sessions__leave_per_min=0.05, catalogue__videos=600), "pages": (4, 12)}
+    (small, many, _), (large, few, _) = (
+        pages_of(CloudEnv(tag_momentum, **arguments), lambda _, k=k: [k, 1, 1]) for k in (0, 1)
+    )
+    requests = COMPONENTS_AT["requests"]
+    assert small[requests] > 1.5 * large[requests] and len(many) > 1.5 * len(few) > 3
+    _, priced, _ = pages_of(CloudEnv(tag_momentum, load_price=10.0, **arguments), lambda _: [0, 1, 1])
+    assert (many[:, 1] > 0).sum() > 3
+    np.testing.assert_allclose(priced[:, 0], many[:, 0] - 10.0 * many[:, 1], rtol=1e-9)
+
+
+def test_pages_that_cannot_be_are_refused():
+    for arguments, told in (
+        ({"pages": (3,)}, ">= 4"), ({"pages": ()}, "empty"), ({"candidates": (1,)}, ">= 4"),
+        ({"ttls_s": (0.0,)}, "seconds > 0"), ({"load_price": np.inf}, "finite"),
+    ):  # fmt: skip
+        with pytest.raises(SettingError, match=told):
+            CloudEnv(tag_momentum, scenario=scenario(client__refill_at=3), **{"pages": (6,)} | arguments)
+    env = gymnasium.make("nextone/Cloud-v0", scenario=scenario(client__refill_at=1)).unwrapped
+    with pytest.raises(gymnasium.error.ResetNeeded):
+        env.step([0, 0, 0])
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match="whole numbers"):
+        env.step([0, 0, 9])
 
 
 # -- prices ------------------------------------------------------------------------------------------------------------
