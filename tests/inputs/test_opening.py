@@ -35,8 +35,10 @@ def columns_of(data: bytes, wanted: tuple[int, ...] = (0, 1)) -> list[list[str]]
     return [column.to_pylist() for column in plain.values()]
 
 
-@pytest.mark.parametrize("data", [TEXT.encode(), gzip.compress(TEXT.encode()), zipped({"a.csv": TEXT.encode()}),
-                                  zipped({"day/a.gz": gzip.compress(TEXT.encode())})])  # fmt: skip
+@pytest.mark.parametrize("data", [
+    TEXT.encode(), gzip.compress(TEXT.encode()), zipped({"a.csv": TEXT.encode()}),
+    zipped({"day/a.gz": gzip.compress(TEXT.encode())}),
+], ids=["plain", "gzip", "zip", "gzip in zip"])  # fmt: skip
 def test_packed_or_not_it_is_the_same_file(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "whatever").write_bytes(data)
     assert content(tmp_path / "whatever", LIMITS).data == TEXT.encode()
