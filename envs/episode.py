@@ -79,12 +79,6 @@ def begin(w, row_bytes, episode, i, views):
     episode.hazard = 0.0
 
 
-@inlined
-def borne(key, user):
-    """The hazard of leaving that the session which is open, or was last, has borne."""
-    return 0.0 if user.phase == CLOSED else np.float64(first_will_to_stay(key, user)) - np.float64(user.will_to_stay)
-
-
 @pasted
 def live(w, episode, i, scores, candidates, end_us, days, part):
     """On to the next decision, counting: (whether there is one, slot of the first impression since).
@@ -97,7 +91,7 @@ def live(w, episode, i, scores, candidates, end_us, days, part):
     passed_us = user.ledger_us[PLAYING], user.ledger_us[STALLED], user.ledger_us[WAITING]
     in_app_us = user.ledger_us.sum()
     wasted, requests = user.wasted, user.request
-    key, before, away, opened_us = w.key[i], borne(w.key[i], user), np.bool_(False), np.int64(0)
+    will, away, opened_us = np.float64(user.will_to_stay), user.phase == CLOSED, np.int64(-1)
     reason = PAUSED
     while reason == PAUSED:
         reason = advance(w, i, scores, NOT, end_us, NOT, np.int64(MANY_IMPRESSIONS), part)
@@ -114,15 +108,14 @@ def live(w, episode, i, scores, candidates, end_us, days, part):
             counts[_LEAVING] += w.sessions[part, n].cut == 0
         w.logged[part, :] = 0
         if away and user.opened_us > opened_us:
-            counts[_RETURNS] += 1
-            away = np.bool_(False)
+            counts[_RETURNS] += user.session > 0
+            will, away = np.float64(first_will_to_stay(w.key[i], user)), False
         if not away:
-            so_far = borne(key, user)
-            episode.hazard += so_far - before
-            before = so_far
+            episode.hazard += will - user.will_to_stay
+            will = np.float64(user.will_to_stay)
             if reason == DONE and days and not user.cut:
-                come_back(w.params[0], key, user, w.activity)
-                away, opened_us, before, reason = np.bool_(True), user.opened_us, 0.0, PAUSED
+                come_back(w.params[0], w.key[i], user, w.activity)
+                away, opened_us, reason = True, user.opened_us, PAUSED
     if screen.video >= 0 and screen.impression == first:
         shown = slot_of(screen, candidates)
     counts[_WATCH] += user.ledger_us[PLAYING] - passed_us[0]
