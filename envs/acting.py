@@ -56,10 +56,9 @@ class Acting:
         both = np.ones((len(masks), 2), np.bool_)
         return np.concatenate([both, masks[:, -1:]], 1)
 
-    def scores(self, actions: ArrayLike, seen: Callable[[], Observation]) -> NDArray[np.float32]:
+    def scores(self, actions: ArrayLike, n: int, seen: Callable[[], Observation]) -> NDArray[np.float32]:
         """The scores (n, slots or slots + 1) that actions of n people mean. seen() -> what their phones know. Raises
         ValueError."""
-        n = len(seen().mask)
         given = np.asarray(actions)
         shape = (n, *(self.space.shape or ()))
         if given.shape != shape:

@@ -21,11 +21,10 @@ from nextone.sim.state import IDLE
 
 from .acting import Ranker
 from .arguments import ScenarioLike, scenario_of, whole
+from .features import COUNTS
 from .forms import Observations, row_of
-from .reward import COMPONENTS
+from .reward import COMPONENTS, REWARD_INFO
 from .vector import NextOneVectorEnv
-
-MOST_CANDIDATES = 250  # as many slots as an observation tells apart
 
 
 class CloudEnv(gymnasium.Env[Observations, Any]):
@@ -119,13 +118,13 @@ class CloudEnv(gymnasium.Env[Observations, Any]):
     def _about(self, components: Any, load_s: float) -> dict[str, Any]:
         return {
             "pages": self._pages, "load_s": load_s,
-            **{f"reward_{name}": value for name, value in zip(COMPONENTS, components.tolist(), strict=True)},
+            **dict(zip(REWARD_INFO, components.tolist(), strict=True)),
         }  # fmt: skip
 
 
 def _whole(name: str, values: Sequence[int], least: int) -> tuple[int, ...]:
     for value in values:
-        whole(name, value, least, MOST_CANDIDATES)
+        whole(name, value, least, COUNTS)  # as many as an observation tells apart
     if not len(values):
         raise SettingError(f"{name} is empty; give at least one value")
     return tuple(int(value) for value in values)

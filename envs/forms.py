@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from .features import CANDIDATE, CONTEXT, HISTORY, Feature
+from .features import CANDIDATE, CONTEXT, HISTORY, Feature, Observation
 
 Observations = Any
 """By form: a dict of arrays, or one array; a row per person."""
@@ -95,6 +95,12 @@ class Form:
         low = np.broadcast_to(np.array([f.low for f in part.features], self._dtype), part.shape)
         high = np.broadcast_to(np.array([f.high for f in part.features], self._dtype), part.shape)
         return spaces.Box(low.copy(), high.copy(), dtype=self._dtype.type)
+
+
+def rows_of(observation: Observation) -> NDArray[np.float32]:
+    """The rows (N, D) that the world observes into, of an observation as policies see it."""
+    parts = observation.candidates, observation.context, observation.history
+    return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
 
 
 def row_of(observations: Observations, i: int | np.integer[Any]) -> Observations:

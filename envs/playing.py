@@ -16,7 +16,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from .features import Observation, X
-from .forms import DTYPES, FEATURES, FORMS, Form
+from .forms import DTYPES, FEATURES, FORMS, Form, rows_of
 
 Act = Callable[[Any, NDArray[np.int8]], Any]
 """act(observations of N people in the model's form, masks (N, A)) -> actions (N,)."""
@@ -45,11 +45,9 @@ class FormPolicy:
         trained on observations of another shape."""
         people, slots = observation.mask.shape
         form, asks = self._form_of(slots, observation.history.shape[1])
-        parts = observation.candidates, observation.context, observation.history
-        rows = np.concatenate([part.reshape(people, -1) for part in parts], axis=1)
         allowed = [observation.mask != 0] + asks * [observation.context[:, X.may_ask, None] > 0]
         masks = np.concatenate(allowed, axis=1).astype(np.int8)
-        actions = np.asarray(self._act(form.seen(form.told(rows), masks), masks)).reshape(people, 1)
+        actions = np.asarray(self._act(form.seen(form.told(rows_of(observation)), masks), masks)).reshape(people, 1)
         places = np.arange(masks.shape[1])
         far = 2 * np.abs(places - actions) + (places > actions)  # of two as near, the lower
         taken = np.where(masks != 0, far, 2 * len(places) + 2).argmin(axis=1)

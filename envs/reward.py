@@ -31,6 +31,7 @@ COMPONENTS: dict[str, tuple[int, str]] = {
     "returns": (1, "times that the person came back to the app"),
 }
 """Component: (whole units that make one, meaning). The order of `envs/episode.py`'s counts."""
+REWARD_INFO = tuple(f"reward_{name}" for name in COMPONENTS)  # keys of info, in the same order
 UNITS = np.array([units for units, _ in COMPONENTS.values()], np.float64)
 
 

@@ -25,9 +25,9 @@ from nextone.sim.world import build_world
 from .arguments import ScenarioLike, scenario_of, seeds_of, whole, yes_or_no
 from .episode import DAY_US, nearest_live
 from .features import empty_observation
-from .forms import Form, Observations, row_of
+from .forms import Form, Observations, row_of, rows_of
 from .observing import observe
-from .reward import COMPONENTS, UNITS, RewardWeights, reward_weights
+from .reward import COMPONENTS, REWARD_INFO, UNITS, RewardWeights, reward_weights
 
 
 class Turn(NamedTuple):
@@ -150,13 +150,11 @@ class SharedServers:
             masks = np.concatenate([masks, (self.world.users["request_state"][people] == IDLE)[:, None]], 1)
         over = np.arange(len(people)) >= len(deciding)
         masks[over] = np.arange(masks.shape[1]) == 0
-        parts = observed.candidates, observed.context, observed.history
-        rows = np.concatenate([part.reshape(len(people), -1) for part in parts], axis=1)
         total = self._tally.total(people)
         paid_now = self._met[people] | over
         components = (total - self._paid[people]) * paid_now[:, None] / UNITS
         self._paid[people[paid_now]], self._met[people] = total[paid_now], True
-        seen = self._form.seen(self._form.told(rows), masks)
+        seen = self._form.seen(self._form.told(rows_of(observed)), masks)
         self._turn = Turn(people, over, seen, masks, components @ self.weights.array(), components)
         return self._turn
 
@@ -249,6 +247,6 @@ class SharedServersEnv(gymnasium.Env[Observations, np.int64]):
         return {
             "person": turn.people.item(k), "person_over": turn.over.item(k), "action_mask": turn.masks[k],
             "waiting_share": self.shared.waiting_share,
-            **{f"reward_{name}": value for name, value in zip(COMPONENTS, components[k].tolist(), strict=True)},
+            **dict(zip(REWARD_INFO, components[k].tolist(), strict=True)),
         }  # fmt: skip
 

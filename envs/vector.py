@@ -38,12 +38,11 @@ from .arguments import (
 from .batch import Batch, Moved, Rows, State
 from .features import Observation
 from .forms import DTYPES, FEATURES, FORMS, Observations, row_of
-from .reward import COMPONENTS, RewardWeights, reward_weights
+from .reward import COMPONENTS, REWARD_INFO, RewardWeights, reward_weights
 
 NO_ROWS = np.zeros(0, np.int64)
 NO_COMPONENTS = (0.0,) * len(COMPONENTS)
 NOTHING, NO_HAZARD = np.array([NO_COMPONENTS]), np.zeros(1)
-REWARD_INFO = tuple(f"reward_{name}" for name in COMPONENTS)  # keys of info, in the order of reward.COMPONENTS
 OF_UNKNOWN_SEED = -1  # `np_random_seed` once `np_random` was assigned: Gymnasium's own sign
 
 
@@ -347,7 +346,7 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
     def _checked(self, actions: ArrayLike) -> NDArray[Any]:
         """Actions as slots (N,) int64 or scores (N, A). Raises ValueError."""
         if self._acting.ranks:
-            return self._acting.scores(actions, self._batch.observation)
+            return self._acting.scores(actions, self.num_envs, self._batch.observation)
         acts = np.asarray(actions)
         size = self._batch.actions
         if acts.shape != (self.num_envs,):

@@ -73,7 +73,7 @@ def test_an_order_means_the_scores_that_fall_along_it():
     first = int(np.flatnonzero(observations["mask"][0][:-1])[2])
     *_, info = env.step([[first, 0, first, 0]])
     assert info["executed_slot"][0] == first
-    scores = env._acting.scores([[4, 4, 2, 1]], env._batch.observation)[0]
+    scores = env._acting.scores([[4, 4, 2, 1]], 1, env._batch.observation)[0]
     assert scores.argsort()[::-1][:3].tolist() == [slots, 4, 2] and np.count_nonzero(scores[:slots]) == 2
 
 

@@ -54,7 +54,7 @@ class Prepared(NamedTuple):
     candidates: Tensor  # (N, P, Fc + 2 rates + 2): features, probabilities, those per half a minute, length, tags' past
     history: Tensor  # (N, H, Fh + rates)
     content: Tensor  # (N, P, DIMS) the server's embeddings of candidates
-    past_content: Tensor  # (N, DIMS, H) and of past impressions, of size 1 / root H
+    past_content: Tensor  # (N, DIMS, H) and of past impressions, times a gain
     context: Tensor  # (N, Fx)
     shared: Tensor  # (N, P, H) what each past impression counts for each candidate, by tags in common
     of_past: Tensor  # (N, 1, H) weights of a mean over past impressions
