@@ -296,9 +296,9 @@ def _starts(sizes: Sizes) -> dict[str, float | None]:
     help_s = min(_seconds_of("-m", "nextone.cli", "--help") for _ in range(sizes.repeats))
     with tempfile.TemporaryDirectory(prefix="nextone-bench-") as empty:
         cache = {"NUMBA_CACHE_DIR": empty} if sizes.compile else {}
-        first = _seconds_of("-c", _TINY, **cache)
+        first = _seconds_of("-c", _TINY, **cache) if sizes.compile else None
         later = min(_seconds_of("-c", _TINY, **cache) for _ in range(sizes.repeats))
-    return {"compile_s": first if sizes.compile else None, "startup_s": later, "help_s": help_s}
+    return {"compile_s": first, "startup_s": later, "help_s": help_s}
 
 
 def _seconds_of(*arguments: str, **environment: str) -> float:

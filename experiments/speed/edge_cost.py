@@ -65,7 +65,7 @@ def engine_ms() -> dict[str, float | None]:
             try:
                 deployed = load_version(kind, shipped(kind), kind, engine)
                 assert isinstance(deployed, OnEngine)
-                found[f"{kind}_{engine}_ms"] = milliseconds(deployed.running(*sizes)[name], example)
+                found[f"{kind}_{engine}_ms"] = milliseconds(deployed.part(name, *sizes), example)
             except EngineMissing:
                 found[f"{kind}_{engine}_ms"] = None
     return found

@@ -13,19 +13,13 @@ from nextone.sim.watching import draw_watch_us, stay_logit
 
 
 @entry
-def rank_pages(w: World, n: int) -> None:
-    """Rank n pages from what is stored for a session, and predict their rates."""
+def rank_pages(w: World, n: int, anew: bool) -> None:
+    """Rank n pages from what is stored for a session, and predict their rates. anew: look at a session's videos and
+    store the best of them before each page."""
     for k in range(n):
         i = k % len(w.users)
-        make_page(w.params[0], w.key[i], person_of(w, i), w.indexed, w.waiting.shape[1], w.users[i].now_us)
-
-
-@entry
-def recall_sets(w: World, n: int) -> None:
-    """Look at a session's videos and store the best, n times; and rank a page of them."""
-    for k in range(n):
-        i = k % len(w.users)
-        w.users[i].stored = 0
+        if anew:
+            w.users[i].stored = 0
         make_page(w.params[0], w.key[i], person_of(w, i), w.indexed, w.waiting.shape[1], w.users[i].now_us)
 
 

@@ -15,7 +15,7 @@ from nextone.sim.scenario import with_settings
 from nextone.sim.state import DEAD, World
 from nextone.sim.world import build_world
 
-from .part_kernels import draws, learn_all, rank_pages, recall_sets, settle_all, watch
+from .part_kernels import draws, learn_all, rank_pages, settle_all, watch
 
 MINUTE_US = 60_000_000
 
@@ -35,8 +35,8 @@ def parts_ns(
     sets = float(world.users["recalls"].sum()) / impressions
     minutes = float(world.users["wall_us"].sum()) / MINUTE_US / impressions
     timed: tuple[tuple[str, float, int, Callable[[int], object]], ...] = (
-        ("look at a session's videos", sets, calls_of_one // 500, lambda n: recall_sets(world, n)),
-        ("rank a page", pages, calls_of_one // 50, lambda n: rank_pages(world, n)),
+        ("look at a session's videos", sets, calls_of_one // 500, lambda n: rank_pages(world, n, True)),
+        ("rank a page", pages, calls_of_one // 50, lambda n: rank_pages(world, n, False)),
         ("learn from a behaviour", 1.0, calls_of_one, lambda n: learn_all(world, n)),
         ("draw the watch time", 1.0, calls_of_one, lambda n: watch(world, n)),
         ("live through a minute", minutes, calls_of_one, lambda n: settle_all(world, n)),

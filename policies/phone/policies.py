@@ -146,14 +146,16 @@ class OnEngine:
 
     def running(self, slots: int, rows: int) -> dict[str, nn.Module]:
         """The policy's parts as the engine runs them. Raises as `files`."""
+        return {name: self.part(name, slots, rows) for name in self.policy.parts(slots, rows)}
+
+    def part(self, name: str, slots: int, rows: int) -> nn.Module:
+        """One of them. Raises as `files`."""
         made = self.files(slots, rows)
         if made:
-            return {name: opened(file) for name, file in made.items()}
+            return opened(made[name])
+        part, example = self.policy.parts(slots, rows)[name]
         with tempfile.TemporaryDirectory() as folder:
-            return {
-                name: on_engine(part, example, self.engine, Path(folder), name)
-                for name, (part, example) in self.policy.parts(slots, rows).items()
-            }
+            return on_engine(part, example, self.engine, Path(folder), name)
 
 
 class Versions:

@@ -16,6 +16,7 @@ import pytest
 from test_sweep import NOISY, PAGES, bits, here
 
 from nextone.experiments.sweeps import ledger as sweep_ledger
+from nextone.experiments.sweeps import sweep as sweep_code
 from nextone.experiments.sweeps.ledger import NAME
 from nextone.experiments.sweeps.result import POSITIONS, RESULTS, read_sweep
 from nextone.experiments.sweeps.sweep import resume, sweep
@@ -23,6 +24,17 @@ from nextone.sim.scenario import SettingError
 
 PROCESSES = multiprocessing.get_context("forkserver")  # forked from a process without threads that has loaded it all
 PROCESSES.set_forkserver_preload(["nextone.experiments.runs.executor", "nextone.experiments.sweeps.result", "pytest"])
+
+
+def victim_of(target, *arguments):
+    """A process that calls target(*arguments). It is given the digest of the code: parsing all sources takes three
+    times as long as a whole sweep of made-up runs, and nothing is written meanwhile."""
+    return PROCESSES.Process(target=_with_the_code, args=(sweep_code.code_sha256(), target, *arguments))
+
+
+def _with_the_code(code, target, *arguments):
+    sweep_code.code_sha256 = lambda: code
+    target(*arguments)
 
 
 def go_on(folder, question, execute=here):
@@ -75,7 +87,7 @@ def slow_run(folder, notes, wait_s):
     """Start a victim and kill it so long after it has begun; (exit code, seconds it lived)."""
     notes.mkdir(exist_ok=True)
     alive = PROCESSES.Event()
-    victim = PROCESSES.Process(target=slow_victim, args=(folder, notes, alive))
+    victim = victim_of(slow_victim, folder, notes, alive)
     victim.start()
     alive.wait(60)
     started = time.monotonic()
@@ -141,7 +153,7 @@ def boundary_victim(folder, die_at, counter):
 def died_at(folder, die_at):
     """How many writes there were; dies before one of them."""
     counter = PROCESSES.Value("q", 0)
-    victim = PROCESSES.Process(target=boundary_victim, args=(folder, die_at, counter))
+    victim = victim_of(boundary_victim, folder, die_at, counter)
     victim.start()
     victim.join()
     return counter.value
@@ -175,7 +187,7 @@ def starved(folder, limit, told):
 
 def asked(target, *arguments):
     answers = PROCESSES.Queue()
-    child = PROCESSES.Process(target=target, args=(*arguments, answers))
+    child = victim_of(target, *arguments, answers)
     child.start()
     answer = answers.get(timeout=60)
     child.join()

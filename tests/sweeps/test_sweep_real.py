@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from test_cli import children, nextone_process, refused, run
+from test_cli import children, nextone_process, refused
 from test_sweep import bits
 
 from nextone.cli import main as cli
@@ -31,7 +31,8 @@ from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, with_settings
 
 HASTE = "sessions.leave_per_min=0.7"  # sessions are lived to their end: these soon have one
-TINY = with_settings(Scenario(), ["population.users=15", "catalogue.kind=synthetic", "catalogue.videos=500", HASTE])
+SETTINGS = ["population.users=15", "catalogue.kind=synthetic", "catalogue.videos=500", HASTE]
+TINY = with_settings(Scenario(), SETTINGS)
 QUESTION = Question(
     grid=("server.page_size=2,6", "client.ttl_s=5,600"), policies=("cloud_only", "tag_momentum"), minutes=3,
     half_width="8%", max_replications=20, seed=4,
@@ -243,10 +244,13 @@ cli.main(sys.argv[1:])
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads /proc")
-def test_killed_and_resumed_from_the_folder_alone(tmp_path):
-    arguments = ["--users", "15", "--minutes", "3", "--half-width", "30%", "--workers", "2", "--seed", "2"]
-    arguments += ["--set", HASTE]
-    process = nextone_process("sweep", *GRID, *arguments, "--out", str(tmp_path / "a"), start_new_session=True)
+def test_killed_and_resumed_from_the_folder_alone(tmp_path, capsys):
+    """The process that is killed and the one that goes on are two, so what the latter knows is in the folder."""
+    world = [word for setting in SETTINGS for word in ("--set", setting)]
+    process = nextone_process(
+        "sweep", *GRID, *world, "--minutes", "3", "--half-width", "30%", "--workers", "2", "--seed", "2", "--out",
+        str(tmp_path / "a"), start_new_session=True,
+    )  # fmt: skip
     wal = tmp_path / "a" / "ledger.sqlite-wal"
     wanted = time.monotonic() + 120
     while time.monotonic() < wanted and not (wal.exists() and wal.stat().st_size > 60_000):
@@ -258,14 +262,14 @@ def test_killed_and_resumed_from_the_folder_alone(tmp_path):
     while any(Path(f"/proc/{pid}").exists() for pid in born) and time.monotonic() < gone:
         time.sleep(0.05)
     assert not [pid for pid in born if Path(f"/proc/{pid}").exists()]
-    code, out, err = run("sweep", "--resume", str(tmp_path / "a"), "--workers", "1")
-    assert (code, err) == (0, "")
-    assert "Best for app_min: " in out
+    assert not (tmp_path / "a" / RESULTS).exists()
+    assert cli.main(["sweep", "--resume", str(tmp_path / "a"), "--workers", "1", "-q"]) == 0
+    out, err = capsys.readouterr()
+    assert "Best for app_min: " in out and err == ""
     sweep(
-        Question(grid=("server.page_size=2,6",), minutes=3, half_width="30%", seed=2),
-        with_settings(Scenario(), ["population.users=15", HASTE]), out=tmp_path / "b", execute=in_this_process,
+        Question(grid=("server.page_size=2,6",), minutes=3, half_width="30%", seed=2), TINY, out=tmp_path / "b",
+        execute=in_this_process,
     )  # fmt: skip
     assert bits(tmp_path / "a") == bits(tmp_path / "b")
-    code, out, err = run("replay", str(tmp_path / "a" / RESULTS), "--rows", "3")
-    assert (code, err) == (0, "")
-    assert out == "identical: 3 replications, every bit of every metric\n"
+    assert cli.main(["replay", str(tmp_path / "a" / RESULTS), "--rows", "3"]) == 0
+    assert capsys.readouterr() == ("identical: 3 replications, every bit of every metric\n", "")
