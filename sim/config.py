@@ -816,9 +816,9 @@ def _conversions() -> tuple[list[tuple[str, str, str, float | None]], np.dtype[n
             rows.append((section, name, target, scale))
     assert len({f[0] for f in fields}) == len(fields), "two fields share a name"
     # Set by `sim/world.py`: choices are flags, `edge` says whether a policy ranks on the phone, `refetch_us` is
-    # refetch_share of buffer_s.
+    # refetch_share of buffer_s, `period_us` is how long people keep an arm of `World.arms`.
     fields += [(name, "i8") for name in ("merge", "decide_at_start", "ask_at_swipe", "serve_expired", "edge", "quiet")]
-    fields.append(("refetch_us", "i8"))
+    fields += [(name, "i8") for name in ("refetch_us", "period_us")]
     return rows, np.dtype(fields, align=True)
 
 

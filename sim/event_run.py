@@ -10,7 +10,7 @@ The clock ticks in (microsecond, person), packed into one whole number. So event
 order of people, whatever the order of insertion.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from math import inf
 from typing import NamedTuple
 
@@ -103,14 +103,24 @@ class Servers:
 
 
 def run_events(
-    world: World, decide: Decide | None, *, workers: int, queue_limit: int, end_us: int, days: bool = False
+    world: World,
+    decide: Decide | None,
+    *,
+    workers: int | Sequence[int],
+    queue_limit: int,
+    end_us: int,
+    days: bool = False,
+    group_of: Array | None = None,
 ) -> tuple[Records, ServerLedger]:
     """Run everybody until they are gone, or to `end_us`, against `workers` servers with room for `queue_limit` waiting
     requests.
 
-    The world must have been built without `queue_waits`."""
+    workers: of each group of servers if there are several, each with a queue of its own; group_of: (N,) the group that
+    answers each person. The world must have been built without `queue_waits`."""
     logs = Logs(world)
-    run = paused_at_decisions(world, logs, workers=workers, queue_limit=queue_limit, end_us=end_us, days=days)
+    run = paused_at_decisions(
+        world, logs, workers=workers, queue_limit=queue_limit, end_us=end_us, days=days, group_of=group_of
+    )
     scores = None
     while True:
         try:
@@ -121,16 +131,24 @@ def run_events(
 
 
 def paused_at_decisions(
-    world: World, logs: Logs, *, workers: int, queue_limit: int, end_us: int, days: bool
+    world: World,
+    logs: Logs,
+    *,
+    workers: int | Sequence[int],
+    queue_limit: int,
+    end_us: int,
+    days: bool,
+    group_of: Array | None = None,
 ) -> Generator[Array, Array | None, ServerLedger]:
     """The run as a generator: it yields rows (n,) of people at a decision, is sent their scores, and returns what the
-    servers did. Those people do not meet before they have all been answered."""
+    servers did. Those people do not meet before they have all been answered. Arguments as of `run_events`."""
     assert len(world.queue_waits) == 0 and len(world.logged) == 1, "the event driver answers requests itself"
     users, n = world.users, len(world.users)
     opens, arrived, gives_up = users["phase_end_us"], users["arrived_us"], users["give_up_us"]
     service, waited = users["service_us"], users["queue_us"]
     env = simpy.Environment(initial_time=0)
-    servers = Servers(env, n, workers, queue_limit)
+    groups = [Servers(env, n, w, queue_limit) for w in ([workers] if isinstance(workers, int) else workers)]
+    served_by = [groups[g] for g in (np.zeros(n, np.int64) if group_of is None else group_of)]
     phones: dict[int, simpy.Event] = {}  # people whose phone is to be moved, until they need the world
     moved = _Moving(users["now_us"])
 
@@ -142,7 +160,7 @@ def paused_at_decisions(
 
     def person(i: int) -> Generator[simpy.Event, int, None]:
         """A life: the phone runs until it asks for a page, the request reaches the server, waits for its turn."""
-        reason = yield phone(i, False, opens.item(i))
+        servers, reason = served_by[i], (yield phone(i, False, opens.item(i)))
         while reason == ASK:
             yield servers.until(arrived.item(i), i)
             waited[i] = yield from servers.turn(i, service.item(i), gives_up.item(i))
@@ -159,7 +177,7 @@ def paused_at_decisions(
             break
         else:
             env.step()
-    return servers.ledger()
+    return ServerLedger(*map(sum, zip(*(servers.ledger() for servers in groups), strict=True)))
 
 
 class _Moving:

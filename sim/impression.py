@@ -36,7 +36,7 @@ from .pool import may_rank
 from .records import log_has_room
 from .request import answer, ask_for_page, wants_page
 from .session import end_session
-from .state import GONE, person_of
+from .state import CLOSED, GONE, person_of
 
 # Why `advance` came back.
 DONE, DECIDE, ASK, PAUSED = range(4)
@@ -49,11 +49,13 @@ def advance(w, i, scores, answered, end_us, comes_back, budget, part):
 
     scores: (P,) or (P + 1,) for the decision last asked for, (0,) otherwise. answered: whether `users[i].queue_us` was
     set for the request last asked for. end_us: end of the run. comes_back: whether people open the app again.
-    budget: pause after so many impressions. part: which part of the logs to write to.
+    budget: pause after so many impressions, and where arms change after each session. part: of the logs to write to.
     """
-    p, key = w.params[0], w.key[i]
     person = person_of(w, i)
     user, screen, pool = person.user, person.screen, person.pool
+    if user.phase == CLOSED:  # the app reads its settings as it opens, and keeps them until it is closed
+        user.arm = w.arms[i, min(user.phase_end_us // w.params[0].period_us, w.arms.shape[1] - 1)]
+    p, key = w.params[user.arm], w.key[i]
     videos, knots, rtt = w.videos, w.knots, w.rtt
     if len(scores) > 0:
         take_scores(p, key, user, screen, pool, scores)
@@ -88,6 +90,8 @@ def advance(w, i, scores, answered, end_us, comes_back, budget, part):
             follows |= lift_finger(p, key, person, w, part)
         if follows & ENDS:
             end_session(p, key, person, w.activity, w.requests, w.sessions, w.logged, part, follows, comes_back)
+            if user.phase == CLOSED and w.arms.shape[1] > 1:  # the next session may be of another arm
+                return PAUSED
         if follows & ASKS:
             return ASK
         if follows & DECIDES and is_due(p, user) and may_rank(p, user, pool):

@@ -238,8 +238,8 @@ def draw_people(w: World, window_us: int, days: bool) -> None:
 @compiled(nogil=True)
 def draw_rows(w, start, stop, window_us, days):
     """The people in rows start to stop of a world."""
-    p = w.params[0]
     for i in range(start, stop):
+        p = w.params[w.arms[i, w.arms.shape[1] - 1]]  # the phone holds the model of the arm that it ends in
         new_person(
             p, w.key[i], w.users[i], w.screen[i], w.pool[i], w.mind[i], w.belief[i], w.propensities, w.pace, w.activity,
             window_us, days,

@@ -128,6 +128,7 @@ USER = np.dtype(  # each part names the file in sim/ that writes it; some fields
         ("ranking", "i1"),  # one is being computed; 2: and another one is asked for
         ("page_wanted", "i1"),  # and it asks for a page
         ("cut", "i1"),  # session: the run's end came during a session
+        ("arm", "i1"),  # impression: the row of `World.params` that this session lives by
         # request (request)
         ("sent_us", "i8"),
         ("arrived_us", "i8"),  # at the server
@@ -355,7 +356,8 @@ class Person(NamedTuple):
 class World(NamedTuple):
     """The arrays that the compiled model works on."""
 
-    params: Array  # (1,) config.PARAMS_DTYPE
+    params: Array  # (A,) config.PARAMS_DTYPE: of each arm; one, but in an A/B test
+    arms: Array  # (N, T) int8: the arm of each person in each period of `params.period_us`, the last one without end
     key: Array  # (N, 2) uint32: of each row, the same for all but in environments
     users: Array  # (N,) USER
     screen: Array  # (N,) IMPRESSION: the one on screen

@@ -1,5 +1,6 @@
 """Building a world: a scenario, a seed and a replication become the arrays of `state.World`."""
 
+from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from nextone.sim.inputs.trace_files import read_pings, read_traces
 from nextone.sim.inputs.traces import Traces, bandwidth_tests, constant_trace, shipped_traces, synthetic_traces
 
 from .catalogue import make_catalogue
-from .config import FREE, LINK_CLASSES, PARAMS_DTYPE, Cost, Phone, Scenario
+from .config import FREE, LINK_CLASSES, NEVER_US, PARAMS_DTYPE, Cost, Phone, Scenario
 from .data import open_data
 from .population import draw_people, pace_table, propensity_tables
 from .records import MOMENT
@@ -144,10 +145,34 @@ def may_repeat(scenario: Scenario, days_us: int | None) -> bool:
     return bool(server.recall * sessions + arrivals > scenario.catalogue.videos)
 
 
+def _room(scenario: Scenario, ranks: bool) -> tuple[int, int, int]:
+    """Slots of the pool, videos of a response, and behaviours that a design needs room for. ranks: on the phone."""
+    server = scenario.server
+    shipped = server.candidates if ranks else server.page_size
+    slots = scenario.pool_slots - server.candidates + shipped
+    return slots, shipped + scenario.client.refill_at, scenario.behaviour_slots
+
+
 def ask_after(world: World, quiet: int) -> None:
     """From now on the policy is asked only after feedback, or after so many impressions without any (0: always)."""
     if world.params["edge"][0]:  # with nothing to rank nobody is asked
         world.params["quiet"] = quiet
+
+
+class Design(NamedTuple):
+    """What people of one arm live by: a scenario, and of what ranks on the phone whether anything does and its cost."""
+
+    scenario: Scenario
+    edge: bool
+    cost: Cost = FREE
+
+
+class Arms(NamedTuple):
+    """People of several arms in one world: designs beside the first, and who lives by which."""
+
+    others: Sequence[Design]
+    of: Array  # (N, T) int8: each person's design in each period, 0 the first; sessions keep that of their opening
+    period_us: int = NEVER_US  # length of a period, the last one without end
 
 
 def build_world(
@@ -165,6 +190,7 @@ def build_world(
     queue_waits: Array | None = None,
     traced: int = -1,
     drawn: bool = True,
+    arms: Arms | None = None,
 ) -> World:
     """The world before anybody opens the app.
 
@@ -175,23 +201,29 @@ def build_world(
     queue_waits: waits in the server's queue by rising probability, us; None if the driver answers requests itself.
     traced: the person whose every moment is noted (-1: nobody).
     drawn: whether people are drawn; otherwise their rows are blank, for who fills them one by one.
+    arms: people of several designs; None: all of this one. What those differ in must be read from `World.params`.
     """
     n, server = scenario.population.users, scenario.server
     videos = make_catalogue(scenario)
     links = make_links(scenario)
-    params = run_params(scenario, edge, cost, instant)
-    shipped = server.candidates if params["edge"][0] else server.page_size
-    slots, waiting = scenario.pool_slots - server.candidates + shipped, shipped + scenario.client.refill_at
+    designs = (Design(scenario, edge, cost), *(arms.others if arms else ()))
+    params, rooms = blank(len(designs), PARAMS_DTYPE), []
+    for k, design in enumerate(designs):
+        params[k : k + 1] = run_params(*design, instant)
+        rooms.append(_room(design.scenario, bool(params["edge"][k])))
+    params["period_us"] = arms.period_us if arms else NEVER_US
+    slots, waiting, behaviours = np.max(rooms, axis=0).tolist()
     remembered = -(-len(videos.videos) // 8) if may_repeat(scenario, window_us if days else None) else 0
     world = World(
         params=params,
+        arms=arms.of.astype(np.int8) if arms else np.zeros((n, 1), np.int8),
         key=np.tile(world_key(seed, replication), (n, 1)),
         users=blank(n, USER),
         screen=blank(n, IMPRESSION),
         pool=blank((n, slots), SLOT),
         waiting=blank((n, waiting), WAITING_VIDEO),
         history=blank((n, scenario.client.history), PAST),
-        behaviours=blank((n, scenario.behaviour_slots), BEHAVIOUR),
+        behaviours=blank((n, behaviours), BEHAVIOUR),
         mind=blank(n, MIND),
         belief=blank(n, BELIEF),
         stored=blank((n, server.kept), STORED),

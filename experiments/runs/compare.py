@@ -53,15 +53,7 @@ def compare(
     if minutes is None and days is None:
         minutes = MINUTES
     check_run(replications=replications, minutes=minutes, days=days, seed=seed, workers=workers)
-    if len(arms) < 2:
-        raise SettingError("a comparison needs a baseline and at least one other arm; add a policy or an --arm")
-    labels = [arm.label for arm in arms]
-    if len(set(labels)) < len(labels):
-        twice = next(label for label in labels if labels.count(label) > 1)
-        raise SettingError(f"two arms are called {twice!r}; give each its own label")
-    for arm in arms:
-        if not isinstance(arm.policy, str):
-            options_of(arm.policy)
+    check_labels(arms)
     if servers == "same":
         arms = with_the_same_servers(arms, minutes, days)
     tasks = [
@@ -97,6 +89,20 @@ def compare(
     return Comparison(
         tuple(arms), METRICS, values, seed, minutes, days, engine, positions, provenance=before
     )
+
+
+def check_labels(arms: Sequence[Arm]) -> None:
+    """Raises SettingError unless there are two arms with labels of their own, ValueError for a policy with wrong
+    options."""
+    if len(arms) < 2:
+        raise SettingError("a comparison needs a baseline and at least one other arm; add a policy or an --arm")
+    labels = [arm.label for arm in arms]
+    if len(set(labels)) < len(labels):
+        twice = next(label for label in labels if labels.count(label) > 1)
+        raise SettingError(f"two arms are called {twice!r}; give each its own label")
+    for arm in arms:
+        if not isinstance(arm.policy, str):
+            options_of(arm.policy)
 
 
 def compare_policies(

@@ -92,20 +92,20 @@ def _app_minutes(run: Run) -> float:
     return float(run.world.users["wall_us"].sum() / 6e7)
 
 
-def _did(run: Run, bit: int) -> Array:
+def did(run: Run, bit: int) -> Array:
     return np.asarray((run.whole["outcome"] & bit) != 0)
 
 
-def _gave(run: Run, kind: str) -> Array:
+def gave(run: Run, kind: str) -> Array:
     return np.asarray((run.whole["feedback"] & (1 << FEEDBACK.index(kind))) != 0)
 
 
 def _share(bit: int) -> Callable[[Run], float]:
-    return lambda run: _mean(_did(run, bit))
+    return lambda run: _mean(did(run, bit))
 
 
 def _feedback(kind: str) -> Callable[[Run], float]:
-    return lambda run: _mean(_gave(run, kind))
+    return lambda run: _mean(gave(run, kind))
 
 
 def _per_minute(marked: Array, run: Run) -> float:
@@ -130,27 +130,37 @@ def _session_minutes(run: Run) -> float:
     return _mean((done["close_us"] - done["open_us"]) / 6e7)
 
 
-def _tags_of_sessions(run: Run) -> Array:
-    """Impressions by session and first tag, (S, D)."""
+def sessions_shown(impressions: Array) -> tuple[Array, Array]:
+    """Person and number of each session that has an impression, (2, S), and which of them each impression is in."""
+    pairs, which = np.unique(
+        np.stack([impressions["user"], impressions["session"]]), axis=1, return_inverse=True
+    )  # fmt: skip
+    return pairs, which.ravel()
+
+
+def tags_of_sessions(run: Run) -> Array:
+    """Impressions by session and first tag, (S, D), in the order of `sessions_shown`."""
     shown = run.records.impressions
-    session = np.unique(np.stack([shown["user"], shown["session"]]), axis=1, return_inverse=True)[1].ravel()
+    session = sessions_shown(shown)[1]
     counts = np.zeros((session.max(initial=-1) + 1, int(run.world.videos["tag"].max()) + 1))
     np.add.at(counts, (session, run.world.videos["tag"][shown["video"]]), 1)
     return counts
 
 
-def _tag_entropy(run: Run) -> float:
-    counts = _tags_of_sessions(run)
+def entropy_of_sessions(run: Run) -> Array:
+    """Of the tags of each session, bits, (S,)."""
+    counts = tags_of_sessions(run)
     p = counts / counts.sum(axis=1, keepdims=True)
-    return _mean(-np.sum(p * np.log2(np.where(p > 0, p, 1.0)), axis=1))
+    return np.asarray(-np.sum(p * np.log2(np.where(p > 0, p, 1.0)), axis=1))
 
 
-def _author_repeats(run: Run) -> float:
+def repeats_of_sessions(run: Run) -> Array:
+    """Of each session's impressions, the share whose author it had shown before, (S,)."""
     shown = run.records.impressions
     met = np.stack([shown["user"], shown["session"], run.world.videos["author"][shown["video"]]])
     authors = np.unique(np.unique(met, axis=1)[:2], axis=1, return_counts=True)[1]  # of each session, in their order
     impressions = np.unique(met[:2], axis=1, return_counts=True)[1]
-    return _mean(1 - authors / impressions)
+    return np.asarray(1 - authors / impressions)
 
 
 def _stall_ratio(run: Run) -> float:
@@ -233,9 +243,9 @@ METRICS: tuple[Metric, ...] = (
     Metric("valid_play", "share", "watching", "more", "played 7 s or to the end", _share(VALID)),
     Metric("long_view", "share", "watching", "more", "played 18 s or to the end", _share(LONG)),
     Metric("valid_play_per_min", "/min", "watching", "neither", "valid plays per minute in the app", lambda r:
-           _per_minute(_did(r, VALID), r)),
+           _per_minute(did(r, VALID), r)),
     Metric("long_view_per_min", "/min", "watching", "neither", "long views per minute in the app", lambda r:
-           _per_minute(_did(r, LONG), r)),
+           _per_minute(did(r, LONG), r)),
     Metric("completion", "share", "watching", "more", "played .95 of the video or more", _share(COMPLETE)),
     Metric("watch_s", "s/person", "watching", "more", "seconds of play", lambda r: _per_person(
         r.records.impressions["play_us"].sum() / 1e6, r)),
@@ -245,19 +255,20 @@ METRICS: tuple[Metric, ...] = (
            lambda r: _per_person(len(r.records.impressions), r)),
     Metric("like", "share", "feedback", "more", "liked", _feedback("like")),
     Metric("like_per_min", "/min", "feedback", "neither", "likes per minute in the app", lambda r: _per_minute(
-        _gave(r, "like"), r)),
+        gave(r, "like"), r)),
     Metric("follow", "share", "feedback", "more", "author followed", _feedback("follow")),
     Metric("comment", "share", "feedback", "more", "comment written", _feedback("comment")),
     Metric("forward", "share", "feedback", "more", "forwarded", _feedback("forward")),
     Metric("skip_2s", "share", GUARD_RAILS, "fewer", "left within 2 s", _share(SKIP)),
     Metric("hate", "share", GUARD_RAILS, "fewer", "marked 'not interested'", _feedback("hate")),
     Metric("tags", "/session", GUARD_RAILS, "neither", "distinct tags shown in a session", lambda r: _mean(
-        (_tags_of_sessions(r) > 0).sum(axis=1))),
+        (tags_of_sessions(r) > 0).sum(axis=1))),
     Metric("tag_entropy", "bits/session", GUARD_RAILS, "neither",
-           "entropy of its tags: a large fall is a feed that narrows, a rise may be mere chance", _tag_entropy),
+           "entropy of its tags: a large fall is a feed that narrows, a rise may be mere chance", lambda r:
+           _mean(entropy_of_sessions(r))),
     Metric("author_repeats", "share", GUARD_RAILS, "neither",
            "impressions whose author the session had shown before; a large rise is a feed that narrows",
-           _author_repeats),
+           lambda r: _mean(repeats_of_sessions(r))),
     Metric("startup_p95_ms", "ms", GUARD_RAILS, "fewer", "wait for the first frame, 95th percentile", lambda r:
            _quantile(r.records.impressions["startup_us"], 0.95) / 1e3),
     Metric("stall_ratio", "share", GUARD_RAILS, "fewer", "stalled time / (play + stalled time)", _stall_ratio),

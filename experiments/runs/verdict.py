@@ -73,8 +73,12 @@ def _best(found: Mapping[int, PairedDifference]) -> int | None:
 
 
 def rail(result: Comparison, arm: int, name: str, limits: Mapping[str, float]) -> str:
-    """Whether an arm's interval lies within the limit of a guard rail (KEPT), beyond it (BROKEN), or on both sides."""
-    d = result.differences[arm][column_of(name)]
+    """`rail_of` an arm of a comparison."""
+    return rail_of(result.differences[arm][column_of(name)], name, limits)
+
+
+def rail_of(d: PairedDifference | None, name: str, limits: Mapping[str, float]) -> str:
+    """Whether an interval lies within the limit of a guard rail (KEPT), beyond it (BROKEN), or on both sides."""
     if d is None:
         return OPEN
     sign = -1 if name in WORSE_IF_FEWER else 1

@@ -62,7 +62,7 @@ def compare(
     minutes = common.window(minutes, days)
     check_run(replications=replications, minutes=minutes, days=days, seed=seed)
     limits = read_limits(limit or ())
-    arms = _arms(policies, arm or [], base)
+    arms = arms_of(policies, arm or [], base)
     outside = _outside_domain(arms, scenario, days)
     fit = None
     if robust is not None:
@@ -171,7 +171,7 @@ def ab_size(
     )  # fmt: skip
 
 
-def _arms(policies: str, texts: Sequence[str], base: "Scenario") -> list["Arm"]:
+def arms_of(policies: str, texts: Sequence[str], base: "Scenario") -> list["Arm"]:
     """Baseline first: cloud_only where it is among the policies, else the first."""
     from nextone.experiments.runs.arms import BASELINE_POLICY, Arm, parse_arm
     from nextone.experiments.runs.names import listed, own_or_named

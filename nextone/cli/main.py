@@ -17,6 +17,7 @@ from nextone.sim.inputs.errors import AGAIN, UserError
 from nextone.version import __version__
 
 from . import (
+    ab,
     assumptions,
     bench,
     compare,
@@ -37,6 +38,7 @@ REFUSED = 2
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "compare": compare.compare,
+    "ab": ab.ab,
     "ab-size": compare.ab_size,
     "run": runs.run_once,
     "replay": runs.replay,

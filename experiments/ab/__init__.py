@@ -1,0 +1,1 @@
+"""A/B tests between people who share one world, the truth beside them, and how wrong each design of a test is."""

@@ -1,0 +1,96 @@
+"""`nextone ab`: an A/B test between people of one world, and the truth beside it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from . import common
+from .compare import arms_of
+
+PEOPLE = 2_000
+
+
+def ab(
+    policies: Annotated[
+        str, typer.Option(help="Names, separated by commas. The control is cloud_only, or else the first.")
+    ] = "cloud_only,tag_momentum",
+    arm: Annotated[
+        list[str] | None,
+        typer.Option(metavar="'LABEL=POLICY FIELD=VALUE ...'", help="Add an arm with settings of its own. Repeatable."),
+    ] = None,
+    share: Annotated[
+        float | None, typer.Option(help="Share of the people in each arm but the control.  [default: as many in each]")
+    ] = None,
+    design: Annotated[
+        Literal["person", "budget", "switchback", "cluster"],
+        typer.Option(help="What is hashed: people; people, with servers apart; stretches of time; regions of servers."),
+    ] = "person",
+    period: Annotated[float, typer.Option(help="Of a switchback, minutes in one arm before the next.")] = 10.0,
+    regions: Annotated[
+        int | None, typer.Option(help="Regions with servers of their own.  [default: 1; of a cluster design 20]")
+    ] = None,
+    salt: Annotated[
+        str, typer.Option(help="What people are hashed with: another salt, other people in each arm.")
+    ] = "ab",
+    users: Annotated[
+        int | None, typer.Option(help=f"People simulated.  [default: the scenario's if it says so, else {PEOPLE:,}]")
+    ] = None,
+    minutes: common.Minutes = None,
+    days: common.Days = None,
+    before: Annotated[
+        float, typer.Option(metavar="DAYS", help="With --days: days before the test, of which CUPED makes use.")
+    ] = 0.0,
+    seed: common.Seed = 0,
+    settings: common.Settings = None,
+    scenario: common.ScenarioFile = None,
+    workers: common.Workers = None,
+    on: common.On = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(metavar="METRIC=PERCENT", help="How much worse a guard rail may become. Repeatable."),
+    ] = None,
+    whole: Annotated[bool, typer.Option("--all", help="Show every metric, and groups of people.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Save what was found and each person's numbers.")
+    ] = None,
+    as_json: common.Json = False,
+    quiet: common.Quiet = False,
+) -> None:
+    """Run an A/B test in one world, and say what is true.
+
+    People of both arms share servers. The truth is the same people and luck, everybody treated against nobody."""
+    base = common.chosen_scenario(scenario, settings, users, PEOPLE)
+    from nextone.experiments.ab import shown
+    from nextone.experiments.ab.assignment import Split
+    from nextone.experiments.ab.run import run_test
+    from nextone.experiments.runs.verdict import read_limits
+
+    execute = common.executor(on, workers)
+    workers = common.processes(workers)
+    arms = arms_of(policies, arm or [], base)
+    each = 1 / len(arms) if share is None else share
+    shares = (1 - each * (len(arms) - 1), *(each,) * (len(arms) - 1))
+    split = Split(design, shares, salt, period, regions or (20 if design == "cluster" else 1))
+    limits = read_limits(limit or ())
+    if out is not None:
+        common.prepare_folder(out)
+    with common.progress_bar(as_json or quiet, "worlds") as progress:
+        test = run_test(
+            arms, split, seed=seed, minutes=common.window(minutes, days), days=days, before=before, limits=limits,
+            workers=workers, execute=execute, progress=progress,
+        )  # fmt: skip
+    sentences = shown.verdict(test)
+
+    def printed() -> Iterator[object]:
+        yield from (*sentences, "")
+        yield from shown.tables(test, whole)
+
+    common.deliver(
+        printed,
+        lambda: shown.as_json(test),
+        lambda: shown.save(test, out) if out is not None else (),
+        as_json=as_json,
+        width=80,
+    )
