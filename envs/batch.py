@@ -23,7 +23,7 @@ from .episode import DAY_US, END_US, EPISODE, LOG_ROWS, OVER, UNBORN, WINDOW_US,
 from .features import CANDIDATE, CONTEXT, HISTORY, LASTING, Observation
 from .forms import Form, Observations
 from .lending import Lender
-from .reward import UNITS, RewardWeights
+from .reward import RewardWeights
 
 Rows = NDArray[np.int64]
 
@@ -146,9 +146,9 @@ class Batch:
             self._told[which] = self.form.told(self._seen.seen[which])
         return self.form.seen(self._told, self.allowed.view(np.int8))
 
-    def step(self, actions: NDArray[Any], over: Rows) -> Moved:
+    def step(self, actions: NDArray[Any], over: Rows, alone: bool = False) -> Moved:
         """One step of every row; those that are over (n,) begin their next episode instead. actions: slots (N,), or
-        scores (N, A)."""
+        scores (N, A). alone: observations are what row 0 sees."""
         if len(over):
             self._next(over)
         self._seen = self._views()
@@ -156,7 +156,7 @@ class Batch:
             self._ranked[:], actions = actions, self.rows
         components, reward, terminated, truncated, shown, hazard = self._move(self.rows, actions)
         self.shown[:] = shown
-        return Moved(self._observations(), reward, terminated, truncated, components, shown, hazard)
+        return Moved(self._observations(alone), reward, terminated, truncated, components, shown, hazard)
 
     def minutes(self, i: int) -> float:
         """How long the session in row i has lasted."""
@@ -218,10 +218,12 @@ class Batch:
         """`move_rows` for the rows `which`: components, rewards, terminations, truncations, slots shown, hazards. Only
         their rows of the result mean anything."""
         n = len(self.rows)
-        kinds = (np.float64, np.bool_, np.bool_, np.int64, np.float64)
-        out = (np.empty((n, len(UNITS))), *(np.empty(n, kind) for kind in kinds))
+        out = (
+            np.empty((n, len(self._weights))), np.empty(n), np.empty(n, np.bool_), np.empty(n, np.bool_),
+            np.empty(n, np.int64), np.empty(n),
+        )  # fmt: skip
         head = (self.world, self._row_bytes, self.episodes)
-        how = (actions, self._ranked, UNITS, self._weights, self._max_steps, self._budget, *self._until, self._seen)
+        how = (actions, self._ranked, self._weights, self._max_steps, self._budget, *self._until, self._seen)
         move = self._compiled or self._compile((*head, which, 0, *how, *out))
         parts = len(self.world.logged) if len(which) >= PARALLEL_FROM else 1
         in_blocks(lambda start, stop, part: move(*head, which[start:stop], part, *how, *out), len(which), parts)
@@ -244,10 +246,10 @@ class Batch:
         seen = self._lender.lend() if many else np.empty(self._lender.shape, np.float32)
         return Views(seen, self.masks, *self._known)
 
-    def _observations(self) -> Observations:
-        """What was observed last, in the form asked for."""
-        self._told = self.form.told(self._seen.seen)
-        return self.form.seen(self._told, self.allowed.view(np.int8))
+    def _observations(self, alone: bool = False) -> Observations:
+        """What was observed last, in the form asked for; alone: by row 0."""
+        self._told, allowed = self.form.told(self._seen.seen), self.allowed.view(np.int8)
+        return self.form.seen_by(0, self._told, allowed) if alone else self.form.seen(self._told, allowed)
 
     @property
     def allowed(self) -> NDArray[np.bool_]:

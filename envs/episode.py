@@ -21,7 +21,7 @@ from nextone.sim.state import CLOSED, IDLE, LONG, PLAYING, STALLED, VALID, WAITI
 
 from .features import CANDIDATE, CONTEXT, HISTORY
 from .observing import no_tags, observe_again
-from .reward import COMPONENTS
+from .reward import COMPONENTS, UNITS
 
 DAY_US = 24 * 3_600_000_000
 WINDOW_US = DAY_US  # people open the app within a day
@@ -173,11 +173,11 @@ def act(w, episode, i, action, ranked, allowed, scores, candidates):
     (0,) where the action is a slot. allowed: (A,)."""
     slots = w.pool.shape[1]
     if len(ranked) > 0:
-        scores[:] = ranked
-        if len(scores) > slots:
-            if not allowed[slots]:
-                scores[slots] = -np.inf
-            episode.asks += scores[slots] > scores[:slots].max()
+        highest = -np.inf  # of the slots
+        for k in range(len(scores)):
+            scores[k] = ranked[k] if k < slots or allowed[k] else -np.inf
+            highest = max(highest, scores[k]) if k < slots else highest
+        episode.asks += scores[len(scores) - 1] > highest  # never of a slot
     else:
         scores[:] = 0.0
         scores[action] = 1.0
@@ -187,11 +187,13 @@ def act(w, episode, i, action, ranked, allowed, scores, candidates):
         candidates[k] = candidate_in(w.pool[i, k])
         if w.pool[i, k].buffered > 0 or k == action:
             fetch_ahead(w.videos, w.pool[i, k].video)
+        if k == action:
+            fetch_ahead(w.content, w.pool[i, k].video)
 
 
 @compiled(nogil=True)
 def move_rows(
-    w, row_bytes, episodes, which, part, actions, ranked, units, weights, max_steps, budget, end_us, days, views,
+    w, row_bytes, episodes, which, part, actions, ranked, weights, max_steps, budget, end_us, days, views,
     components, reward, terminated, truncated, shown, hazard,
 ):  # fmt: skip
     """One step of the rows `which` (n,), one after another; what is to begin begins instead. part: of the logs.
@@ -221,7 +223,7 @@ def move_rows(
             reward[i] = hazard[i] = 0.0
             terminated[i] = truncated[i] = False
         else:
-            reward[i] = pay(episode, units, weights, components[i])
+            reward[i] = pay(episode, weights, components[i])
             hazard[i], episode.hazard = episode.hazard, 0.0
             cut = days or w.users[i].cut != 0  # who comes back never ends, but for the end of the days
             terminated[i] = not decides and not cut
@@ -243,11 +245,11 @@ def fetch_row_ahead(row_bytes, views, i):
 
 
 @inlined
-def pay(episode, units, weights, components):
+def pay(episode, weights, components):
     """A step is over: what happened since the last one into components (K,); the reward."""
     reward = 0.0
-    for k in range(len(units)):
-        components[k] = episode.counts[k] / units[k]
+    for k in range(len(UNITS)):
+        components[k] = episode.counts[k] / UNITS[k]
         reward += weights[k] * components[k]
     episode.counts[:] = 0
     episode.steps += 1

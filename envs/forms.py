@@ -53,6 +53,10 @@ class Form:
             columns = np.add.outer(np.arange(slots) * len(CANDIDATE), kept).ravel()
             self._columns = np.concatenate([columns, pool.size + np.arange(context.size)])
             self._parts = [_part("candidates", tuple(CANDIDATE[k] for k in kept), slots), context]
+        ends = np.cumsum([part.size for part in self._parts]).tolist()
+        self._places = [
+            (part.name, slice(end - part.size, end), part.shape) for part, end in zip(self._parts, ends, strict=True)
+        ]
         self.space = self._space(spaces.Box(0, 1, (actions,), np.int8))
 
     @property
@@ -71,11 +75,18 @@ class Form:
             return told
         if self._form == "masked":
             return {"action_mask": masks.copy(), "observations": told}
-        seen, start = {}, 0
-        for part in self._parts:
-            seen[part.name] = told[:, start : start + part.size].reshape(len(told), *part.shape)
-            start += part.size
-        return seen | {"mask": masks.copy()}
+        seen = {name: told[:, place].reshape(len(told), *shape) for name, place, shape in self._places}
+        seen["mask"] = masks.copy()
+        return seen
+
+    def seen_by(self, i: int, told: NDArray[Any], masks: NDArray[np.int8]) -> Observations:
+        """`seen`, by person i alone."""
+        if self._form != "dict":
+            return row_of(self.seen(told, masks), i)
+        row = told[i]
+        seen = {name: row[place].reshape(shape) for name, place, shape in self._places}
+        seen["mask"] = masks[i].copy()
+        return seen
 
     def _space(self, mask: spaces.Box) -> spaces.Space[Any]:
         boxes = [self._box(part) for part in self._parts]

@@ -6,7 +6,7 @@ Called by the environments and by whatever asks a policy (`experiments/runs/deci
 import numpy as np
 
 from nextone.sim.config import FEEDBACK
-from nextone.sim.engine.kernel import allocating, copy_rows, entry, inlined
+from nextone.sim.engine.kernel import allocating, copy_rows, entry, fetch_ahead, inlined
 from nextone.sim.network import cellular, offline
 from nextone.sim.player import content_us, preload_size
 from nextone.sim.pool import live_slots, rankable
@@ -94,6 +94,10 @@ def observe_pool(p, user, pool, videos, index, known, known_as, candidates, mask
 
     What does not change while a video is in the pool is kept in known (P, LASTING); known_as (P,): of which candidate,
     -1 of none."""
+    for k in range(len(pool)):  # what is said of a new one comes while others are filled in
+        if known_as[k] != candidate_in(pool[k]) and rankable(user, pool[k]):
+            fetch_ahead(videos, pool[k].video)
+            fetch_ahead(index, pool[k].video)
     arrived_us, age = np.int64(-1), np.float32(0.0)
     for k in range(len(pool)):
         slot, row, lasting = pool[k], candidates[k], known[k]

@@ -73,7 +73,7 @@ class NextOneEnv(gymnasium.Env[Observations, np.int64]):
         """On to the next decision. Raises ValueError for an action outside the space."""
         moved = self.batch.advance_one(action)
         return (
-            row_of(moved.observations, 0), moved.reward.item(0), moved.terminated.item(0), moved.truncated.item(0),
+            moved.observations, moved.reward.item(0), moved.terminated.item(0), moved.truncated.item(0),
             self.batch.about(0, moved.components[0].tolist(), moved.hazard.item(0)),
         )  # fmt: skip
 

@@ -250,14 +250,14 @@ class NextOneVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         return self._timed(self._batch.step(acts, over))
 
     def advance_one(self, action: Any) -> Moved:
-        """`advance` of a batch of one, its action alone."""
+        """`advance` of a batch of one, its action alone; observations are that one's."""
         batch = self._batch
-        if not batch.begun or self.closed or batch.over_one() or self._raises or self._acting.ranks:
-            return self.advance([action])
-        if type(action) not in (int, np.int64) or not 0 <= action < batch.actions:
-            return self.advance([action])
+        quick = batch.begun and not (self.closed or self._raises or self._acting.ranks or batch.over_one())
+        if not quick or type(action) not in (int, np.int64) or not 0 <= action < batch.actions:
+            moved = self.advance([action])
+            return moved._replace(observations=row_of(moved.observations, 0))
         self._act[0] = action
-        return self._timed(batch.step(self._act, NO_ROWS))
+        return self._timed(batch.step(self._act, NO_ROWS, alone=True))
 
     def restart(self, which: Rows) -> Observations:
         """The next episodes of the rows `which` (n,), seen in their rows of the last observations, which change."""

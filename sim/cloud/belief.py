@@ -12,7 +12,7 @@ import numpy as np
 
 from nextone.sim.config import DIMS
 from nextone.sim.engine.chance import keyed_words
-from nextone.sim.engine.kernel import allocating, inlined, kernel
+from nextone.sim.engine.kernel import allocating, fetch_ahead, inlined, kernel
 from nextone.sim.engine.luck import MATCH
 from nextone.sim.interest import LN_2, along
 from nextone.sim.interest import belief as lasting_belief
@@ -124,6 +124,8 @@ def learn(p, key, user, belief, row, behaviour):
 def learn_outcomes(p, key, person, index, seen_us):
     """The cloud takes in what ended by `seen_us`, oldest first."""
     user, behaviours, belief = person.user, person.behaviours, person.belief
+    for n in range(user.behaviours):  # their rows come while the first are learnt from
+        fetch_ahead(index, behaviours[(user.oldest + n) % len(behaviours)].video)
     while user.behaviours > 0 and behaviours[user.oldest].end_us <= seen_us:
         behaviour = behaviours[user.oldest]
         fade(p, belief, behaviour.end_us)
