@@ -12,6 +12,9 @@ DOCS_STAMP := $(DOCS_VENV)/.installed
 PAGE_VENV := .venv-dashboard
 PAGE_BIN := $(PAGE_VENV)/bin
 PAGE_STAMP := $(PAGE_VENV)/.installed
+PLATFORM_VENV := .venv-platforms
+PLATFORM_BIN := $(PLATFORM_VENV)/bin
+PLATFORM_STAMP := $(PLATFORM_VENV)/.installed
 # Libraries that docs/recipes.md has a recipe for, by its heading, each in an environment of its own: their pins collide.
 CLIENTS := rl_zoo3 TorchRL RLlib Tianshou Minari skrl d3rlpy
 CLIENT_VENVS := .venv-clients
@@ -39,13 +42,14 @@ test: $(STAMP)
 kernels-world kernels-edge: kernels-%: $(STAMP)
 	@$(BIN)/python tests/kernels.py $*
 
-# Ray, the documentation and the dashboard have environments of their own: who needs none of them installs none. The
-# dashboard's tests open it in the system's Chromium.
-test-long: $(STAMP) $(RAY_STAMP) $(DOCS_STAMP) $(PAGE_STAMP)
+# Ray, the documentation, the dashboard and libraries for A/B tests have environments of their own: who needs none of them
+# installs none. The dashboard's tests open it in the system's Chromium.
+test-long: $(STAMP) $(RAY_STAMP) $(DOCS_STAMP) $(PAGE_STAMP) $(PLATFORM_STAMP)
 	$(BIN)/python -m pytest -n 2
 	$(RAY_BIN)/python -m pytest tests/cluster/on_ray_tests.py
 	$(DOCS_BIN)/python -m pytest tests/house/site_tests.py
 	$(PAGE_BIN)/python -m pytest -p no:dash tests/output/browser_tests.py  # Dash's plugin for pytest uses what that warns of
+	$(PLATFORM_BIN)/python -m pytest tests/ab/platforms_tests.py
 	@for client in $(CLIENTS); do $(MAKE) --no-print-directory recipe-$$client || exit 1; done
 
 recipe-%: $(CLIENT_VENVS)/%/.installed
@@ -107,6 +111,13 @@ $(PAGE_STAMP): pyproject.toml
 		"playwright>=1.50,<2"
 	@touch $@
 
+$(PLATFORM_STAMP): pyproject.toml
+	@$(PLATFORM_BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(PLATFORM_VENV)
+	$(PLATFORM_BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
+	$(PLATFORM_BIN)/python -m pip install --quiet --disable-pip-version-check --editable . pytest hypothesis \
+		"tea-tasting>=1.14,<3" "statsmodels>=0.14,<1"
+	@touch $@
+
 # gymnasium again at the end, because d3rlpy pins one that is too old, and works with a newer one.
 $(CLIENT_VENVS)/%/.installed: pyproject.toml
 	@$(@D)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(@D)
@@ -118,4 +129,4 @@ $(CLIENT_VENVS)/%/.installed: pyproject.toml
 .PRECIOUS: $(CLIENT_VENVS)/%/.installed
 
 clean:
-	rm -rf $(VENV) $(RAY_VENV) $(DOCS_VENV) $(PAGE_VENV) $(CLIENT_VENVS) .typecheck .mypy_cache .ruff_cache .pytest_cache build *.egg-info results
+	rm -rf $(VENV) $(RAY_VENV) $(DOCS_VENV) $(PAGE_VENV) $(PLATFORM_VENV) $(CLIENT_VENVS) .typecheck .mypy_cache .ruff_cache .pytest_cache build *.egg-info results

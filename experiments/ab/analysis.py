@@ -1,8 +1,8 @@
 """What an experimentation platform makes of a test: differences between the people of two arms, and how sure they are.
 
 A unit is what was hashed: a person, a region or a stretch of time. Each metric is a ratio of two sums over units (of a
-mean, ones are summed below), and is linearised. Intervals are Welch's, relative ones by the delta method. With the same
-people's values before the test, CUPED takes away what those predict. Called by `run.py`.
+mean, ones are summed below), and is linearised (delta method). Intervals are Welch's, relative ones Fieller's. With the
+same people's values before the test, CUPED takes away what those predict. Called by `run.py`.
 """
 
 import math
@@ -62,12 +62,26 @@ def between(
     control, test = (_side(line) for line in told)
     plain = sum(_side(line).variance for line in lines)
     saved = 1 - (control.variance + test.variance) / plain if plain > 0 else 0.0
-    fixed, error = _difference(control, test)
-    always = None
-    if fixed.diff_pct is not None:
-        half = 100 * error * boundary(fixed.n, planned or fixed.n)
-        always = fixed.diff_pct - half, fixed.diff_pct + half
+    fixed = _difference(control, test)
+    always = None if fixed.diff_pct is None else _ratio_within(control, test, boundary(fixed.n, planned or fixed.n))
     return Found(control, test, fixed, always, saved)
+
+
+def _ratio_within(control: Side, treated: Side, reach: float) -> tuple[float, float] | None:
+    """The relative differences, percent, that so many standard errors leave possible: those ratios by which the
+    control's mean may be multiplied to be that close to the treated's. None where every ratio may be.
+
+    Of a rare metric it holds where the delta method's interval does not, since nothing is divided by an uncertain mean;
+    with many people both are the same. Source: E. C. Fieller, Some problems in interval estimation, J. Royal Stat.
+    Society B 16(2), 1954.
+    """
+    a = control.mean**2 - reach**2 * control.variance
+    b = control.mean * treated.mean
+    c = treated.mean**2 - reach**2 * treated.variance
+    if not a > 0:
+        return None
+    half = math.sqrt(max(b * b - a * c, 0.0))
+    return 100 * ((b - half) / a - 1), 100 * ((b + half) / a - 1)
 
 
 def linear(sums: Sums) -> Array:
@@ -100,38 +114,24 @@ def _side(line: Array) -> Side:
     return Side(len(line), float(line.mean()), float(line.std(ddof=1)), float(line.var(ddof=1)) / len(line))
 
 
-def _difference(control: Side, treated: Side) -> tuple[PairedDifference, float]:
-    """Welch's interval of the difference, in the metric's unit and relative; and the relative one's standard error."""
-    diff, error, freedom = treated.mean - control.mean, *_welch(control.variance, treated.variance, control, treated)
-    half = _quantile(freedom) * error
-    pct = low = high = None
-    relative_error, statistic = math.nan, (diff / error if error else math.copysign(math.inf, diff) if diff else 0.0)
-    if abs(control.mean) > _quantile(control.units - 1) * math.sqrt(control.variance):
-        slope = treated.mean / control.mean
-        relative_error, freedom = _welch(
-            slope**2 * control.variance / control.mean**2, treated.variance / control.mean**2, control, treated
-        )
-        reach = 100 * _quantile(freedom) * relative_error
-        pct = 100 * diff / control.mean
-        low, high = pct - reach, pct + reach
-        statistic = pct / 100 / relative_error if relative_error else statistic
-    p = 1.0 if diff == 0 else float(2 * stdtr(freedom, -abs(statistic)))
+def _difference(control: Side, treated: Side) -> PairedDifference:
+    """Welch's interval of the difference in the metric's unit, and that of the relative one, which leaves 0 out where
+    the first does. Percentages are None where the control's mean cannot be told from 0."""
+    diff, error = treated.mean - control.mean, math.sqrt(control.variance + treated.variance)
+    freedom = _freedom(control, treated)
+    reach = float(stdtrit(min(freedom, 1e9), (1 + CONFIDENCE) / 2))
+    within = _ratio_within(control, treated, reach)
+    pct, low, high = (100 * diff / control.mean, *within) if within else (None, None, None)
+    p = float(diff == 0) if error == 0 else float(2 * stdtr(freedom, -abs(diff) / error))
     n = control.units + treated.units
-    return PairedDifference(diff, diff - half, diff + half, pct, low, high, None, None, n, p, p < 1 - CONFIDENCE), (
-        relative_error
-    )  # fmt: skip
+    found = diff, diff - reach * error, diff + reach * error, pct, low, high, None, None, n
+    return PairedDifference(*found, p, p < 1 - CONFIDENCE)
 
 
-def _welch(of_control: float, of_treated: float, control: Side, treated: Side) -> tuple[float, float]:
-    """Standard error of a difference from both variances, and its degrees of freedom (Welch and Satterthwaite)."""
-    total = of_control + of_treated
-    if not total > 0:
-        return 0.0, math.inf
-    return math.sqrt(total), total**2 / (of_control**2 / (control.units - 1) + of_treated**2 / (treated.units - 1))
-
-
-def _quantile(freedom: float) -> float:
-    return float(stdtrit(min(freedom, 1e9), (1 + CONFIDENCE) / 2))
+def _freedom(control: Side, treated: Side) -> float:
+    """Degrees of freedom of a difference of two means (Welch, Satterthwaite)."""
+    a, b = control.variance, treated.variance
+    return (a + b) ** 2 / (a**2 / (control.units - 1) + b**2 / (treated.units - 1)) if a + b > 0 else math.inf
 
 
 def boundary(n: float, planned: float, confidence: float = CONFIDENCE) -> float:

@@ -11,8 +11,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 
 from nextone.sim.config import NEVER_US
-from nextone.sim.engine.chance import uniform, world_key
-from nextone.sim.engine.kernel import entry
+from nextone.sim.engine.chance import uniforms, world_key
 from nextone.sim.engine.luck import ARM
 from nextone.sim.scenario import SettingError
 from nextone.sim.state import Array
@@ -63,14 +62,8 @@ def chances(salt: str, units: int) -> Array:
     """The hash of units 0 to n - 1 as numbers in (0, 1), (n,) float64: uniform, and independent between salts."""
     key = world_key(int.from_bytes(hashlib.blake2b(salt.encode(), digest_size=8).digest(), "big"), 0)
     out = np.empty(units)
-    _hash(key, out)
+    uniforms(key, ARM, out)
     return out
-
-
-@entry
-def _hash(key: Array, out: Array) -> None:
-    for k in range(len(out)):
-        out[k] = uniform(key, ARM, k, 0, 0)
 
 
 def arm_of_each(salt: str, units: int, shares: Sequence[float]) -> Array:
@@ -108,7 +101,8 @@ def plan(
     split: Split, people: int, workers: int, window_us: int, from_us: int = 0, everybody: int | None = None
 ) -> Plan:
     """Arms, regions and servers of everybody. from_us: the test begins then, and all are of the control before.
-    everybody: all are of this arm once it has begun, and no budgets are kept apart; the truth about it."""
+    everybody: all are of this arm once it has begun, and no budgets are kept apart; the truth about it. Raises
+    SettingError."""
     region = np.zeros(people, np.int64)
     if split.regions > 1:
         region = np.floor(chances("region", people) * split.regions).astype(np.int64)
@@ -126,8 +120,25 @@ def plan(
         arms, period_us = np.concatenate([np.zeros_like(arms), arms], axis=1), from_us
     if everybody is not None or split.design != "budget":
         return Plan(arms, period_us, region, region, of_regions)
-    each = [max(1, round(workers / split.regions * share)) for share in split.shares]
+    each = budgets(of_regions[0], split.shares)
     return Plan(arms, period_us, region, region * len(each) + arms[:, -1], each * split.regions)
+
+
+def budgets(workers: int, shares: Sequence[float]) -> list[int]:
+    """A region's workers divided among arms by their shares, at least one each, the largest remainders first. Raises
+    SettingError if there are fewer than arms."""
+    if workers < len(shares):
+        raise SettingError(
+            f"--design budget: {workers} server in a region cannot be divided among {len(shares)} arms; give more "
+            "--users, fewer --regions, or --set server.workers=..."
+        )
+    wanted = np.array(shares) * workers
+    each = np.maximum(np.floor(wanted), 1).astype(int)
+    for _ in range(workers - int(each.sum())):
+        each[np.argmax(wanted - each)] += 1
+    for _ in range(int(each.sum()) - workers):  # who got the one that nobody can do without
+        each[np.argmax(each)] -= 1
+    return [int(n) for n in each]
 
 
 def ratio_p(counts: Sequence[int], shares: Sequence[float]) -> float:

@@ -24,13 +24,17 @@ def ab(
         float | None, typer.Option(help="Share of the people in each arm but the control.  [default: as many in each]")
     ] = None,
     design: Annotated[
-        Literal["person", "budget", "switchback", "cluster"],
-        typer.Option(help="What is hashed: people; people, with servers apart; stretches of time; regions of servers."),
+        Literal["person", "budget", "switchback", "cluster", "all"],
+        typer.Option(
+            help="What is hashed: people; people, with servers apart; stretches of time; regions of servers. "
+            "all: tries them, to say which to run."
+        ),
     ] = "person",
     period: Annotated[float, typer.Option(help="Of a switchback, minutes in one arm before the next.")] = 10.0,
     regions: Annotated[
-        int | None, typer.Option(help="Regions with servers of their own.  [default: 1; of a cluster design 20]")
+        int | None, typer.Option(help="Regions with servers of their own.  [default: 1; with cluster 20, with all 8]")
     ] = None,
+    replications: Annotated[int, typer.Option(help="Of --design all: populations that each design is tried on.")] = 10,
     salt: Annotated[
         str, typer.Option(help="What people are hashed with: another salt, other people in each arm.")
     ] = "ab",
@@ -62,16 +66,36 @@ def ab(
 
     People of both arms share servers. The truth is the same people and luck, everybody treated against nobody."""
     base = common.chosen_scenario(scenario, settings, users, PEOPLE)
-    from nextone.experiments.ab import shown
+    from nextone.experiments.ab import designs, shown
     from nextone.experiments.ab.assignment import Split
     from nextone.experiments.ab.run import run_test
     from nextone.experiments.runs.verdict import read_limits
+    from nextone.sim.scenario import SettingError
 
     execute = common.executor(on, workers)
     workers = common.processes(workers)
     arms = arms_of(policies, arm or [], base)
     each = 1 / len(arms) if share is None else share
     shares = (1 - each * (len(arms) - 1), *(each,) * (len(arms) - 1))
+    if design == "all":
+        if days is not None or out is not None:
+            raise SettingError(
+                "--design all: runs windows of --minutes, and prints a table; leave --days and --out away"
+            )
+        split = Split("person", shares, salt, period, regions or 8)
+        window = common.window(minutes, None) or 0.0
+        with common.progress_bar(as_json or quiet, "worlds") as progress:
+            found = designs.compare_designs(
+                arms, split, seed=seed, replications=replications, minutes=window, workers=workers, execute=execute,
+                progress=progress,
+            )  # fmt: skip
+        common.deliver(
+            lambda: (*designs.sentences(found), "", designs.table(found)),
+            lambda: designs.as_json(found),
+            as_json=as_json,
+            width=80,
+        )
+        return
     split = Split(design, shares, salt, period, regions or (20 if design == "cluster" else 1))
     limits = read_limits(limit or ())
     if out is not None:

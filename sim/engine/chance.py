@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtri
 
-from .kernel import called, inlined, kernel, pasted
+from .kernel import called, entry, inlined, kernel, pasted
 
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
@@ -92,6 +92,13 @@ def uniform2(key, stream, user, a, b):
 def uniform(key, stream, user, a, b):
     """A uniform in (0, 1); the first of `uniform2`."""
     return uniform2(key, stream, user, a, b)[0]
+
+
+@entry
+def uniforms(key, stream, out):
+    """`uniform` of each id from 0 on, into `out`."""
+    for k in range(len(out)):
+        out[k] = uniform(key, stream, k, 0, 0)
 
 
 @pasted

@@ -29,15 +29,36 @@ def test_the_difference_of_means_is_welchs():
 
 
 def test_the_relative_difference_by_hand():
-    """Control 1, 2, 3 (mean 2, variance of it 1/3), treated 2, 4, 6 (mean 4, 4/3): +100 %, and by the delta method a
-    variance of (4/3) / 4 + 4 (1/3) / 4 = 2/3. With 20 copies of each it is 2/3 x 2/59."""
+    """Control 1, 2, 3 (mean 2, variance of it 1/3), treated 2, 4, 6 (mean 4, 4/3). With 20 copies the variances are
+    these x 2/59. The ratio R may be one for which (4 - 2 R)^2 <= t^2 (4/3 + R^2 / 3) 2/59, with 86.76 degrees."""
     y = np.tile([1.0, 2, 3, 2, 4, 6], 20)
-    treated = np.tile([False] * 3 + [True] * 3, 20)
+    found = between(mean_of(y), np.tile([False] * 3 + [True] * 3, 20)).fixed
+    share = stats.t.ppf(0.975, 59 * 25 / 17) ** 2 * 2 / 59
+    ends = np.sort(np.roots([4 - share / 3, -16, 16 - share * 4 / 3]))
+    assert found.diff_pct == pytest.approx(100)
+    assert (found.diff_pct_low, found.diff_pct_high) == pytest.approx(tuple(100 * (ends - 1)), rel=1e-9)
+
+
+def test_with_many_people_the_relative_interval_is_that_of_the_delta_method():
+    y = RNG.lognormal(2.0, 0.3, 200_000)
+    treated = np.arange(200_000) % 2 == 1
     found = between(mean_of(y), treated)
-    half = stats.t.ppf(0.975, 118) * math.sqrt(2 / 3 * 2 / 59)
-    assert found.fixed.diff_pct == pytest.approx(100)
-    assert found.fixed.diff_pct_high - 100 == pytest.approx(100 * half, rel=1e-6)
-    assert found.always[1] - 100 == pytest.approx(100 * math.sqrt(2 / 3 * 2 / 59) * boundary(120, 120), rel=1e-6)
+    a, b = found.control, found.treated
+    half = 1.959964 * math.sqrt(b.variance / a.mean**2 + b.mean**2 * a.variance / a.mean**4)
+    assert found.fixed.diff_pct_high - found.fixed.diff_pct == pytest.approx(100 * half, rel=1e-2)
+
+
+def test_the_interval_that_always_holds_leaves_out_the_ratios_that_are_too_far():
+    """Its ends are those by which the control's mean may be multiplied to be `boundary` standard errors away."""
+    y = RNG.lognormal(2.0, 1.0, 500)
+    found = between(mean_of(y), TREATED, planned=1000)
+    for end in found.always:
+        ratio = 1 + end / 100
+        error = math.sqrt(found.treated.variance + ratio**2 * found.control.variance)
+        assert abs(found.treated.mean - ratio * found.control.mean) / error == pytest.approx(boundary(500, 1000))
+    assert found.always[0] < found.fixed.diff_pct_low < found.fixed.diff_pct_high < found.always[1]
+    rare = between(mean_of((np.arange(500) < 3).astype(float)), TREATED)
+    assert rare.always is None
 
 
 def test_a_ratio_of_sums_has_the_variance_of_the_delta_method():

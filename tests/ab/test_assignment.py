@@ -7,6 +7,7 @@ from nextone.experiments.ab.assignment import (
     Split,
     arm_of_each,
     as_many_as,
+    budgets,
     chances,
     check_split,
     one_of_each_pair,
@@ -60,6 +61,13 @@ def test_a_split_of_52_to_48_is_found_and_one_of_half_is_not():
     )
     assert np.mean(np.array(off) < 0.001) > 0.97 and np.mean(np.array(fair) < 0.001) < 0.011
     assert np.mean(np.array(fair) < 0.5) == pytest.approx(0.5, abs=0.1)
+
+
+def test_budgets_add_up_to_what_there_is():
+    assert budgets(7, (0.5, 0.5)) == [4, 3] and budgets(8, (0.99, 0.01)) == [7, 1] and budgets(2, (0.9, 0.1)) == [1, 1]
+    assert budgets(10, (0.4, 0.35, 0.25)) == [4, 4, 2] and budgets(3, (0.98, 0.01, 0.01)) == [1, 1, 1]
+    with pytest.raises(SettingError, match="cannot be divided among 2 arms"):
+        budgets(1, (0.5, 0.5))
 
 
 @pytest.mark.parametrize(

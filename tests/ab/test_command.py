@@ -8,6 +8,7 @@ import pytest
 
 from nextone.cli.main import main
 from nextone.experiments.ab.assignment import Split
+from nextone.experiments.ab.designs import Designs, Told, as_json, compare_designs, judged, sentences, table
 from nextone.experiments.ab.run import run_test
 from nextone.experiments.ab.shown import verdict
 from nextone.experiments.runs.arms import parse_arm
@@ -106,3 +107,44 @@ def test_what_cannot_be_tested_is_refused_in_one_line(arguments, words, capsys):
     code = main(["ab", *arguments])
     out, err = capsys.readouterr()
     assert (code, out) == (2, "") and words in err and err.count("\n") == 1
+
+
+def test_all_designs_are_tried_and_judged_against_the_truth():
+    base = with_settings(Scenario(), [*SMALL[1:], "population.users=40", "server.workers=8", "server.service_ms=3000"])
+    of = [parse_arm(text, base) for text in ("six=cloud_only", "two=cloud_only server.page_size=2")]
+    made = compare_designs(of, HALF._replace(regions=4, period_min=0.5), replications=10, minutes=3.0)
+    person, _, _, cluster = made.judged
+    assert cluster.bias.mean == cluster.bias.high == 0 and cluster.half > person.half
+    assert person.truth == cluster.truth and person.truth.high < 0 and person.people == 1
+    assert len(made.told["person"]) == 10 and as_json(made)["designs"][0]["design"] == "person"
+    assert table(made).row_count == 4
+
+
+def test_a_design_is_advised_against_where_it_is_surely_moved():
+    """True is -10 %: by person tests say 0 ± 4 since they are moved by 10 points, by budget -9 ± 6."""
+    wiggle = np.linspace(-1, 1, 10)
+    rows = {
+        "person": [Told(x, x - 4, x + 4, -10, 10 + x / 10) for x in wiggle],
+        "budget": [Told(-9 + x, -15 + x, -3 + x, -10, 1 + x / 10) for x in wiggle],
+    }
+    person, budget = (judged(name, told, 4.0) for name, told in rows.items())
+    assert (person.covered, person.wrong_sign, person.sure) == (0, 0, 0)
+    assert (budget.covered, budget.sure, budget.people) == (1, 1, 2.25)
+    assert budget.error == pytest.approx(np.sqrt(1 + (wiggle**2).mean()))
+    base = Scenario()
+    of = tuple(parse_arm(text, base) for text in ("six=cloud_only", "two=cloud_only server.page_size=2"))
+    told = sentences(Designs(of, HALF, (person, budget), rows, 0, 10, 60.0, {}))
+    assert told[0] == (
+        "The usual test, by person, is moved by +10 points because arms share servers: true is −10 %, and 0% of its "
+        "intervals hold that."
+    )
+    assert told[1].startswith("Run budget instead")
+    same = judged("person", [Told(x, x - 4, x + 4, 0, x) for x in wiggle], 4.0)
+    assert sentences(Designs(of, HALF, (same, budget), rows, 0, 10, 60.0, {}))[1].startswith("Run it")
+
+
+def test_all_designs_refuse_what_they_cannot_do(capsys):
+    assert main(["ab", "--design", "all", "--days", "1"]) == 2
+    assert "--design all" in capsys.readouterr().err
+    assert main(["ab", "--design", "all", "--policies", "cloud_only,random,server_score"]) == 2
+    assert "compares two arms" in capsys.readouterr().err
