@@ -1,27 +1,35 @@
-"""Which design of a test to run: each one on the same people, again and again, against the truth that it cannot see.
+"""Which test to run: several on the same people, again and again, against the truth that they cannot see.
 
-Every replication has other people and luck, and a world for each design beside the two of the truth. All worlds have
-the same regions of servers, so that the truth is one. Called by `nextone ab --design all`.
+Every replication has other people and luck, and a world for each test beside the two of the truth. All worlds have the
+same regions of servers, so that the truth is one. Called by `nextone ab`, for the designs of a test (`--design all`),
+or for how many people are treated (`--share .01,.1,.5`).
 """
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from textwrap import wrap
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from rich.table import Table
 from rich.text import Text
 
+from nextone.experiments.output.drawing import GREY, PALE, bare, curve_of, curves, drawn, save_figure, zero_line
 from nextone.experiments.runs.arms import Arm, Progress, check_run, window_words
 from nextone.experiments.runs.compare import check_labels
 from nextone.experiments.runs.executor import Execute, Failed, run_all
+from nextone.experiments.runs.files import write_text
 from nextone.experiments.runs.metrics import IN_WORDS, PRIMARY
 from nextone.experiments.runs.number_text import signed
 from nextone.experiments.runs.provenance import arms_record, provenance
 from nextone.experiments.runs.statistics import Interval, mean_interval
+from nextone.experiments.runs.verdict import listed
+from nextone.sim.inputs.errors import plural
 from nextone.sim.scenario import SettingError
 
 from .analysis import linear
@@ -43,9 +51,9 @@ class Told(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """A design over replications."""
+    """A test over replications."""
 
-    design: Design
+    label: str
     bias: Interval  # points
     truth: Interval  # percent
     half: float  # of its interval, points
@@ -55,24 +63,47 @@ class Judged(NamedTuple):
     people: float  # for an interval as wide as by person, so many times the people
     error: float  # root mean square of estimate - truth, points: bias and chance together
 
+    @property
+    def says(self) -> float:
+        """What the test says on average, percent, without the chance of who fell into which arm."""
+        return self.truth.mean + self.bias.mean
+
 
 @dataclass(frozen=True)
-class Designs:
-    """All designs, judged."""
+class Tried:
+    """All tests, judged."""
 
     arms: tuple[Arm, Arm]
-    split: Split  # of which only the design differs
+    splits: Mapping[str, Split]  # by label; they differ in the design, or in the share of the treated
     judged: tuple[Judged, ...]
-    told: dict[Design, list[Told]]
+    told: dict[str, list[Told]]
     seed: int
     replications: int
     minutes: float
     provenance: dict[str, Any]
 
+    @property
+    def first(self) -> Split:
+        return next(iter(self.splits.values()))
 
-def compare_designs(
+    @property
+    def by_design(self) -> bool:
+        return len({split.design for split in self.splits.values()}) > 1
+
+
+def all_designs(split: Split) -> dict[str, Split]:
+    """The same test by every design, by person first."""
+    return {design: split._replace(design=design) for design in get_args(Design)}
+
+
+def all_shares(split: Split, shares: Sequence[float]) -> dict[str, Split]:
+    """The same test with these shares of people treated."""
+    return {f"{100 * share:g} %": split._replace(shares=(1 - share, share)) for share in shares}
+
+
+def compare_tests(
     arms: Sequence[Arm],
-    split: Split,
+    splits: Mapping[str, Split],
     *,
     seed: int = 0,
     replications: int = 10,
@@ -80,25 +111,26 @@ def compare_designs(
     workers: int = 1,
     execute: Execute | None = None,
     progress: Progress | None = None,
-) -> Designs:
-    """Judge every design by so many replications. Raises SettingError, TooFewReplications or RunFailed."""
+) -> Tried:
+    """Judge every test by so many replications. Raises SettingError, TooFewReplications or RunFailed."""
     check_run(replications=replications, minutes=minutes, seed=seed, workers=workers)
     check_labels(arms)
     check_arms(arms)
     check_trial(arms[0].scenario, 0.0, None)
     if len(arms) != 2:
-        raise SettingError(f"--design all: compares two arms, not {len(arms)}; give one beside the control")
-    splits = [split._replace(design=design) for design in get_args(Design)]
-    for each in splits:
+        raise SettingError(f"tests are compared of two arms, not of {len(arms)}; give one beside the control")
+    for each in splits.values():
         check_split(each, None)
     made = provenance(arms, seed=seed, replications=replications, minutes=minutes, days=None, engine="event")
     both = arms[0], arms[1]
+    labels = {split: label for label, split in splits.items()}
+    first = next(iter(labels))
     trials = [
         Trial(both, each, seed, r, minutes, None, everybody=who)
         for r in range(replications)
-        for each, who in [(splits[0], 0), (splits[0], 1), *((each, None) for each in splits)]
+        for each, who in [(first, 0), (first, 1), *((each, None) for each in labels)]
     ]
-    told: dict[Design, list[Told]] = {each.design: [] for each in splits}
+    told: dict[str, list[Told]] = {label: [] for label in splits}
     waiting: dict[int, list[tuple[Trial, People]]] = {}
     with closing((execute or run_all)(partial(next, iter(trials), None), workers, run_trial)) as outcomes:
         for done, (trial, outcome) in enumerate(outcomes, start=1):
@@ -107,19 +139,19 @@ def compare_designs(
             mine = waiting.setdefault(trial.replication, [])
             mine.append((trial, outcome))
             if len(mine) == 2 + len(splits):
-                for name, row in _told(waiting.pop(trial.replication)).items():
-                    told[name].append(row)
+                for each, row in _told(waiting.pop(trial.replication)).items():
+                    told[labels[each]].append(row)
             if progress:
                 progress(done, len(trials))
-    base = np.mean([(each.high - each.low) / 2 for each in told["person"]])
-    verdicts = tuple(judged(name, rows, float(base)) for name, rows in told.items())
-    return Designs(both, split, verdicts, told, seed, replications, minutes, made)
+    half = float(np.mean([(row.high - row.low) / 2 for row in next(iter(told.values()))]))
+    verdicts = tuple(judged(label, rows, half) for label, rows in told.items())
+    return Tried(both, splits, verdicts, told, seed, replications, minutes, made)
 
 
-def _told(worlds: Sequence[tuple[Trial, People]]) -> dict[Design, Told]:
-    """What each design said in one replication."""
+def _told(worlds: Sequence[tuple[Trial, People]]) -> dict[Split, Told]:
+    """What each test said in one replication."""
     alone = tuple(next(people for trial, people in worlds if trial.everybody == arm) for arm in (0, 1))
-    out: dict[Design, Told] = {}
+    out: dict[Split, Told] = {}
     for trial, people in worlds:
         if trial.everybody is not None:
             continue
@@ -129,39 +161,54 @@ def _told(worlds: Sequence[tuple[Trial, People]]) -> dict[Design, Told]:
             raise SettingError(f"{trial}: nobody is in an arm by {trial.split.design}; give more people or minutes")
         base = float(linear(alone[0].sums[PRIMARY]).mean()) / 100
         d = found.fixed
-        out[trial.split.design] = Told(d.diff / base, d.low / base, d.high / base, truth.diff / base, moved.bias)
+        out[trial.split] = Told(d.diff / base, d.low / base, d.high / base, truth.diff / base, moved.bias)
     return out
 
 
-def judged(design: Design, rows: Sequence[Told], person_half: float) -> Judged:
+def judged(label: str, rows: Sequence[Told], first_half: float) -> Judged:
+    """A test by what it said in each replication. first_half: half of the first test's interval, points."""
     estimate, low, high, truth, sharing = np.array(rows).T
     half = (high - low) / 2
     sure = (low > 0) | (high < 0)
     bias, true = mean_interval(sharing), mean_interval(truth)
     assert bias is not None and true is not None
     return Judged(
-        design, bias, true, float(half.mean()), float(((low <= truth) & (truth <= high)).mean()),
+        label, bias, true, float(half.mean()), float(((low <= truth) & (truth <= high)).mean()),
         float((sure & (estimate * truth < 0)).mean()), float(sure.mean()),
-        float((half.mean() / person_half) ** 2), math.sqrt(float(((estimate - truth) ** 2).mean())),
+        float((half.mean() / first_half) ** 2), math.sqrt(float(((estimate - truth) ** 2).mean())),
     )  # fmt: skip
 
 
-def sentences(found: Designs) -> list[str]:
-    """Which design to run here, and how wrong the usual one would be."""
-    person = next(each for each in found.judged if each.design == "person")
+def sentences(found: Tried) -> list[str]:
+    """How wrong the usual test would be, and which to run instead; or how what it says depends on who is treated."""
+    return _of_designs(found) if found.by_design else _of_shares(found)
+
+
+def _of_designs(found: Tried) -> list[str]:
+    person = found.judged[0]
     best = min(found.judged, key=lambda each: each.error) if _is_moved(person) else person
     people = found.arms[0].scenario.population.users
     told = [
         f"The usual test, by person, is {_off(person)}: true is {signed(person.truth.mean)} %, and "
         f"{person.covered:.0%} of its intervals hold that."
     ]
-    if best.design == person.design:
+    if best is person:
         return [*told, f"Run it: with {people:,} people no other design would come surely nearer to the truth."]
     return [
         *told,
-        f"Run {best.design} instead ({MEANINGS[best.design]}): it is {_off(best)}, and off by {best.error:.3g} points "
-        f"in all, chance included, where the usual test is by {person.error:.3g}.",
-    ]  # fmt: skip
+        f"Run {best.label} instead ({MEANINGS[found.splits[best.label].design]}): it is {_off(best)}, and off by "
+        f"{best.error:.3g} points in all, chance included, where the usual test is by {person.error:.3g}.",
+    ]
+
+
+def _of_shares(found: Tried) -> list[str]:
+    says = [f"{signed(each.says)} % with {each.label} treated" for each in found.judged]
+    moved = [each for each in found.judged if _is_moved(each)]
+    words = "sharing servers moves it" if moved else "sharing moves none of them, as far as can be told"
+    return [
+        f"An A/B test of {found.arms[1].label} says, apart from chance, {listed(says)}; true is "
+        f"{signed(found.judged[0].truth.mean)} %: {words}."
+    ]
 
 
 def _is_moved(each: Judged) -> bool:
@@ -174,37 +221,70 @@ def _off(each: Judged) -> str:
     return f"moved by {signed(each.bias.mean)} points because arms share servers"
 
 
-def table(found: Designs) -> Table:
-    """A row for each design."""
-    people, split = found.arms[0].scenario.population.users, found.split
+def table(found: Tried) -> Table:
+    """A row for each test."""
+    people, split = found.arms[0].scenario.population.users, found.first
     caption = (
         f"{found.arms[1].label} against {found.arms[0].label}, {IN_WORDS[PRIMARY]}; {found.replications} replications "
-        f"of {people:,} people, {window_words(found.minutes, None)}, {split.regions} regions, stretches of "
-        f"{split.period_min:g} min, {split.shares[1]:.0%} treated, seed {found.seed}. Bias: what sharing moves, without"
+        f"of {people:,} people, {window_words(found.minutes, None)}, {plural(split.regions, 'region')}"
+        + (f", stretches of {split.period_min:g} min, {split.shares[1]:.0%} treated" if found.by_design else "")
+        + f", seed {found.seed}. Bias: what sharing moves, without"
         " chance. Holds: intervals that hold the truth, of 95 % asked. Wrong: tests sure of the opposite. People: for "
-        "intervals as narrow as by person. Error: root mean square of test less truth."
+        "intervals as narrow as in the first row. Error: root mean square of test less truth."
     )
-    out = Table(title="Designs of an A/B test", caption=Text(caption), caption_justify="left")
-    out.add_column("design")
+    out = Table(title="A/B tests against the truth", caption=Text(caption), caption_justify="left")
+    out.add_column("design" if found.by_design else "treated")
     for head in ("bias, points", "±interval", "holds", "wrong", "sure", "people", "error"):
         out.add_column(head, justify="right")
     for each in found.judged:
         out.add_row(
-            each.design, f"{signed(each.bias.mean)} ±{each.bias.high - each.bias.mean:.2g}", f"{each.half:.3g}",
+            each.label, f"{signed(each.bias.mean)} ±{each.bias.high - each.bias.mean:.2g}", f"{each.half:.3g}",
             *(f"{share:.0%}" for share in (each.covered, each.wrong_sign, each.sure)), f"×{each.people:.2g}",
             f"{each.error:.3g}",
         )  # fmt: skip
     return out
 
 
-def as_json(found: Designs) -> dict[str, Any]:
+def as_json(found: Tried) -> dict[str, Any]:
     """Everything that was found, and what it takes to run it again."""
     return {
         "verdict": sentences(found),
-        "designs": [
+        "tests": [
             each._asdict() | {"bias": each.bias._asdict(), "truth": each.truth._asdict()} for each in found.judged
         ],
         "told": {name: [each._asdict() for each in rows] for name, rows in found.told.items()},
-        "split": split_json(found.split), "seed": found.seed, "replications": found.replications,
+        "splits": {label: split_json(split) for label, split in found.splits.items()},
+        "seed": found.seed, "replications": found.replications,
         "minutes": found.minutes, "arms": arms_record(found.arms), "provenance": found.provenance,
     }  # fmt: skip
+
+
+def save(found: Tried, path: Path) -> Iterator[Path]:
+    """The figure, and beside it what `as_json` says."""
+    figure(found, path)
+    write_text(path.with_suffix(".json"), json.dumps(as_json(found), allow_nan=False, indent=1) + "\n")
+    yield from (path, path.with_suffix(".json"))
+
+
+def figure(found: Tried, path: Path) -> None:
+    """What each test says, apart from chance, beside the truth."""
+    rows, truth = found.judged, found.judged[0].truth
+    says = [Interval(each.says, truth.mean + each.bias.low, truth.mean + each.bias.high, 0) for each in rows]
+    x = list(range(len(rows))) if found.by_design else [100 * split.shares[1] for split in found.splits.values()]
+    with drawn(7.2, 4.4) as page:
+        axis = page.subplots()
+        axis.axhspan(truth.low, truth.high, color=PALE, zorder=0)
+        axis.axhline(truth.mean, color=GREY, linewidth=1.2, linestyle="--")
+        axis.annotate("true: everybody against nobody", (x[-1], truth.mean), xytext=(0, -12), ha="right",
+                      textcoords="offset points", color=GREY, fontsize=9)  # fmt: skip
+        zero_line(axis)
+        curves(axis, x, [curve_of("what an A/B test says", says)], joined=not found.by_design)
+        if not found.by_design:
+            axis.set_xscale("log")
+            axis.minorticks_off()
+            axis.set_xlabel("people treated")
+        axis.set_xticks(x, [each.label for each in rows])
+        axis.set_ylabel(f"difference in {IN_WORDS[PRIMARY]}, %")
+        bare(axis)
+        axis.set_title("\n".join(wrap(sentences(found)[0], 80)), loc="left")
+        save_figure(page, path)

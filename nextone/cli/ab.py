@@ -21,7 +21,12 @@ def ab(
         typer.Option(metavar="'LABEL=POLICY FIELD=VALUE ...'", help="Add an arm with settings of its own. Repeatable."),
     ] = None,
     share: Annotated[
-        float | None, typer.Option(help="Share of the people in each arm but the control.  [default: as many in each]")
+        str | None,
+        typer.Option(
+            metavar="SHARE[,...]",
+            help="Share of the people in each arm but the control; several, such as .01,.1,.5, are tried one after the "
+            "other.  [default: as many in each arm]",
+        ),
     ] = None,
     design: Annotated[
         Literal["person", "budget", "switchback", "cluster", "all"],
@@ -34,7 +39,7 @@ def ab(
     regions: Annotated[
         int | None, typer.Option(help="Regions with servers of their own.  [default: 1; with cluster 20, with all 8]")
     ] = None,
-    replications: Annotated[int, typer.Option(help="Of --design all: populations that each design is tried on.")] = 10,
+    replications: Annotated[int, typer.Option(help="Populations to try on, where several designs or shares are.")] = 10,
     salt: Annotated[
         str, typer.Option(help="What people are hashed with: another salt, other people in each arm.")
     ] = "ab",
@@ -75,28 +80,30 @@ def ab(
     execute = common.executor(on, workers)
     workers = common.processes(workers)
     arms = arms_of(policies, arm or [], base)
-    each = 1 / len(arms) if share is None else share
-    shares = (1 - each * (len(arms) - 1), *(each,) * (len(arms) - 1))
-    if design == "all":
-        if days is not None or out is not None:
-            raise SettingError(
-                "--design all: runs windows of --minutes, and prints a table; leave --days and --out away"
-            )
-        split = Split("person", shares, salt, period, regions or 8)
+    shares = [1 / len(arms)] if share is None else _shares(share)
+    each = shares[0]
+    split = Split(
+        "person" if design == "all" else design, (1 - each * (len(arms) - 1), *(each,) * (len(arms) - 1)), salt, period,
+        regions or {"cluster": 20, "all": 8}.get(design, 1),
+    )  # fmt: skip
+    if design == "all" or len(shares) > 1:
+        if days is not None or (design == "all" and len(shares) > 1):
+            raise SettingError("tests are compared by --design all or by several --share, in a window of --minutes")
         window = common.window(minutes, None) or 0.0
+        figure = None if out is None else common.prepare_figure(out / "ab")
         with common.progress_bar(as_json or quiet, "worlds") as progress:
-            found = designs.compare_designs(
-                arms, split, seed=seed, replications=replications, minutes=window, workers=workers, execute=execute,
-                progress=progress,
+            found = designs.compare_tests(
+                arms, designs.all_designs(split) if design == "all" else designs.all_shares(split, shares), seed=seed,
+                replications=replications, minutes=window, workers=workers, execute=execute, progress=progress,
             )  # fmt: skip
         common.deliver(
             lambda: (*designs.sentences(found), "", designs.table(found)),
             lambda: designs.as_json(found),
+            lambda: [] if figure is None else designs.save(found, figure),
             as_json=as_json,
             width=80,
         )
         return
-    split = Split(design, shares, salt, period, regions or (20 if design == "cluster" else 1))
     limits = read_limits(limit or ())
     if out is not None:
         common.prepare_folder(out)
@@ -118,3 +125,15 @@ def ab(
         as_json=as_json,
         width=80,
     )
+
+
+def _shares(text: str) -> list[float]:
+    """Numbers separated by commas. Raises SettingError."""
+    from nextone.sim.scenario import SettingError
+
+    try:
+        return [float(each) for each in text.split(",")]
+    except ValueError:
+        raise SettingError(
+            f"--share {text}: must be a number, or several separated by commas, such as .01,.1,.5"
+        ) from None

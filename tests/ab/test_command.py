@@ -8,7 +8,17 @@ import pytest
 
 from nextone.cli.main import main
 from nextone.experiments.ab.assignment import Split
-from nextone.experiments.ab.designs import Designs, Told, as_json, compare_designs, judged, sentences, table
+from nextone.experiments.ab.designs import (
+    Told,
+    Tried,
+    all_designs,
+    all_shares,
+    compare_tests,
+    judged,
+    save,
+    sentences,
+    table,
+)
 from nextone.experiments.ab.run import run_test
 from nextone.experiments.ab.shown import verdict
 from nextone.experiments.runs.arms import parse_arm
@@ -109,15 +119,18 @@ def test_what_cannot_be_tested_is_refused_in_one_line(arguments, words, capsys):
     assert (code, out) == (2, "") and words in err and err.count("\n") == 1
 
 
-def test_all_designs_are_tried_and_judged_against_the_truth():
+def test_all_designs_are_tried_and_judged_against_the_truth(tmp_path):
     base = with_settings(Scenario(), [*SMALL[1:], "population.users=40", "server.workers=8", "server.service_ms=3000"])
     of = [parse_arm(text, base) for text in ("six=cloud_only", "two=cloud_only server.page_size=2")]
-    made = compare_designs(of, HALF._replace(regions=4, period_min=0.5), replications=10, minutes=3.0)
+    made = compare_tests(of, all_designs(HALF._replace(regions=4, period_min=0.5)), replications=10, minutes=3.0)
     person, _, _, cluster = made.judged
     assert cluster.bias.mean == cluster.bias.high == 0 and cluster.half > person.half
     assert person.truth == cluster.truth and person.truth.high < 0 and person.people == 1
-    assert len(made.told["person"]) == 10 and as_json(made)["designs"][0]["design"] == "person"
-    assert table(made).row_count == 4
+    assert len(made.told["person"]) == 10 and table(made).row_count == 4
+    shown, told = save(made, tmp_path / "ab.png")
+    assert shown.stat().st_size > 10_000 and [each["label"] for each in json.loads(told.read_text())["tests"]] == [
+        "person", "budget", "switchback", "cluster"
+    ]  # fmt: skip
 
 
 def test_a_design_is_advised_against_where_it_is_surely_moved():
@@ -131,20 +144,38 @@ def test_a_design_is_advised_against_where_it_is_surely_moved():
     assert (person.covered, person.wrong_sign, person.sure) == (0, 0, 0)
     assert (budget.covered, budget.sure, budget.people) == (1, 1, 2.25)
     assert budget.error == pytest.approx(np.sqrt(1 + (wiggle**2).mean()))
-    base = Scenario()
+    splits, base = {name: HALF._replace(design=name) for name in rows}, Scenario()
     of = tuple(parse_arm(text, base) for text in ("six=cloud_only", "two=cloud_only server.page_size=2"))
-    told = sentences(Designs(of, HALF, (person, budget), rows, 0, 10, 60.0, {}))
+    told = sentences(Tried(of, splits, (person, budget), rows, 0, 10, 60.0, {}))
     assert told[0] == (
         "The usual test, by person, is moved by +10 points because arms share servers: true is −10 %, and 0% of its "
         "intervals hold that."
     )
     assert told[1].startswith("Run budget instead")
     same = judged("person", [Told(x, x - 4, x + 4, 0, x) for x in wiggle], 4.0)
-    assert sentences(Designs(of, HALF, (same, budget), rows, 0, 10, 60.0, {}))[1].startswith("Run it")
+    assert sentences(Tried(of, splits, (same, budget), rows, 0, 10, 60.0, {}))[1].startswith("Run it")
+
+
+def test_what_a_test_says_by_how_many_are_treated(tmp_path):
+    rows = {
+        "10 %": [Told(0, -4, 4, -10, 12 + x) for x in range(10)],
+        "50 %": [Told(0, -4, 4, -10, 6) for _ in range(10)],
+    }
+    few, half = (judged(label, told, 4.0) for label, told in rows.items())
+    of = tuple(parse_arm(text, Scenario()) for text in ("six=cloud_only", "two=cloud_only server.page_size=2"))
+    found = Tried(of, all_shares(HALF, (0.1, 0.5)), (few, half), rows, 0, 10, 60.0, {})
+    assert sentences(found) == [
+        "An A/B test of two says, apart from chance, +6.50 % with 10 % treated and −4 % with 50 % treated; true is "
+        "−10 %: sharing servers moves it."
+    ]
+    assert [split.shares for split in found.splits.values()] == [(0.9, 0.1), (0.5, 0.5)]
+    assert all(path.stat().st_size > 1_000 for path in save(found, tmp_path / "ab.png"))
 
 
 def test_all_designs_refuse_what_they_cannot_do(capsys):
     assert main(["ab", "--design", "all", "--days", "1"]) == 2
     assert "--design all" in capsys.readouterr().err
+    assert main(["ab", "--share", ".1,x"]) == 2
+    assert "--share .1,x: must be a number" in capsys.readouterr().err
     assert main(["ab", "--design", "all", "--policies", "cloud_only,random,server_score"]) == 2
-    assert "compares two arms" in capsys.readouterr().err
+    assert "compared of two arms" in capsys.readouterr().err
