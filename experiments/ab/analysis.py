@@ -6,6 +6,7 @@ same people's values before the test, CUPED takes away what those predict. Calle
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -58,7 +59,8 @@ def between(
         return None
     told = lines
     if before is not None:
-        told = _less_what_was_known(lines, before, treated)
+        known = linear(before)
+        told = less_known(lines, [known[rows] for rows in (~treated, treated)])
     control, test = (_side(line) for line in told)
     plain = sum(_side(line).variance for line in lines)
     saved = 1 - (control.variance + test.variance) / plain if plain > 0 else 0.0
@@ -97,17 +99,16 @@ def _by_unit(sums: Sums, place: Array, units: int) -> Sums:
     return Sums(*(np.bincount(place, part, minlength=units) for part in sums))
 
 
-def _less_what_was_known(lines: list[Array], before: Sums, treated: Array) -> list[Array]:
-    """CUPED: each unit's value less what the same metric before the test predicts of it, one slope for both arms."""
-    known = linear(before)  # around the ratio of all people: arms differed by chance alone
-    if not np.isfinite(known).all():
-        return lines
-    mine = [known[rows] - known.mean() for rows in (~treated, treated)]
-    spread = sum(float(((x - x.mean()) ** 2).sum()) for x in mine)
-    if not spread > 0:
-        return lines
-    slope = sum(float(((x - x.mean()) * (y - y.mean())).sum()) for x, y in zip(mine, lines, strict=True)) / spread
-    return [y - slope * x for x, y in zip(mine, lines, strict=True)]
+def less_known(values: Sequence[Array], known: Sequence[Array]) -> list[Array]:
+    """CUPED: each unit's value less what is known of it beforehand predicts, one slope for all groups. Both by group;
+    what is known is taken around its mean over all, since groups differ in it by chance alone."""
+    middle = np.concatenate(known).mean()
+    apart = [x - x.mean() for x in known]
+    spread = sum(float((x * x).sum()) for x in apart)
+    if not (math.isfinite(spread) and spread > 0):
+        return list(values)
+    slope = sum(float((x * y).sum()) for x, y in zip(apart, values, strict=True)) / spread
+    return [y - slope * (x - middle) for x, y in zip(known, values, strict=True)]
 
 
 def _side(line: Array) -> Side:

@@ -1,4 +1,4 @@
-"""`nextone ab`: an A/B test between people of one world, and the truth beside it."""
+"""`nextone ab`, an A/B test between people of one world with the truth beside it, and `nextone ab-size`."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -125,6 +125,53 @@ def ab(
         as_json=as_json,
         width=80,
     )
+
+
+def ab_size(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(metavar="[DIR]", help="A saved comparison; the test is sized for the gain of its best arm."),
+    ] = None,
+    difference: Annotated[
+        float | None, typer.Option(metavar="PERCENT", help="Instead of DIR: the difference in time in the app.")
+    ] = None,
+    days: Annotated[
+        int, typer.Option(help="Longest test to consider, in days; twice as many days are simulated.", min=1, max=60)
+    ] = 14,
+    users: common.People = None,
+    seed: common.Seed = 0,
+    settings: common.Settings = None,
+    scenario: common.ScenarioFile = None,
+    as_json: common.Json = False,
+) -> None:
+    """Say how many people a real A/B test needs.
+
+    Counts the people that it takes to see the difference, with and without CUPED; half a minute."""
+    from nextone.experiments.ab.size import daily_minutes, precision, size_sentences, size_table, sizes
+    from nextone.experiments.runs.arms import check_run
+    from nextone.sim.scenario import SettingError
+
+    if (folder is None) == (difference is None):
+        raise SettingError("give the folder of a saved comparison, or --difference PERCENT")
+    base = common.chosen_scenario(scenario, settings, users, common.PEOPLE)
+    check_run(seed=seed, days=2.0 * days)
+    paired = None
+    if folder is not None:
+        from nextone.experiments.output.report.comparison import read_comparison
+
+        paired = precision(read_comparison(folder))
+        difference = paired.difference_pct
+    assert difference is not None
+    common.say_first_use()
+    minutes = daily_minutes(base, 2 * days, seed)
+    found = sizes(minutes, difference, sorted({1, -(-days // 2), days}), seed)
+    told = [*size_sentences(found, difference, paired)]
+    common.deliver(
+        lambda: [*told, "", size_table(found, len(minutes), seed)],
+        lambda: {"difference_pct": difference, "verdict": told, "people": len(minutes), "seed": seed,
+                 "sizes": [size._asdict() for size in found], "paired": paired and paired._asdict()},
+        as_json=as_json,
+    )  # fmt: skip
 
 
 def _shares(text: str) -> list[float]:

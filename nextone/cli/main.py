@@ -39,7 +39,7 @@ REFUSED = 2
 COMMANDS: dict[str, Callable[..., None]] = {
     "compare": compare.compare,
     "ab": ab.ab,
-    "ab-size": compare.ab_size,
+    "ab-size": ab.ab_size,
     "run": runs.run_once,
     "replay": runs.replay,
     "scenario": runs.scenario,

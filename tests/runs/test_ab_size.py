@@ -9,7 +9,7 @@ from test_cli import run
 from test_verdict import compared
 
 from nextone.cli import common
-from nextone.experiments.runs.ab_size import daily_minutes, needed, precision, seen_between, size_sentences, sizes
+from nextone.experiments.ab.size import daily_minutes, needed, precision, seen_between, size_sentences, sizes
 from nextone.experiments.runs.metrics import PRIMARY
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, with_settings

@@ -15,14 +15,15 @@ from rich.table import Table
 from rich.text import Text
 from scipy.special import ndtri
 
+from nextone.experiments.runs.comparison import Comparison
+from nextone.experiments.runs.metrics import IN_WORDS, PRIMARY, column_of
+from nextone.experiments.runs.replication import run_arm
+from nextone.experiments.runs.statistics import CONFIDENCE
 from nextone.sim.config import Scenario
 from nextone.sim.inputs.errors import plural
 from nextone.sim.scenario import SettingError
 
-from .comparison import Comparison
-from .metrics import IN_WORDS, PRIMARY, column_of
-from .replication import run_arm
-from .statistics import CONFIDENCE
+from .analysis import less_known
 
 DAY_US = 86_400_000_000
 POWER = 0.8  # the usual one of online tests
@@ -56,11 +57,8 @@ def daily_minutes(scenario: Scenario, days: int, seed: int) -> NDArray[np.float6
 def sizes(minutes: NDArray[np.float64], difference_pct: float, lengths: Sequence[int], seed: int = 0) -> list[Size]:
     """For tests of so many days, which must be at most half of those simulated. minutes: of `daily_minutes`.
 
-    People per arm: 2 (z + z')^2 (sd / difference)^2 for a two-sided test at 5 % that sees it in four of five cases;
-    CUPED leaves the share 1 - correlation^2 of the variance. Raises SettingError.
-
-    Source of CUPED: A. Deng, Y. Xu, R. Kohavi, T. Walker, Improving the sensitivity of online controlled experiments by
-    utilizing pre-experiment data, WSDM 2013."""
+    People per arm: 2 (z + z')^2 (sd / difference)^2 for a two-sided test at 5 % that sees it in four of five cases,
+    with CUPED by the sd that `analysis.less_known` leaves. Raises SettingError."""
     people, simulated = minutes.shape
     if not (difference_pct and math.isfinite(difference_pct)):
         raise SettingError(f"--difference {difference_pct:g}: must be a number of percent other than 0")
@@ -74,13 +72,14 @@ def _size(minutes: NDArray[np.float64], difference_pct: float, days: int, draw: 
     now, before = minutes[:, -days:].mean(axis=1), minutes[:, -2 * days : -days].mean(axis=1)
     share = float(now.std(ddof=1) / now.mean())
     correlation = float(np.corrcoef(now, before)[0, 1]) if before.std() and now.std() else 0.0
+    (left,) = less_known([now], [before])
     again = now[draw]
     shares = again.std(axis=1, ddof=1) / again.mean(axis=1)
     low, high = (needed(float(np.quantile(shares, q)), difference_pct) for q in (0.025, 0.975))
     whole = needed(share, difference_pct)
     return Size(
         days, float(now.mean()), share, correlation, whole, low, high,
-        needed(share * math.sqrt(1 - correlation**2), difference_pct),
+        needed(float(left.std(ddof=1) / now.mean()), difference_pct),
     )  # fmt: skip
 
 
@@ -140,7 +139,7 @@ def size_table(found: Sequence[Size], people: int, seed: int) -> Table:
     caption = (
         f"{people:,} simulated people under cloud_only, seed {seed}; [ ]: 95 % bootstrap over people. Two-sided "
         "test at 5 %, power .8. Between people; the difference is taken to be the same on every day. More days help "
-        "little where people differ for good."
+        "little where people differ for good. Arms that share servers make any number of them wrong: nextone ab."
     )
     table = Table(title="People for an A/B test", caption=Text(caption), caption_justify="left")
     for head in ("days", "min/person/day", "sd, % of it", "people per arm", "with CUPED", "correlation"):
