@@ -263,9 +263,10 @@ def timeline(
 def load(folder: str | Path) -> Answer[Any]:
     """Load the answer that `save`, or a command's `--out`, wrote into this folder.
 
-    It is that of `compare`, `sweep`, `headroom`, `train` or `timeline`; of the last, the file may be given instead.
+    It may be of `compare`, `sweep`, `headroom`, `train` or `timeline`; of a timeline, the file may be given instead.
 
-    Raises SettingError if there is none, or if one of its files is damaged."""
+    Raises SettingError if there is none, if one of its files is damaged, or if another version wrote what this one
+    cannot read; CheckpointError for a training's."""
     from nextone.experiments.output.report.comparison import read_comparison
     from nextone.experiments.output.timeline import TIMELINE, read_timeline
     from nextone.experiments.questions.headroom import ladder_of

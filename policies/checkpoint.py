@@ -38,7 +38,7 @@ Tensors = Mapping[str, NDArray[Any]]
 
 
 class CheckpointError(UserError):
-    """There is no checkpoint that can be used; one line says which and why."""
+    """No checkpoint can be used; one line says which and why."""
 
 
 class Checkpoint(NamedTuple):
@@ -51,10 +51,11 @@ class Checkpoint(NamedTuple):
 
 
 def save_checkpoint(run: Path, step: int, about: Mapping[str, Any], tensors: Mapping[str, Tensors]) -> Path:
-    """Write run/step-NNN with one safetensors file for each entry of `tensors`, then forget old ones.
+    """Write run/step-NNN with one safetensors file for each entry of `tensors`, then delete old ones.
 
-    about: JSON; its "score", if a number, is what the best is chosen by. Killed at any moment, it leaves what was
-    there before, or the new one whole. Raises UserError if it cannot be written."""
+    about: JSON; the best checkpoint is the one with the largest "score", if that is a number. If this process is
+    killed, the folder holds what was there before, or the whole new checkpoint. Raises UserError if it cannot be
+    written."""
     target = run / f"step-{step:012d}"
     try:
         _save(target, step, about, tensors)
@@ -109,7 +110,8 @@ def newest_checkpoint(run: Path | str, files: tuple[str, ...] = (MODEL,)) -> Che
 
 
 def best_checkpoint(path: Path | str) -> Checkpoint:
-    """The whole checkpoint of a run with the highest score, of equals the newest; or the one that `path` is.
+    """The whole checkpoint of a run with the highest score, the newest of equal ones; or the checkpoint that `path`
+    itself is.
 
     Raises CheckpointError."""
     path = Path(path)
@@ -119,24 +121,29 @@ def best_checkpoint(path: Path | str) -> Checkpoint:
 
 
 def has_checkpoints(run: Path | str) -> bool:
-    """Whether there is anything in the folder that is called like a checkpoint."""
+    """Whether the folder holds anything with the name of a checkpoint."""
     return any(True for _ in _steps(run))
 
 
-def load_into(expected: Tensors, given: Tensors) -> None:
-    """Copy `given` over `expected`, in place. Raises CheckpointError unless names, shapes and types are the same and
-    every number is finite."""
+def load_into(expected: Tensors, checkpoint: Checkpoint, file: str) -> None:
+    """Copy the tensors of a checkpoint's file (MODEL or TRAINING) over `expected`, in place.
+
+    Raises CheckpointError unless names, shapes and types are the same and every number is finite."""
+    given, where = checkpoint.tensors[file], f"checkpoint {str(checkpoint.path)[:200]!r}: weights"
     missing, unknown = sorted(set(expected) - set(given)), sorted(set(given) - set(expected))
     if missing or unknown:
-        raise CheckpointError(f"weights do not fit this model: missing {missing[:3]}, unknown {unknown[:3]}"[:300])
+        raise CheckpointError(
+            f"{where} do not fit this version's model (missing {missing[:2]!s:.90}, unknown {unknown[:2]!s:.90}); use "
+            "the version that trained it, or train again"
+        )
     for name, array in expected.items():
         new = given[name]
         if new.shape != array.shape or new.dtype != array.dtype:
             raise CheckpointError(
-                f"weights {name!r} are {new.dtype} {new.shape}, this model's {array.dtype} {array.shape}; train again"
+                f"{where} {name!r} are {new.dtype} {new.shape}, this model's {array.dtype} {array.shape}; train again"
             )
         if new.dtype.kind == "f" and not np.isfinite(new).all():
-            raise CheckpointError(f"weights {name!r} are not finite; use an earlier checkpoint")
+            raise CheckpointError(f"{where} {name!r} are not finite; use an earlier checkpoint")
         array[...] = new
 
 

@@ -23,7 +23,8 @@ MOST_WIDTH = 1024
 
 
 class RlPolicy:
-    """A trained pointer as a Policy (`policies/contract.py`), without memory. `pad_to`: ask about so many at once."""
+    """A trained pointer as a Policy (`policies/contract.py`), without memory. `pad_to`: every call is about so many
+    people."""
 
     pad_to = PAD_TO
     cost = Cost(cost_of("pointer", {"dense": 1.0}).time)
@@ -45,14 +46,14 @@ class RlPolicy:
 
 
 def load_rl(path: Path | str, scenario: Scenario | None = None) -> RlPolicy:
-    """The policy of a run's best whole checkpoint, or of the one that `path` is.
+    """The policy of a run's best whole checkpoint, or of the checkpoint that `path` itself is.
 
-    Raises CheckpointError: nothing there, damaged, not trained on these features, or not in this scenario (if one is
-    given; how many people and servers it has does not matter)."""
+    Raises CheckpointError if there is none, or one that is damaged, not trained on these features, or trained in
+    another scenario than this (if one is given; how many people and servers it has does not matter)."""
     checkpoint = best_checkpoint(Path(path))
     check_fits(checkpoint, scenario)
     network = network_of(checkpoint)
-    load_into({name: tensor.numpy() for name, tensor in network.state_dict().items()}, checkpoint.tensors[MODEL])
+    load_into({name: tensor.numpy() for name, tensor in network.state_dict().items()}, checkpoint, MODEL)
     return RlPolicy(network, f"rl:{path}")
 
 

@@ -31,7 +31,6 @@ MAX_LINE = 4096  # tomllib takes quadratic time over one key of many dots: a lin
 DIGESTS = "digests"  # the section of a saved scenario that tells which files it was saved with
 MAX_WHOLE = 1 << 53  # beyond it a float and an int64 no longer mean the same number
 
-
 NAMED: dict[str, tuple[str, ...]] = {
     "kir": ("server.page_size=6", "server.candidates=20"),
     "edgerec": ("server.page_size=50", "server.candidates=100", "server.feature_lag_s=60"),
@@ -39,7 +38,6 @@ NAMED: dict[str, tuple[str, ...]] = {
 }
 """Scenarios with names, as settings over the defaults: Kuaishou's case and Taobao's as published (EdgeRec's page of 50,
 behaviour seen after a minute), and the strongest intents that the shipped fit's interval holds, known to the cloud."""
-
 NOTHING_TO_PERCEIVE = (
     "interests.intent_sd=0", "server.assumed_intent_sd=0", "interests.reinforcement=0", "interests.satiation=0",
     "interests.mood_sd=0", "server.taste_correlation=1", "server.person_correlation=1",
@@ -82,14 +80,16 @@ def with_settings(scenario: Scenario, settings: Sequence[str] | Mapping[str, obj
 
     settings: texts, `section.field=value`, or values by name, {"section.field": value}."""
     given: dict[tuple[str, str], object] = {}
-    try:
-        for name, value in _named(settings):
-            if name in given:
-                raise SettingError(f"{'.'.join(name)} is set twice; give it once")
-            given[name] = value
-        return _validated(given, scenario.model_dump())
-    except _Located as error:
-        raise SettingError(str(error)) from None
+    for name, value in _named(settings):
+        if name in given:
+            raise SettingError(f"{'.'.join(name)} is set twice; give it once")
+        given[name] = value
+    return _validated(given, scenario.model_dump())
+
+
+def scenario_from(text: str) -> Scenario:
+    """The scenario that `scenario_toml` wrote, perhaps in another version. Raises SettingError for unknown settings."""
+    return _validated(_given(_parse(text)), {})
 
 
 def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:

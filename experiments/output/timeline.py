@@ -48,7 +48,7 @@ FIRST_FEW = 50  # people that are tried
 
 
 class Timeline(NamedTuple):
-    """A session, ready to be shown."""
+    """A session in the form in which it is shown."""
 
     about: dict[str, Any]
     open_us: int
@@ -59,7 +59,7 @@ class Timeline(NamedTuple):
 
 
 class Traced(NamedTuple):
-    """A session and the run it is part of."""
+    """A session and the run to which it belongs."""
 
     timeline: Timeline
     run: Run
@@ -72,7 +72,8 @@ def write_timeline(made: Timeline, out: Path | str) -> Path:
 
 
 def read_timeline(file: Path | str) -> Timeline:
-    """The timeline that `write_timeline` wrote. Raises SettingError if the file is none."""
+    """The timeline that `write_timeline` wrote. Raises SettingError if the file is none, or one that this version
+    cannot read."""
     try:
         told = json.loads(Path(file).read_text(encoding="utf-8"))
         about, rows = told["metadata"], told["traceEvents"]
@@ -86,8 +87,10 @@ def read_timeline(file: Path | str) -> Timeline:
             for name, unit in COUNTERS.items()
         )
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)[:80]
         raise SettingError(
-            f"{str(file)!r} is no timeline ({str(error)[:80]}); write it again with nextone timeline"
+            f"{str(file)!r} is no timeline that nextone {__version__} can read ({reason}); write it again with nextone "
+            "timeline"
         ) from None
     return Timeline(about, open_us, close_us, events, candidates, capacity)
 
@@ -127,7 +130,7 @@ def timeline_figure(made: Timeline) -> "Figure":
 
 
 def timeline_text(made: Timeline) -> str:
-    """The same as lines of text: seconds since the app opened, lane, what, for how many seconds, details."""
+    """The timeline as lines of text: seconds since the app opened, lane, what, for how many seconds, details."""
     about = made.about
     lines = [
         f"user {about['user']} session {about['session']}, {about['policy']}, seed {about['seed']}: "
@@ -146,9 +149,9 @@ def timeline_text(made: Timeline) -> str:
 def worth_a_look(
     scenario: Scenario, seed: int, policy: str | PolicyLike, *, minutes: float | None = None, days: float | None = None
 ) -> int:
-    """The first person, by number, whose first session shows LONG_ENOUGH videos and can still be read; if none of the
-    first few does, the one of them who saw most. Each is run alone. Raises SettingError if none of them opened the
-    app."""
+    """The first person, by number, whose first session shows at least LONG_ENOUGH videos and is not too long to read;
+    if there is none among the first few people, the one of them who saw most. Each is run alone. Raises SettingError if
+    none of them opened the app."""
     best, most = -1, 0
     for user in range(min(scenario.population.users, FIRST_FEW)):
         run = run_arm(
@@ -181,6 +184,7 @@ def make_timeline(
     engine: "batch" runs this person alone, whose requests find a free server: the same life as in `nextone run --engine
     batch`, in a fraction of a second. "event" runs everybody, who queue for the servers. None: "event" if the scenario
     says how many servers there are, else "batch".
+
     Raises SettingError if there is no such person, or no such session within the window."""
     return traced_timeline(
         scenario, user, seed, policy, minutes=minutes, days=days, session=session, engine=engine
@@ -198,7 +202,7 @@ def traced_timeline(
     session: int = 0,
     engine: Engine | None = None,
 ) -> Traced:
-    """As `make_timeline`, with the run that it was made of."""
+    """`make_timeline`, with the run that the session belongs to."""
     if not 0 <= user < scenario.population.users:
         raise SettingError(f"user={user} must be >= 0 and < population.users={scenario.population.users}")
     engine = engine or ("event" if scenario.server.workers else "batch")

@@ -12,7 +12,7 @@ video; sessions cut by it are left out of session length. Called by `experiments
 from __future__ import annotations  # types of the compiled model are named without loading it
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -332,12 +332,12 @@ def drowned(values: Array) -> bool:
 
 
 def overload_mark(overloaded: bool) -> str:
-    """What follows the name of an arm, or a number of one, whose servers drown; else nothing."""
+    """The mark behind the name or a number of an arm whose servers drown; empty for others."""
     return f" {OVERLOADED}" * overloaded
 
 
 def without_people(values: Array) -> Array:
-    """In which replications nobody had the app open for a moment, (..., R) of (..., R, metrics)."""
+    """In which replications nobody opened the app, (..., R) from (..., R, metrics)."""
     return np.asarray(values[..., column_of(PRIMARY)] == 0)
 
 
@@ -362,15 +362,22 @@ def metric_named(name: str) -> Metric:
     return {metric.name: metric for metric in METRICS}[name]
 
 
+def check_metrics(names: Collection[str]) -> None:
+    """Raises ValueError if a metric is missing among names that a file has."""
+    missing = [metric.name for metric in METRICS if metric.name not in names]
+    if missing:
+        raise ValueError(f"it lacks the metric {missing[0]}")
+
+
 def measure(run: Run) -> dict[str, float]:
     """Every metric of a run; NaN where undefined."""
     return {metric.name: metric.of(run) for metric in METRICS}
 
 
 def by_position(run: Run) -> Array:
-    """(P, 2) int64 by position in the page: impressions not cut by the run's end, and valid plays among them.
+    """(P, 2) int64 by position in the page: impressions that the run's end did not cut, and valid plays among them.
 
-    The last position holds those that were shown beyond the page, while the next one was still on its way, as well."""
+    The last position also holds impressions beyond the page, shown while the next one was on its way."""
     pages = run.scenario.server.page_size
     place = run.whole["position"].astype(np.int64)
     valid = (run.whole["outcome"] & VALID) != 0

@@ -7,6 +7,7 @@ to, seed, window, engine and replications. Loads nothing of the compiled model.
 import os
 import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from nextone.policies.names import (
 )
 from nextone.sim.config import Scenario
 from nextone.sim.data import __file__ as DATA
+from nextone.sim.inputs.errors import UserError
 from nextone.sim.inputs.scenario_paths import Digests, changes, file_digest, link_digests, pointed, with_paths
 from nextone.sim.scenario import SettingError, scenario_toml
 from nextone.version import SEMANTICS, __version__
@@ -41,7 +43,7 @@ def provenance(
 ) -> dict[str, Any]:
     """The record, ready for JSON; paths in it are absolute. replications: how many, from number 0.
 
-    Raises what `inputs` does."""
+    Raises TraceError or SettingError, as `inputs` does."""
     folder = os.getcwd()
     scenarios = [with_paths(arm.scenario, os.path.abspath) for arm in arms]
     policies = [in_folder(arm.policy, folder) for arm in arms if isinstance(arm.policy, str)]
@@ -101,7 +103,8 @@ def inputs(scenarios: Iterable[Scenario], policies: Iterable[str], home: str = "
 
 
 def read_measurements(scenarios: Iterable[Scenario]) -> list[str]:
-    """Read each measured link that scenarios point to, once, so that a bad file is told before anything is run.
+    """Read each measured link that the scenarios point to, once, so that the user learns of a bad file before anything
+    is run.
 
     Returns what was converted and what was passed over, a line each. Raises TraceError."""
     networks = [scenario.network for scenario in scenarios]
@@ -137,13 +140,13 @@ def placed(arm: Arm, home: str) -> Arm:
 
 
 def check_same(then: Mapping[str, Any], now: Mapping[str, Any], where: str, remedy: str) -> None:
-    """Raises SettingError, which names the first of what differs between two records of versions and inputs."""
+    """Raises SettingError that names the first difference between two records of versions and inputs."""
     for wrong in differing(then, now):
         raise SettingError(f"{where}: {wrong}; {remedy}")
 
 
 def differing(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """What two records of `made_with` and `inputs` say differently, one line each."""
+    """What two records of `made_with` and `inputs` say differently, one line for each difference."""
     for name in ("version", "semantics"):
         if then.get(name) != now[name]:
             yield f"nextone: {name} {then.get(name)} then, {now[name]} now"
@@ -153,6 +156,45 @@ def differing(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name}: version {old.get(name)} then, {number} now"
     held: Digests = then.get("inputs", {})
     yield from (f"{change} since" for change in changes(held, now["inputs"]))
+
+
+def of_another_version(what: str, where: Path, made: Mapping[str, Any], reason: str) -> SettingError:
+    """What to raise for a result that another version of nextone wrote and this one cannot read.
+
+    what: it is, such as "a sweep"; where: its file or folder; made: a record with "version" and, unless it is too old,
+    "semantics"; reason: why it cannot be read."""
+    writer, mine = _words_of(made), _words_of({"version": __version__, "semantics": SEMANTICS})
+    return SettingError(
+        f"{str(where)[:200]!r} holds {what} made by {writer}, and this is {mine}: {reason}; open it with the version "
+        "that made it, or make it again with this one"
+    )
+
+
+def check_world(what: str, where: Path, made: Mapping[str, Any]) -> None:
+    """Raises SettingError for a result from another simulated world: what this version says about metrics, settings and
+    assumptions is not true of it. Arguments as of `of_another_version`."""
+    if made.get("semantics", SEMANTICS) != SEMANTICS:
+        raise of_another_version(what, where, made, "its simulated world is another one")
+
+
+@contextmanager
+def understood(what: str, where: Path, made: Mapping[str, Any]) -> Iterator[None]:
+    """A block that reads what a sound file says. What it does not find there, or does not know, another version wrote:
+    raises SettingError. Arguments as of `of_another_version`."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, UserError) and not isinstance(error, SettingError):
+            raise  # about something else that it needs, such as a checkpoint that is gone
+        reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        if isinstance(error, SettingError):
+            reason = reason.partition(";")[0]  # what to do about a setting of one's own does not help here
+        raise of_another_version(what, where, made, reason[:200]) from None
+
+
+def _words_of(made: Mapping[str, Any]) -> str:
+    semantics = f" (semantics {made['semantics']})" if "semantics" in made else ""
+    return f"nextone {str(made.get('version', 'of an unknown version'))[:40]}{semantics}"
 
 
 def _files(folder: Path, kinds: tuple[str, ...]) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,6 @@ file is told from a whole one wherever the damage is. Reading one runs no code. 
 
 import json
 import stat
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,11 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import ValidationError
 
 from nextone.sim.config import FEEDBACK, LINK_CLASSES, NEVER_US, TIERS, Scenario
 from nextone.sim.records import ORDER, Records
-from nextone.sim.scenario import MAX_LINE, SettingError
+from nextone.sim.scenario import MAX_LINE, SettingError, scenario_from
 from nextone.sim.state import (
     ASKED,
     COMPLETE,
@@ -72,7 +70,7 @@ GIVEN = tuple(_DONE[kind] for kind in FEEDBACK)
 
 
 class Recipe(NamedTuple):
-    """What a run is a function of, apart from its scenario."""
+    """What a run depends on, apart from its scenario."""
 
     policy: str
     seed: int = 0
@@ -84,7 +82,7 @@ class Recipe(NamedTuple):
 
 
 class Replay(NamedTuple):
-    """What came of running a file's run again."""
+    """The outcome of running a file's run again."""
 
     table: str
     rows: int
@@ -124,9 +122,9 @@ def log_tables(records: Records, world: World) -> dict[str, pa.Table]:
 
 
 def save_logs(run: Run, out_dir: Path, recipe: Recipe) -> list[Path]:
-    """Write the three logs of a run into a folder, each whole or not at all; their paths.
+    """Write the three logs of a run into a folder, each whole or not at all; returns their paths.
 
-    recipe: what `run` was made from; `replay` finds out if it was not."""
+    recipe: what `run` was made from; `replay` would find a wrong one."""
     paths = []
     for name, table in log_tables(run.records, run.world).items():
         paths.append(out_dir / f"{name}.parquet")
@@ -144,7 +142,8 @@ def read_log(path: Path) -> tuple[pa.Table, dict[str, Any]]:
             table = file.read(use_threads=False)
         expected = _table(record["table"], _Source(np.zeros(0, _DTYPES[record["table"]]), _NOBODY, _NO_VIDEO))
         if not table.schema.equals(expected.schema, check_metadata=False):
-            raise ValueError("its columns are not this version's")
+            writer = str(record.get("nextone"))[:40]
+            raise ValueError(f"its columns are not this version's: nextone {writer} wrote it, this is {__version__}")
         table = table.replace_schema_metadata(None)
         if record.pop("sha256") != digest(record, table):
             raise ValueError("its contents do not match their checksum")
@@ -335,9 +334,12 @@ def _scenario(path: Path, record: dict[str, Any]) -> Scenario:
     try:
         if not isinstance(text, str) or max(map(len, text.splitlines()), default=0) > MAX_LINE:
             raise ValueError("it is not TOML as this program writes it")
-        return Scenario.model_validate(tomllib.loads(text))
-    except (ValidationError, ValueError, TypeError, RecursionError) as error:
-        raise SettingError(f"{str(path)[:200]!r}: its scenario does not suit nextone {__version__}: {error}") from None
+        return scenario_from(text)
+    except (SettingError, ValueError) as error:
+        raise SettingError(
+            f"{str(path)[:200]!r}: its scenario does not suit nextone {__version__}: {error}; replay it with nextone "
+            f"{str(record.get('nextone'))[:40]}, which wrote it"
+        ) from None
 
 
 def _recipe(path: Path, record: dict[str, Any]) -> Recipe:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nextone.experiments.runs.provenance import understood
 from nextone.sim.inputs.errors import UserError
 from nextone.sim.scenario import SettingError
 
@@ -39,7 +40,7 @@ CLEAR = ("DROP TABLE IF EXISTS sweep", "DROP TABLE IF EXISTS cell", "DROP TABLE 
 
 
 class Key(NamedTuple):
-    """Which task: cell number, replication, policy. Sorts in the order of the results."""
+    """A task's cell number, replication and policy. Keys sort in the order of the results."""
 
     cell: int
     replication: int
@@ -47,7 +48,7 @@ class Key(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What came of a task, as it is kept."""
+    """The result of a task, as it is kept."""
 
     metrics: np.ndarray  # (M,) float64
     positions: np.ndarray  # (P, 2) int64
@@ -67,6 +68,7 @@ class Ledger:
         self._db, self._lock = connection, lock
 
     def close(self) -> None:
+        """Close the ledger, and let go of the folder's lock."""
         self._db.close()
         self._lock.close()
 
@@ -78,7 +80,8 @@ class Ledger:
             yield
 
     def promise(self, keys: Iterable[Key], expected: int) -> None:
-        """Tasks are to be done; those known already stay as they are. expected: how many there will be in all."""
+        """Note tasks that are to be done; those known already stay as they are. expected: how many there will be in
+        all."""
         with self._writing():
             self._db.execute("INSERT OR REPLACE INTO sweep VALUES (?, ?)", (EXPECTED, str(expected)))
             self._db.executemany(
@@ -86,7 +89,7 @@ class Ledger:
             )
 
     def done(self, key: Key, result: Result) -> None:
-        """A task's result. It is acknowledged when this returns."""
+        """Keep a task's result. It is safe when this returns."""
         with self._writing():
             self._db.execute(
                 "UPDATE task SET state = 'done', metrics = ?, positions = ?, links = ?, catalogue = ?, digest = ? "
@@ -95,6 +98,7 @@ class Ledger:
             )
 
     def failed(self, key: Key, reason: str) -> None:
+        """Keep why a task failed."""
         with self._writing():
             self._db.execute(
                 "UPDATE task SET state = 'failed', reason = ?, digest = ? "
@@ -102,13 +106,13 @@ class Ledger:
             )  # fmt: skip
 
     def try_again(self) -> None:
-        """Failures are no results: whatever failed is to be done."""
+        """Plan everything that failed once more: a failure is no result."""
         with self._writing():
             self._db.execute("UPDATE task SET state = 'planned', reason = '', digest = NULL WHERE state = 'failed'")
             self._db.execute("UPDATE cell SET state = 'planned', reason = '' WHERE state = 'failed'")
 
     def extend(self, plan: Plan) -> None:
-        """From here on the plan is this one, which asks for more."""
+        """Replace the plan by this one, which asks for more."""
         with self._writing():
             self._db.executemany("UPDATE sweep SET value = ?2 WHERE name = ?1", _about(plan, self.made).items())
         self.plan = plan
@@ -140,9 +144,9 @@ class Ledger:
 def begin(
     folder: Path, plan: Plan, made: Mapping[str, Any], keys: Iterable[Key], *, replace: bool = False
 ) -> Ledger:  # fmt: skip
-    """A new ledger with the whole plan and its first tasks, all at once or not at all. Raises SettingError.
+    """A new ledger with the whole plan and its first tasks, written at once or not at all. Raises SettingError.
 
-    made: what results are made of; see `Ledger.made`. replace: a sweep that is in the folder is thrown away."""
+    made: what results are made of; see `Ledger.made`. replace: throw away a sweep that is in the folder."""
     with told(folder), _locked(folder) as lock, _open(folder / NAME) as db:
         if not replace and db.execute("SELECT 1 FROM sqlite_master WHERE name = 'sweep'").fetchone():
             raise SettingError(f"--out {str(folder)!r} holds a sweep already; give --resume {folder}, or another one")
@@ -163,7 +167,8 @@ def begin(
 def resume(folder: Path) -> Ledger:
     """The ledger in a folder.
 
-    Raises SettingError if there is none, if it is damaged, of another version, or if another sweep is at work in it."""
+    Raises SettingError if there is none, if it is damaged, if another version wrote what this one cannot read, or if
+    another sweep is at work in the folder."""
     path = folder / NAME
     if not path.is_file():
         raise SettingError(f"--resume {str(folder)!r}: holds no sweep ({NAME} is missing); give the --out of one")
@@ -171,15 +176,19 @@ def resume(folder: Path) -> Ledger:
         if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'sweep'").fetchone():
             raise SettingError(f"--resume {str(folder)!r}: its sweep was killed before it had begun; start it again")
         about = dict(db.execute("SELECT name, value FROM sweep"))
-        if about.get("format") == "1":
+        if about.get("format", "").isdecimal() and about["format"] != str(FORMAT):
+            which = "an earlier" if int(about["format"]) < FORMAT else "a later"
             raise SettingError(
-                f"--resume {str(folder)!r}: begun by an earlier version of nextone; finish it with that, or begin a "
-                "new one"
+                f"--resume {str(folder)!r}: begun by {which} version of nextone; finish it with that, or begin a new "
+                "one"
             )
         made, text = about.get("made", ""), about.get("plan", "")
         if about.get("format") != str(FORMAT) or about.get("digest") != _digest(made, text).hex():
             raise sqlite3.DatabaseError("its plan is damaged")
-        return Ledger(folder, Plan.from_record(json.loads(text)), json.loads(made), db, lock)
+        of = json.loads(made)
+        with understood("a sweep", folder, of):
+            plan = Plan.from_record(json.loads(text))
+        return Ledger(folder, plan, of, db, lock)
 
 
 class Standing(NamedTuple):
@@ -193,9 +202,9 @@ class Standing(NamedTuple):
 
 
 def standing(folder: Path) -> Standing:
-    """What the ledger in a folder says now, whoever is at work in it; nothing is made or changed there.
+    """What the ledger in a folder says now, whoever is at work in it. Nothing is created or changed there.
 
-    Raises SettingError if it is damaged, or killed before it had begun."""
+    Raises SettingError if it is damaged, or if the sweep was killed before it had begun."""
     path = folder / NAME
     with told(folder), closing(_to_read(path, wal=path.with_name(f"{NAME}-wal").exists())) as db:
         if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'sweep'").fetchone():
@@ -236,7 +245,7 @@ def _about(plan: Plan, made: Mapping[str, Any]) -> dict[str, str]:
 
 @contextmanager
 def told(folder: Path) -> Iterator[None]:
-    """What SQLite or the disk complains about, in one line with the remedy."""
+    """A block whose complaints of SQLite or the disk become SettingError, one line with the remedy."""
     try:
         yield
     except sqlite3.Error as error:

@@ -5,7 +5,6 @@ is a scenario. In every cell, under each policy, the same people live with the s
 """
 
 import re
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import islice, product
@@ -29,7 +28,7 @@ from nextone.experiments.runs.names import check_name
 from nextone.experiments.runs.provenance import folder_needed, placed
 from nextone.experiments.runs.statistics import MIN_REPLICATIONS
 from nextone.sim.config import MINUTES, Scenario
-from nextone.sim.scenario import SettingError, nearest, scenario_toml, setting_text, with_settings
+from nextone.sim.scenario import SettingError, nearest, scenario_from, scenario_toml, setting_text, with_settings
 
 MAX_CELLS = 2_048
 
@@ -51,6 +50,7 @@ class Cell(NamedTuple):
 
     @property
     def label(self) -> str:
+        """The settings of the cell as one text; "default" if there are none."""
         return " ".join(self.settings) or "default"
 
 
@@ -73,6 +73,7 @@ class HalfWidth(NamedTuple):
         return cls(value, bool(found[2]))
 
     def of(self, mean: float) -> float:
+        """The half-width in the metric's unit, for a metric with this mean."""
         return abs(mean) * self.value / 100 if self.percent else self.value
 
     def __str__(self) -> str:
@@ -84,7 +85,7 @@ DEFAULT_HALF_WIDTH = HalfWidth(0.5, percent=True)
 
 @dataclass(frozen=True)
 class Plan:
-    """A whole sweep: everything that its results are a function of."""
+    """A whole sweep: everything that its results depend on."""
 
     base: Scenario
     cells: tuple[Cell, ...]
@@ -103,24 +104,27 @@ class Plan:
 
     @property
     def baseline(self) -> str:
-        """cloud_only where it is among the policies, else the first: what a cell's policies are compared with."""
+        """The policy with which a cell's policies are compared: cloud_only if it is among them, else the first."""
         return _baseline(self.policies)
 
     @property
     def default(self) -> Cell:
+        """The cell of the base scenario."""
         return next(cell for cell in self.cells if cell.default)
 
     @property
     def objective(self) -> Metric:
+        """The metric that decides what is best."""
         return next(metric for metric in METRICS if metric.name == self.metric)
 
     def task(self, cell: Cell, policy: str, replication: int) -> Task:
+        """The task of a replication of a policy in a cell."""
         arm = placed(Arm(f"{cell.label} {policy}", policy, cell.scenario), self.home)
         return Task(arm, self.seed, replication, self.minutes, self.days, self.engine)
 
     def extended(self, max_replications: int) -> "Plan":
-        """The plan with more replications of each cell, added after a look at what came of fewer. Raises SettingError
-        unless they are more."""
+        """The plan with more replications of each cell, added after a look at the results of fewer. Raises SettingError
+        unless there are more."""
         if not self.max_replications < max_replications <= MAX_REPLICATIONS:
             raise SettingError(
                 f"max_replications={max_replications} must be more than the {self.max_replications} that this sweep "
@@ -129,10 +133,11 @@ class Plan:
         return replace(self, max_replications=max_replications, looks=(*self.looks, self.max_replications))
 
     def window(self) -> str:
+        """The window in words, `60 min` or `2 days`, for titles."""
         return window_words(self.minutes, self.days)
 
     def record(self) -> dict[str, Any]:
-        """As JSON says it; reads back equal by `from_record`."""
+        """The plan as JSON values; `from_record` reads back an equal one."""
         told = {f.name: getattr(self, f.name) for f in fields(self)}
         told |= {
             "base": scenario_toml(self.base, comments=False),
@@ -144,7 +149,8 @@ class Plan:
 
     @classmethod
     def from_record(cls, told: Mapping[str, Any]) -> "Plan":
-        base = Scenario.model_validate(tomllib.loads(told["base"]))
+        """The plan that `record` tells; of another version's, SettingError, LookupError, TypeError or ValueError."""
+        base = scenario_from(told["base"])
         policies = tuple(told["policies"])
         workers = _workers_of_all(base, policies, told["minutes"], told["days"], told["servers"])
         cells = tuple(
@@ -157,7 +163,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Question:
-    """A sweep as it is asked, before its cells are worked out. `None` or empty: the default."""
+    """A sweep as the user asks for it, before its cells are worked out. `None` or empty: the default."""
 
     grid: tuple[str, ...] = ()  # `server.page_size=2,4,6`
     cells: tuple[str, ...] = ()  # `server.page_size=2 client.ttl_s=30`

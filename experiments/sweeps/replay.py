@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from nextone.experiments.runs.executor import Failed, run_all
-from nextone.experiments.runs.metrics import METRICS
+from nextone.experiments.runs.metrics import METRICS, check_metrics
 from nextone.experiments.runs.parquet import read_record
+from nextone.experiments.runs.provenance import check_world, understood
 from nextone.experiments.runs.replication import Replication
 
 from .plan import Plan
@@ -19,7 +20,7 @@ from .sweep import code_sha256
 
 
 class RowReplay(NamedTuple):
-    """What came of running rows again."""
+    """The outcome of running rows again."""
 
     rows: int
     differences: tuple[str, ...]  # empty: every bit is the same
@@ -28,9 +29,12 @@ class RowReplay(NamedTuple):
 def replay_rows(path: Path, rows: int, *, workers: int = 1) -> RowReplay:
     """Run so many rows of a `results.parquet` again, spread evenly over it, or all if there are fewer.
 
-    Raises SettingError if the file is damaged."""
+    Raises SettingError if the file is damaged, or if another version wrote what this one cannot run again."""
     table, record = read_record(path)
-    plan = Plan.from_record(record["plan"])
+    check_world("a sweep", path, record)
+    with understood("a sweep", path, record):
+        plan = Plan.from_record(record["plan"])
+        check_metrics(table.column_names)
     some = table.take(np.unique(np.linspace(0, len(table) - 1, min(rows, len(table))).round().astype(int)))
     wanted = {}
     differences = []

@@ -20,6 +20,7 @@ from nextone.experiments.runs.metrics import (
     METRICS,
     PRIMARY,
     Metric,
+    check_metrics,
     column_of,
     drowned,
     nobody_words,
@@ -28,6 +29,7 @@ from nextone.experiments.runs.metrics import (
     without_people,
 )
 from nextone.experiments.runs.parquet import read_record, write_record
+from nextone.experiments.runs.provenance import check_world, understood
 from nextone.experiments.runs.statistics import (
     CONFIDENCE,
     Interval,
@@ -63,7 +65,7 @@ class SweepArm(NamedTuple):
 
 
 class Best(NamedTuple):
-    """The arm with the best mean of the sweep's metric, and what fresh seeds say of it."""
+    """The arm with the best mean of the sweep's metric, and its results on fresh seeds."""
 
     arm: SweepArm
     settled: bool  # False: the budget ended while others were still in the race
@@ -94,7 +96,7 @@ class SweepResult:
 
     @property
     def cells(self) -> tuple[Cell, ...]:
-        """Those that did not fail."""
+        """The cells that did not fail."""
         return tuple(cell for cell in self.plan.cells if cell.number not in self.failed)
 
     @property
@@ -109,7 +111,7 @@ class SweepResult:
         return self.values[arm.cell.number, arm.policy][:, column_of(metric)]
 
     def interval(self, arm: SweepArm, metric: str) -> Interval | None:
-        """Mean with its 95 % interval; None where undefined, and where nobody opened the app."""
+        """Mean with its 95 % interval; None where it is undefined, and where nobody opened the app."""
         if self.empty(arm) == self.replications(arm.cell):
             return None
         return mean_interval(self.of(arm, metric), self.extended)
@@ -125,7 +127,7 @@ class SweepResult:
 
     @property
     def method(self) -> str:
-        """How it was run and judged, in words."""
+        """How the sweep was run and judged, in words."""
         return f"{method(self.extended)}; {METHOD}"
 
     def overloaded(self, arm: SweepArm) -> bool:
@@ -133,22 +135,23 @@ class SweepResult:
         return drowned(self.values[arm.cell.number, arm.policy])
 
     def mark(self, arm: SweepArm) -> str:
-        """What follows an arm whose servers drowned."""
+        """What stands behind the name of an arm whose servers drowned; empty for others."""
         return overload_mark(self.overloaded(arm))
 
     def against_baseline(self, arm: SweepArm, metric: str) -> PairedDifference | None:
-        """From the plan's baseline policy (cloud_only) in the same cell; None for itself and where undefined.
+        """Difference from the plan's baseline policy in the same cell; None for that policy itself, and where it is
+        undefined.
 
-        Sure by `many_looked_at` of all arms in this metric, as is `against_default`."""
+        It is judged by `many_looked_at` with all arms in this metric, as is `against_default`."""
         return self._judged(metric, _from_baseline)[arm.cell.number, arm.policy]
 
     def against_default(self, arm: SweepArm, metric: str) -> PairedDifference | None:
-        """From the same policy in the default cell, over the replications both have; None for itself, where undefined
-        and if the default cell failed."""
+        """Difference from the same policy in the default cell, over the replications that both have. None for the
+        default cell itself, where it is undefined, and if the default cell failed."""
         return self._judged(metric, _from_default)[arm.cell.number, arm.policy]
 
     def difference(self, base: SweepArm, arm: SweepArm, metric: str) -> PairedDifference | None:
-        """Of any two arms, over the replications that both have; None where undefined."""
+        """Difference between any two arms, over the replications that both have; None where it is undefined."""
         a, b = self.of(base, metric), self.of(arm, metric)
         n = min(len(a), len(b))
         return paired(a[:n], b[:n], self.extended)
@@ -197,7 +200,7 @@ class SweepResult:
 
     @cached_property
     def best(self) -> Best | None:
-        """None where there is none; `why_no_best` says why."""
+        """The best arm; None if there is none, and `why_no_best` says why."""
         chosen = self.selection
         if chosen is None or self.why_no_best:
             return None
@@ -225,7 +228,8 @@ class SweepResult:
 
     @cached_property
     def pareto(self) -> tuple[SweepArm, ...]:
-        """Arms that no other beats in time in the app, requests and wasted bytes at once (by their means), in order."""
+        """Arms that no other beats in time in the app, requests and wasted bytes at the same time (by their means), in
+        order."""
         arms = self.arms
         if not arms:
             return ()
@@ -270,7 +274,8 @@ def choose(
 
 
 def indifference(plan: Plan, values: Mapping[tuple[int, str], NDArray[np.float64]]) -> float:
-    """What differs by less counts as equally good: the half-width asked for, of the first arm's first replications."""
+    """Differences smaller than this count as equally good: the half-width asked for, of the first arm's first
+    replications."""
     first = next(iter(values.values()))[:10, column_of(plan.metric)]
     return plan.half_width.of(float(np.mean(first))) or 1e-9
 
@@ -278,8 +283,8 @@ def indifference(plan: Plan, values: Mapping[tuple[int, str], NDArray[np.float64
 def save_sweep(
     folder: Path, plan: Plan, made: Mapping[str, Any], results: Mapping[Key, Result], failed: Mapping[int, str]
 ) -> list[Path]:
-    """Write both files, each whole or not at all, `results.parquet` last; their paths. A function of its arguments
-    alone: no times, no machine, no number of workers. made: see `ledger.Ledger.made`."""
+    """Write both files, each whole or not at all, `results.parquet` last; returns their paths. They depend on the
+    arguments alone: not on times, the machine, or the number of workers. made: see `ledger.Ledger.made`."""
     kept = {key: result for key, result in sorted(results.items()) if key.cell not in failed}
     record = {
         "kind": "nextone sweep", "plan": plan.record(), "failed": {str(k): v for k, v in failed.items()},
@@ -303,7 +308,7 @@ def provenance_of(plan: Plan, made: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_sweep(folder: Path | str) -> SweepResult:
-    """The result of a finished sweep. Raises SettingError if there is none or if a file is damaged."""
+    """The result of a finished sweep. Raises SettingError if there is none, or none that this version can read."""
     folder = Path(folder)
     if not (folder / RESULTS).exists():
         raise SettingError(
@@ -315,16 +320,22 @@ def read_sweep(folder: Path | str) -> SweepResult:
         raise SettingError(
             f"{str(folder)!r}: {RESULTS} and {POSITIONS} are not of one sweep; write them again with --resume {folder}"
         )
+    check_world("a sweep", folder, record)
+    with understood("a sweep", folder, record):
+        return _read(table, places, record)
+
+
+def _read(table: pa.Table, places: pa.Table, record: Mapping[str, Any]) -> SweepResult:
     plan = Plan.from_record(record["plan"])
+    check_metrics(table.column_names)
     numbers = np.column_stack([table[m.name].to_numpy() for m in METRICS])
     page = int(max(places["position"].to_numpy(), default=0)) + 1
     values: dict[tuple[int, str], Any] = {}
     fresh: dict[tuple[int, str], Any] = {}
     positions: dict[tuple[int, str], Any] = {}
-    who = list(zip(table["cell"].to_pylist(), table["policy"].to_pylist(), strict=True))
     is_fresh = np.asarray(table["fresh"])
     rows_of: dict[tuple[int, str], list[int]] = {}
-    for row, key in enumerate(who):
+    for row, key in enumerate(zip(table["cell"].to_pylist(), table["policy"].to_pylist(), strict=True)):
         rows_of.setdefault(key, []).append(row)
     for key, listed in rows_of.items():
         values[key] = numbers[[row for row in listed if not is_fresh[row]]]
@@ -352,7 +363,7 @@ def _results_table(plan: Plan, code: str, results: Mapping[Key, Result]) -> pa.T
         "default": pa.array([cell.default for cell in cells], pa.bool_()),
     }
     for name in names:
-        columns[name] = pa.array([_plain(cell.values[name]) for cell in cells])
+        columns[name] = pa.array([cell.values[name] for cell in cells])
     numbers = np.array([result.metrics for result in results.values()]).reshape(len(results), len(METRICS))
     for m, metric in enumerate(METRICS):
         columns[metric.name] = pa.array(numbers[:, m], pa.float64())
@@ -385,9 +396,5 @@ def _positions_table(plan: Plan, results: Mapping[Key, Result]) -> pa.Table:
 
 
 def scenario_sha256(cell: Cell) -> str:
-    """Of the cell's whole scenario as text."""
+    """A digest of the cell's whole scenario as text."""
     return hashlib.sha256(scenario_toml(cell.scenario, comments=False).encode()).hexdigest()
-
-
-def _plain(value: object) -> object:
-    return list(value) if isinstance(value, tuple) else value

@@ -16,7 +16,8 @@ from .kir.network import Kir
 
 
 def load_network(kind: str, checkpoint: Checkpoint) -> EdgeNetwork:
-    """The network in a checkpoint, with the blend that it declares or the default's. Raises CheckpointError."""
+    """The network in a checkpoint, with the blend that the checkpoint declares, or the default one. Raises
+    CheckpointError."""
     check_features(checkpoint)
     about = checkpoint.about
     found, ablation = about.get("kind"), about.get("ablation")
@@ -26,14 +27,14 @@ def load_network(kind: str, checkpoint: Checkpoint) -> EdgeNetwork:
     if ablation not in ABLATIONS or (ablation and kind != "edgerec"):
         raise CheckpointError(f"checkpoint {str(checkpoint.path)!r} is of an ablation that this version does not know")
     network = make_network(kind, ablation)
-    load_into({name: tensor.numpy() for name, tensor in network.state_dict().items()}, checkpoint.tensors[MODEL])
+    load_into({name: tensor.numpy() for name, tensor in network.state_dict().items()}, checkpoint, MODEL)
     network.dense.blend.declare(declared_in(checkpoint) or Scenario().server.objective)
     return network
 
 
 def declared_in(checkpoint: Checkpoint) -> tuple[float, ...] | None:
-    """The objective that a checkpoint declares its own; None: it goes by that of the scenario it plays in. Raises
-    CheckpointError if it is none."""
+    """The objective that a checkpoint declares; None: the network goes by that of the scenario in which it plays.
+    Raises CheckpointError if what it declares is no objective."""
     objective = checkpoint.about.get("objective")
     if objective is None:
         return None
@@ -43,7 +44,7 @@ def declared_in(checkpoint: Checkpoint) -> tuple[float, ...] | None:
 
 
 def make_network(kind: str, ablation: str = "") -> EdgeNetwork:
-    """A fresh network; `dense` is what a phone runs, `embeddings` what the cloud ships with a page."""
+    """A fresh network. `dense` is what a phone runs, `embeddings` what the cloud ships with a page."""
     if kind == "edgerec":
         return EdgeRec(ablation)
     assert not ablation

@@ -7,6 +7,7 @@ import os
 import pickle
 import struct
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from nextone.policies.checkpoint import (
     MODEL,
     RECORD,
     TRAINING,
+    Checkpoint,
     CheckpointError,
     best_checkpoint,
     load_into,
@@ -292,7 +294,7 @@ def test_folders_that_hold_none(path):
 
 def test_load_into_names_what_does_not_fit():
     with pytest.raises(CheckpointError, match=r"missing \['a'\], unknown \['b'\]"):
-        load_into({"a": np.zeros(2)}, {"b": np.zeros(2)})
+        load_into({"a": np.zeros(2)}, Checkpoint(Path("x"), 0, {}, {MODEL: {"b": np.zeros(2)}}), MODEL)
 
 
 # -- the policy --------------------------------------------------------------------------------------------------------

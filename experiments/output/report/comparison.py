@@ -5,8 +5,7 @@ Called by experiments/output/report/report.py.
 
 import json
 import shlex
-import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,13 @@ from nextone.experiments.output.figures import uplift_figure
 from nextone.experiments.questions.sensitivity_file import shipped_table
 from nextone.experiments.runs.arms import Arm
 from nextone.experiments.runs.comparison import Comparison, empty, extended, groups
-from nextone.experiments.runs.metrics import METRICS, OVERLOAD, PRIMARY, Metric
+from nextone.experiments.runs.metrics import METRICS, OVERLOAD, PRIMARY, Metric, check_metrics
 from nextone.experiments.runs.names import listing, quoted
 from nextone.experiments.runs.number_text import STAR, interval_text, name_and_unit
+from nextone.experiments.runs.provenance import check_world, understood
 from nextone.experiments.runs.statistics import method
 from nextone.experiments.runs.verdict import verdict
-from nextone.sim.config import Scenario
-from nextone.sim.scenario import SettingError, scenario_toml
+from nextone.sim.scenario import SettingError, scenario_from, scenario_toml
 
 from .page import Cell, Figure, Page, Section, Table, difference_cell
 from .words import changed, made_of
@@ -55,24 +54,33 @@ def comparison_page(result: Comparison) -> Page:
 
 
 def read_comparison(folder: Path) -> Comparison:
-    """The comparison as it was; policies are names. Raises SettingError."""
+    """The comparison as it was; policies are names.
+
+    Raises SettingError if it is damaged, or if another version wrote what this one cannot read."""
     file = folder / "replications.parquet"
     try:
         table = pq.read_table(file, page_checksum_verification=True)
         told: dict[str, Any] = json.loads(table.schema.metadata[b"nextone"])
-        arms = tuple(
-            Arm(a["label"], a["policy"], Scenario.model_validate(tomllib.loads(a["scenario"]))) for a in told["arms"]
-        )
-        values = np.full((len(arms), len(told["replications"]), len(METRICS)), np.nan)
-        arm_at = {arm.label: k for k, arm in enumerate(arms)}
-        metric_at = {metric.name: k for k, metric in enumerate(METRICS)}
-        for row in table.to_pylist():
-            if row["value"] is not None:
-                values[arm_at[row["policy"]], row["replication"], metric_at[row["metric"]]] = row["value"]
+        made: dict[str, Any] = {"version": told["version"]} | told.get("provenance", {})
     except (OSError, pa.ArrowException, LookupError, TypeError, ValueError) as error:
         raise SettingError(
             f"{str(file)!r} cannot be read ({str(error)[:80]}); write it again with nextone compare --out"
         ) from None
+    check_world("a comparison", folder, made)
+    with understood("a comparison", folder, made):
+        return _read(table, told)
+
+
+def _read(table: pa.Table, told: Mapping[str, Any]) -> Comparison:
+    arms = tuple(Arm(a["label"], a["policy"], scenario_from(a["scenario"])) for a in told["arms"])
+    rows = table.to_pylist()
+    check_metrics({row["metric"] for row in rows})
+    values = np.full((len(arms), len(told["replications"]), len(METRICS)), np.nan)
+    arm_at = {arm.label: k for k, arm in enumerate(arms)}
+    metric_at = {metric.name: k for k, metric in enumerate(METRICS)}
+    for row in rows:
+        if row["value"] is not None and row["metric"] in metric_at:
+            values[arm_at[row["policy"]], row["replication"], metric_at[row["metric"]]] = row["value"]
     nowhere = np.zeros((*values.shape[:2], 0, 2), np.int64)  # positions in the page are not kept
     window = told["minutes"], told["days"], told["engine"]
     return Comparison(

@@ -15,12 +15,14 @@ import numpy as np
 
 from nextone.experiments.runs.comparison_files import comparison_json
 from nextone.experiments.runs.names import listing
+from nextone.experiments.runs.provenance import check_world, of_another_version
 from nextone.experiments.runs.statistics import MIN_REPLICATIONS
 from nextone.experiments.sweeps.answer import answer, field_name
 from nextone.experiments.sweeps.plan import Plan
 from nextone.experiments.sweeps.result import RESULTS, SweepResult, provenance_of, read_sweep
 from nextone.experiments.sweeps.table import EXTENDED, sweep_json
 from nextone.sim.config import Scenario
+from nextone.sim.inputs.errors import UserError
 from nextone.sim.scenario import SettingError, scenario_toml, setting_text
 
 from .page import Page, Section, write_numbers, write_page
@@ -81,14 +83,14 @@ def sweep_page(result: SweepResult, name: str, *, finished: bool) -> Page:
 
 
 def answer_so_far(result: SweepResult) -> tuple[str, ...]:
-    """The answer, or that there is none yet."""
+    """The answer, or the sentence that there is none yet."""
     return answer(result) if result.cells else ("Nothing can be said yet: no cell has the ten replications it takes.",)
 
 
 def read_unfinished(folder: Path) -> SweepResult:
-    """What the ledger has: cells of which every policy has ten replications or more. The ledger is not touched.
+    """The result so far: cells of which every policy has ten replications or more. The ledger is not touched.
 
-    Raises SettingError if it is damaged or of other code."""
+    Raises SettingError if it is damaged, or if other code wrote it."""
     from nextone.experiments.sweeps.ledger import NAME as LEDGER
     from nextone.experiments.sweeps.ledger import resume
     from nextone.experiments.sweeps.sweep import code_sha256
@@ -96,10 +98,14 @@ def read_unfinished(folder: Path) -> SweepResult:
     with tempfile.TemporaryDirectory() as scratch:
         for file in folder.glob(f"{LEDGER}*"):
             shutil.copy(file, scratch)
-        ledger = resume(Path(scratch))
         try:
+            ledger = resume(Path(scratch))
+        except UserError as error:
+            raise SettingError(str(error).replace(scratch, str(folder))) from None
+        try:
+            check_world("a sweep", folder, ledger.made)
             if ledger.made["code"] != code_sha256():
-                raise SettingError(f"{str(folder)!r}: begun by other code of nextone; write the report with that")
+                raise of_another_version("an unfinished sweep", folder, ledger.made, "its code is another one")
             results, failures = ledger.outcomes()
         finally:
             ledger.close()

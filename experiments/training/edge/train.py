@@ -60,7 +60,7 @@ SLOWER = 0.3
 
 @dataclass(frozen=True, kw_only=True)
 class EdgeSettings:
-    """What a training is a function of, besides the samples."""
+    """Everything that a training depends on, besides the samples."""
 
     kind: str
     ablation: str = ""
@@ -85,7 +85,7 @@ class EdgeSettings:
 
 @dataclass
 class Training:
-    """A network on its way."""
+    """A network that is being trained."""
 
     network: EdgeNetwork
     optimiser: torch.optim.Optimizer
@@ -125,7 +125,8 @@ def train_edge(
 def finish_edge(
     settings: EdgeSettings, data: Path, out: Path, *, progress: bool = False, read: Read = read_samples
 ) -> None:
-    """`train_edge`, unless it is there already: a training that was broken off goes on. Raises what that does."""
+    """`train_edge`, unless the training is finished already; one that was broken off goes on. Raises what `train_edge`
+    raises."""
     resume = None
     if has_checkpoints(out):
         there, resume = resume_from(out)
@@ -135,7 +136,7 @@ def finish_edge(
 
 
 def begin(settings: EdgeSettings) -> Training:
-    """A fresh network, its first weights a function of the seed."""
+    """A fresh network, whose first weights depend on the seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         network = make_network(settings.kind, settings.ablation)
@@ -143,7 +144,7 @@ def begin(settings: EdgeSettings) -> Training:
 
 
 def rate_of(settings: EdgeSettings) -> float:
-    """The learning rate to begin with."""
+    """The learning rate at the beginning."""
     return settings.learning_rate or LEARNING_RATE[settings.kind]
 
 
@@ -179,8 +180,8 @@ def run_epoch(
 def one_of_each_page(samples: Samples, seed: int, epoch: int) -> Array:
     """Rows of one request of each page, shuffled; keyed by seed and epoch.
 
-    Shuffled again at the end: by their first request, pages with few requests would come last, and the last steps of
-    each epoch would learn from the ends of sessions alone."""
+    They are shuffled again at the end. Ordered by their first request, pages with few requests would come last, and the
+    last steps of each epoch would learn from the ends of sessions alone."""
     draw = np.random.Generator(np.random.Philox(key=[seed, epoch]))
     person, page = samples.of("person", "page")
     order = draw.permutation(samples.rows)
@@ -190,14 +191,14 @@ def one_of_each_page(samples: Samples, seed: int, epoch: int) -> Array:
 
 
 def batches(rows: Array, size: int) -> Iterator[Array]:
-    """Rows in blocks."""
+    """Rows in blocks of this size."""
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
 
 
 def loss_of(network: EdgeNetwork, samples: Samples, rows: Array, lives: Lives | None = None) -> Tensor:
-    """The sum over what a network predicts of the mean cross-entropy where it is known: of the candidates that were
-    shown, and of the person. lives: see `heads_of`."""
+    """The loss: for each thing that a network predicts, of the candidates that were shown and of the person, the mean
+    cross-entropy where it is known; their sum. lives: see `heads_of`."""
     told = (*RATED, *OTHERS_OF.get(type(network), ()))
     candidates, history, context, live, *known = columns_of(samples, rows, (*SEES, "shown_after", *told))
     after, labels = known[0], torch.stack(known[1:], -1)
@@ -217,7 +218,7 @@ def loss_of(network: EdgeNetwork, samples: Samples, rows: Array, lives: Lives | 
 
 
 def heads_of(network: EdgeNetwork, samples: Samples, rows: Array, lives: Lives | None = None) -> Tensor:
-    """What a network predicts of the candidates (N, P, K), as on a phone. lives: what people did before the past
+    """A network's predictions for the candidates (N, P, K), as on a phone. lives: what people did before the past
     impressions of their rows, which EdgeRec's encoders carry along; None: nothing."""
     if isinstance(network, EdgeRec):
         return edgerec_heads(network, samples, rows, lives)[0]
@@ -225,19 +226,19 @@ def heads_of(network: EdgeNetwork, samples: Samples, rows: Array, lives: Lives |
 
 
 def edgerec_heads(network: EdgeRec, samples: Samples, rows: Array, lives: Lives | None) -> tuple[Tensor, Tensor]:
-    """Of the candidates and of the person, see `EdgeRec.all_heads`."""
+    """EdgeRec's predictions for the candidates and for the person, see `EdgeRec.all_heads`."""
     carried = None if lives is None else torch.from_numpy(carried_into(network, lives, samples, rows))
     candidates, history, context, live = columns_of(samples, rows, SEES)
     return network.all_heads(candidates, history, context, live, carried)
 
 
 def columns_of(samples: Samples, rows: Array, names: tuple[str, ...]) -> list[Tensor]:
-    """Rows of columns, float32."""
+    """These columns of these rows, float32."""
     return [torch.from_numpy(samples.columns[name][rows].astype(np.float32, copy=False)) for name in names]
 
 
 def places_of(after: Tensor) -> Tensor:
-    """Slots (N, S) of those that were shown, then of others; S: the most that were shown in one request."""
+    """Slots (N, S), first of those that were shown, then of others. S: the most that were shown in one request."""
     most = int((after >= 0).sum(1).max())
     return torch.argsort(torch.where(after >= 0, 0, 1), stable=True)[:, :most]
 
@@ -248,29 +249,30 @@ def at_places(rows: Tensor, places: Tensor) -> Tensor:
 
 
 def placed_before(after: Tensor) -> tuple[Tensor, Tensor]:
-    """Which candidates stand before each one in the list that was shown, (N, P, P), and the places (N, P) of all.
+    """Which candidates come before each one in the list that was shown, (N, P, P), and the places (N, P) of all.
 
-    after: `shown_after`, -1 where not shown."""
+    after: `shown_after`, -1 if not shown."""
     before = (after[:, None] >= 0) & (after[:, None] < after[:, :, None])
     return before.float(), after.clamp(min=0).float()
 
 
 def known_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Of each label (..., K) the mean cross-entropy where it is known, not -1, and 0 if it is nowhere; their sum."""
+    """For each label (..., K) the mean cross-entropy where it is known, not -1, and 0 if it is known nowhere; their
+    sum."""
     known, around = (labels >= 0).float(), tuple(range(labels.dim() - 1))
     losses = binary_cross_entropy_with_logits(logits, labels.clamp(min=0), reduction="none")
     return ((losses * known).sum(around) / known.sum(around).clamp(min=1)).sum()
 
 
 def tell(out: Path, look: dict[str, float]) -> None:
-    """One epoch, to TensorBoard."""
+    """Write the results of one epoch to TensorBoard."""
     with SummaryWriter(str(out / "tensorboard")) as board:
         for name in ("train", "valid"):
             board.add_scalar(f"loss/{name}", look[name], look["step"])
 
 
 def save(training: Training, settings: EdgeSettings, samples: Samples, out: Path) -> None:
-    """A checkpoint after an epoch; the best has the lowest loss on held-out people."""
+    """Write a checkpoint after an epoch; the best has the lowest loss on held-out people."""
     look = training.looks[-1]
     dense_mb = megabytes(training.network.get_submodule("dense"))
     about = {
@@ -284,9 +286,9 @@ def save(training: Training, settings: EdgeSettings, samples: Samples, out: Path
 
 def restore(training: Training, checkpoint: Checkpoint) -> None:
     """Bring a fresh network to where a checkpoint was. Raises CheckpointError if it does not fit."""
-    load_into(weights_of(training.network), checkpoint.tensors[MODEL])
+    load_into(weights_of(training.network), checkpoint, MODEL)
     begin_moments(training.optimiser)
-    load_into(moments_of(training.optimiser), checkpoint.tensors[TRAINING])
+    load_into(moments_of(training.optimiser), checkpoint, TRAINING)
     training.looks = [dict(look) for look in checkpoint.about["looks"]]
 
 
@@ -319,7 +321,7 @@ def final_result(run: Path) -> dict[str, Any]:
 
 
 def result_text(result: dict[str, Any]) -> str:
-    """The same for the terminal."""
+    """The result of a training as text for the terminal."""
     name = result["kind"] + (f" --ablation {result['ablation']}" if result["ablation"] else "")
     return (
         f"{name}: best of {result['epochs']} epochs is {result['best_epoch']}, loss on held-out people "

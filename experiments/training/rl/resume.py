@@ -11,7 +11,7 @@ import torch
 
 from nextone.envs.sb3 import NextOneVecEnv
 from nextone.experiments.training.state import MOMENTS, Arrays, begin_moments, moments_of, weights_of
-from nextone.policies.checkpoint import CheckpointError, Tensors, load_into
+from nextone.policies.checkpoint import TRAINING, Checkpoint, CheckpointError, Tensors, load_into
 
 from .dqn import KeyedReplayBuffer, MaskedDQN
 from .ppo import KeyedRolloutBuffer
@@ -20,7 +20,7 @@ COUNTERS = ("num_timesteps", "_n_updates", "_n_calls", "_episode_num")
 
 
 def training_state(model: Any) -> Arrays:
-    """Everything but the settings; views where possible."""
+    """Everything except the settings, as arrays; views where possible."""
     luck = model.policy.generator.get_state().numpy() if hasattr(model.policy, "generator") else None
     level = getattr(getattr(model, "rollout_buffer", None), "level", None)
     arrays = {f"policy.{name}": array for name, array in weights_of(model.policy).items()}
@@ -34,8 +34,9 @@ def training_state(model: Any) -> Arrays:
     return arrays | {f"replay.{name}": array for name, array in _replay(model).items()}
 
 
-def restore_training(model: Any, saved: Tensors, total_steps: int) -> None:
-    """Bring a fresh model of the same settings to where `saved` was. Raises CheckpointError if it does not fit."""
+def restore_training(model: Any, checkpoint: Checkpoint, total_steps: int) -> None:
+    """Bring a fresh model of the same settings to where a checkpoint was. Raises CheckpointError if it does not fit."""
+    saved = checkpoint.tensors[TRAINING]
     model._last_obs = model.env.reset()
     model._last_episode_starts = np.ones(model.n_envs, np.bool_)
     if any(name.startswith(MOMENTS) for name in saved):  # none are there before the first update
@@ -45,7 +46,7 @@ def restore_training(model: Any, saved: Tensors, total_steps: int) -> None:
     expected = training_state(model)
     if "generator" in expected:
         expected["generator"] = expected["generator"].copy()
-    load_into(expected, saved)
+    load_into(expected, checkpoint, TRAINING)
     if "generator" in expected:
         model.policy.generator.set_state(torch.from_numpy(expected["generator"]))
     for name, count in zip(COUNTERS, expected["counters"].tolist(), strict=True):

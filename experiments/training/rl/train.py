@@ -7,7 +7,6 @@ the same weights. The next reader of a checkpoint is `policies/rl.py`.
 
 import contextlib
 import threading
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -42,7 +41,7 @@ from nextone.policies.rules import WORTH
 from nextone.policies.trained import check_fits, features_hash
 from nextone.sim.config import Scenario
 from nextone.sim.inputs.errors import not_saved
-from nextone.sim.scenario import SettingError, scenario_toml
+from nextone.sim.scenario import SettingError, scenario_from, scenario_toml
 from nextone.version import __version__
 
 from .dqn import make_dqn
@@ -78,7 +77,7 @@ LEARNING_RATE: dict[Algorithm, float] = {"maskable_ppo": 8e-4, "dqn": 5e-4}
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
-    """What a training is a function of."""
+    """Everything that a training depends on."""
 
     scenario: Scenario = field(default_factory=Scenario)
     algo: Algorithm = "maskable_ppo"
@@ -114,11 +113,11 @@ class TrainSettings:
 def train(
     settings: TrainSettings, out: Path | str, *, resume: Checkpoint | None = None, progress: bool = False
 ) -> list[dict[str, Any]]:
-    """Train into the folder `out`; the looks at the evaluation people, oldest first.
+    """Train into the folder `out`; returns the looks at the evaluation people, oldest first.
 
-    resume: a checkpoint of the same settings, with its training file, to go on from. Raises SettingError if `out`
-    already holds another training or cannot be written to, CheckpointError if `resume` does not fit. progress: shown on
-    standard error, see `progress.Shown`."""
+    resume: a checkpoint of the same settings, with its training file, to go on from. progress: whether it is shown on
+    standard error, see `progress.Shown`. Raises SettingError if `out` already holds another training or cannot be
+    written to, CheckpointError if `resume` does not fit."""
     if resume is None and has_checkpoints(out):
         raise SettingError(f"--out {str(out)!r} already holds a training; go on with --resume, or give another folder")
     (out := Path(out)).mkdir(parents=True, exist_ok=True)
@@ -130,7 +129,7 @@ def train(
                 model.set_logger(logger)
                 keeper = Keeper(settings, out, asks_at, resume.about["looks"] if resume else [], progress)
                 if resume is not None:
-                    restore_training(model, resume.tensors[TRAINING], settings.steps)
+                    restore_training(model, resume, settings.steps)
                 left = settings.steps - model.num_timesteps
                 if left > 0:
                     # The pointer masks; DQN logs by episodes.
@@ -144,7 +143,7 @@ def train(
 
 
 def make_model(settings: TrainSettings, asks_at: int = NEVER) -> Any:
-    """The algorithm with a fresh network, on fresh people. asks_at: what PPO's first policy does, see
+    """The algorithm with a fresh network, on fresh people. asks_at: when PPO's first policy asks, see
     `best_threshold`."""
     inner = make_env(settings, settings.envs, autoreset_mode="SameStep")
     make, usual = (make_ppo, PPO) if settings.algo == "maskable_ppo" else (make_dqn, DQN)
@@ -163,15 +162,18 @@ def make_model(settings: TrainSettings, asks_at: int = NEVER) -> Any:
 
 
 def usual_reward(reward: RewardWeights) -> float:
-    """About what an impression is worth under a reward, without signs: its unit; 1 if it pays for nothing of them."""
+    """About how much reward an impression earns, without signs, as a unit of rewards; 1 if the reward pays for nothing
+    of an impression."""
     counted = np.array([abs(getattr(reward, name)) for name in PREDICTED]) @ USUAL
     return float(counted + USUAL_S * (abs(reward.watch_s) + abs(reward.app_s))) or 1.0
 
 
 def rule_of(reward: RewardWeights) -> tuple[list[float], list[float]] | None:
-    """Weights of the pointer with which it is `greedy.RewardGreedy` per second; None if that says nothing.
+    """Weights with which the pointer is `greedy.RewardGreedy` per second; None if the reward pays for nothing that is
+    predicted.
 
-    Where time is paid for, the rule is `rules.blend`: who is pleased stays, and a session's time depends on that."""
+    If the reward pays for time, the rule is `rules.blend`: people who are pleased stay, and a session's time depends on
+    that."""
     worth = np.array([getattr(reward, name) for name in PREDICTED])
     pleases = np.zeros(len(PREDICTED))
     if reward.watch_s > 0:
@@ -183,8 +185,8 @@ def rule_of(reward: RewardWeights) -> tuple[list[float], list[float]] | None:
 
 
 def best_threshold(settings: TrainSettings) -> int:
-    """Of an even dozen of fixed thresholds at most, the one that earns most on the evaluation people; NEVER if none
-    earns more than not to ask."""
+    """Of at most twelve fixed thresholds, evenly spread, the one that earns most on the evaluation people; NEVER if
+    none earns more than never asking."""
     env, most = make_env(settings, settings.evaluation[0]), settings.scenario.server.page_size - 1
     earned = {NEVER: _earned(settings, env, "server_score")}
     for left in sorted(set(np.linspace(0, most, 12).round().astype(int).tolist())):
@@ -194,7 +196,7 @@ def best_threshold(settings: TrainSettings) -> int:
 
 
 def asks_at_of(checkpoint: Checkpoint) -> int:
-    """What `best_threshold` found when the training began. Raises CheckpointError."""
+    """The threshold that `best_threshold` found when the training began. Raises CheckpointError."""
     asks_at = checkpoint.about.get("asks_at", NEVER)
     if type(asks_at) is not int or not NEVER <= asks_at < COUNTS:
         raise CheckpointError(f"checkpoint {str(checkpoint.path)!r}: asks_at={str(asks_at)[:60]!r} is no threshold")
@@ -202,7 +204,7 @@ def asks_at_of(checkpoint: Checkpoint) -> int:
 
 
 def asking_rule(asks_at: int) -> dict[str, PolicyLike | str]:
-    """The fixed threshold that `best_threshold` found, by name; none if it found NEVER."""
+    """The fixed threshold that `best_threshold` found as a rule, by name; no rule if it found NEVER."""
     return {} if asks_at == NEVER else {f"asks_at_{asks_at}": asks_below("server_score", asks_at)}
 
 
@@ -211,7 +213,7 @@ def _earned(settings: TrainSettings, env: NextOneVectorEnv, policy: PolicyLike |
 
 
 def make_env(settings: TrainSettings, people: int, autoreset_mode: str = "NextStep") -> NextOneVectorEnv:
-    """The environment that is trained in."""
+    """The environment of the training."""
     return NextOneVectorEnv(
         people, scenario=settings.scenario, reward=settings.reward, max_steps=settings.max_steps,
         refresh=settings.refresh, request_budget=settings.request_budget, autoreset_mode=autoreset_mode,
@@ -220,9 +222,9 @@ def make_env(settings: TrainSettings, people: int, autoreset_mode: str = "NextSt
 
 
 class TrainingVecEnv(NextOneVecEnv):
-    """Rewards times a constant, so that values are of the size that networks like; what is reported is not scaled.
+    """Rewards times a constant, so that values have the size that suits networks; reported rewards are not scaled.
 
-    cut_is_end: a step limit ends an episode for good. `last` is what `train_ppo.Lives` wants."""
+    cut_is_end: a step limit ends an episode for good. `last` is what `ppo.Lives` asks for."""
 
     def __init__(self, env: NextOneVectorEnv, scale: float, cut_is_end: bool) -> None:
         super().__init__(env)
@@ -241,12 +243,13 @@ class TrainingVecEnv(NextOneVecEnv):
         return observations, rewards * np.float32(self.scale), dones, infos
 
     def last(self) -> tuple[Array, Array, Array]:
-        """See `train_ppo.Lives`."""
+        """See `ppo.Lives`."""
         return self._last
 
 
 class Keeper(BaseCallback):
-    """At rollout ends, every so many steps: look at the evaluation people, write a checkpoint, move the bar."""
+    """At the ends of rollouts, every so many steps: look at the evaluation people, write a checkpoint, show
+    progress."""
 
     def __init__(
         self, settings: TrainSettings, out: Path, asks_at: int, looks: list[dict[str, Any]], progress: bool
@@ -291,7 +294,7 @@ class Keeper(BaseCallback):
         )
 
     def finish(self, model: Any) -> None:
-        """The last look and checkpoint."""
+        """Do so for the last time."""
         if not self.looks or self.looks[-1]["step"] < model.num_timesteps:
             self.keep(model)
             model.logger.dump(model.num_timesteps)
@@ -303,7 +306,7 @@ class Keeper(BaseCallback):
 
 
 def describe(settings: TrainSettings) -> dict[str, Any]:
-    """What a checkpoint says of itself; `settings_of` reads it back."""
+    """The settings as a checkpoint holds them; `settings_of` reads them back."""
     plain = {k: v for k, v in asdict(settings).items() if k not in ("scenario", "reward")}
     return {
         "kind": KIND,
@@ -324,11 +327,14 @@ def settings_of(checkpoint: Checkpoint) -> TrainSettings:
         about = checkpoint.about
         plain = dict(about["settings"])
         plain["evaluation"] = tuple(plain["evaluation"])
-        scenario = Scenario.model_validate(tomllib.loads(about["scenario"]))
+        scenario = scenario_from(about["scenario"])
         return TrainSettings(scenario=scenario, reward=reward_weights(about["reward"]), **plain)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"checkpoint {str(checkpoint.path)!r}: its settings do not suit: {reason}") from None
+        raise CheckpointError(
+            f"checkpoint {str(checkpoint.path)!r}: its settings do not suit nextone {__version__}: {reason}; "
+            "use the version that trained it, or train again"
+        ) from None
 
 
 def resume_from(run: Path) -> tuple[TrainSettings, Checkpoint]:
@@ -352,7 +358,7 @@ def held_out(
 
 
 def levels(settings: TrainSettings) -> dict[str, Interval]:
-    """What each hand-made rule earns an episode on the evaluation people."""
+    """The reward an episode that each hand-made rule earns on the evaluation people."""
     env, episodes = make_env(settings, settings.evaluation[0]), settings.evaluation[1]
     found = {
         name: mean_interval(play(env, chooser(rule), EVALUATION_SEED, episodes).reward(settings.reward))
@@ -363,7 +369,7 @@ def levels(settings: TrainSettings) -> dict[str, Interval]:
 
 
 def final_result(settings: TrainSettings, out: Path) -> dict[str, Any]:
-    """The best checkpoint against what it started from and every rule, on held-out people, JSON."""
+    """The best checkpoint on held-out people, against the policy from which it started and against every rule: JSON."""
     best = best_checkpoint(out)
     asks_at = asks_at_of(best)
     model = make_model(settings, asks_at)
@@ -380,8 +386,8 @@ def final_result(settings: TrainSettings, out: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def logging_to(out: Path) -> Iterator[Logger]:
-    """SB3's logger, to TensorBoard files in `out`/tensorboard. TensorBoard's own thread tells whoever writes next that
-    the disk is full, and would print a traceback besides."""
+    """A block with SB3's logger, which writes TensorBoard files into `out`/tensorboard. If the disk is full,
+    TensorBoard's thread reports it at the next write; the traceback that it would print besides is suppressed."""
     usual = threading.excepthook
     threading.excepthook = lambda told: None if told.exc_type is OSError else usual(told)
     try:
