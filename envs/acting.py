@@ -26,8 +26,8 @@ Ranker = Callable[[Observation], Any]
 
 
 class Acting:
-    """The space of actions, and what they mean. slots: of the pool. of_order: how many slots an order names, None: all.
-    ranker: who ranks where the action is when to.
+    """The space of actions, and what they mean. slots: how many the pool has. of_order: how many slots an order names,
+    None: all. ranker: who ranks, where an action only says when to rank.
 
     Raises SettingError."""
 
@@ -50,15 +50,16 @@ class Acting:
         self.choices = 3 if action == "when" else slots + refresh
 
     def allowed(self, masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Which choices there are, (n, choices). masks (n, slots or slots + 1): which slots, and whether to ask."""
+        """Which choices are allowed, (n, choices). masks (n, slots or slots + 1): which slots are, and whether asking
+        is."""
         if self._ranker is None:
             return masks
         both = np.ones((len(masks), 2), np.bool_)
         return np.concatenate([both, masks[:, -1:]], 1)
 
     def scores(self, actions: ArrayLike, n: int, seen: Callable[[], Observation]) -> NDArray[np.float32]:
-        """The scores (n, slots or slots + 1) that actions of n people mean. seen() -> what their phones know. Raises
-        ValueError."""
+        """The scores (n, slots or slots + 1) that the actions of n people stand for. seen() returns what their phones
+        know. Raises ValueError."""
         given = np.asarray(actions)
         shape = (n, *(self.space.shape or ()))
         if given.shape != shape:

@@ -24,7 +24,8 @@ OPTIONS = ("person", "network", "scenario", "reset_mask")
 
 
 def scenario_of(given: ScenarioLike) -> Scenario:
-    """The scenario meant by a Scenario, a TOML file, a dict of "section.field" settings, or None."""
+    """The Scenario that was given as a Scenario, a TOML file, a dict of "section.field" settings, or None. Raises
+    SettingError."""
     if isinstance(given, Scenario):
         return given
     if isinstance(given, str | Path):
@@ -35,7 +36,7 @@ def scenario_of(given: ScenarioLike) -> Scenario:
 
 
 def in_plain_values(spec: EnvSpec | None) -> EnvSpec | None:
-    """The same environment, said in text, numbers, lists and dicts: `spec.to_json()` knows nothing else."""
+    """The same spec in text, numbers, lists and dicts: `spec.to_json()` knows nothing else."""
     return spec and replace(spec, kwargs={name: _plain(value) for name, value in spec.kwargs.items()})
 
 
@@ -60,33 +61,33 @@ def _plain(value: object) -> object:
 
 
 def known(complaint: str, names: Iterable[object], choices: tuple[str, ...]) -> None:
-    """Refuse a name that is none of the choices."""
+    """Raise SettingError, with this complaint, for the first of the names that is not among the choices."""
     for name in names:
         if name not in choices:
             raise SettingError(f"{complaint} {name!r}{nearest(str(name), choices)}")
 
 
 def one_of(name: str, value: object, choices: tuple[object, ...]) -> None:
-    """Refuse a value that is none of the choices."""
+    """Raise SettingError unless the value is one of the choices."""
     if value not in choices:
         raise SettingError(f"{name}={value!r} must be one of {', '.join(map(str, choices))}")
 
 
 def whole(name: str, value: object, least: int, most: int = MOST) -> None:
-    """Refuse what is not a whole number, or too small or large a one."""
+    """Raise SettingError unless the value is a whole number from `least` to `most`."""
     if not isinstance(value, int | np.integer) or isinstance(value, bool) or not least <= value <= most:
         beyond = "2**31" if most == MOST else f"{most + 1:,}"
         raise SettingError(f"{name}={value!r} must be a whole number >= {least} and < {beyond}")
 
 
 def yes_or_no(name: str, value: object) -> None:
-    """Refuse what is neither True nor False: "no" would be true."""
+    """Raise SettingError unless the value is True or False; Python would take "no" for true."""
     if not isinstance(value, bool | np.bool_):
         raise SettingError(f"{name}={value!r} must be True or False")
 
 
 def waits_of(given: Sequence[int] | None) -> NDArray[np.int64]:
-    """Waits in the server's queue, us, by rising probability; None: zero."""
+    """Waits in the server's queue, microseconds, by rising probability, as an array; None: one wait of zero."""
     waits = np.asarray([0] if given is None else given)
     good = waits.ndim == 1 and len(waits) and waits.dtype.kind in "iu" and waits.max() <= NEVER_US
     if not good or (np.diff(waits.astype(np.int64), prepend=0) < 0).any():

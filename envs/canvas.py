@@ -19,7 +19,7 @@ Colour = tuple[int, int, int]
 
 
 class Canvas:
-    """Pixels (height, width, 3) uint8, all of one colour at first. Coordinates in pixels from the top left."""
+    """An image (height, width, 3) uint8, all of one colour at first. Coordinates are in pixels from the top left."""
 
     def __init__(self, width: int, height: int, colour: str) -> None:
         self.pixels = np.empty((height, width, 3), np.uint8)
@@ -40,7 +40,7 @@ class Canvas:
     def say(
         self, x: float, y: float, words: str, colour: str, size: float, *, bold: bool = False, centred: bool = False
     ) -> None:
-        """A line of text that begins at x, or has its middle there; y: middle of its height. size in points."""
+        """Write a line of text that begins at x, or is centred on it; y: middle of its height. size in points."""
         if not words.strip():
             return
         cover, below = _written(words, size, bold)

@@ -28,12 +28,13 @@ from .vector import NextOneVectorEnv
 
 
 class CloudEnv(gymnasium.Env[Observations, Any]):
-    """One person's pages. An action is (page size, candidates, TTL), each the place of a value in the lists given.
+    """One person's pages. An action is (page size, candidates, TTL), each as a place in the lists given.
 
     ranker: ranks on the phone at each swipe. pages, candidates, ttls_s: what there is to choose from; a page is never
-    larger than its candidates. load_price: what a second of the server's time costs, in the unit of the reward, beside
-    the reward's own price of a request. scenario: also what the first page is, before anything was chosen; its page
-    size and candidates need not be in the lists. More arguments: of `NextOneVectorEnv`. Raises SettingError.
+    larger than its candidates. load_price: what a second of the server's time costs, in the unit of the reward, besides
+    the reward's own price of a request. scenario: it also says what the first page is like, before anything was chosen;
+    its page size and candidates need not be in the lists. More arguments are those of `NextOneVectorEnv`. Raises
+    SettingError.
 
     info: `load_s` of server time since the last step, `pages` so far, and the reward's components."""
 
@@ -70,7 +71,7 @@ class CloudEnv(gymnasium.Env[Observations, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observations, dict[str, Any]]:
-        """A fresh person, whose first page has landed."""
+        """Begin with a fresh person, whose first page has landed."""
         super().reset(seed=seed)
         self._use(*self._first)
         observations, _ = self._inner.reset(seed=seed, options=options)
@@ -79,7 +80,8 @@ class CloudEnv(gymnasium.Env[Observations, Any]):
         return row_of(observations, 0), self._about(np.zeros(len(COMPONENTS)), 0.0)
 
     def step(self, action: Any) -> tuple[Observations, float, bool, bool, dict[str, Any]]:
-        """On until the next page has landed, or the session is over. Raises ValueError for an action that is none."""
+        """Go on until the next page has landed, or the session is over. Raises ValueError for an action outside the
+        space."""
         if self._over:
             raise ResetNeeded("the session is over; reset the environment before the next step")
         if not self.action_space.contains(np.asarray(action)):
@@ -104,7 +106,7 @@ class CloudEnv(gymnasium.Env[Observations, Any]):
         )  # fmt: skip
 
     def close(self) -> None:
-        """Further use raises ClosedEnvironmentError."""
+        """End the use of the environment; later calls raise ClosedEnvironmentError."""
         self._inner.close()
 
     def _use(self, page: int, candidates: int, ttl_us: int) -> None:

@@ -188,7 +188,7 @@ def empty_observation(n: int, p: int, h: int) -> Observation:
 
 
 def tag_index(column: NDArray[np.float32]) -> NDArray[np.int64]:
-    """The tags' numbers behind a `tag` or `tag2` column."""
+    """The numbers of the tags in a `tag` or `tag2` column."""
     index: NDArray[np.int64] = np.rint(column * np.float32(TAG_SCALE)).astype(np.int64)
     return index
 

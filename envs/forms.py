@@ -39,9 +39,10 @@ class Part(NamedTuple):
 
 
 class Form:
-    """What is made of the rows that were observed, and the space of one of them.
+    """How the observed rows are handed out, and the space of one person's observation.
 
-    slots, past, actions: how many there are. form, features, dtype: one of FORMS, FEATURES, DTYPES."""
+    slots, past, actions: how many there are. form, features, dtype: one of FORMS, FEATURES, DTYPES. Raises
+    SettingError."""
 
     def __init__(self, slots: int, past: int, actions: int, form: str, features: str, dtype: str) -> None:
         pool, context = _part("candidates", CANDIDATE, slots), _part("context", CONTEXT)
@@ -65,12 +66,12 @@ class Form:
         return self._columns is None and self._dtype == np.float32
 
     def told(self, rows: NDArray[np.float32]) -> NDArray[Any]:
-        """The numbers of this form, (N, D), of rows as they were observed."""
+        """The numbers of this form, (N, D), from rows as they were observed."""
         kept = rows if self._columns is None else rows.take(self._columns, axis=1)
         return kept.astype(self._dtype, copy=False)
 
     def seen(self, told: NDArray[Any], masks: NDArray[np.int8]) -> Observations:
-        """Observations as views of what `told` returned; masks (N, A) become their own."""
+        """Observations as views of what `told` returned; masks (N, A) become theirs."""
         if self._form == "flat":
             return told
         if self._form == "masked":
@@ -109,13 +110,13 @@ class Form:
 
 
 def rows_of(observation: Observation) -> NDArray[np.float32]:
-    """The rows (N, D) that the world observes into, of an observation as policies see it."""
+    """An observation as policies see it, as the rows (N, D) that the world observes into."""
     parts = observation.candidates, observation.context, observation.history
     return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
 
 
 def row_of(observations: Observations, i: int | np.integer[Any]) -> Observations:
-    """What person i sees."""
+    """The observation of person i."""
     if isinstance(observations, dict):
         return {name: array[i] for name, array in observations.items()}
     return observations[i]

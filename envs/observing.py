@@ -57,15 +57,16 @@ def observe(w, rows, candidates, history, context, mask):
 
 @allocating
 def no_tags():
-    """Room for `observe_crossings`."""
+    """A fresh scratch array for `observe_crossings`."""
     return np.full(np.int64(TAG_SCALE), NEVER)
 
 
 @inlined
 def observe_again(w, i, slots, slots_as, past, past_to, newest_of, candidates, history, context, mask):
-    """`observe` of person i, into the arrays of one; the number of the newest impression. The same bits, sooner, for
-    who is observed at every decision: slots, slots_as, past and past_to keep what did not change, see `observe_pool`
-    and `observe_history`. newest_of: `no_tags`."""
+    """`observe` for person i, into the arrays of one person; returns the number of the newest impression.
+
+    It gives the same bits, faster, for somebody who is observed at every decision: slots, slots_as, past and past_to
+    keep what did not change, see `observe_pool` and `observe_history`. newest_of: `no_tags`."""
     p, user = w.params[0], w.users[i]
     observe_pool(p, user, w.pool[i], w.videos, w.indexed, slots, slots_as, candidates, mask)
     observe_context(p, user, w.pool[i], context)
@@ -80,7 +81,7 @@ def observe_again(w, i, slots, slots_as, past, past_to, newest_of, candidates, h
 
 @inlined
 def observe_earlier(earlier, pool, ring, newest, count, candidates, history, mask):
-    """The embeddings of the model's version before, (V, DIMS), in place of the current ones."""
+    """Put the embeddings of the model's previous version, (V, DIMS), in place of the current ones."""
     for k in range(len(pool)):
         if mask[k]:
             observe_embedding(earlier[pool[k].video], candidates[k], C.embedding_0)
@@ -90,10 +91,10 @@ def observe_earlier(earlier, pool, ring, newest, count, candidates, history, mas
 
 @inlined
 def observe_pool(p, user, pool, videos, index, known, known_as, candidates, mask):
-    """One person's candidates (P, Fc) and mask (P,), but for what they have to do with the past.
+    """One person's candidates (P, Fc) and mask (P,), except for the columns that depend on past impressions.
 
-    What does not change while a video is in the pool is kept in known (P, LASTING); known_as (P,): of which candidate,
-    -1 of none."""
+    What does not change while a video is in the pool is kept in known (P, LASTING). known_as (P,) says of which
+    candidate it is, -1 for none."""
     for k in range(len(pool)):  # what is said of a new one comes while others are filled in
         if known_as[k] != candidate_in(pool[k]) and rankable(user, pool[k]):
             fetch_ahead(videos, pool[k].video)
@@ -131,12 +132,11 @@ def observe_pool(p, user, pool, videos, index, known, known_as, candidates, mask
 
 @inlined
 def observe_history(user, on_screen, ring, videos, index, known, known_to, history):
-    """One person's past impressions (H, Fh), newest first: (the newest one's number, how many there are). What is on
-    screen, if anything, is not over: left out.
+    """One person's past impressions (H, Fh), newest first: (the newest one's number, how many there are). A video that
+    is on the screen is not over, and is left out.
 
-    What does not change any more is kept in known (H, Fh), a ring like theirs but the other way round, to be copied as
-    it lies; known_to: up to which impression (-1).
-    """
+    What does not change any more is kept in known (H, Fh), a ring like the person's own in opposite order, so that it
+    can be copied as it lies. known_to: up to which impression it is filled (-1: empty)."""
     last = len(ring) - 1
     newest = np.int64(user.impression) - on_screen
     now_ms = user.now_us // 1000
@@ -165,10 +165,10 @@ def observe_history(user, on_screen, ring, videos, index, known, known_to, histo
 
 @inlined
 def observe_crossings(history, count, newest_of, candidates, mask):
-    """What candidates (P, Fc) have to do with the `count` past impressions (H, Fh), newest first; from their other
-    columns alone.
+    """The columns of candidates (P, Fc) that depend on the `count` past impressions (H, Fh), newest first. They follow
+    from the other columns alone.
 
-    newest_of: (TAG_SCALE,) scratch, NEVER before and after."""
+    newest_of: (TAG_SCALE,) scratch, all NEVER before and after."""
     if count == 0:
         return
     for k in range(count - 1, -1, -1):
@@ -193,7 +193,7 @@ def observe_crossings(history, count, newest_of, candidates, mask):
 
 @inlined
 def observe_past(past, video, row):
-    """One past impression (Fh,), but for how long ago it was and whether it is encoded."""
+    """One past impression (Fh,), except for how long ago it was and whether it is encoded."""
     play_us, duration_us = np.int64(past.play_ms) * 1000, video.duration_us // 1000 * 1000
     outcome = outcome_of(play_us, duration_us)  # both known to the millisecond
     observe_kind(video, past.pxtr, row, H.pevtr, H.duration)
@@ -211,7 +211,7 @@ def observe_past(past, video, row):
 
 @inlined
 def observe_context(p, user, pool, row):
-    """One person and phone (Fx,)."""
+    """The context of one person and phone, (Fx,)."""
     row[:] = 0.0
     row[X.past_impressions] = log_scaled(user.past_impressions, PER_PAST)
     for kind in range(len(FEEDBACK)):
@@ -239,8 +239,8 @@ def observe_context(p, user, pool, row):
 
 @inlined
 def observe_kind(video, pxtr, row, predicted, kind):
-    """What is said of a video alike as a candidate and in the history: `PREDICTED` and `KIND_OF_VIDEO`, from those
-    columns on."""
+    """The columns that candidates and past impressions share, `PREDICTED` and `KIND_OF_VIDEO`, from these columns
+    on."""
     for head in range(len(pxtr)):
         row[predicted + head] = PER_LOGIT * min(max(pxtr[head], -MOST_LOGIT), MOST_LOGIT)
     row[kind] = log_seconds(video.duration_us)
@@ -264,9 +264,9 @@ def log_seconds(microseconds):
 
 @inlined
 def log_scaled(x, per):
-    """log(1 + x) on a scale of its own, in [0, 1]; x below 0 counts as 0. Within 3e-6, in a third of the time.
+    """log(1 + x), scaled to [0, 1]; x below 0 counts as 0. Within 3e-6, in a third of the time.
 
-    The exponent, and a polynomial for log2(1 + t), t in [0, 1), that is exact at both ends."""
+    It takes the exponent, and a polynomial for log2(1 + t), t in [0, 1), that is exact at both ends."""
     bits = np.float32(1.0 + max(x, 0.0)).view(np.int32)
     t = np.int32((bits & 0x7FFFFF) | 0x3F800000).view(np.float32) - np.float32(1.0)
     rest = np.float32(-0.0948147550) + t * np.float32(0.0252855066)

@@ -28,7 +28,7 @@ class FormPolicy:
     """A model as a policy without memory. Made by `from_sb3` and `from_torchrl`.
 
     `pad_to`: every call is about so many people, so that nobody's action depends on who else is asked. `cost` may be
-    set, (time, bytes), see `policies/contract.py: Options`; unless it is, ranking takes no time."""
+    set, (time, bytes), see `policies/contract.py: Options`; otherwise ranking takes no time."""
 
     pad_to = 64
 
@@ -36,7 +36,7 @@ class FormPolicy:
         self._act, self._form_of, self.__name__ = act, form_of, name
 
     def start(self, n: int) -> None:
-        """Such models keep nothing from one decision to the next."""
+        """None: such models keep nothing from one decision to the next."""
 
     def __call__(self, observation: Observation, memory: None) -> tuple[NDArray[np.float32], None]:
         """1 for the slot that the model takes, 0 for the others; with one more column if it may ask for pages.
@@ -57,8 +57,8 @@ class FormPolicy:
 
 
 def from_sb3(model: Any, *, normalised_by: Any = None) -> FormPolicy:
-    """A model of stable-baselines3 or sb3-contrib without recurrence, as a policy that acts as the model does when
-    `deterministic`, with masks if its `predict` takes them.
+    """A model of stable-baselines3 or sb3-contrib without recurrence, as a policy. It acts as the model does with
+    `deterministic=True`, with masks if the model's `predict` takes them.
 
     The form of observation is found from the model's own spaces. normalised_by: the VecNormalize that it was trained
     behind. Raises ValueError if it is no such model."""
@@ -92,7 +92,7 @@ def from_torchrl(
 ) -> FormPolicy:
     """A TorchRL actor (a TensorDictModule that writes `action`) as a policy; it acts without exploring.
 
-    form, features, dtype, refresh: those of the environment that it was trained in. Needs the packages torchrl and
+    form, features, dtype, refresh: as in the environment that it was trained in. Needs the packages torchrl and
     tensordict."""
 
     def act(seen: Any, masks: NDArray[np.int8]) -> Any:

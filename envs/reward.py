@@ -37,8 +37,8 @@ UNITS = np.array([units for units, _ in COMPONENTS.values()], np.float64)
 
 @dataclass(frozen=True, kw_only=True)
 class RewardWeights:
-    """What one of each component is worth, in seconds of watching. The defaults are one reward: time and feedback, less
-    what they cost. Each is a setting, since what people and servers are worth differs from app to app."""
+    """What one of each component is worth, in seconds of watching. The defaults are one reward: time and feedback,
+    minus what they cost. Each is a setting, because what people and servers are worth differs from app to app."""
 
     valid_play: float = 0.0
     long_view: float = 0.0
@@ -63,7 +63,7 @@ class RewardWeights:
                 raise SettingError(f"reward weight {name}={weight!r} must be a finite number; 0 leaves it out")
 
     def priced(self, factor: float) -> "RewardWeights":
-        """The same with `factor` times the prices: of stalls, waits, waste and requests."""
+        """The same weights with the prices of stalls, waits, waste and requests multiplied by `factor`."""
         return replace(self, **{name: factor * getattr(self, name) for name in PRICES})
 
     def array(self) -> NDArray[np.float64]:
@@ -91,8 +91,8 @@ win it. retention: times that the person came back, in episodes of several days 
 
 
 def reward_weights(reward: str | Mapping[str, float] | RewardWeights) -> RewardWeights:
-    """Weights from a preset's name, a dict or its text `like=50,follow=100` (what it does not mention is 0), or
-    weights. Raises SettingError."""
+    """Weights from a preset's name, from a dict or a text such as `like=50,follow=100` (components that it does not
+    mention weigh 0), or the weights themselves. Raises SettingError."""
     if isinstance(reward, RewardWeights):
         return reward
     if isinstance(reward, str) and "=" in reward:

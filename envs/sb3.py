@@ -23,12 +23,11 @@ from .vector import NextOneVectorEnv
 
 
 class NextOneVecEnv(VecEnv):
-    """N people for stable-baselines3. The environment must reset itself in the same step.
+    """N people for stable-baselines3. The native environment must reset itself in the same step.
 
     A finished episode's info has terminal_observation, TimeLimit.truncated, and episode: r (return), l (steps), t
-    (seconds since this was made) and the episode's total of each reward component. `moved` is the last step as the
-    native environment tells it.
-    """
+    (seconds since this was created) and the episode's total of each reward component. `moved` is the last step in the
+    native environment's form."""
 
     def __init__(self, env: NextOneVectorEnv) -> None:
         if not isinstance(env, NextOneVectorEnv) or env.autoreset_mode != AutoresetMode.SAME_STEP:
@@ -39,7 +38,7 @@ class NextOneVecEnv(VecEnv):
         self._forget()
 
     def reset(self) -> Any:
-        """Fresh episodes, with the seeds and options given since the last one."""
+        """Begin fresh episodes, with the seeds and options given since the last reset; returns their observations."""
         names = self._options[0]
         if any(set(given) != set(names) for given in self._options):
             raise SettingError("set_options must give every environment the same names")
@@ -62,7 +61,8 @@ class NextOneVecEnv(VecEnv):
         return self.tell(self.env.advance(self._actions))
 
     def tell(self, moved: Moved) -> tuple[Any, NDArray[Any], NDArray[Any], list[dict[str, Any]]]:
-        """A step of the native environment as `step_wait` returns it; who has ended begins anew."""
+        """A step of the native environment in the form that `step_wait` returns; rows whose episode has ended begin the
+        next one."""
         self.moved = moved
         self._totals += moved.components
         self._return += moved.reward
@@ -87,11 +87,11 @@ class NextOneVecEnv(VecEnv):
         self.env.close()
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        """The same for every row."""
+        """The attribute of each row asked for; it is the same for all."""
         return [getattr(self.env, attr_name) for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-        """Raises SettingError, as the native environment does."""
+        """Raises SettingError: rows have no attributes of their own."""
         self.env.set_attr(attr_name, value)
 
     def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
@@ -100,11 +100,11 @@ class NextOneVecEnv(VecEnv):
         return [answers[i] for i in self._get_indices(indices)]
 
     def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
-        """None is."""
+        """False for each row asked for."""
         return [False for _ in self._get_indices(indices)]
 
     def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
-        """Every person's screen."""
+        """The screen of each person."""
         return self.env.render() or [None] * self.num_envs
 
     def _forget(self) -> None:

@@ -27,7 +27,7 @@ COLOURS = {"complete": "#1a8f5c", "long": "#48b07f", "valid": "#8fcfb0", "short"
 
 
 class Candidate(NamedTuple):
-    """A live slot."""
+    """A candidate in the pool, as the picture shows it."""
 
     slot: int
     tag: int
@@ -38,7 +38,7 @@ class Candidate(NamedTuple):
 
 
 class Impression(NamedTuple):
-    """A past one."""
+    """A past impression, as the picture shows it."""
 
     tag: int
     play_s: float
@@ -48,7 +48,7 @@ class Impression(NamedTuple):
 
 
 class Screen(NamedTuple):
-    """What there is to see."""
+    """What the picture shows."""
 
     title: str
     facts: tuple[str, ...]
@@ -65,7 +65,7 @@ def frame(world: World, i: int, acted: int, mode: str) -> str | NDArray[np.uint8
 
 
 def screen(world: World, i: int, acted: int) -> Screen:
-    """What the phone of row i knows; acted: the slot whose video was shown last."""
+    """What the phone of row i knows. acted: the slot whose video was shown last."""
     p, user, videos = world.params[0], world.users[i], world.videos
     ring, count = world.history[i], int(user["impression"]) + 1
     over = count - (world.screen[i]["video"] >= 0)  # the one on screen is not over

@@ -31,7 +31,7 @@ from .reward import COMPONENTS, REWARD_INFO, UNITS, RewardWeights, reward_weight
 
 
 class Turn(NamedTuple):
-    """People who are to choose, and those who were told to last and are gone."""
+    """People who are to choose, and those who chose last and have left since."""
 
     people: NDArray[np.int64]  # (n,)
     over: NDArray[np.bool_]  # (n,) gone: the rest of what they brought; there is nothing to choose
@@ -42,11 +42,11 @@ class Turn(NamedTuple):
 
 
 class SharedServers:
-    """One world of people and servers. `reset` and `act` return the next turn, None when everybody is gone.
+    """One world of people and servers. `reset` and `act` return the next turn, None when everybody has left.
 
     scenario: as for the other environments; people are `population.users`, servers `server.workers` (0: enough for
-    cloud-only serving to be used to .6). minutes: within which people open the app, once. days: instead, they come and
-    go for so many days. reward, refresh, form, features, dtype, inference: as for the other environments. Raises
+    cloud-only serving to use .6 of them). minutes: within which people open the app, once. days: instead, people come
+    and go for so many days. reward, refresh, form, features, dtype, inference: as for the other environments. Raises
     SettingError for what cannot be used."""
 
     def __init__(
@@ -84,7 +84,7 @@ class SharedServers:
         self.servers: ServerLedger | None = None
 
     def reset(self, seed: int) -> Turn | None:
-        """The world of this seed, to its first decisions."""
+        """Begin the world of this seed; returns its first decisions."""
         self.world, self.servers = self._build(seed), None
         self._tally = _Tally(self.world)
         self._paid = np.zeros((len(self.world.users), len(COMPONENTS)))
@@ -98,8 +98,8 @@ class SharedServers:
         return self._on(None)
 
     def act(self, actions: ArrayLike) -> Turn | None:
-        """What the people of the last turn do, slots (n,), or n times `slots` to ask for a page; a slot that is not
-        allowed is the nearest that is. Raises ValueError for anything else."""
+        """Let the people of the last turn act: slots (n,), or the number `slots` to ask for a page. A slot that is not
+        allowed counts as the nearest that is. Returns the next turn. Raises ValueError for anything else."""
         turn = self._turn
         acts = np.asarray(actions)
         if acts.shape != turn.people.shape or acts.dtype.kind not in "iu":
@@ -113,12 +113,12 @@ class SharedServers:
 
     @property
     def slots(self) -> int:
-        """Candidates there is room for on a phone."""
+        """How many candidates a phone has room for."""
         return int(self.world.pool.shape[1])
 
     @property
     def waiting_share(self) -> float:
-        """Share of a person's time so far that was spent waiting for a page, over everybody."""
+        """Share of people's time in the app so far that was spent waiting for a page, over everybody."""
         spent = self.world.users["ledger_us"].sum(0)
         return float(spent[WAITING] / max(int(spent.sum()), 1))
 
@@ -191,12 +191,12 @@ class _Tally(Logs):
 
 
 class SharedServersEnv(gymnasium.Env[Observations, np.int64]):
-    """`SharedServers` one decision at a time: a step is one person's choice, in the order of the world's clock, and the
-    next observation is somebody else's, see `info["person"]`. Arguments as of `SharedServers`.
+    """`SharedServers` one decision at a time. A step is one person's choice, in the order of the world's clock. The
+    next observation is another person's, see `info["person"]`. Arguments are those of `SharedServers`.
 
-    The reward that comes with an observation is that person's, since the person chose last. Where `info["person_over"]`
-    is true, the person is gone: that is the last of the reward, and whatever is chosen does nothing. An episode ends
-    when everybody is gone."""
+    The reward that comes with an observation is what that person earned since they chose last. Where
+    `info["person_over"]` is true, the person has left: this is the last of their reward, and the action has no effect.
+    An episode ends when everybody has left."""
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 (Gymnasium's)
 
@@ -209,7 +209,8 @@ class SharedServersEnv(gymnasium.Env[Observations, np.int64]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observations, dict[str, Any]]:
-        """A world of this seed, or of one drawn from `np_random`; its first decision. Raises SettingError."""
+        """Begin a world of this seed, or of one drawn from `np_random`; returns its first decision. Raises
+        SettingError."""
         (given,) = seeds_of(seed, 1)
         super().reset(seed=given)
         if options:
@@ -220,7 +221,7 @@ class SharedServersEnv(gymnasium.Env[Observations, np.int64]):
         return row_of(turn.observations, 0), self._about(turn, 0, turn.components)
 
     def step(self, action: Any) -> tuple[Observations, float, bool, bool, dict[str, Any]]:
-        """The person of the last observation chooses. Raises ValueError for an action outside the space."""
+        """Let the person of the last observation choose. Raises ValueError for an action outside the space."""
         if self._turn is None:
             raise ResetNeeded("everybody is gone; reset the environment before the next step")
         if not self.action_space.contains(np.asarray(action)[()]):

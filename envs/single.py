@@ -18,12 +18,11 @@ from .vector import OF_UNKNOWN_SEED, NextOneVectorEnv
 
 
 class NextOneEnv(gymnasium.Env[Observations, np.int64]):
-    """One person choosing among the candidates on the phone. Arguments as of `NextOneVectorEnv`.
+    """One person who chooses among the candidates on the phone. Arguments are those of `NextOneVectorEnv`.
 
-    An episode is a session. reset(seed=s) begins episode 0 of seed s, each reset without a seed the next one, or one of
-    a seed drawn from `np_random`, if that was assigned; options: "person", "network", "scenario". Stepping after the
-    end raises ResetNeeded. A copy (`copy.deepcopy`, pickled) goes on by itself, with the same bits.
-    """
+    An episode is a session. reset(seed=s) begins episode 0 of seed s. A reset without a seed begins the next episode,
+    or one of a seed drawn from `np_random`, if that was assigned. options: "person", "network", "scenario". Stepping
+    after the end raises ResetNeeded. A copy (`copy.deepcopy`, pickled) goes on independently, with the same bits."""
 
     metadata: dict[str, Any] = NextOneVectorEnv.metadata
 
@@ -62,7 +61,7 @@ class NextOneEnv(gymnasium.Env[Observations, np.int64]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observations, dict[str, Any]]:
-        """The first decision of a fresh session. Raises SettingError for unknown options."""
+        """Begin a fresh session; returns its first decision. Raises SettingError for unknown options."""
         super().reset(seed=seed)
         if seed is None and self._np_random_seed == OF_UNKNOWN_SEED:
             self.batch.np_random = self.np_random
@@ -70,7 +69,7 @@ class NextOneEnv(gymnasium.Env[Observations, np.int64]):
         return row_of(observations, 0), self.batch.about(0)
 
     def step(self, action: Any) -> tuple[Observations, float, bool, bool, dict[str, Any]]:
-        """On to the next decision. Raises ValueError for an action outside the space."""
+        """Go on to the next decision. Raises ValueError for an action outside the space."""
         moved = self.batch.advance_one(action)
         return (
             moved.observations, moved.reward.item(0), moved.terminated.item(0), moved.truncated.item(0),
@@ -97,15 +96,15 @@ class NextOneEnv(gymnasium.Env[Observations, np.int64]):
         self._spec = in_plain_values(spec)
 
     def get_state(self) -> State:
-        """A copy of all that the future depends on, beside this environment's arguments and the actions to come."""
+        """A copy of all that the future depends on, besides this environment's arguments and the actions to come."""
         return self.batch.get_state()
 
     def set_state(self, state: State) -> None:
-        """Go back to a state of this environment, or of one made with the same arguments: the same actions bring the
-        same bits again. Raises SettingError for a state of another kind of environment."""
+        """Go back to a state of this environment, or of one with the same arguments: the same actions bring the same
+        bits again. Raises SettingError for a state of another kind of environment."""
         self.batch.set_state(state)
 
     def close(self) -> None:
-        """Further use raises ClosedEnvironmentError."""
+        """End the use of the environment; later calls raise ClosedEnvironmentError."""
         self.batch.close()
 

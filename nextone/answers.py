@@ -150,6 +150,7 @@ def _html(table: Table) -> str:
 
 
 def of_comparison(found: "Comparison") -> "Answer[Comparison]":
+    """The answer of a comparison."""
     from nextone.experiments.output.figures import uplift_figure
     from nextone.experiments.questions.sensitivity_file import shipped_table
     from nextone.experiments.runs.comparison import comparison_table
@@ -172,6 +173,7 @@ def _save(found: "Comparison", folder: Path) -> list[Path]:
 
 
 def of_sweep(folder: Path) -> "Answer[SweepResult]":
+    """The answer of the sweep in a folder. Raises SettingError if there is none that is finished."""
     from nextone.experiments.output.report.landscape import landscape_figure
     from nextone.experiments.output.report.page import flat_cell
     from nextone.experiments.sweeps.answer import answer
@@ -199,6 +201,7 @@ def _write_again(files: Mapping[str, bytes], folder: Path) -> list[Path]:
 
 
 def of_headroom(found: "Headroom") -> "Answer[Headroom]":
+    """The answer of a headroom."""
     from nextone.experiments.questions.headroom import headroom_json
     from nextone.experiments.questions.headroom_shown import headroom_figure, headroom_sentences, headroom_tables
 
@@ -212,6 +215,7 @@ def of_headroom(found: "Headroom") -> "Answer[Headroom]":
 
 
 def of_timeline(found: "Timeline") -> "Answer[Timeline]":
+    """The answer of a timeline."""
     from nextone.experiments.output.timeline import (
         TIMELINE,
         timeline_figure,
@@ -240,7 +244,9 @@ def of_timeline(found: "Timeline") -> "Answer[Timeline]":
 
 
 def of_training(folder: Path, result: dict[str, Any] | None = None) -> "Answer[RlPolicy]":
-    """result: of `train.final_result`; None: as it was kept in the folder, or worked out again."""
+    """The answer of the training in a folder.
+
+    result: of `train.final_result`; None: as it was kept in the folder, or computed again. Raises CheckpointError."""
     from nextone.experiments.output.figures import learning_figure
     from nextone.experiments.runs.files import write_text
     from nextone.experiments.training.rl.evaluate import result_lines

@@ -16,8 +16,8 @@ def make_policy(
 ) -> "Policy | None":
     """The policy of that name, or `KIND:DIR`; None for `cloud_only`, which is never asked.
 
-    scenario: the world it is for; refused are an `rl:DIR` that was trained in another, and `...@tflite` without
-    files for its sizes. objective: by which edge networks rank, see `load_edge`.
+    scenario: the world it is for; an `rl:DIR` that was trained in another world is refused, and `...@tflite` without
+    files for the scenario's sizes. objective: by which edge networks rank, see `load_edge`.
 
     Raises UnknownPolicy, CheckpointError, EngineMissing."""
     if is_trained(name):  # late imports: only these need torch

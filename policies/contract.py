@@ -25,11 +25,10 @@ USUAL = Cost(time=1.0, bytes=3_000_000)
 
 @runtime_checkable
 class Policy(Protocol):
-    """Scores candidates; the best live slot is shown next, ties by the server's rank.
+    """Scores candidates; the live slot with the best score is shown next, and ties go by the server's rank.
 
-    The result may depend on nothing but the observation and the memory of the same person: the same scores come out
-    whoever else is asked at the same time. `Options` lists the attributes that a policy may have besides.
-    """
+    Scores may depend on nothing but the observation and the memory of the same person, whoever else is asked at the
+    same time. `Options` lists the further attributes that a policy may have."""
 
     def start(self, n: int) -> Any:
         """Memory of n people before their first decision: None, an array with a leading axis of n, or a tuple of
@@ -46,7 +45,7 @@ PolicyLike = Policy | Callable[[Observation], Scores]
 
 @dataclass(frozen=True)
 class Options:
-    """What a policy may say about itself, each as an attribute of this name. A driver reads nothing else.
+    """What a policy may say about itself, each in an attribute of this name. A driver reads nothing else.
 
     A function may have these attributes as well: `f.pad_to = 32`."""
 
@@ -111,7 +110,8 @@ _RULES = {
 def options_of(policy: PolicyLike) -> Options:
     """The options of a policy, checked.
 
-    Raises ValueError: it cannot be called, an option has a wrong value, an attribute's name is nearly an option's."""
+    Raises ValueError if the policy cannot be called, if an option has a wrong value, or if the name of an attribute is
+    nearly that of an option."""
     subject = policy.function if isinstance(policy, Stateless) else policy
     name = name_of(policy)
     if not callable(subject):
@@ -135,7 +135,7 @@ def options_of(policy: PolicyLike) -> Options:
 
 
 def cost_of(policy: PolicyLike) -> Cost:
-    """What it costs phones that this policy ranks on them. Raises ValueError if an option is wrong."""
+    """What this policy costs the phones on which it ranks. Raises ValueError if an option is wrong."""
     options = options_of(policy)
     if options.cost is None:
         return USUAL if options.downloaded else FREE
@@ -156,11 +156,11 @@ class Stateless:
 
 
 def as_policy(policy: PolicyLike) -> Policy:
-    """The policy itself, or a function as one."""
+    """The policy itself, or a function wrapped as a policy."""
     return policy if isinstance(policy, Policy) else Stateless(policy)
 
 
 def name_of(policy: PolicyLike) -> str:
-    """What to call a policy in messages."""
+    """The name of a policy in messages."""
     subject = policy.function if isinstance(policy, Stateless) else policy
     return str(getattr(subject, "__name__", type(subject).__name__))

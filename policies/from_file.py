@@ -23,8 +23,7 @@ OPTIONS = frozenset(field.name for field in fields(Options))
 
 
 class FilePolicy:
-    """The policy that a file defines, with its options. It travels to other processes as its name: they load the file
-    again."""
+    """The policy that a file defines, with its options. Other processes get its name and load the file again."""
 
     def __init__(self, name: str) -> None:
         """name: `FILE.py:NAME`. Raises SettingError, one line, if there is no such policy or the file fails."""
@@ -35,7 +34,7 @@ class FilePolicy:
         self._policy = as_policy(_defined(name, self._file, self._attribute))
 
     def start(self, n: int) -> Any:
-        """Memory of n people, as the file's policy has it."""
+        """Memory of n people, as the file's policy returns it."""
         return self._policy.start(n)
 
     def __call__(self, observation: Observation, memory: Any) -> tuple[Scores, Any]:

@@ -69,12 +69,13 @@ def is_trained(name: str) -> bool:
 
 
 def shipped(kind: str) -> Path:
-    """The folder of the checkpoint that comes with the package."""
+    """The folder of the checkpoint of this kind that comes with the package."""
     return Path(__file__).parent / "checkpoints" / kind
 
 
 def split_name(name: str) -> tuple[str, str, str]:
-    """(kind, folder, how) of `kir:results/kir@mnn`: what is missing is empty. how: options, for `how_of`."""
+    """(kind, folder, how) of a name such as `kir:results/kir@mnn`; a part that is missing is empty. how: options, for
+    `how_of`."""
     base, options = name, dict[str | None, str]()
     while found := OPTION.fullmatch(base.rpartition("@")[2]):
         left, at, option = base.rpartition("@")
@@ -97,12 +98,12 @@ def how_of(how: str) -> How:
 
 
 def engine_of(name: str) -> str | None:
-    """What runs the network of that name, one of ENGINES; None: compiled, without any."""
+    """The engine that runs the network of that name, one of ENGINES; None: it runs compiled."""
     return how_of(split_name(name)[2]).engine
 
 
 def options_told(kind: str) -> str:
-    """What may stand after @ behind a name of that kind, for messages."""
+    """Which options the name of a policy of that kind may have after @, for messages."""
     return ", ".join((f"an engine ({', '.join(ENGINES)})", *OPTIONS_OF.get(kind, {}).values()))
 
 
@@ -112,19 +113,19 @@ def folder_of(name: str) -> str:
 
 
 def in_folder(name: str, home: str) -> str:
-    """The name with its folder, if it is a relative one, taken as relative to `home`."""
+    """The name, with its folder seen from `home` if that is a relative path."""
     folder = folder_of(name)
     return name.replace(f":{folder}", f":{os.path.join(home, folder)}", 1) if folder else name
 
 
 def own_file(name: str) -> tuple[str, str]:
-    """(file, name in it) of `FILE.py:NAME`, a policy in a file of the user's own; both empty for other names."""
+    """(file, name in it) of `FILE.py:NAME`, a policy in a file of the user; both are empty for other names."""
     found = OWN.fullmatch(name)
     return (found["file"], found["name"]) if found else ("", "")
 
 
 def unknown_name(name: str, known: tuple[str, ...]) -> str:
-    """A line that names the nearest known name, or all of them; or that says who may name code."""
+    """A line for messages that names the nearest known name, or all of them; or that says who may name code."""
     if own_file(name)[0]:
         return (
             f"policy {name[:100]!r} is code in a file: only --policies and --arm of nextone compare load such, never a "

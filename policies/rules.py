@@ -32,7 +32,7 @@ NOT_OFFLINE = 100.0  # beyond any difference of worth
 
 
 def rates(rows: Array, first: int) -> Array:
-    """Probabilities behind the 7 predicted-rate columns from `first` on, (..., 7)."""
+    """The probabilities in the 7 predicted-rate columns from `first` on, (..., 7)."""
     chance: Array = 1.0 / (1.0 + np.exp(-LOGIT_SCALE * rows[..., first : first + len(WORTH)]))
     return chance
 
@@ -47,7 +47,7 @@ def worth(outcomes: Array) -> Array:
 
 
 def server_score(observation: Observation) -> Scores:
-    """The server's own score, by which it ranked (`server.objective`): nothing of the phone's own."""
+    """The server's own score, by which it ranked (`server.objective`); the phone adds nothing."""
     return np.asarray(observation.candidates[..., C.score], np.float32)
 
 
@@ -59,10 +59,10 @@ def blend(observation: Observation) -> Array:
 def tag_momentum(observation: Observation) -> Scores:
     """The server's score, corrected per tag by what this person just enjoyed or skipped.
 
-    A past impression's surprise is what it brought less what the server had predicted, in effective views, and less the
-    person's recent average. A tag's correction is the mean surprise of its impressions, the latest counting most,
-    believed the more the more there are. Of two tags, each gets half; a candidate takes the mean of its own.
-    """
+    A past impression's surprise is what it brought, minus what the server had predicted, in effective views, minus the
+    person's recent average. A tag's correction is the mean surprise of its impressions, where later ones count more;
+    the more there are, the more it is believed. Of two tags, each gets half, and a candidate takes the mean of its
+    own."""
     history, candidates = observation.history, observation.candidates
     n, rows = history.shape[:2]
     outcomes = history[..., [H.valid_play, H.long_view, H.like, H.follow, H.comment, H.forward, H.hate]]
@@ -95,12 +95,13 @@ def buffered_first(observation: Observation) -> Scores:
 
 
 def longest_first(observation: Observation) -> Scores:
-    """A canary: whoever pays for watch time alone gets this. It must not win."""
+    """A canary: a reward that pays for watch time alone gets this. It must not win."""
     return np.asarray(observation.candidates[..., C.duration], np.float32)
 
 
 def at_random(observation: Observation, seed: int = 0) -> Scores:
-    """Any candidate, all equally likely: a hash of seed, person, moment and video. No generator, hence no order."""
+    """Any candidate, all equally likely: a hash of seed, person, moment and video. There is no generator, so the order
+    of calls does not matter."""
     who_and_when = hash_columns(observation.context[:, : X.session_impressions + 1])  # past counts, hour, impressions
     video = hash_columns(observation.candidates[..., : C.rank])  # what identifies it, not where it stands
     drawn = mixed(video ^ mixed(who_and_when + np.full(1, seed, np.uint64))[:, None])

@@ -11,9 +11,10 @@ from .contract import Scores
 
 
 class TorchPolicy:
-    """A module as a policy without memory. `pad_to`: every call is about so many people, so that nobody's scores depend
-    on who else is asked. `cost` may be set, (time, bytes), see `contract.py: Options`; unless it is, ranking takes no
-    time."""
+    """A module as a policy without memory.
+
+    `pad_to`: every call is about so many people, so that nobody's scores depend on who else is asked. `cost` may be
+    set, (time, bytes), see `contract.py: Options`; otherwise ranking takes no time."""
 
     pad_to = 64
 
@@ -21,7 +22,7 @@ class TorchPolicy:
         self.module, self.__name__ = module.eval(), type(module).__name__
 
     def start(self, n: int) -> None:
-        """It keeps nothing from one decision to the next."""
+        """None: a module keeps nothing from one decision to the next."""
 
     @torch.inference_mode()
     def __call__(self, observation: Observation, memory: None) -> tuple[Scores, None]:

@@ -18,12 +18,12 @@ FREE = {("population", "users"), ("server", "workers")}  # fields in which a wor
 
 
 def features_hash() -> str:
-    """Of the table of features: what was trained on it fits one table only."""
+    """A hash of the table of features: a network fits only the table on which it was trained."""
     return hashlib.sha256(feature_table_markdown().encode()).hexdigest()
 
 
 def check_features(checkpoint: Checkpoint) -> None:
-    """Raises CheckpointError if it was trained on other features."""
+    """Raises CheckpointError if the checkpoint was trained on other features."""
     if checkpoint.about.get("features") != features_hash():
         raise CheckpointError(
             f"checkpoint {str(checkpoint.path)!r} was trained on another table of features than this version's; train "
@@ -32,7 +32,8 @@ def check_features(checkpoint: Checkpoint) -> None:
 
 
 def trained_in(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The scenario that it was trained in, as read from TOML. Raises CheckpointError if it does not say."""
+    """The scenario in which the checkpoint was trained, as read from TOML. Raises CheckpointError if it does not
+    say."""
     text = checkpoint.about.get("scenario")
     try:
         if not isinstance(text, str) or max(map(len, text.splitlines()), default=0) > MAX_LINE:
@@ -45,7 +46,8 @@ def trained_in(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def check_fits(checkpoint: Checkpoint, scenario: Scenario | None) -> None:
-    """Raises CheckpointError if it was trained on other features, or in another scenario than this (if given)."""
+    """Raises CheckpointError if the checkpoint was trained on other features, or in another scenario than this (if one
+    is given)."""
     check_features(checkpoint)
     if scenario is None:
         return

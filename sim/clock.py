@@ -132,7 +132,7 @@ def underrun_us(user, screen, video, knots, until_us):
 
 @inlined
 def runs_dry_by(user, screen, video, knots, start, at_us):
-    """Whether the content fetched by `at_us` is less than what would have been played."""
+    """Whether play would catch up by `at_us` with what is fetched by then."""
     size = min(screen.bytes + delivered_bytes(user, knots, start, at_us), screen.total_bytes)
     if size >= screen.total_bytes:  # the last byte comes at the end of the search: was the end of the video reached?
         return screen.play_us + (at_us - start) > video.duration_us

@@ -46,7 +46,7 @@ SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 
 
 def said_of(field: FieldInfo) -> dict[str, Any]:
-    """What `number` was given for a field beside its default: unit, source, plausible, and the bounds of a list's
+    """What `number` was given for a field besides its default: unit, source, plausible, and the bounds of a list's
     entries."""
     extra = field.json_schema_extra
     return dict(extra) if isinstance(extra, dict) else {}

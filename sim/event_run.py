@@ -54,6 +54,7 @@ class Servers:
 
     @property
     def now_us(self) -> int:
+        """The world's time, microseconds."""
         return int(self._env.now) // self._ticks
 
     def until(self, t_us: int, i: int) -> simpy.Event:

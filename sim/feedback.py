@@ -24,9 +24,8 @@ SHORT_SHARE, LONG_SHARE, COMPLETE_SHARE = 0.451, 0.353, 0.184
 
 @inlined
 def mean_level(p, kind, short, long, complete):
-    """How likely feedback is against a play of middling length, given the shares of short, long and completed plays.
-
-    Completed plays are long views too."""
+    """Mean factor of feedback over all plays, where a play of middling length has 1. short, long, complete: shares of
+    plays; completed plays are long views too."""
     return (
         max(1.0 - short - long, 0.0)
         + short * p.skip_ratio[kind]

@@ -29,7 +29,7 @@ def truth_and_belief(key, stream, user, thing, sd, correlation):
 
 @inlined
 def belief(high, low, sd, correlation):
-    """What the cloud believes, logit, from two random words."""
+    """The cloud's belief, logit, from two random words; `truth_and_belief` draws the same one."""
     return sd * correlation * quick_normal(high, low)
 
 
@@ -72,7 +72,7 @@ def affinity(p, key, user, mind, video_id, content):
 
 @kernel
 def settle(p, user, mind, now_us):
-    """Fatigue wears off from `user.settled_us` to now."""
+    """Let fatigue wear off from `user.settled_us` to now."""
     keep = np.float32(np.exp((user.settled_us - now_us) / p.satiation_us))
     for d in range(len(mind.satiety)):
         mind.satiety[d] *= keep
@@ -114,7 +114,8 @@ def pass_time_in(p, key, user, mind, hours, minute):
 
 @kernel
 def open_mind(p, key, user, mind, now_us):
-    """Mood and intent at an open: what is left of the last session's, and a new part. The first has no last one."""
+    """Mood and intent when the app is opened: what is left of the last session's, and a new part. In a person's first
+    session both are new."""
     hours = np.inf if user.session == 0 else (now_us - user.closed_us) / 3.6e9
     user.minute = 0
     pass_time_in(p, key, user, mind, hours, np.int64(0))

@@ -27,6 +27,7 @@ def check_ledgers(world: World, records: Records) -> None:
     play + stall + startup + swipe + wait + browse + away = wall clock in the app;
     delivered = watched + wasted + cancelled + still buffered;
     served = shown + expired + dropped + unseen;
+
     and the log of impressions adds up to the same play, bytes and videos."""
     users = world.users
     _require("time", users, users["ledger_us"].sum(axis=1), users["wall_us"])

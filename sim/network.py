@@ -79,7 +79,7 @@ def link_bytes(user, knots, t_us):
 
 @inlined
 def wind_on(user, knots):
-    """Keep `loop_us` the last time before now at which the trace began again. This changes no result."""
+    """Set `loop_us` to the last time before now at which the trace began again. This changes no result."""
     period_us = knots[user.last_knot].t_us
     if user.now_us - user.loop_us >= period_us:
         user.loop_us += (user.now_us - user.loop_us) // period_us * period_us
@@ -97,7 +97,7 @@ def delivered_bytes(user, knots, start_us, end_us):
 
 @inlined
 def endless(user, knots):
-    """Whether the link is `network.constant_mbps = inf`: no trace is as fast."""
+    """Whether the link is `network.constant_mbps = inf`; no trace is as fast."""
     last = knots[user.last_knot]
     return last.bytes >= ENDLESS * last.t_us
 

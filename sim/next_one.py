@@ -12,7 +12,7 @@ from .state import ASKED, IDLE, PLAYING
 
 @inlined
 def inference_us(p, key, user):
-    """How long this decision takes on this phone: lognormal by tier, with a floor."""
+    """How long this decision takes on this phone, microseconds: lognormal by tier, with a floor."""
     mean = p.inference_us[user.tier]
     if mean == 0:
         return 0
@@ -23,7 +23,8 @@ def inference_us(p, key, user):
 
 @inlined
 def slower(p, user):
-    """By what a decision takes longer than usual: for a network that was just loaded, and beside play."""
+    """By which factor a decision takes longer than usual: after the network was just loaded, and while a video
+    plays."""
     loaded = p.cold_start if user.cold else 1.0
     return loaded * (1.0 + p.contention[user.tier] if user.phase == PLAYING else 1.0)
 
@@ -39,10 +40,11 @@ def stands(user, pool, scores):
 
 @inlined
 def take_scores(p, key, user, screen, pool, scores):
-    """The policy has answered: its ranking is ready after the inference. A last column above all asks for a page.
+    """Take the policy's answer: its ranking is ready after the inference. A last column that exceeds all others asks
+    for a page.
 
-    If it lets the last order stand, there is no inference; a ranking still being computed is waited for, or else the
-    last column asks for a page if it is above -inf."""
+    If the policy lets the last order stand, there is no inference. A ranking that is still being computed is then
+    awaited; otherwise the last column asks for a page if it is above -inf."""
     pending = user.ranking > 1
     user.ranking = 1
     if stands(user, pool, scores):
@@ -67,7 +69,7 @@ def take_scores(p, key, user, screen, pool, scores):
 
 @inlined
 def note_quiet(user, screen):
-    """An impression is over: see `is_due`."""
+    """Note at an impression's end whether it brought feedback: see `is_due`."""
     if screen.feedback != 0 or user.quiet < 0:
         user.quiet = -1
     else:

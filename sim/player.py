@@ -111,10 +111,10 @@ def plan_preload(p, person, videos):
 
 @inlined
 def choose_fetch(p, key, person, videos, knots, rtt, replan):
-    """Let the link work for whoever comes first now. A new transfer's first byte takes a round trip.
+    """Let the link work for whatever comes first now. The first byte of a new transfer takes a round trip.
 
-    replan: whether order or bytes have changed since preloads were planned; returned, for they are only when it
-    matters."""
+    replan: whether the order or bytes have changed since preloads were planned. Returns whether they still have to be
+    planned: that is done only where it matters."""
     user, screen, pool, waiting = person.user, person.screen, person.pool, person.waiting
     wanted = NOBODY
     if not offline(user, user.now_us):
@@ -195,7 +195,7 @@ def still_to_fetch(p, person, videos):
 
 @inlined
 def receive(person, size):
-    """`size` bytes arrived for whoever the link works for."""
+    """Give `size` bytes that arrived to the video, page or model that the link works for."""
     user, screen, pool, waiting = person.user, person.screen, person.pool, person.waiting
     if user.fetching == PAYLOAD:
         user.payload_left -= size
@@ -217,14 +217,14 @@ def receive(person, size):
 
 @inlined
 def measure(p, user):
-    """A transfer is over, at its goal or before: the video bytes that came enter the measured throughput, once."""
+    """A transfer has ended, at its goal or before: its video bytes enter the measured throughput, once."""
     learn_rate(p, user, user.fetched, user.now_us - user.link_ready_us)
     user.fetched = 0
 
 
 @inlined
 def learn_rate(p, user, size, took_us):
-    """So many bytes came in so long a time after the first one: the more they are, the less the past counts."""
+    """So many bytes came in so long a time after the first one. The more bytes, the less earlier transfers count."""
     if size > 0 and took_us > 0:
         past = 2.0 ** (-size / p.rate_memory_bytes)
         user.rate_bps = np.int64(np.rint(past * user.rate_bps + (1.0 - past) * (size * 8_000_000 // took_us)))
@@ -252,7 +252,8 @@ def recall_rate(p, key, user, knots, trace_first, trace_mean_bps, link_traces, l
 
 @kernel
 def break_off(p, user, knots, remaining):
-    """The transfer in progress is no longer wanted: what half a round trip still brings is cancelled bytes."""
+    """Break off the transfer in progress, which is no longer wanted: what arrives during half a round trip is cancelled
+    bytes."""
     measure(p, user)
     until_us = user.now_us + user.rtt_level_us // 2
     if user.link_ready_us >= until_us or offline(user, user.now_us):

@@ -137,8 +137,8 @@ def seconds_watched(params, people, spread, lengths):
 def frequency_of(p, z, days):
     """How often a person opens the app, as a multiple of the average person's: lognormal with mean one.
 
-    In a window everybody opens once, so its people are drawn in proportion to their opens: who opens twice as often is
-    twice as likely to be among them. That moves a lognormal's log-mean by its variance."""
+    In a window everybody opens the app once, so its people are drawn in proportion to their opens: somebody who opens
+    it twice as often is twice as likely to be among them. That moves a lognormal's log-mean by its variance."""
     half_variance = 0.5 * p.activity_log_sd * p.activity_log_sd
     return np.exp(p.activity_log_sd * z + (-half_variance if days else half_variance))
 
@@ -248,7 +248,8 @@ def draw_rows(w, start, stop, window_us, days):
 
 @kernel
 def replace_person(w, row_bytes, i, person, window_us):
-    """Somebody else in row i, keyed by `w.key[i]`: nothing of the last one survives. `row_bytes`: of w."""
+    """Put another person, keyed by `w.key[i]`, into row i; nothing of the last one is left. row_bytes: of
+    `row_bytes(w)`."""
     for rows in row_bytes:
         rows[i, :] = 0
     w.users[i].user = person
@@ -263,6 +264,6 @@ def person_rows(world: World) -> tuple[Array, ...]:
 
 
 def row_bytes(world: World) -> tuple[Array, ...]:
-    """Their memory as bytes: one uint8 array (N, size) for each."""
+    """The memory of these arrays as bytes: one uint8 array (N, size) for each, in the order of `person_rows`."""
     rows = (np.asarray(array).view(np.ndarray) for array in person_rows(world) if array.size)
     return tuple(array.reshape(len(array), -1).view(np.uint8) for array in rows)

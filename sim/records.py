@@ -79,7 +79,7 @@ class Logs:
 
 
 def in_one(rows: Array) -> Array:
-    """The same rows without fields: numpy then moves each as it lies, where it would go field by field."""
+    """The same rows without fields, so that numpy copies each row as a whole and not field by field."""
     return np.asarray(rows).view(np.dtype((np.void, rows.itemsize)))
 
 
@@ -98,7 +98,8 @@ def log_request(user, requests, logged, part, outcome):
 
 @inlined
 def log_impression(screen, impressions, logged, part):
-    """One line of the impression log; then nothing is on screen, and what is counted from here on is the next one's."""
+    """Write one line of the impression log. Then nothing is on the screen, and later counts belong to the next
+    impression."""
     if impressions.shape[1] > 0:
         impressions[part, logged[part, 0]] = screen
         logged[part, 0] += 1
@@ -107,7 +108,7 @@ def log_impression(screen, impressions, logged, part):
 
 @inlined
 def clear_screen(screen):
-    """Nothing on screen; what is counted from here on belongs to the next impression."""
+    """Empty the screen; later counts belong to the next impression."""
     screen.video = -1
     screen.outcome = 0
     screen.feedback = 0

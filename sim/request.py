@@ -50,7 +50,8 @@ def wants_page(p, user, pool):
 
 @inlined
 def ask_for_page(p, key, person, rtt, queue_waits, refresh):
-    """A new request; refresh: the policy asked for it. Whether it will reach the server and must be answered."""
+    """Send a new request. refresh: the policy asked for it. Returns whether it will reach the server and must be
+    answered by the driver."""
     user = person.user
     tell_shown(user, person.stored)
     user.refresh = 1 if refresh else 0
@@ -117,17 +118,18 @@ def answer(p, key, user, rtt):
 
 @inlined
 def videos_shipped(p, user):
-    """Videos of a response: what the phone has room for, and as many as it may show while they are on their way, which
-    it then drops."""
+    """Videos in a response: as many as the phone has room for, and as many more as it may show while they are on their
+    way; it then drops those that it has shown."""
     return (p.candidates if phone_ranks(p, user) else p.page_size) + p.refill_at
 
 
 @kernel
 def response_arrives(p, key, person, index):
-    """First byte of the response: the page that the cloud made when the request got its worker, from what it saw then.
+    """The first byte of the response arrives: the page that the cloud made when the request got its worker, from what
+    it saw then.
 
-    It is worked out now, which spares pages that never come; until now the cloud has learnt nothing that it could not
-    see at the turn (`screen.finish_impression`)."""
+    The page is computed only now, which spares pages that never arrive. Until now the cloud has learnt nothing that it
+    could not see at the turn (`screen.finish_impression`)."""
     user = person.user
     turn_us = user.arrived_us + user.queue_us
     learn_outcomes(p, key, person, index, turn_us - p.feature_lag_us)
@@ -138,7 +140,8 @@ def response_arrives(p, key, person, index):
 
 @kernel
 def page_lands(p, person, videos, knots):
-    """The whole response is here: it waits beside the pool, takes over, or joins. Whether the person waited for it."""
+    """The whole response has arrived: the page waits beside the pool, takes over, or joins it. Returns whether the
+    person waited for it."""
     user, pool = person.user, person.pool
     user.response_us = user.now_us
     user.served += user.waiting

@@ -107,15 +107,16 @@ def open_session(p, key, user, mind, knots, trace_first, trace_mean_bps, link_tr
 
 @inlined
 def first_will_to_stay(key, user):
-    """The hazard of leaving that this session bears until the person leaves: exponential, of mean one."""
+    """How much hazard of leaving this session bears until the person leaves: exponential, with mean one."""
     return np.float32(-np.log(uniform(key, SESSION, user.user, user.session, WILL_TO_STAY)))
 
 
 @inlined
 def start_waiting(p, key, user):
-    """No page to show: the person waits, with exponential patience.
+    """There is no page to show: the person waits, with exponential patience.
 
-    The session is in the draw: else who once left before the first page would do so at every open from then on."""
+    The session is part of the key of the draw. Otherwise a person who once left before the first page would do so at
+    every open from then on."""
     user.phase = WAITING
     wait = (np.int64(user.session) << 32) + np.int64(user.impression) + 1
     u = uniform(key, LIFE, user.user, wait, WAIT_PATIENCE)
@@ -143,10 +144,11 @@ def feel(p, user, outcome, feedback, stalled_us):
 
 @inlined
 def leaves(p, user):
-    """Whether the person leaves now: a hazard in time spent since last considered, lower when satisfied, higher for who
-    is quick with every video (`population.pace_table`).
+    """Whether the person leaves now: a hazard per time since it was last considered, lower for satisfied people, and
+    higher for people who are quick with every video (`population.pace_table`).
 
-    It uses up what the session was given at its open (exponential, mean one), so that arms share a session's luck."""
+    The hazard uses up the will to stay that the session got at its open (exponential, with mean one), so that all arms
+    share a session's luck."""
     minutes = (user.now_us - user.checked_us) / 6e7
     user.checked_us = user.now_us
     rate = p.leave_per_min * user.pace * np.exp(-p.leave_satisfaction * user.satisfaction)
@@ -208,7 +210,7 @@ def close_session(p, key, user, activity, comes_back):
 
 @kernel
 def come_back(p, key, user, activity):
-    """The person, who has left, will open the app again."""
+    """Plan when the person, who has left, will open the app again."""
     user.phase = CLOSED
     user.phase_end_us = next_open_us(p, key, user, activity)
     user.session += 1

@@ -35,7 +35,7 @@ def stay_logit(p, key, user, mind, video_id, video, content):
 
 @kernel
 def stayed(key, user, video_id, meeting, logit):
-    """Whether the person decides to stay with a video, as `draw_watch_us` has it."""
+    """Whether the person decides to stay with a video, by the same draw as in `draw_watch_us`."""
     words = keyed_words(key, WATCH, user.user, video_id, meeting)
     return (np.float64(words.w0) + 0.5) / 4294967296.0 < sigmoid(logit)
 
@@ -60,9 +60,10 @@ def watch_time_us(p, logit, person, duration_us, u_stay, z_time, z_dead, u_loop,
 
 @inlined
 def attention_us(p, logit, person, u_stay, z, z_dead):
-    """How long the person would watch a video without end: the dead time, then an early leave or a stay.
+    """How long the person would watch a video without an end: the dead time, then an early leave or a stay.
 
-    Who stays more often also leaves later: an early leave hardly depends on the video, but on the person."""
+    People who stay more often also leave later. When an early leave comes depends on the person, and hardly on the
+    video."""
     seconds = np.exp(p.skip_log_mean + p.skip_log_slope * person + p.skip_log_sd * z)
     if u_stay < sigmoid(logit):
         seconds = max(seconds, np.exp(p.watch_log_mean + p.watch_log_slope * logit + p.watch_log_sd * z))
@@ -71,7 +72,8 @@ def attention_us(p, logit, person, u_stay, z, z_dead):
 
 @kernel
 def end_us(p, duration_us, u_loop, z):
-    """How long it plays for who reached its end: until the finger has moved, or on into further rounds."""
+    """How long the video plays for somebody who reached its end: until the finger has moved, or on into further
+    rounds."""
     if u_loop < p.loop:
         seconds = np.exp(p.loop_log_mean + p.loop_log_sd * z)
     else:

@@ -122,8 +122,9 @@ def run_params(scenario: Scenario, edge: bool, cost: Cost, instant: bool) -> Arr
 
 
 def charge(params: Array, phone: Phone, cost: Cost) -> None:
-    """What a policy of that cost takes of phones: time where the scenario leaves it open (-1), bytes likewise. What has
-    no cost of its own is a rule: it ships nothing, loads nothing, and takes time only if the scenario says so."""
+    """Write into `params` what a policy of this cost takes of phones: time where the scenario leaves it open (-1), and
+    bytes likewise. A policy without a cost of its own is a rule. It ships nothing and loads nothing, and takes time
+    only if the scenario says so."""
     left_open = np.array(phone.inference_ms) < 0
     params["inference_us"] = np.where(left_open, np.rint(cost.time * params["reference_us"]), params["inference_us"])
     if left_open.any():
@@ -154,7 +155,7 @@ def _room(scenario: Scenario, ranks: bool) -> tuple[int, int, int]:
 
 
 def ask_after(world: World, quiet: int) -> None:
-    """From now on the policy is asked only after feedback, or after so many impressions without any (0: always)."""
+    """Ask the policy, from now on, only after feedback, or after so many impressions without any (0: always)."""
     if world.params["edge"][0]:  # with nothing to rank nobody is asked
         world.params["quiet"] = quiet
 

@@ -43,7 +43,7 @@ class Report(list[Finding]):
 
 
 class EnvironmentFault(AssertionError):
-    """`check_environment(raise_on_error=True)` found something; the message lists it."""
+    """`check_environment(raise_on_error=True)` found faults; the message lists them."""
 
 
 def check_environment(
@@ -57,9 +57,8 @@ def check_environment(
 ) -> Report:
     """Look for faults in an environment; `make()` returns a new instance of it.
 
-    steps: of an episode at most. ignore: names of findings that are meant so. raise_on_error: EnvironmentFault instead.
-    A vector environment is checked by `check_vector.check_vector_environment`.
-    """
+    steps: the most of an episode. ignore: names of findings that are intended. raise_on_error: raise EnvironmentFault
+    if there are findings. `check_vector.check_vector_environment` checks vector environments."""
     with warnings.catch_warnings():  # what Gymnasium's own wrappers warn of is found here anyway
         warnings.simplefilter("ignore")
         claims = claims or Claims()
@@ -82,7 +81,7 @@ def check_environment(
 
 
 def guarded(check: Callable[[Lab], Findings], lab: Lab) -> Findings:
-    """A check's findings; an error from within the environment is one."""
+    """The findings of a check; an error that the environment raises is one."""
     try:
         yield from check(lab)
     except Fault as fault:
@@ -93,7 +92,7 @@ def guarded(check: Callable[[Lab], Findings], lab: Lab) -> Findings:
 
 
 def unseen(lab: Lab) -> list[str]:
-    """What the episodes played gave no occasion to see."""
+    """What could not be checked, because no episode that was played gave an occasion."""
     longest = max((episode.steps for episode in lab.episodes), default=0)
     told = []
     if lab.limit and longest < lab.limit:
@@ -104,7 +103,8 @@ def unseen(lab: Lab) -> list[str]:
 
 
 def explore(lab: Lab) -> Findings:
-    """Play seeded episodes in fresh instances, each followed by one without a seed. Global random state must rest."""
+    """Play seeded episodes in fresh instances, each followed by one without a seed. Global random state must stay as it
+    is."""
     before = global_luck()
     total = 0
     for k in range(MOST):
@@ -123,5 +123,5 @@ def explore(lab: Lab) -> Findings:
 
 
 def global_luck() -> tuple[Any, Any]:
-    """The state that no environment should touch; looked at, never used."""
+    """The state of Python's and numpy's global generators, which no environment should change. It is only read."""
     return random.getstate(), np.random.get_state()  # noqa: NPY002

@@ -64,7 +64,7 @@ class Claims:
 
 
 class Witness(NamedTuple):
-    """What the world says of itself at a moment; None where nobody told how to ask."""
+    """What the world itself says at a moment; None where the author did not say how to ask."""
 
     legal: Any
     ledger: Any
@@ -84,7 +84,7 @@ class Lab:
     seeded: list[Episode] = field(default_factory=list)
 
     def witness(self, env: Env) -> Witness:
-        """Asked at every moment of an episode."""
+        """What the world says now. It is asked at every moment of an episode."""
         legal, ledger = self.claims.legal, self.claims.ledger
         return Witness(
             None if legal is None else np.array(legal(env), bool),
@@ -93,7 +93,7 @@ class Lab:
         )
 
     def parted(self, expected: Episode, got: Episode) -> str:
-        """Where two episodes part, or ""."""
+        """Where two episodes first differ, or ""."""
         return first_difference(expected.moments, got.moments, self.claims.ignore_info)
 
     def sample(self) -> list[Episode]:
@@ -102,6 +102,6 @@ class Lab:
         return [ranked[0], ranked[len(ranked) // 2], ranked[-1]]
 
     def at(self, episode: Episode, step: int) -> str:
-        """How to get to a step of an episode."""
+        """How to get to a step of an episode, for messages."""
         first = f"make(), reset(seed={self.seed + episode.luck})"
         return f"{first}, {'' if episode.seed is not None else 'that episode, reset() without a seed, '}step {step}"

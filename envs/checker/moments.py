@@ -35,7 +35,7 @@ def misfit(space: spaces.Space[Any], value: Any, path: str = "observation") -> t
 
 
 def check_observations(lab: Lab) -> Findings:
-    """In their space, the late ones too; and the space stays the same."""
+    """Each observation lies in the space, also late ones, and the space stays the same."""
     env = lab.make()
     space, action_space = env.observation_space, env.action_space
     for episode in lab.episodes:
@@ -50,7 +50,8 @@ def check_observations(lab: Lab) -> Findings:
 
 
 def check_rewards(lab: Lab) -> Findings:
-    """A finite number each; what the author says it is; the sum of its components; the world's own sum."""
+    """Each reward is a finite number, is what the author says, and is the sum of its components; the sum over an
+    episode is the world's own."""
     claims = lab.claims
     for episode in lab.episodes:
         total = 0.0
@@ -92,6 +93,7 @@ def components_of(info: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def close(value: float, right: float) -> bool:
+    """Whether two numbers are equal but for rounding."""
     return abs(value - right) <= REWARD_TOLERANCE * max(1.0, abs(value), abs(right))
 
 
@@ -129,7 +131,7 @@ def check_ends(lab: Lab) -> Findings:
 
 
 def check_counter(lab: Lab) -> Findings:
-    """The step counter that the environment tells."""
+    """The step counter in the observation or in info counts steps."""
     counter = lab.claims.counter
     for episode in lab.episodes if counter is not None else ():
         for k, moment in enumerate(episode.moments):
@@ -165,7 +167,7 @@ def check_masks(lab: Lab) -> Findings:
 
 
 def check_executed(lab: Lab) -> Findings:
-    """What info says was carried out: an allowed action as asked."""
+    """What info says was carried out is the allowed action that was asked for."""
     key = lab.claims.executed
     for episode in lab.episodes if key else ():
         for k, action in enumerate(episode.actions, 1):

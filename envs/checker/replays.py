@@ -27,12 +27,12 @@ CERTAIN = 5  # times that an effect must come late, and never in time, to be cal
 
 
 def replay(env: Env, lab: Lab, episode: Episode, **how: Any) -> Episode:
-    """The same seed and actions again."""
+    """Play the same seed and actions again."""
     return play(env, 0, seed=episode.seed, actions=episode.actions, **how)
 
 
 def check_fresh_instance(lab: Lab) -> Findings:
-    """The same seed and actions in a new instance: the same bits, in the episode after it too."""
+    """The same seed and actions give the same bits in a new instance, also in the episode after it."""
     for first, second in zip(lab.seeded, [e for e in lab.episodes if e.seed is None], strict=True):
         env = lab.make()
         for episode in (first, second):
@@ -44,7 +44,7 @@ def check_fresh_instance(lab: Lab) -> Findings:
 
 
 def check_seed(lab: Lab) -> Findings:
-    """Seeds make a difference, on a used instance too; without one the next episode is another one."""
+    """Another seed gives another episode, also on a used instance; without a seed, the next episode is another one."""
     pairs = []
     for seed in range(lab.seed, lab.seed + 4):
         env = lab.make()
@@ -68,7 +68,7 @@ def check_seed(lab: Lab) -> Findings:
 
 
 def check_history(lab: Lab) -> Findings:
-    """Reset forgets whatever was before: episodes played to the end, broken off, or only begun."""
+    """Reset forgets what was before it: episodes played to the end, broken off, or only begun."""
     env = lab.make()
     for episode in lab.sample():
         for steps in (lab.steps, 3, 1):
@@ -96,13 +96,13 @@ def check_history(lab: Lab) -> Findings:
 
 
 def state_of_luck(env: Env) -> Any:
-    """State of the generator that Gymnasium seeds, or None."""
+    """State of the generator that Gymnasium seeds, or None if there is none."""
     luck = getattr(env.unwrapped, "_np_random", None)
     return luck.bit_generator.state if isinstance(luck, np.random.Generator) else None
 
 
 def check_interleaved(lab: Lab) -> Findings:
-    """Two instances at once know nothing of each other."""
+    """Two instances that are played in turn do not influence each other."""
     one, other = lab.sample()[0], lab.sample()[1]
     turns = [stepwise(lab.make(), episode) for episode in (one, other)]
     moments: list[list[Moment]] = [[], []]
@@ -130,7 +130,7 @@ def stepwise(env: Env, episode: Episode) -> Iterator[Moment]:
 
 
 def check_spoiled(lab: Lab) -> Findings:
-    """Whoever overwrites what was returned, or an action after use, does not reach into the world."""
+    """Overwriting what was returned, or an action after its use, changes nothing in the world."""
     meaning = {
         "observation": "the observation is the environment's own memory: overwriting it changes what follows",
         "info": "info is the environment's own memory: overwriting it changes what follows",
@@ -154,7 +154,7 @@ def check_options(lab: Lab) -> Findings:
 
 
 def check_one_action(lab: Lab) -> Findings:
-    """One action changed: the past stays, something follows, and not one step late."""
+    """If one action changes, what was before stays, something changes after it, and not one step late."""
     rng, env = generator(lab.seed, 77), lab.make()
     now = late = reward_now = reward_late = anything = probes = 0
     for n in range(PROBES):
@@ -188,13 +188,14 @@ def check_one_action(lab: Lab) -> Findings:
 
 
 def effects(a: Moment, b: Moment) -> tuple[bool, bool]:
-    """Whether (what is seen, the reward) differ."""
+    """Whether (the observation, the reward) of two moments differ."""
     seen = difference(a.observation, b.observation) or a.terminated != b.terminated
     return bool(seen), bool(difference(a.reward, b.reward))
 
 
 def changed_action(env: Env, episode: Episode, at: int, rng: np.random.Generator) -> Episode | None:
-    """The episode again with another allowed action at step `at`, and what was played after it where still allowed."""
+    """Play the episode with another allowed action at step `at`, and then what was played, where it is still allowed.
+    None if no other action is allowed there."""
     step = -1
 
     def choose(observation: Any, info: dict[str, Any], _: np.random.Generator) -> Any:
@@ -218,7 +219,7 @@ def changed_action(env: Env, episode: Episode, at: int, rng: np.random.Generator
 
 
 def check_future(lab: Lab) -> Findings:
-    """The observation does not change when all luck after now does."""
+    """The observation does not change when all luck after it does."""
     claims = lab.claims
     observe = claims.observe or (lambda env: env.unwrapped._get_obs())
     if claims.observe is None and not hasattr(lab.make().unwrapped, "_get_obs"):
@@ -243,7 +244,7 @@ def check_future(lab: Lab) -> Findings:
 
 
 def check_forbidden(lab: Lab) -> Findings:
-    """An action outside the space raises; one that the mask forbids is not carried out."""
+    """An action outside the space raises an error; one that the mask forbids is not carried out."""
     env = lab.make()
     space = env.action_space
     if not isinstance(space, spaces.Discrete):
@@ -296,7 +297,7 @@ def check_after_the_end(lab: Lab) -> Findings:
 
 
 def raises(call: Callable[..., Any], *arguments: Any) -> bool:
-    """Whether a call raises whatever error."""
+    """Whether a call raises any error."""
     try:
         call(*arguments)
     except Exception:

@@ -46,6 +46,7 @@ class Moment(NamedTuple):
 
     @property
     def done(self) -> bool:
+        """Whether the episode is over, terminated or truncated."""
         return bool(self.terminated) or bool(self.truncated)
 
 
@@ -61,6 +62,7 @@ class Episode(NamedTuple):
 
     @property
     def steps(self) -> int:
+        """How many steps were played."""
         return len(self.actions)
 
 
@@ -141,7 +143,7 @@ def shared_memory(a: Any, b: Any) -> str:
 
 
 def overwrite(value: Any) -> None:
-    """Spoil whatever can be written into: arrays get another value everywhere, dictionaries and lists are emptied."""
+    """Change whatever can be written into: arrays get another value everywhere, dictionaries and lists are emptied."""
     for _, item in parts(value):
         overwrite(item)
     if isinstance(value, np.ndarray) and value.flags.writeable and value.dtype.kind in "iufb":
@@ -154,12 +156,12 @@ def overwrite(value: Any) -> None:
 
 
 def generator(*key: int) -> np.random.Generator:
-    """A generator of our own, keyed; nothing global."""
+    """A generator of the checker's own, keyed by these numbers; global state is not touched."""
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
 
 
 def shown_masks(observation: Any, info: Any) -> dict[str, np.ndarray[Any, Any]]:
-    """Every action mask shown, by where: mask or action_mask of a Dict observation or of info."""
+    """Every action mask that was returned, by its place: mask or action_mask of a Dict observation or of info."""
     found = {}
     for where, value in (("observation", observation), ("info", info)):
         for key in ("mask", "action_mask"):
@@ -175,7 +177,7 @@ def method_mask(env: Any) -> np.ndarray[Any, Any] | None:
 
 
 def allowed(env: Any, observation: Any, info: Any) -> np.ndarray[Any, Any] | None:
-    """The actions that the first mask found allows, or None."""
+    """The actions that the first mask found allows; None without a mask."""
     space, method = env.action_space, method_mask(env)
     for mask in [*shown_masks(observation, info).values(), *([] if method is None else [method])]:
         if isinstance(space, spaces.Discrete) and mask.shape == (space.n,) and mask.any():
@@ -184,7 +186,7 @@ def allowed(env: Any, observation: Any, info: Any) -> np.ndarray[Any, Any] | Non
 
 
 def random_action(space: spaces.Space[Any], rng: np.random.Generator, choices: Any = None) -> Any:
-    """An action of the space by our own generator; one of `choices` if they are given."""
+    """A random action of the space, by the checker's own generator; one of `choices` if they are given."""
     if choices is not None:
         return np.int64(choices[rng.integers(len(choices))])
     if isinstance(space, spaces.Discrete):
@@ -208,13 +210,13 @@ def play(
     options: dict[str, Any] | None = None,
     spoil: str = "",
 ) -> Episode:
-    """One episode of at most `steps` steps. Raises Fault if an answer has not the form that Gymnasium asks for.
+    """Play one episode of at most `steps` steps. Raises Fault if an answer does not have the form that Gymnasium asks
+    for.
 
-    actions: what to play; then until it is over, unless the episode ends before. Otherwise `choose`, or random allowed
-    actions keyed by `luck` (style 0: independent, 1: mostly the last one again).
-    witness(env): what the world says of itself, recorded at each moment.
-    spoil: "observation", "info" or "action": overwrite it as soon as it is recorded, as a user might.
-    """
+    actions: what to play first; afterwards, and without them, `choose` decides, or random allowed actions keyed by
+    `luck` (style 0: independent, 1: mostly the last one again). witness(env): what the world itself says, recorded at
+    each moment. spoil: "observation", "info" or "action" is overwritten as soon as it is recorded, as a user might
+    do."""
     rng, last = generator(luck, style), None
     now = _reset(env, seed, options)
     moments, returned, played = [Moment(*map(copied, now))], [now], []

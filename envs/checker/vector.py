@@ -104,13 +104,16 @@ class Row:
         self.env, self.mode, self.over = env, mode, False
 
     def start(self, seed: int) -> RowStep:
+        """Begin an episode with this seed."""
         return RowStep(copied(self.env.reset(seed=seed)[0]), 0.0, False, False)
 
     def again(self) -> RowStep:
+        """Begin the next episode without a seed."""
         self.over = False
         return RowStep(copied(self.env.reset()[0]), 0.0, False, False)
 
     def step(self, action: Any) -> RowStep:
+        """What the row must return for this action, in the autoreset mode."""
         if self.mode == AutoresetMode.NEXT_STEP and self.over:
             return self.again()
         observation, reward, terminated, truncated, _ = self.env.step(action)
@@ -157,7 +160,7 @@ def check_form(
 
 
 def scalar(value: Any) -> Any:
-    """A row of a batch of Discrete is a NumPy scalar already; tuples keep their form."""
+    """A row of a batch of Discrete, which is a NumPy scalar already; tuples keep their form."""
     return tuple(scalar(item) for item in value) if isinstance(value, tuple) else value
 
 
@@ -165,7 +168,7 @@ def check_autoreset(
     env: Vector, n: int, mode: AutoresetMode, was_done: Any, observations: Any, rewards: Any, terminated: Any,
     truncated: Any, infos: dict[str, Any], where: str,
 ) -> Findings:  # fmt: skip
-    """What each mode promises, without a single environment to compare with."""
+    """What each autoreset mode promises, as far as it shows without a single environment to compare with."""
     more = was_done & ((rewards != 0.0) | terminated | truncated)
     if mode == AutoresetMode.NEXT_STEP and more.any():
         told = (
@@ -189,7 +192,7 @@ def check_autoreset(
 def compare(
     env: Vector, n: int, wanted: list[RowStep], observations: Any, results: Any, infos: dict[str, Any], where: str
 ) -> Findings:
-    """Each row against the single environment."""
+    """Compare each row with the single environment."""
     for i, want in enumerate(wanted):
         parted = loosely(want.observation, row_of(observations, n, i), "observation")
         if results is not None:
@@ -207,7 +210,7 @@ def compare(
 
 
 def loosely(a: Any, b: Any, path: str) -> str:
-    """`difference`, but a Python number alone may be a NumPy scalar in a batch."""
+    """`difference`, except that a Python number may be a NumPy scalar in a batch."""
     if isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys():
         return next(filter(None, (loosely(a[key], b[key], f"{path}[{key!r}]") for key in a)), "")
     if isinstance(a, tuple) and isinstance(b, tuple) and len(a) == len(b):
@@ -219,7 +222,7 @@ def loosely(a: Any, b: Any, path: str) -> str:
 
 
 def check_ownership(kept: list[tuple[Any, Any, Any, Any]], where: str) -> Findings:
-    """What was returned stays what it was, final observations too, and shares no memory with later answers."""
+    """What was returned stays as it was, final observations too, and shares no memory with later answers."""
     for step, (observations, objects, infos, told_objects) in enumerate(kept):
         for name, old, new in (("observation", observations, objects), ("info", infos, told_objects)):
             changed = difference(old, new, name)

@@ -31,7 +31,7 @@ RESAMPLES = 400  # of people, for the intervals
 
 
 class Size(NamedTuple):
-    """What a test of so many days needs. Bounds are a 95 % bootstrap over people."""
+    """What a test of this many days needs. Bounds are a 95 % bootstrap over people."""
 
     days: int
     mean_min: float  # time in the app per person and day
@@ -55,10 +55,11 @@ def daily_minutes(scenario: Scenario, days: int, seed: int) -> NDArray[np.float6
 
 
 def sizes(minutes: NDArray[np.float64], difference_pct: float, lengths: Sequence[int], seed: int = 0) -> list[Size]:
-    """For tests of so many days, which must be at most half of those simulated. minutes: of `daily_minutes`.
+    """The size of a test, for each of these lengths in days, which may be at most half of the days simulated. minutes:
+    of `daily_minutes`. Raises SettingError.
 
-    People per arm: 2 (z + z')^2 (sd / difference)^2 for a two-sided test at 5 % that sees it in four of five cases,
-    with CUPED by the sd that `analysis.less_known` leaves. Raises SettingError."""
+    People per arm: 2 (z + z')^2 (sd / difference)^2 for a two-sided test at 5 % that finds it in four of five cases,
+    with CUPED by the sd that `analysis.less_known` leaves."""
     people, simulated = minutes.shape
     if not (difference_pct and math.isfinite(difference_pct)):
         raise SettingError(f"--difference {difference_pct:g}: must be a number of percent other than 0")
@@ -84,7 +85,8 @@ def _size(minutes: NDArray[np.float64], difference_pct: float, days: int, draw: 
 
 
 def needed(sd_share: float, difference_pct: float) -> int:
-    """People per arm. sd_share: their standard deviation, as a share of their mean."""
+    """People per arm. sd_share: their standard deviation, as a share of their mean; difference_pct: to be found, in
+    percent."""
     z = float(ndtri((1 + CONFIDENCE) / 2) + ndtri(POWER))
     return math.ceil(2 * (z * sd_share / (difference_pct / 100)) ** 2)
 
@@ -95,7 +97,7 @@ def seen_between(sd_share: float, per_arm: int) -> float:
 
 
 class Paired(NamedTuple):
-    """How sharply a comparison told the difference of its best arm."""
+    """How precisely a comparison measured the difference of its best arm."""
 
     arm: str
     difference_pct: float
@@ -104,7 +106,8 @@ class Paired(NamedTuple):
 
 
 def precision(result: Comparison) -> Paired:
-    """Of the arm with the largest time in the app. Raises SettingError if no arm differs from the baseline."""
+    """The precision for the arm with the most time in the app. Raises SettingError if no arm differs from the
+    baseline."""
     m = column_of(PRIMARY)
     told = {a: d for a, row in enumerate(result.differences) if (d := row[m]) is not None and d.diff_pct}
     if not told:

@@ -38,7 +38,7 @@ class Curve(NamedTuple):
 
 @contextmanager
 def drawn(width: float, height: float) -> Iterator["Figure"]:
-    """An empty figure in our style, inches. It belongs to no window and no notebook: whoever draws it keeps it."""
+    """An empty figure in our style; sizes in inches. It belongs to no window and no notebook: it is the caller's."""
     import matplotlib as mpl
     import seaborn as sns
     from matplotlib.figure import Figure
@@ -51,7 +51,7 @@ def drawn(width: float, height: float) -> Iterator["Figure"]:
 
 
 def save_figure(figure: "Figure", path: Path | str, dpi: int = 130) -> None:
-    """As the ending of `path` says, whole or not at all."""
+    """Save a figure in the format that the ending of `path` says, whole or not at all."""
     with _names_as_they_are(figure):
         write_whole(path, lambda tmp: figure.savefig(tmp, dpi=dpi))
 
@@ -113,25 +113,25 @@ def curves(axis: "Axes", x: ArrayLike, series: Sequence[Curve], *, joined: bool 
 
 
 def zero_line(axis: "Axes") -> None:
-    """Where a difference vanishes."""
+    """A line at zero, where there is no difference."""
     axis.axhline(0, color=INK, linewidth=1, zorder=1)
 
 
 def bare(axis: "Axes") -> None:
-    """No more lines than the eye needs: the abscissa and the horizontal grid."""
+    """Remove all lines that the eye does not need: the abscissa and the horizontal grid stay."""
     for side in ("top", "right", "left"):
         axis.spines[side].set_visible(False)
     axis.grid(visible=False, axis="x")
 
 
 def curve_of(label: str, found: Sequence[Interval | PairedDifference | None]) -> Curve:
-    """Means with intervals, or differences in percent; gaps where undefined."""
+    """A curve of means with intervals, or of differences in percent; it has gaps where they are undefined."""
     points = np.array([ends(x) for x in found]).reshape(-1, 3)
     return Curve(label, *points.T.tolist())
 
 
 def ends(x: Interval | PairedDifference | None) -> tuple[float, float, float]:
-    """(mean, low, high), of a difference in percent; NaN where there is none."""
+    """(mean, low, high) of an interval, or of a difference in percent; NaN if there is none."""
     if isinstance(x, Interval):
         return x.mean, x.low, x.high
     if x is None or x.diff_pct is None or x.diff_pct_low is None or x.diff_pct_high is None:
@@ -140,7 +140,7 @@ def ends(x: Interval | PairedDifference | None) -> tuple[float, float, float]:
 
 
 def is_number(text: str) -> bool:
-    """Whether an axis can have it as a place."""
+    """Whether the text is a number, so that an axis can place it."""
     try:
         return math.isfinite(float(text))
     except ValueError:

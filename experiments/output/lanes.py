@@ -41,7 +41,8 @@ SECOND_US = 1_000_000
 
 
 class Event(NamedTuple):
-    """Something in a lane: a stretch of time, or an instant if it ends where it starts. Microseconds of the window."""
+    """Something in a lane: a stretch of time, or an instant if it ends where it starts. Times are microseconds of the
+    window."""
 
     lane: str
     start_us: int
@@ -64,7 +65,7 @@ class Session(NamedTuple):
 
 
 def session_of(run: Run, user: int, session: int) -> Session:
-    """The rows of a person's session. Raises SettingError if there is none, or too much to trace."""
+    """The rows of a person's session. Raises SettingError if there is no such session, or too much of it to trace."""
     records, world = run.records, run.world
     mine = records.sessions[records.sessions["user"] == user]
     window = f"{run.window_us / 60e6:g} min"
@@ -108,7 +109,7 @@ def outages_of(s: Session) -> list[tuple[int, int]]:
 
 
 def capacity_of(s: Session) -> list[tuple[int, float]]:
-    """What the link could carry, a mean for each second of the session, Mbit/s; outages are not in it."""
+    """The capacity of the link, a mean for each second of the session, Mbit/s; outages are not in it."""
     open_us, close_us = int(s.row["open_us"]), int(s.row["close_us"])
     edges = [*range(open_us, close_us, SECOND_US), close_us]
     carried = [int(link_bytes(s.link[0], s.run.world.knots, t)) for t in edges]
@@ -193,8 +194,8 @@ def _asked_to_rank(p: Array, request: Array) -> bool:
 
 
 def pool_lane(s: Session) -> Iterator[Event]:
-    """Pages that land and take over, and candidates that go unseen. What the log does not say is worked out from how
-    many are live before and after."""
+    """Pages that land and take over, and candidates that go unseen. What the log does not hold follows from how many
+    candidates are live before and after."""
     p, m = s.run.world.params[0], s.moments
     landed = s.requests[s.requests["outcome"] == SERVED]
     for row in landed:
@@ -226,7 +227,8 @@ def pool_lane(s: Session) -> Iterator[Event]:
 
 
 def server_lane(s: Session, outages: list[tuple[int, int]]) -> Iterator[Event]:
-    """Each attempt, and within it where it was: on its way, in the queue, at a worker, in the chain, coming back."""
+    """Each attempt, and within it where the request was: on its way, in the queue, at a worker, in the chain, coming
+    back."""
     m, chain_us = s.moments, int(s.run.world.params["chain_us"][0])
     for row in s.requests:
         sent, ended, queue = int(row["sent_us"]), int(row["ended_us"]), int(row["queue_us"])
@@ -262,7 +264,8 @@ def _parts(row: Array, queue_us: int, chain_us: int) -> list[tuple[str, int, int
 
 
 def policy_lane(s: Session) -> Iterator[Event]:
-    """From asked to ready. A pick is stale if its video starts before that; what takes no time is an instant."""
+    """Each decision, from the question to the ranking. A pick is stale if its video starts before the ranking is ready.
+    A decision that takes no time is an instant."""
     m, start_us = s.moments, s.impressions["start_us"]
     busy = m["ranking"] != 0
     before = np.concatenate([[-1], m["phase"][:-1]])

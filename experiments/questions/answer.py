@@ -60,7 +60,8 @@ class Answer:
 
 
 def arms(asked: WhatIf) -> list[Arm]:
-    """The usual value of the first series first, as the baseline; then by value, in the order of the table."""
+    """The arms, by value in the order of the table; the usual value of the first series comes first, as the
+    baseline."""
     base = with_settings(Scenario(), [f"population.users={asked.users}", *asked.world.split()])
     first = next(iter(asked.series))
     cells = [(value, name) for value in asked.values for name in asked.series]
@@ -93,8 +94,8 @@ def ask_sweep(
     asked: SweepIf, question: str, out: Path, *, seed: int = 0, workers: int = 1, execute: Execute | None = None,
     progress: Progress | None = None,
 ) -> SweepResult:  # fmt: skip
-    """The same of a grid, kept in the folder `out` as any sweep. Asked again, it is read from there; a run that was
-    broken off goes on; at another size, or by other code, it is run again.
+    """`ask` for a question that is a grid, kept in the folder `out` as any sweep. Asked again, the answer is read from
+    there; a run that was broken off goes on; a run of another size, or by other code, is made again.
 
     Raises SettingError if the folder holds another sweep, or one that cannot be read."""
     base = with_settings(Scenario(), [f"population.users={asked.users}", *asked.world.split()])
@@ -128,8 +129,9 @@ def _ledger(folder: Path, plan: Plan) -> Ledger:
 
 
 def sentences(answer: Answer, depends: Sequence[str] = ()) -> tuple[str, ...]:
-    """The answer in words. Where series are compared at each value, since nobody chooses a network or a phone: what
-    each gains over the first, value by value; else the verdict over all that was tried. depends: as of `verdict`."""
+    """The answer in words. If series are compared at each value, because nobody chooses a network or a phone, it says
+    what each series gains over the first, value by value; otherwise it is the verdict over all that was tried. depends:
+    as for `verdict`."""
     if not any(kind == "gain" for kind, _ in answer.asked.show):
         return verdict(answer.result, depends=depends)
     first, *others = answer.asked.series
@@ -175,7 +177,7 @@ def answer_table(answer: Answer) -> Table:
 
 
 def cell(answer: Answer, kind: str, value: str, series: str, metric: str) -> Text:
-    """What stands in a table for one arm."""
+    """The text of an arm in a table."""
     if kind == "level":
         return Text(interval_text(answer.level(value, series, metric)))
     difference = (answer.change if kind == "change" else answer.gain)(value, series, metric)
@@ -195,7 +197,7 @@ def legend(answer: Answer) -> str:
 
 
 def ran_of(answer: Answer) -> str:
-    """People, window, replications, seed, method, and that servers drown, if they do: for captions."""
+    """People, window, replications, seed, method, and whether servers drown: for captions."""
     servers = "servers with queues" if answer.asked.servers else "ample servers"
     return ran(answer.result, servers) + f". {OVERLOAD}" * any(answer.result.overloaded)
 

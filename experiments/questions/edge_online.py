@@ -29,7 +29,7 @@ POLICIES = ("cloud_only", "tag_momentum", "edgerec", "kir", "context_aware")
 
 
 class Row(NamedTuple):
-    """A line of the table: a metric per person, times `per` if given; and what was published of it."""
+    """A line of the table: a metric per person, times `per` if given; and the published number."""
 
     name: str
     metric: str
@@ -71,7 +71,8 @@ def differences(result: Comparison, rows: tuple[Row, ...] = ROWS) -> list[list[P
 
 
 def table(result: Comparison) -> str:
-    """Markdown: percent of the baseline with half a 95 % interval, * where it excludes 0; and what was published."""
+    """The table as Markdown: percent of the baseline with half a 95 % interval, * if the interval excludes 0; and the
+    published numbers."""
     labels = [arm.label for arm in result.arms[1:]]
     lines = [f"| % against {result.baseline.label} | " + " | ".join(labels) + " | published |",
              "|---|" + "---:|" * len(labels) + "---|"]  # fmt: skip
@@ -86,6 +87,7 @@ def table(result: Comparison) -> str:
 
 
 def cell(d: PairedDifference | None) -> str:
+    """A paired difference as a text in the table."""
     if d is None or d.diff_pct is None or d.diff_pct_low is None or d.diff_pct_high is None:
         return "–"
     half = (d.diff_pct_high - d.diff_pct_low) / 2

@@ -54,7 +54,7 @@ def what_if_figure(answer: Answer, path: Path) -> list[Path]:
 
 
 def sweep_figure(result: SweepResult, path: Path) -> list[Path]:
-    """Draw the map of a what-if that is a sweep, what is dominated in grey; returns the files written, none where there
+    """Draw the map of a what-if that is a sweep, with dominated arms in grey. Returns the files written, none if there
     is nothing to compare."""
     figure = map_of(result, result.plan.objective, title=headline(result))
     if figure is None:

@@ -25,7 +25,7 @@ PEOPLE, REPLICATIONS, MINUTES, SEED = 400, 15, 30.0, 7_000
 
 
 class Forecast(NamedTuple):
-    """A published test, the scenario nearest to it, and what was expected of it here before it was run."""
+    """A published test, the scenario nearest to it, and the forecast made before it was run here."""
 
     system: str
     scenario: str  # of `NAMED`
@@ -70,7 +70,7 @@ FORECASTS = (
 
 
 def answer(forecast: Forecast) -> list[str]:
-    """The table's rows, Markdown: each metric in each world, and what was published of it."""
+    """Rows of the table as Markdown: each metric in each world, and the published number."""
     base = with_settings(Scenario(), (*NAMED[forecast.scenario], f"population.users={PEOPLE}"))
     told: list[list[str]] = [[] for _ in forecast.rows]
     for world in worlds(base, intent_bound(None)):

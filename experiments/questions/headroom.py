@@ -33,7 +33,7 @@ CONFIGURED, FREED = "cloud_only", "(free network)"
 
 
 class Step(NamedTuple):
-    """One step of the ladder. Settings are of its own, over the scenario, and hold those of the step before it."""
+    """One step of the ladder. Settings are relative to the scenario, and include those of the step before it."""
 
     label: str
     policy: str
@@ -83,7 +83,7 @@ def steps(base: Scenario) -> tuple[Step, ...]:
 
 
 class World(NamedTuple):
-    """People as they might be, settings over the scenario."""
+    """Possible people, as settings over the scenario."""
 
     label: str
     settings: str
@@ -91,7 +91,7 @@ class World(NamedTuple):
 
 
 def worlds(base: Scenario, bound: float) -> tuple[World, ...]:
-    """No intent, the scenario's own, and the most that the log allows."""
+    """Three worlds: without intents, with the scenario's own, and with the strongest that the log allows."""
     assumed, own = base.server.assumed_intent_sd, base.interests.intent_sd
     return (
         World("no intent", "interests.intent_sd=0", f"none, while cloud and phone assume an sd of {assumed:g} logit"),
@@ -102,13 +102,13 @@ def worlds(base: Scenario, bound: float) -> tuple[World, ...]:
 
 
 def intent_bound(scenario: Path | None) -> float:
-    """The most that the log allows of `interests.intent_sd`, logit: of the fit beside a scenario file, if there is one,
-    or of the shipped one. Raises SettingError."""
+    """The largest `interests.intent_sd` that the log allows, logit: by the fit beside a scenario file, if there is one,
+    or by the shipped fit. Raises SettingError."""
     return intents_that_agree(fit_of(scenario)).high
 
 
 class Headroom(NamedTuple):
-    """The ladder climbed in each world."""
+    """The ladder in each world, with its results."""
 
     steps: tuple[Step, ...]
     worlds: tuple[World, ...]
@@ -139,7 +139,8 @@ def climb(
     base: Scenario, bound: float, *, seed: int = 0, replications: int = REPLICATIONS, minutes: float = MINUTES,
     workers: int = 1, execute: Execute | None = None, progress: Progress | None = None,
 ) -> Headroom:  # fmt: skip
-    """Every step in every world, over the same replications. bound: of `intent_bound`. Raises what `compare` does."""
+    """Run every step in every world, over the same replications. bound: of `intent_bound`. Raises what `compare`
+    raises."""
     ladder, of_people = steps(base), worlds(base, bound)
     arms = [_arm_of(step, world, base) for world in of_people for step in ladder]
     result = compare(
@@ -150,7 +151,7 @@ def climb(
 
 
 def ladder_of(result: Comparison) -> Headroom | None:
-    """The ladder that a saved comparison is; None if it is another one."""
+    """The ladder, if a saved comparison is one; else None."""
     met = {arm.label: arm.scenario for arm in result.arms}
     base, top = met.get(f"default: {CONFIGURED}"), met.get(f"upper bound: {CONFIGURED}")
     if base is None or top is None:
@@ -166,7 +167,8 @@ def _arm_of(step: Step, world: World, base: Scenario) -> Arm:
 
 
 def headroom_json(found: Headroom) -> dict[str, Any]:
-    """What was asked and a row for each world, step and metric, percentages of what each is measured from."""
+    """The question, and a row for each world, step and metric; percentages are relative to what each step is measured
+    from."""
     rows: list[dict[str, Any]] = [
         {
             "world": world.label,

@@ -97,7 +97,8 @@ def _caption(found: Headroom) -> str:
 
 
 def headroom_figure(found: Headroom, path: Path | None = None) -> "Figure":
-    """What each step gains in all: a panel for each metric, a colour and marker for each world. path: saved there."""
+    """The total gain of each step: a panel for each metric, a colour and marker for each world. path: where it is
+    saved."""
     with drawn(11.0, 3.1 * len(SHOWN) + 1.5) as figure:
         axes = figure.subplots(len(SHOWN), 1, squeeze=False, sharex=True)[:, 0]
         for axis, name in zip(axes, SHOWN, strict=True):

@@ -44,13 +44,15 @@ SHOWN = ("valid_play", "long_view", PRIMARY)
 
 
 class People(NamedTuple):
-    """Passing interests as they might be."""
+    """Possible passing interests."""
 
     strength: float  # sd of a passing interest, logit
     half_life_min: float
     dims: int  # of content vectors
 
     def settings(self, assumes: str) -> str:
+        """The settings of a world with these people. assumes: whether cloud and phone assume what is true (TRUE), or
+        what the scenario says."""
         true = (
             f"interests.intent_sd={self.strength:g} interests.intent_half_life_min={self.half_life_min:g} "
             f"catalogue.content_dims={self.dims}"
@@ -82,8 +84,8 @@ class Asked(NamedTuple):
 
 
 def asked_of(base: Scenario, fit: FitFile) -> Asked:
-    """Strengths about what agrees with the log; half-lives and dimensions over their plausible ranges. Raises
-    SettingError for a fit without the strength of passing interests."""
+    """What to vary: strengths around those that agree with the log, half-lives and dimensions over their plausible
+    ranges. Raises SettingError for a fit without the strength of passing interests."""
     agreeing = intents_that_agree(fit)
     strengths = tuple(float(f"{share * agreeing.high:.4g}") for share in OF_THE_BOUND)
     own = base.interests.intent_half_life_min
@@ -96,13 +98,13 @@ def asked_of(base: Scenario, fit: FitFile) -> Asked:
 
 
 class Found(NamedTuple):
-    """Cloud and phone in every world."""
+    """The results of cloud and phone in every world."""
 
     asked: Asked
     result: Comparison
 
     def gain(self, people: People, page: str, assumes: str, metric: str) -> PairedDifference | None:
-        """Of the phone's filter over the cloud."""
+        """The gain of the phone's filter over the cloud."""
         cloud, phone = (self._place(people, page, assumes, policy) for policy in POLICIES)
         return self.result.difference(cloud, phone, column_of(metric))
 
@@ -111,8 +113,8 @@ class Found(NamedTuple):
         return self.gain(self.asked.usual, page, TRUE, SHOWN[0])
 
     def needed(self, page: str, assumes: str, metric: str) -> float | None:
-        """The strength, logit, from which on every gain can be told from 0, half-life and dimensions being the
-        scenario's; None if it is none."""
+        """The strength, logit, from which on every gain can be told from 0, with the scenario's half-life and
+        dimensions; None if there is none."""
         from_here = None
         for strength in reversed(self.asked.strengths):
             d = self.gain(self.asked.usual._replace(strength=strength), page, assumes, metric)
@@ -126,7 +128,7 @@ class Found(NamedTuple):
 
 
 def arms_of(asked: Asked, base: Scenario) -> list[Arm]:
-    """Cloud and phone, at each page, in each world, by what they assume."""
+    """The arms: cloud and phone, at each page, in each world, for each assumption."""
     return [
         replace(
             parse_arm(f"arm={policy} {people.settings(assumes)} {settings}", base),
@@ -143,7 +145,7 @@ def ask(
     asked: Asked, base: Scenario, *, seed: int = 0, replications: int = REPLICATIONS, minutes: float = MINUTES,
     workers: int = 1, execute: Execute | None = None, progress: Progress | None = None,
 ) -> Found:  # fmt: skip
-    """Every world over the same replications. Raises what `compare` does."""
+    """Run every world over the same replications. Raises what `compare` raises."""
     result = compare(
         arms_of(asked, base), seed=seed, replications=replications, minutes=minutes, engine="batch", workers=workers,
         execute=execute, progress=progress,
@@ -152,7 +154,7 @@ def ask(
 
 
 def must_be_true_json(found: Found) -> dict[str, Any]:
-    """What was asked, the canary, and a row for each world, page, assumption and metric: gains in %."""
+    """The question, the canary, and a row for each world, page, assumption and metric: gains in %."""
     asked = found.asked
     rows = [
         {**people._asdict(), "page": page, "assumes": assumes, "metric": metric,
@@ -183,7 +185,7 @@ def must_be_true_json(found: Found) -> dict[str, Any]:
 
 
 def wins(d: PairedDifference | Interval | None) -> bool:
-    """Whether a gain can be told from 0, and is one."""
+    """Whether a gain is surely above 0."""
     return isinstance(d, PairedDifference) and d.low > 0
 
 

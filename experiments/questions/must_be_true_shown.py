@@ -63,7 +63,7 @@ def must_be_true_table(found: Found) -> Table:
 
 
 def verdicts(found: Found) -> list[str]:
-    """What follows, a sentence for each page: from which strength on there is a gain, and whether the canary sings."""
+    """A sentence for each page: from which strength on there is a gain, and whether the canary wins, as it must."""
     said = []
     for page in PAGES:
         for name in DRAWN:

@@ -40,7 +40,7 @@ def intents_that_agree(fit: FitFile) -> Agreeing:
 
 
 def ends_of(name: str, field: FieldInfo, value: Any, fit: FitFile) -> Plausible | str:
-    """The ends of an assumed setting about `value`; in words, why it has none."""
+    """The ends of the plausible range of an assumed setting about `value`; or in words, why it has none."""
     found = plausible_of(field, value)
     if found != AGREES:
         return found

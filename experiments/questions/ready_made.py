@@ -28,5 +28,5 @@ def load(name: str) -> tuple[WhatIf | SweepIf, str]:
 
 
 def question_of(docstring: str | None) -> str:
-    """Its first line."""
+    """The first line of a docstring, which is the question."""
     return (docstring or "").strip().splitlines()[0]

@@ -53,7 +53,7 @@ class World(NamedTuple):
 
 
 class Walk(NamedTuple):
-    """One setting's ends, in worlds; None where an end is what the scenario has."""
+    """The two ends of one setting, as worlds; None if an end is what the scenario has."""
 
     setting: str
     unit: str
@@ -64,7 +64,7 @@ class Walk(NamedTuple):
 
 
 class Again(NamedTuple):
-    """Something drawn again."""
+    """A kind of thing that is drawn again, and its worlds."""
 
     what: str
     holds: str
@@ -72,7 +72,7 @@ class Again(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Everything that will be run."""
+    """Everything that is to be run."""
 
     base: World
     walks: tuple[Walk, ...]
@@ -81,14 +81,14 @@ class Plan(NamedTuple):
 
     @property
     def worlds(self) -> tuple[World, ...]:
-        """The scenario itself first."""
+        """All worlds, the scenario itself first."""
         ends = (world for walk in self.walks for world in (walk.low, walk.high) if world is not None)
         return (self.base, *ends, *(world for again in self.drawn for world in again.worlds))
 
 
 def plan_of(base: Scenario, fit: FitFile, *, seed: int = 0, draws: int = DRAWS, only: Sequence[str] = ()) -> Plan:
-    """What to run. only: walk these settings (none: all assumed ones). draws: of each thing that is drawn, 0: none.
-    Raises SettingError for an unknown setting or more draws than the fit has sets."""
+    """What to run. only: vary only these settings (none: all assumed ones). draws: of each kind of thing that is drawn
+    again, 0: none. Raises SettingError for an unknown setting, or for more draws than the fit has sets."""
     if draws > len(fit.draws):
         raise SettingError(f"draws={draws} must be <= {len(fit.draws)}, the parameter sets of the fit; 24 is usual")
     assumed = {name: field for name, field in fields() if is_assumed(field)}
@@ -161,8 +161,8 @@ def run(
     execute: Execute | None = None,
     progress: Progress | None = None, estimate: Callable[[int, float], None] | None = None, name: str = "the scenario",
 ) -> Table:  # fmt: skip
-    """Run the plan and sum it up. estimate(runs, seconds): called once the scenario itself has been run, with what is
-    left. name: of the scenario, for the table. Raises RunFailed."""
+    """Run the plan and sum it up. estimate(runs, seconds): called once the scenario itself has been run, with how many
+    runs are left and how long they will take. name: of the scenario, for the table. Raises RunFailed."""
     started = time.perf_counter()
     worlds = plan.worlds
     values = np.full((len(worlds), len(POLICIES), replications, len(METRICS)), np.nan)
@@ -272,5 +272,5 @@ def _span(interval: Interval | None) -> Span | None:
 
 
 def name_of(scenario: Path | None, settings: Sequence[str]) -> str:
-    """What to call the scenario: the defaults, or the file or name, and what was set."""
+    """The name of the scenario in the table: the defaults, or the file or name, and what was set."""
     return " ".join(["the default scenario" if scenario is None else scenario.name, *settings])

@@ -17,7 +17,8 @@ def sensitivity_sentences(table: Table) -> list[str]:
 
 
 def sensitivity_tables(table: Table) -> Iterator[Shown]:
-    """How far each setting that surely moves a gain moves the answers, then what the answers' intervals hold."""
+    """How far each setting that surely moves a gain moves the answers, then what the intervals of the answers
+    contain."""
     yield _moves(table)
     yield _answers(table)
 

@@ -28,7 +28,7 @@ class WhatIf:
 
 @dataclass(frozen=True)
 class SweepIf:
-    """Several fields at once: a sweep's grid. Its folder is reported by `nextone report`."""
+    """A grid over several fields, as a sweep. `nextone report` reports its folder."""
 
     grid: tuple[str, ...]
     policies: tuple[str, ...]
@@ -39,5 +39,5 @@ class SweepIf:
 
 
 def along(field: str, *values: object) -> dict[str, str]:
-    """Labels and settings of one field: `along("server.page_size", 2, 6)`."""
+    """Labels and settings for one field: `along("server.page_size", 2, 6)`."""
     return {str(value): f"{field}={value}" for value in values}

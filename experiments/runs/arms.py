@@ -41,7 +41,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Task:
-    """One arm in one replication: all that its result is a function of."""
+    """One arm in one replication: everything that its result depends on."""
 
     arm: Arm
     seed: int
@@ -51,7 +51,7 @@ class Task:
     engine: Engine
 
     def moved(self, place: Place) -> "Task":
-        """The same task, with traces and checkpoints from elsewhere."""
+        """The same task, with traces and checkpoints from another place."""
         arm = self.arm
         there = replace(arm, policy=moved_policy(arm.policy, place), scenario=moved_scenario(arm.scenario, place))
         return replace(self, arm=there)
@@ -61,10 +61,11 @@ class Task:
 
 
 def parse_arm(text: str, base: Scenario, policy_of: "PolicyOf" = resolve_policy) -> Arm:
-    """An arm from text: `small=cloud_only server.page_size=2` is label, policy, and settings that differ from the base.
+    """An arm from text. `small=cloud_only server.page_size=2` is a label, a policy, and settings that differ from the
+    base.
 
-    The folder of a policy may have spaces: in quotes, or if there is a folder of that name. policy_of: what makes a
-    policy of its name; `own_or_named` for a text that the user typed."""
+    The folder of a policy may contain spaces if it stands in quotes, or if there is a folder of that name. policy_of:
+    makes a policy from its name; `own_or_named` for text that the user typed. Raises SettingError."""
     first, *settings = words(text)
     label, equals, policy = first.partition("=")
     spaced = re.split(r"\s+(?=\w+\.\w+\s*=)", text.strip().removeprefix(f"{label}="), maxsplit=1)
@@ -119,7 +120,7 @@ def window_words(minutes: float | None, days: float | None) -> str:
 
 
 def with_the_same_servers(arms: Sequence[Arm], minutes: float | None, days: float | None) -> list[Arm]:
-    """Every arm that leaves `server.workers` at 0 gets the number that suits the first."""
+    """The arms, where each that leaves `server.workers` at 0 gets the number that suits the first."""
     count = workers_needed(arms[0].scenario, arms[0].policy, minutes, days)
     return [replace(arm, scenario=staffed(arm.scenario, count)) for arm in arms]
 

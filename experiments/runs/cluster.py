@@ -36,21 +36,21 @@ class Lost(Enum):
 
 
 class Facts(NamedTuple):
-    """What a result's bits may depend on, of one machine."""
+    """What the bits of a result may depend on, of one machine."""
 
     versions: dict[str, str]  # by package; "nextone's files": a digest of sources and weights
     processor: str
 
 
 class Differs(NamedTuple):
-    """Instead of an outcome: a machine's versions are others. in_what: as of `differences`."""
+    """Returned instead of an outcome: a machine has other versions. in_what: as `differences` words it."""
 
     node: str
     in_what: str
 
 
 class Cluster(Protocol):
-    """The little that is needed of a cluster. Handles are its own business."""
+    """What is needed of a cluster. What a handle is, only the cluster knows."""
 
     def slots(self) -> int:
         """How many tasks can run at a time, now."""
@@ -80,7 +80,7 @@ class Cluster(Protocol):
 
 @cache
 def facts_here() -> Facts:
-    """Of this machine, as this process found it first."""
+    """The facts of this machine, as this process first found them."""
     versions = {"nextone": __version__, "nextone's files": _files_digest(), "python": platform.python_version()}
     return Facts(versions | {name: importlib.metadata.version(name) for name in PACKAGES}, processor())
 
@@ -97,7 +97,7 @@ def _files_digest() -> str:
 
 
 def processor() -> str:
-    """Its model as Linux calls it, and the kind of machine."""
+    """The processor's model, as Linux calls it, and the kind of machine."""
     cpu = Path("/proc/cpuinfo")
     lines = cpu.read_text().splitlines() if cpu.exists() else []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
@@ -111,8 +111,8 @@ def differences(mine: Facts, theirs: Facts) -> str:
 
 
 def check_nodes(mine: Facts, nodes: Mapping[str, Facts | str]) -> str:
-    """Raises SettingError if a node has other versions than this machine; one line on nodes with another processor,
-    empty if there are none."""
+    """Raises SettingError if a node has other versions than this machine. Returns one line on nodes with another
+    processor, empty if there are none."""
     if not nodes:
         raise SettingError("the cluster has no node with a CPU; start one: ray start --address=HEAD:6379")
     wrong = {name: there if isinstance(there, str) else differences(mine, there) for name, there in nodes.items()}
@@ -126,7 +126,7 @@ def check_nodes(mine: Facts, nodes: Mapping[str, Facts | str]) -> str:
 
 
 def other_versions(wrong: Mapping[str, str]) -> SettingError:
-    """wrong: by node, in what it differs."""
+    """The error for nodes with other versions. wrong: by node, in what it differs."""
     nodes = "; ".join(f"node {name}: {what}" for name, what in wrong.items())
     return SettingError(f"results would not be the same everywhere; install the versions that are here on {nodes}")
 
@@ -134,8 +134,8 @@ def other_versions(wrong: Mapping[str, str]) -> SettingError:
 def run_there(
     task: Movable, run: Run, parcels: Mapping[str, Parcel], facts: Facts, fetch: Callable[[Any], bytes], node: str
 ) -> Any:
-    """On a node: the outcome of a task whose paths are replaced by copies in the cache; Differs if a node that came
-    late has other versions than `facts`. fetch(handle) -> bytes."""
+    """On a node: run a task with copies from the cache in place of its paths; returns its outcome, or Differs if a node
+    that came late has other versions than `facts`. fetch(handle) -> bytes."""
     in_what = differences(facts, facts_here())
     if in_what:
         return Differs(node, in_what)
@@ -150,9 +150,10 @@ def run_there(
 
 
 def run_on(cluster: Cluster, source: Source, run: Run, said: Callable[[str], None]) -> Outcomes:
-    """As `executor.Execute`, on a cluster. A node that is lost costs its tasks another try; a task whose process is
-    killed twice has failed. said: called with a line on processors that differ. Raises SettingError for other versions,
-    RunFailed if no node is left."""
+    """Run tasks on a cluster, as `executor.Execute` says. The tasks of a node that is lost are tried again; a task
+    whose process is killed twice has failed. said: called with a line on processors that differ.
+
+    Raises SettingError for other versions, RunFailed if no node is left."""
     mine, sender = facts_here(), Sender(cluster.put)
     line = check_nodes(mine, cluster.facts())
     if line:

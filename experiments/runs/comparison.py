@@ -49,10 +49,12 @@ class Comparison:
 
     @property
     def baseline(self) -> Arm:
+        """The arm that the others are compared with: the first."""
         return self.arms[0]
 
     @property
     def replications(self) -> int:
+        """How many replications each arm has."""
         return len(self.values[0])
 
     @cached_property
@@ -99,7 +101,7 @@ class Comparison:
 
     @property
     def nobody_opened(self) -> int:
-        """In how many replications nobody had the app open for a moment, under no arm."""
+        """In how many replications nobody opened the app, under any arm."""
         return int(without_people(self.values).all(axis=0).sum())
 
     def label(self, arm: int) -> str:
@@ -172,6 +174,7 @@ def groups(result: Comparison) -> Iterator[tuple[str, list[int]]]:
 
 
 def subtitle(result: Comparison) -> str:
+    """What was run and how to read the table, for its caption."""
     people = result.baseline.scenario.population.users
     return (
         f"{people:,} people, {result.window()}, {result.replications} replications with shared luck, seed "
@@ -182,12 +185,12 @@ def subtitle(result: Comparison) -> str:
 
 
 def empty(result: Comparison) -> str:
-    """That nobody opened the app in some replications; empty where somebody did in all."""
+    """The sentence that nobody opened the app in some replications; empty if somebody did in all."""
     return nobody_words(result.nobody_opened, result.replications, result.window())
 
 
 def extended(result: Comparison) -> str:
-    """That it was looked at before with other numbers of replications; empty where it was not."""
+    """The sentence that it was looked at before with other numbers of replications; empty if it was not."""
     looks = ", ".join(map(str, result.looks))
     return f"Looked at before with {looks} replications: intervals hold however often one looks." if looks else ""
 

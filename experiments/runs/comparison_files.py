@@ -61,7 +61,7 @@ def comparison_json(result: Comparison) -> dict[str, Any]:
 
 
 def looked_at_before(result: Comparison, out_dir: Path) -> Comparison:
-    """The comparison, knowing at which other numbers of replications the same one was saved in this folder before."""
+    """The comparison, with the other numbers of replications at which the same one was saved in this folder before."""
     try:
         then = json.loads((pq.read_schema(out_dir / COMPARISON).metadata or {})[b"nextone"])
         now = record(result)
@@ -76,11 +76,11 @@ def looked_at_before(result: Comparison, out_dir: Path) -> Comparison:
 
 
 def save_tables(result: Comparison, out_dir: Path) -> list[Path]:
-    """`comparison.parquet` (a row per arm and metric) and `replications.parquet` (a row per arm, replication, metric).
+    """Write `comparison.parquet` (a row per arm and metric), `replications.parquet` (a row per arm, replication,
+    metric) and `scenario.toml`, the baseline's world; returns their paths.
 
-    Both hold version, seed, window, engine and every arm's whole scenario in their metadata, to replay themselves.
-    Beside them the baseline's world, `scenario.toml`.
-    """
+    The metadata of both tables hold version, seed, window, engine and every arm's whole scenario, so that the
+    comparison can be run again from them."""
     summary = [row | extra for row, extra in zip(comparison_json(result)["rows"], _paired_columns(result), strict=True)]
     each = [
         {

@@ -31,7 +31,8 @@ DECIDES: dict[str, Decide] = {
 
 
 def make_decider(policy: str | PolicyLike, world: World, pad_to: int | None = None) -> Decide | None:
-    """What a driver calls, from a name or a policy of one's own; None for `cloud_only`, which is never asked.
+    """What a driver calls to decide, from the name of a policy or a policy of the user; None for `cloud_only`, which is
+    never asked.
 
     Raises UnknownPolicy."""
     if not isinstance(policy, str):
@@ -47,10 +48,9 @@ def make_decider(policy: str | PolicyLike, world: World, pad_to: int | None = No
 def make_decide(policy: PolicyLike, world: World, pad_to: int | None = None) -> Decide:
     """decide(world, rows (n,)) -> scores (n, P) or (n, P + 1) float32, for this world and copies of it.
 
-    Memory is kept per person for as long as the result lives. pad_to: instead of the policy's own (`Options.pad_to`).
-    Raises ValueError if an option of the policy is wrong; what it returns, FloatingPointError if a live slot's score is
-    not finite, ValueError if scores have another shape.
-    """
+    Memory is kept per person for as long as the result exists. pad_to: instead of the policy's own (`Options.pad_to`).
+    Raises ValueError if an option of the policy is wrong. What it returns raises FloatingPointError if a live slot's
+    score is not finite, and ValueError if scores have another shape."""
     asked, name, options = as_policy(policy), name_of(policy), options_of(policy)
     pad_to = pad_to or options.pad_to
     memory = asked.start(len(world.users))
@@ -88,7 +88,7 @@ def make_decide(policy: PolicyLike, world: World, pad_to: int | None = None) -> 
 
 
 def leave_unasked(world: World, options: Options, name: str) -> None:
-    """Let the world know at which impressions the policy need not be asked. Raises ValueError."""
+    """Tell the world at which impressions the policy need not be asked. Raises ValueError."""
     if options.asked_after is None:
         return
     past = world.history.shape[1]

@@ -33,19 +33,19 @@ from .starting import GUARD, alone_because, main_can_be_imported, main_left_alon
 
 
 class RunFailed(RuntimeError):
-    """A task failed; the message names it: of a replication its arm, number and seed."""
+    """A task failed. The message names it: for a replication its arm, number and seed."""
 
 
 class Failed(NamedTuple):
-    """What came of a task that has no result: the reason in one line; the error itself if it is about the input, else
-    where it came from, for whoever mends it."""
+    """The outcome of a task without a result: the reason in one line, and the error itself if it is about the user's
+    input, else its traceback."""
 
     reason: str
     error: UserError | None = None
     trace: str = ""
 
     def raised(self) -> Exception:
-        """To be raised where one failure ends everything."""
+        """The error to raise where one failure ends everything."""
         if self.error is not None:
             return self.error
         failed = RunFailed(self.reason)
@@ -80,8 +80,8 @@ def replicate(task: Task) -> Replication:
 
 
 class Execute(Protocol):
-    """How tasks are run: execute(source, workers, run) yields each task of the source once with its outcome, in any
-    order, until the source has none and none is out. It is closed early on Ctrl-C."""
+    """How tasks are run. execute(source, workers, run) yields each task of the source once with its outcome, in any
+    order, until the source is empty and every outcome is in. It is closed early on Ctrl-C."""
 
     def __call__(self, source: Source, workers: int, run: Run = replicate) -> Outcomes: ...
 
@@ -91,20 +91,20 @@ DIED = "its process was killed, as when memory runs out; give it more memory, or
 
 
 def run_all(source: Source, workers: int, run: Run = replicate) -> Outcomes:
-    """In this process if one is enough, else in several."""
+    """Run tasks in this process if workers is 1, else in several."""
     return in_this_process(source, 1, run) if workers == 1 else in_processes(source, workers, run)
 
 
 def in_this_process(source: Source, workers: int = 1, run: Run = replicate) -> Outcomes:
-    """One after the other, here."""
+    """Run tasks one after the other, in this process."""
     del workers
     while (task := source()) is not None:
         yield task, outcome_of(task, run)
 
 
 def in_processes(source: Source, workers: int, run: Run = replicate) -> Outcomes:
-    """In processes of their own. When one dies, the tasks that were out are run again one by one, which tells whose
-    fault it was. In this one, with a line on standard error, where no other can be started."""
+    """Run tasks in other processes. When a process dies, the tasks that were running are run again one by one, which
+    shows whose fault it was. Where no process can be started, tasks run in this one, with a line on standard error."""
     if reason := alone_because():
         sys.stderr.write(f"nextone: in one process: {reason}\n")
         yield from in_this_process(source, 1, run)
@@ -161,7 +161,7 @@ def _results(
 
 
 def outcome_of(task: Movable, run: Run) -> Any:
-    """What `run` makes of a task, or Failed: whatever goes wrong in it is its outcome."""
+    """What `run` returns for a task, or Failed if it raises an error."""
     try:
         return run(task)
     except UserError as error:  # about the user's input: says all by itself

@@ -59,7 +59,7 @@ def decider_names() -> tuple[str, ...]:
 
 
 def is_decider(name: str) -> bool:
-    """Whether `make_decider` may know it: one of the names, or a checkpoint's."""
+    """Whether `make_decider` may know the name: a policy's, or a checkpoint's."""
     return name in decider_names() or is_trained(name)
 
 
@@ -81,7 +81,7 @@ def listed(text: str) -> list[str]:
 
 
 def listing(names: Iterable[str]) -> str:
-    """Names as `listed` reads them."""
+    """The names as a text that `listed` reads."""
     return ",".join(map(quoted, names))
 
 
@@ -107,9 +107,10 @@ def is_edge(policy: "str | PolicyLike") -> bool:
 
 
 def phone_cost(policy: "str | PolicyLike") -> Cost:
-    """What it costs phones that a policy ranks on them: time and bytes; nothing of rules and references.
+    """What a policy costs the phones on which it ranks: time and bytes. Rules and references cost nothing.
 
-    Raises ValueError if an option of the policy is wrong, CheckpointError if the one of that name cannot be loaded."""
+    Raises ValueError if an option of the policy is wrong, CheckpointError if the checkpoint of that name cannot be
+    loaded."""
     if isinstance(policy, str):
         made = make_policy(policy) if is_trained(policy) else None
         return FREE if made is None else phone_cost(made)
@@ -133,7 +134,8 @@ def check_name(name: str) -> str:
 def resolve_policy(name: str, scenario: "Scenario") -> str:
     """The policy of that name; the one place where names are looked up.
 
-    Raises SettingError with the nearest name, CheckpointError if the folder after a colon holds none that fits."""
+    Raises SettingError with the nearest name, CheckpointError if the folder after a colon holds no checkpoint that
+    fits."""
     if is_trained(check_name(name)):
         try:
             make_policy(name, scenario)

@@ -15,12 +15,13 @@ STAR = "* no luck, with how many numbers are looked at allowed for"
 
 
 def name_and_unit(metric: "Metric") -> str:
+    """The name of a metric, its unit, and an arrow if more or fewer of it is better: `app_min [min/person] ↑`."""
     arrow = {"more": " ↑", "fewer": " ↓"}.get(metric.better, "")
     return f"{metric.name}{f' [{metric.unit}]' if metric.unit else ''}{arrow}"
 
 
 def interval_text(interval: Interval | None) -> str:
-    """An arm's own mean: the baseline's, or another's where the baseline has nothing to compare with."""
+    """The mean of an arm with half of its interval."""
     return MISSING if interval is None else mean_and_half(interval.mean, interval.high - interval.mean)
 
 
@@ -33,6 +34,7 @@ def mean_and_half(mean: float, half: float) -> str:
 
 
 def difference_cell(d: PairedDifference | None, metric: "Metric") -> Text:
+    """A paired difference in a table's cell, coloured by which way is better for the metric."""
     text = difference_text(d, metric.better)
     if d is not None and d.diff_pct is not None and not d.diff == d.low == d.high == 0:
         text.append(f" {_saved(d)}")
@@ -40,7 +42,7 @@ def difference_cell(d: PairedDifference | None, metric: "Metric") -> Text:
 
 
 def difference_text(d: PairedDifference | None, better: str) -> Text:
-    """`+0.29 ±0.24*`, percent of the baseline's mean; green or red where there surely is one and one is better."""
+    """`+0.29 ±0.24*`, percent of the baseline's mean; green if it is surely better, red if surely worse."""
     if d is None:
         return Text(MISSING, style="dim")
     if d.diff == d.low == d.high == 0:
@@ -75,6 +77,7 @@ def _saved(d: PairedDifference) -> str:
 
 
 def signed(x: float) -> str:
+    """A number as text with its sign; zero has none."""
     text = _rounded(abs(x))
     return text if not float(text.replace(",", "")) else f"{'+' if x > 0 else '−'}{text}"
 

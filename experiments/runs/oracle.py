@@ -44,7 +44,7 @@ def true_scores(w: World, rows: Array, scores: Array) -> None:
 
 @kernel
 def tell_intent(p: Any, key: Any, person: Any) -> None:
-    """The belief is told the intents of now, and is sure of them. Lives on in the person's own rows."""
+    """Put the present intents into the belief, as certain; it is kept in the person's own rows."""
     live_on(p, key, person.user, person.mind, person.user.now_us)
     for d in range(p.content_dims):
         person.belief.expected[INTENT + d] = person.mind.intent[d]
@@ -54,8 +54,8 @@ def tell_intent(p: Any, key: Any, person: Any) -> None:
 
 @entry
 def filter_scores(w: World, told: np.bool_, scores: Array) -> None:
-    """What the cloud would make of each live candidate of everybody, had it seen all by now, into scores (N, P). It
-    learns in w's own rows. told: and knew the intents."""
+    """The cloud's score of each live candidate of everybody, as if it had seen everything until now, into scores (N,
+    P). It learns in w's own rows. told: whether it also knows the intents."""
     p = w.params[0]
     for i in range(len(w.users)):
         person = person_of(w, i)
@@ -77,18 +77,18 @@ LEARNS = ("key", "users", "screen", "pool", "waiting", "history", "behaviours", 
 
 
 def cloud_filter(world: World, rows: Array) -> Array:
-    """Scores (n, P) float32: the cloud's own order, by what the phone has seen until now. What it learns for that, the
-    cloud does not know."""
+    """Scores (n, P) float32: the cloud's own order, by what the phone has seen until now. The cloud itself does not get
+    to know what is learnt here."""
     return _filtered(world, rows)
 
 
 def reference_filter(world: World, rows: Array) -> Array:
-    """Scores (n, P) float32: the same, and the whole of what was learnt of passing interests is used."""
+    """Scores (n, P) float32: as `cloud_filter`, but using all that was learnt of passing interests."""
     return _filtered(_used_in_full(world), rows)
 
 
 def oracle_intent(world: World, rows: Array) -> Array:
-    """Scores (n, P) float32: the same, if it were told the passing interests."""
+    """Scores (n, P) float32: as `reference_filter`, if it also knew the passing interests."""
     return _filtered(_used_in_full(world), rows, told=True)
 
 

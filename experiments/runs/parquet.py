@@ -52,7 +52,7 @@ def read_record(path: Path) -> tuple[pa.Table, dict[str, Any]]:
 
 
 def digest(record: dict[str, Any], table: pa.Table) -> str:
-    """Of everything a file says: the record, names and types of columns, and every value."""
+    """SHA-256 of everything that a file says: the record, names and types of columns, and every value."""
     found = hashlib.sha256(json.dumps(record, sort_keys=True).encode())
     for name, column in zip(table.column_names, table.columns, strict=True):
         found.update(f"{name}:{column.type}".encode())

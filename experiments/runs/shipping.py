@@ -31,14 +31,14 @@ Place = Callable[[str, Reads], str]
 
 
 def links(path: Path) -> Iterable[Path]:
-    """Of traces and logs of round trips. Raises TraceError."""
+    """The files of traces and logs of round trips at a path. Raises TraceError."""
     from nextone.sim.inputs.trace_files import link_files  # late: a scenario without paths must not wait for pyarrow
 
     return link_files(path)
 
 
 def weights(path: Path) -> Iterable[Path]:
-    """Of a checkpoint, or a training with several."""
+    """The files of a checkpoint, or of a training with several."""
     return (file for file in path.rglob("*") if file.suffix in WEIGHTS and file.is_file())
 
 
@@ -51,13 +51,14 @@ class Movable(Protocol):
 
 
 def moved_policy(policy: "str | PolicyLike", place: Place) -> "str | PolicyLike":
-    """The same policy, of a checkpoint elsewhere if it is the name of one with a folder."""
+    """The policy; if it is the name of one with a checkpoint, with the checkpoint's folder replaced by another
+    place."""
     folder = folder_of(policy) if isinstance(policy, str) else ""
     return str(policy).replace(f":{folder}", f":{place(folder, weights)}", 1) if folder else policy
 
 
 def moved_scenario(scenario: "Scenario", place: Place) -> "Scenario":
-    """The same scenario, with traces and logs of round trips from elsewhere."""
+    """The scenario, with traces and logs of round trips from another place."""
     return with_paths(scenario, lambda path: place(path, links))
 
 
@@ -78,13 +79,13 @@ class Parcel(NamedTuple):
 
     @property
     def sha256(self) -> str:
-        """Of the names and digests of all of it."""
+        """A digest of the names and digests of all its files."""
         lines = [f"{self.name}\n{self.is_folder}\n", *(f"{file.sha256} {file.name}\n" for file in self.files)]
         return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 class Sender:
-    """Packs each path when a task first names it, and puts each digest's bytes once. put(bytes) -> a handle."""
+    """Packs each path when a task first names it, and sends the bytes of each digest once. put(bytes) -> a handle."""
 
     def __init__(self, put: Callable[[bytes], Any]) -> None:
         self._put = put
@@ -92,7 +93,7 @@ class Sender:
         self._parcels: dict[str, Parcel | None] = {}
 
     def parcels(self, task: Movable) -> dict[str, Parcel]:
-        """By path, all that a task reads; a path where nothing is, is left out. Raises OSError."""
+        """By path, everything that a task reads; paths with nothing there are left out. Raises OSError."""
         found: dict[str, Parcel] = {}
 
         def note(path: str, reads: Reads) -> str:
@@ -126,15 +127,15 @@ _placed: dict[str, str] = {}  # by digest: what this process has found whole, or
 
 
 def placed(parcel: Parcel, fetch: Callable[[Any], bytes]) -> str:
-    """`unpacked` in this user's cache, once in a process."""
+    """`unpacked` into this user's cache, once in each process."""
     if parcel.sha256 not in _placed:
         _placed[parcel.sha256] = str(unpacked(parcel, fetch, cache_folder()))
     return _placed[parcel.sha256]
 
 
 def unpacked(parcel: Parcel, fetch: Callable[[Any], bytes], cache: Path) -> Path:
-    """Where the file or folder is on this machine; what is not in the cache, or damaged there, is fetched. Raises
-    OSError, ValueError if bytes that were fetched have another digest."""
+    """Where the file or folder is on this machine. What the cache lacks, or has damaged, is fetched. Raises OSError,
+    and ValueError if fetched bytes have another digest."""
     target = cache / parcel.sha256
     if not _is_whole(target / parcel.name, parcel):
         folder = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=cache))
@@ -173,7 +174,8 @@ def _is_whole(root: Path, parcel: Parcel) -> bool:
 
 
 def cache_folder() -> Path:
-    """Of this user alone, among the temporary files; it may be deleted whenever nothing runs. Raises OSError."""
+    """The cache of this user alone, among the temporary files; it may be deleted whenever nothing runs. Raises
+    OSError."""
     user = os.geteuid() if hasattr(os, "geteuid") else 0
     folder = Path(tempfile.gettempdir()) / f"nextone-inputs-{user}"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -184,7 +186,8 @@ def cache_folder() -> Path:
 
 
 def in_its_own_words(text: str, places: Mapping[str, str]) -> str:
-    """A message with the paths that the user gave instead of those they were moved to. places: {given: moved to}."""
+    """A message in which the paths that the user gave replace those to which they were moved. places: {given: moved
+    to}."""
     for given, there in places.items():
         text = text.replace(there, given)
     return text

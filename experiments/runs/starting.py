@@ -24,7 +24,7 @@ def alone_because() -> str | None:
 
 
 def main_can_be_imported() -> bool:
-    """Whether another process can import the user's script without doing all that the script does once more."""
+    """Whether another process can import the user's script without running all of it again."""
     main = sys.modules["__main__"]
     if getattr(main, "__spec__", None) is not None:  # python -m
         return True
@@ -36,7 +36,7 @@ def main_can_be_imported() -> bool:
 
 @contextmanager
 def main_left_alone() -> Iterator[None]:
-    """Processes that are started meanwhile import the user's script only if that does no harm."""
+    """A block in which processes that are started import the user's script only if that does no harm."""
     if main_can_be_imported():
         yield
         return

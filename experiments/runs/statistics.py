@@ -28,7 +28,7 @@ def method(extended: bool) -> str:
 
 
 class TooFewReplications(UserError):
-    """An interval was asked of fewer than MIN_REPLICATIONS replications."""
+    """An interval was asked for with fewer than MIN_REPLICATIONS replications."""
 
 
 class Interval(NamedTuple):
@@ -43,11 +43,10 @@ class Interval(NamedTuple):
 class PairedDifference(NamedTuple):
     """Arm minus baseline over n shared replications, in the metric's unit and in percent of the baseline's mean.
 
-    The percentages are None where the baseline's mean cannot be told from zero; correlation is None where one side is
-    constant; variance_saved = (var A + var B) / var(A - B) is inf where the difference is constant and None where
-    nothing varies. p is that of no difference; sure says whether there is one: by itself p < .05, where many are looked
-    at together what `one_is_best` or `many_looked_at` make of it.
-    """
+    The percentages are None if the baseline's mean cannot be told from zero. correlation is None if one side is
+    constant. variance_saved = (var A + var B) / var(A - B) is inf if the difference is constant, and None if nothing
+    varies. p is the p-value of no difference. sure says whether there is one: p < .05 for a single difference; where
+    many are looked at together, as `one_is_best` or `many_looked_at` decide."""
 
     diff: float
     low: float
@@ -115,16 +114,16 @@ def paired(
 
 
 def one_is_best(found: Sequence[PairedDifference | None]) -> tuple[PairedDifference | None, ...]:
-    """Differences of several arms in one metric, sure by Holm's procedure: with 95 % probability none of them is sure
-    that there is not.
+    """Differences of several arms in one metric, judged by Holm's procedure: with 95 % probability, none that is called
+    sure is really zero.
 
     Source: S. Holm, A simple sequentially rejective multiple test procedure, Scand. J. Statistics 6(2), 1979."""
     return _judged(found, lambda p, rank, m: p <= (1 - CONFIDENCE) / (m - rank), first=True)
 
 
 def many_looked_at(found: Sequence[PairedDifference | None]) -> tuple[PairedDifference | None, ...]:
-    """Many differences, sure by Benjamini and Hochberg's procedure: of those called sure, at most 5 % are expected to
-    be luck; where there is no difference anywhere, one is called sure in one of 20 tables.
+    """Many differences, judged by Benjamini and Hochberg's procedure: of those called sure, at most 5 % are expected to
+    be luck. Where there is no difference anywhere, one is called sure in one of 20 tables.
 
     Source: Y. Benjamini, Y. Hochberg, Controlling the false discovery rate, J. Royal Stat. Society B 57(1), 1995."""
     return _judged(found, lambda p, rank, m: p <= (1 - CONFIDENCE) * (rank + 1) / m, first=False)
@@ -160,13 +159,13 @@ def gains(baseline: ArrayLike, arm: ArrayLike) -> NDArray[np.float64]:
 def replications_needed(
     x: ArrayLike, half_width: float, most: int, extended: bool = False, growth: float = 2.0
 ) -> int:
-    """How many replications to have before looking again, so that the interval's half-width is at most this.
+    """How many replications to have before looking again, so that the interval's half-width becomes at most
+    `half_width`.
 
-    x (R,): what there is, paired differences or values of one arm. R itself if that suffices, if x is undefined
-    somewhere, or if R is `most` already. The number is what the spread so far asks for, but at most `growth` times R
-    (a spread from few is uncertain) and at least a tenth more, so that there are few looks and little overshoot.
-    extended: as in `mean_interval`.
-    """
+    x (R,): the values so far, paired differences or those of one arm. Returns R if that suffices, if x is undefined
+    somewhere, or if R is `most` already. The number is what the spread so far asks for, but at most `growth` times R (a
+    spread from few is uncertain), and at least a tenth more than R, so that there are few looks and little overshoot.
+    extended: as in `mean_interval`."""
     values = _values(x)
     n = values.size
     require_replications(n)
@@ -180,13 +179,14 @@ def replications_needed(
 
 
 class Selection(NamedTuple):
-    """What is left of K systems, best first, and after how many replications of each."""
+    """Which of K systems are left, best first, and after how many replications of each."""
 
     left: tuple[int, ...]
     n: int
 
     @property
     def settled(self) -> bool:
+        """Whether one system is left."""
         return len(self.left) == 1
 
 
@@ -233,8 +233,8 @@ def select_best(
 
 
 def beaten(x: ArrayLike, confidence: float = CONFIDENCE) -> NDArray[np.bool_]:
-    """Which systems another one surely beats, x (K, R) over the same replications: the one with the largest true mean
-    is among those with at most 1 - confidence.
+    """Which systems another one surely beats. x (K, R): over the same replications. The system with the largest true
+    mean is among the beaten ones with probability at most 1 - confidence.
 
     Source: B. L. Nelson, J. Swann, D. Goldsman, W. Song, Simple procedures for selecting the best simulated system when
     the number of alternatives is large, Operations Research 49(6), 2001: screening by paired differences."""
@@ -252,7 +252,7 @@ def beaten(x: ArrayLike, confidence: float = CONFIDENCE) -> NDArray[np.bool_]:
 
 
 class SteadyState(NamedTuple):
-    """The long-run mean of a series, after what the start still coloured was left out."""
+    """The long-run mean of a series, without the beginning, which the start still influences."""
 
     interval: Interval
     cut: int  # points left out of each replication

@@ -21,8 +21,8 @@ MOST_REPLICATIONS = 2_000  # more are not advised: what takes so many to be told
 def verdict(
     result: Comparison, limits: Mapping[str, float] = LIMITS, depends: Sequence[str] = ()
 ) -> tuple[str, ...]:
-    """One to six sentences. limits: by how many percent guard rails may become worse; depends: settings that the gain
-    hangs on most in the default scenario, by `nextone sensitivity`."""
+    """One to six sentences. limits: by how many percent guard rails may become worse. depends: settings on which the
+    gain depends most in the default scenario, by `nextone sensitivity`."""
     found = _found(result)
     others = [a for a in found if a != _best(found)] if _best(found) or len(found) > 1 else []
     told = [headline(result) + _beside(result, others, found)]
@@ -73,12 +73,12 @@ def _best(found: Mapping[int, PairedDifference]) -> int | None:
 
 
 def rail(result: Comparison, arm: int, name: str, limits: Mapping[str, float]) -> str:
-    """`rail_of` an arm of a comparison."""
+    """`rail_of` for an arm of a comparison."""
     return rail_of(result.differences[arm][column_of(name)], name, limits)
 
 
 def rail_of(d: PairedDifference | None, name: str, limits: Mapping[str, float]) -> str:
-    """Whether an interval lies within the limit of a guard rail (KEPT), beyond it (BROKEN), or on both sides."""
+    """Whether an interval is within the limit of a guard rail (KEPT), beyond it (BROKEN), or on both sides of it."""
     if d is None:
         return OPEN
     sign = -1 if name in WORSE_IF_FEWER else 1

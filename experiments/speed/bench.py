@@ -162,7 +162,7 @@ def run_bench(sizes: Sizes | None = None) -> dict[str, Any]:
 
 
 def bench_tables(result: dict[str, Any]) -> Iterator[object]:
-    """The numbers beside what is asked for, and where the time goes."""
+    """The measured numbers beside the targets, and where the time goes."""
     from rich.table import Table
 
     machine = result["machine"]

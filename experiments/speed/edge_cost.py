@@ -72,7 +72,7 @@ def engine_ms() -> dict[str, float | None]:
 
 
 def parts_of(kind: str) -> dict[str, Part]:
-    """What a phone runs of a kind's network, untrained, with inputs of one person in the default scenario."""
+    """The parts that a phone runs of a kind's network, untrained, with inputs of one person in the default scenario."""
     slots, rows = Scenario().pool_slots, Scenario().client.history
     return {"dense": (Pointer(), blank(slots, rows))} if kind == "pointer" else fresh_policy(kind).parts(slots, rows)
 

@@ -47,7 +47,7 @@ class Rate(NamedTuple):
 def rate(
     kind: str, driver: str, people: int, minutes: float, settings: list[str], clock: Callable[[], float] = perf_counter
 ) -> Rate:
-    """Run people, who all open the app once within the hour, for its first so many minutes under such a network."""
+    """Run people under such a network for the first minutes of an hour in which all of them open the app."""
     scenario = with_settings(Scenario(), [f"population.users={people}", *settings])
     scenario = scenario.with_workers(HOUR_MIN, None, ranks=True)
     policy = fresh_policy(kind)
@@ -84,7 +84,8 @@ def _timed(
 
 
 class Asked(NamedTuple):
-    """A rate to be measured: kind of network, candidates, and minutes of the hour, so that each takes some seconds."""
+    """A rate to be measured: kind of network, candidates, and minutes of the hour, so that each measurement takes some
+    seconds."""
 
     kind: str
     candidates: int
@@ -104,11 +105,11 @@ def edge_speed(
     event: int = 10_000, batch: int = 4_096, share: float = 1.0, repeats: int = 2,
     clock: Callable[[], float] = perf_counter,
 ) -> dict[str, float]:
-    """Rates with so many people in either driver, all threads, the best of `repeats`, over so large a share of the
+    """Rates with so many people in either driver, with all threads; the best of `repeats`, over this share of the
     minutes.
 
-    Beside each: `..._impressions`, of the same run, per second; `..._policy`, decisions per second of observing and
-    deciding alone; `..._million_day_h`, hours that a day of a million people (277 impressions each) would take."""
+    Besides each rate: `..._impressions`, of the same run, per second; `..._policy`, decisions per second of observing
+    and deciding alone; `..._million_day_h`, hours that a day of a million people (277 impressions each) would take."""
     found: dict[str, float] = {}
     for driver, people in (("event", event), ("batch", batch)):
         for name, asked in ASKED_RATES.items():

@@ -64,7 +64,7 @@ def chosen(mask: Array, rng: np.random.Generator) -> Array:
 
 
 def env_speed(rows: int = 1024, steps: int = 100, repeats: int = 3) -> dict[str, float]:
-    """Both rates, one thread."""
+    """Both rates, with one thread."""
     with numba_threads(1):
         return {
             "env_steps_per_s": vector_steps_per_s(rows, steps, repeats),
@@ -74,7 +74,7 @@ def env_speed(rows: int = 1024, steps: int = 100, repeats: int = 3) -> dict[str,
 
 @contextmanager
 def numba_threads(count: int) -> Iterator[None]:
-    """So many threads of numba, for a measurement."""
+    """A block in which numba has so many threads."""
     before = numba.get_num_threads()
     numba.set_num_threads(count)
     try:

@@ -28,9 +28,9 @@ def of_people(people: int) -> Scenario:
 def parts_ns(
     world: World, impressions: int, total: float, calls_of_one: int, repeats: int
 ) -> dict[str, dict[str, float | None]]:
-    """What an impression's time goes to: parts timed alone, and the rest; and `observe`, where a policy ranks.
+    """Where an impression's time goes: parts timed alone, and the rest; and `observe`, where a policy ranks.
 
-    world: as a batch run of so many impressions left it; total: ns an impression took."""
+    world: as a batch run of so many impressions left it; total: ns that an impression took."""
     pages = float(world.users["request"].sum()) / impressions  # nearly all are served
     sets = float(world.users["recalls"].sum()) / impressions
     minutes = float(world.users["wall_us"].sum()) / MINUTE_US / impressions

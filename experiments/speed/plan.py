@@ -32,7 +32,7 @@ A_WORLD = 1_000  # people of a task of the first job
 
 
 class Job(NamedTuple):
-    """Something large, as many tasks, of which a few are measured."""
+    """A large job of many tasks, of which a few are measured."""
 
     name: str
     tasks: int
@@ -42,7 +42,7 @@ class Job(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What a task of a job takes here."""
+    """What a task of a job costs here."""
 
     start_s: float  # until a process works, and its model is loaded
     task_s: float  # of a core
@@ -72,7 +72,7 @@ def jobs() -> tuple[Job, ...]:
 
 
 class Spent(NamedTuple):
-    """What one task took, in the process where it ran."""
+    """What one task cost, in the process where it ran."""
 
     process: int
     before_s: float  # of the processor, since the process began
@@ -82,7 +82,7 @@ class Spent(NamedTuple):
 
 
 def spent(task: Task) -> Spent:
-    """Run a replication and say what it took."""
+    """Run a replication, and measure what it costs."""
     before = process_time()
     result = replicate(task)
     took, peak = process_time() - before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -108,7 +108,7 @@ def measure(job: Job, workers: int, each: int) -> Cost:
 
 
 def lines(job: Job, cost: Cost) -> Iterator[Line]:
-    """By the rule above, for each number of machines."""
+    """The minutes for each number of machines, by the rule above."""
     processes = max(1, min(CORES, math.floor(MEMORY_GB / cost.peak_gb)))
     for machines in MACHINES:
         seconds = cost.start_s + math.ceil(job.tasks / (machines * processes)) * cost.task_s
@@ -116,7 +116,7 @@ def lines(job: Job, cost: Cost) -> Iterator[Line]:
 
 
 def run_plan(workers: int, each: int = 4) -> list[dict[str, Any]]:
-    """For each job what a task takes, measured in `workers` processes, and what that makes on many machines: JSON."""
+    """For each job, what a task costs, measured in `workers` processes, and what that means on many machines: JSON."""
     found = []
     for job in jobs():
         cost = measure(job, workers, each)
@@ -127,7 +127,7 @@ def run_plan(workers: int, each: int = 4) -> list[dict[str, Any]]:
 
 
 def plan_shown(plan: list[dict[str, Any]]) -> Iterator[object]:
-    """For people: what each job is, a table, and what a task of it takes."""
+    """The same for people: what each job is, a table, and what a task of it costs."""
     for told in plan:
         yield told["job"]
         table = Table()

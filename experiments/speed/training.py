@@ -11,14 +11,14 @@ from nextone.experiments.training.state import torch_threads
 
 
 class TrainingSpeed(NamedTuple):
-    """Decisions learned from a second, and the environment's share of the time."""
+    """Decisions learnt from in a second, and the environment's share of the time."""
 
     fps: float
     env_share: float
 
 
 def ppo_speed(rollouts: int = 3, **changes: Any) -> TrainingSpeed:
-    """Of the best of some rollouts, each with its updates; looks and checkpoints are not in it."""
+    """The speed of the best of some rollouts, each with its updates; looks and checkpoints are not included."""
     settings = TrainSettings(**changes)
     with torch_threads(settings.threads):
         model = make_model(settings)
@@ -44,7 +44,7 @@ def ppo_speed(rollouts: int = 3, **changes: Any) -> TrainingSpeed:
 
 
 class Nothing(BaseCallback):
-    """SB3 wants one."""
+    """A callback that does nothing: SB3 needs one."""
 
     def _on_step(self) -> bool:
         return True

@@ -20,7 +20,8 @@ SAID = {str: "text", int: "a whole number", float: "a number", list: "an array",
 
 
 class SweepFile(NamedTuple):
-    """What a file says: the question, settings of the base scenario, and how many people (None: the scenario's)."""
+    """The contents of a file: the question, settings of the base scenario, and how many people (None: the
+    scenario's)."""
 
     question: Question
     settings: list[str]

@@ -39,7 +39,7 @@ Values = Mapping[tuple[int, str], NDArray[np.float64]]
 
 
 class Effort(NamedTuple):
-    """What a sweep cost, this time; for people, never part of a result."""
+    """What a sweep cost this time; for people, never part of a result."""
 
     tasks: int
     wall_s: float
@@ -71,24 +71,24 @@ def resume(
     folder: Path | str, *, max_replications: int | None = None, workers: int = 1, progress: Progress | None = None,
     execute: "Execute | None" = None,
 ) -> "SweepResult":  # fmt: skip
-    """Go on with the sweep in a folder, from nothing but the folder; what failed is tried again.
+    """Go on with the sweep in a folder, with nothing but what is in the folder; tasks that failed are tried again.
 
     max_replications: more than it had; its intervals then allow for the look in between. Raises SettingError."""
     return finish(opened(Path(folder), max_replications), workers=workers, progress=progress, execute=execute)
 
 
 def begun(folder: Path, plan: Plan, *, replace: bool = False) -> Ledger:
-    """The ledger of a new sweep: from here on the folder alone is enough. Loads nothing heavy.
+    """The ledger of a new sweep; from here on, the folder alone is enough. Loads nothing heavy.
 
-    replace: a sweep that is in the folder is thrown away; else it is refused, with SettingError."""
+    replace: throw away a sweep that is in the folder; otherwise it is refused. Raises SettingError."""
     read_measurements(cell.scenario for cell in plan.cells)
     return begin(folder, plan, made_of(plan), first_round(plan), replace=replace)
 
 
 def opened(folder: Path, max_replications: int | None = None) -> Ledger:
-    """The ledger of a sweep to go on with; the arguments are `resume`'s.
+    """The ledger of a sweep to go on with; the arguments are those of `resume`.
 
-    Raises SettingError, before anything in it is changed, also if code, versions or a file of its inputs are others."""
+    Raises SettingError before anything is changed, also if the code, versions or a file of its inputs have changed."""
     ledger = open_ledger(folder)
     try:
         check_made(ledger)
@@ -107,13 +107,14 @@ def made_of(plan: Plan) -> dict[str, Any]:
 
 
 def versions_and_files(plan: Plan) -> dict[str, Any]:
-    """All of that but the code."""
+    """`made_of` without the code."""
     scenarios = [cell.scenario for cell in plan.cells]
     return made_with(plan.policies) | {"inputs": inputs(scenarios, plan.policies, plan.home)}
 
 
 def check_made(ledger: Ledger) -> None:
-    """Raises SettingError, which names what differs, unless all that results are made of is as it was at the start."""
+    """Raises SettingError, which names the difference, unless everything that results depend on is as it was at the
+    start."""
     check_files(ledger)
     where, then, now = f"--resume {str(ledger.folder)!r}", ledger.made["code"], code_sha256()
     if then != now:
@@ -124,7 +125,7 @@ def check_made(ledger: Ledger) -> None:
 
 
 def check_files(ledger: Ledger) -> None:
-    """The same of versions and files alone."""
+    """`check_made` for versions and files alone."""
     check_same(
         ledger.made, versions_and_files(ledger.plan), f"--resume {str(ledger.folder)!r}",
         f"put back what it was begun with, then go on with nextone sweep --resume {ledger.folder}, or begin a new one "
@@ -138,7 +139,7 @@ def _cpu_s() -> float:
 
 
 def first_round(plan: Plan) -> list[Key]:
-    """The fewest replications of everything that an interval can be made of."""
+    """The tasks of the first round: the fewest replications of everything from which an interval can be made."""
     return [Key(c.number, r, p) for c in plan.cells for r in range(MIN_REPLICATIONS) for p in plan.policies]
 
 
@@ -150,7 +151,8 @@ def finish(
     execute: "Execute | None" = None,
     effort: list[Effort] | None = None,
 ) -> "SweepResult":
-    """Run what is left of a sweep and write its tables; the ledger is closed. effort: what it cost is appended."""
+    """Run the rest of a sweep and write its tables; the ledger is closed. effort: a list to which what it cost is
+    appended."""
     from nextone.experiments.runs.executor import in_processes  # late: the plan is in the ledger by now
 
     from .result import read_sweep, save_sweep
@@ -250,7 +252,8 @@ class _Rounds:
 
 
 def wanted_tasks(plan: Plan, results: Mapping[Key, Result], failed: Mapping[int, str]) -> list[Key]:
-    """Every task of this and all earlier rounds, in order; no more than there are results of, when all is answered."""
+    """Every task of this and all earlier rounds, in order. When everything is answered, there are no more than there
+    are results."""
     wanted = dict.fromkeys(first_round(plan))
     while all(key in results for key in wanted if key.cell not in failed):
         if any(key.replication >= FRESH for key in wanted) or len(failed) == len(plan.cells):
@@ -297,7 +300,7 @@ class Worlds:
 def expected_tasks(
     plan: Plan, results: Mapping[Key, Result], wanted: Sequence[Key], failed: Mapping[int, str]
 ) -> int:
-    """How many tasks there will be in all, as far as can be told, so that the time left is not told too short.
+    """How many tasks there will be in all, as far as is known, so that the time left is not stated too short.
 
     Before the first round is in: all that the budget allows. After it: what each cell's spread so far asks for, all
     that the budget allows for those in the race for the best, and the re-estimate on fresh seeds."""

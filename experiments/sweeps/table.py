@@ -19,8 +19,8 @@ EXTENDED = "Its budget was raised after a look: intervals hold however often one
 
 
 def sweep_table(result: SweepResult) -> Iterator[object]:
-    """The answer; a row for each cell: mean of the metric under the baseline, every other policy against it, the
-    baseline against the default cell; the Pareto front, and what failed."""
+    """The answer; then a row for each cell: the mean of the metric under the baseline, every other policy against it,
+    and the baseline against the default cell; then the Pareto front, and what failed."""
     yield from (*answer(result), "")
     plan, metric = result.plan, result.plan.objective
     others = [p for p in plan.policies if p != plan.baseline]
@@ -101,6 +101,7 @@ def _difference(d: PairedDifference | None) -> dict[str, float | None] | None:
 
 
 def effort_line(effort: Effort) -> str:
+    """What a sweep cost, in one line."""
     share = effort.own_s / effort.wall_s if effort.wall_s else 0.0
     busy = "" if math.isnan(effort.busy) else f", cores busy {effort.busy:.0%}"
     return (

@@ -12,7 +12,7 @@ EVERY_S = 60.0  # between lines, where nothing else is to be told
 
 
 class Shown:
-    """Counts up to `total`; shows nothing if not `wanted`."""
+    """A counter up to `total`; it shows nothing if not `wanted`."""
 
     def __init__(self, total: int, unit: str, *, wanted: bool) -> None:
         self._total, self._unit, self._done, self._last = total, unit, 0, time.monotonic()
@@ -20,20 +20,20 @@ class Shown:
         self._lines = wanted and self._bar.disable
 
     def at(self, done: int) -> None:
-        """So many are done."""
+        """So many steps are done."""
         self._bar.update(done - self._done)
         self._done = done
         if self._lines and time.monotonic() - self._last >= EVERY_S:
             self._line("")
 
     def tell(self, news: str) -> None:
-        """What was found at this point."""
+        """Show a result at this point."""
         self._bar.set_postfix_str(news)
         if self._lines:
             self._line(f": {news}")
 
     def close(self) -> None:
-        """No more of it."""
+        """End the display."""
         self._bar.close()
 
     def _line(self, news: str) -> None:

@@ -36,7 +36,7 @@ def begin_moments(optimiser: torch.optim.Optimizer) -> None:
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """So many threads of torch.
+    """A block in which torch has so many threads.
 
     numba is asked for its number first: both may share one OpenMP, whose number numba sets when it is first asked."""
     numba.get_num_threads()

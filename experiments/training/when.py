@@ -18,17 +18,19 @@ from nextone.sim.scenario import SettingError
 
 
 def when_to_act(ranker: str = "tag_momentum", **arguments: Any) -> NextOneEnv:
-    """One person. ranker: a policy by name that keeps no memory; arguments as of `NextOneEnv`. Raises SettingError."""
+    """The environment of one person. ranker: a policy by name that keeps no memory. Further arguments are those of
+    `NextOneEnv`. Raises SettingError."""
     return NextOneEnv(**_chosen(ranker), **arguments)
 
 
 def when_to_act_of_many(num_envs: int = 1, ranker: str = "tag_momentum", **arguments: Any) -> NextOneVectorEnv:
-    """N people, as `when_to_act`."""
+    """The environment of N people; arguments as for `when_to_act` and `NextOneVectorEnv`."""
     return NextOneVectorEnv(num_envs, **_chosen(ranker), **arguments)
 
 
 def cloud_side(ranker: str = "tag_momentum", **arguments: Any) -> CloudEnv:
-    """One person's pages. ranker: as for `when_to_act`; arguments as of `CloudEnv`. Raises SettingError."""
+    """The environment of one person's pages. ranker: as for `when_to_act`. Further arguments are those of `CloudEnv`.
+    Raises SettingError."""
     return CloudEnv(_ranker(ranker), **arguments)
 
 

@@ -67,7 +67,7 @@ def cores() -> int:
 
 
 def processes(workers: int | None) -> int:
-    """So many as asked for by `--workers`, or one per core. Raises SettingError."""
+    """The number that `--workers` asks for, or one per core. Raises SettingError."""
     from nextone.experiments.runs.arms import check_run
 
     if workers is None:
@@ -77,8 +77,8 @@ def processes(workers: int | None) -> int:
 
 
 def one_unless(workers: int | None, on: str | None) -> int:
-    """So many as asked for by `--workers`, or one here, which may use all cores; on Ray one per core. Raises
-    SettingError."""
+    """The number that `--workers` asks for; otherwise one on this machine, which may use all cores, and on Ray one per
+    core. Raises SettingError."""
     return processes(1 if workers is None and on is None else workers)
 
 
@@ -104,9 +104,9 @@ def window(minutes: float | None, days: float | None) -> float | None:
 def chosen_scenario(
     file: Path | None, settings: Sequence[str] | None, users: int | None = None, usual: int | None = None
 ) -> "Scenario":
-    """The scenario of `--scenario`, `--set` and `--users`; `usual` people where none of them says how many.
+    """The scenario that `--scenario`, `--set` and `--users` give; `usual` people where none of them says how many.
 
-    How the links it names were read is told on standard error, where anything was converted or passed over. Raises
+    Says on standard error how the links that it names were read, where anything was converted or passed over. Raises
     SettingError, TraceError."""
     from nextone.sim.config import Scenario
     from nextone.sim.scenario import NAMED, SettingError, load_scenario, with_settings
@@ -167,7 +167,8 @@ def _must_be_utf8(path: Path) -> None:
 
 
 def prepare_figure(path: Path) -> Path:
-    """Prepare the file of a figure; returns it, with `.png` if its ending is none of a figure. Raises SettingError."""
+    """Prepare the file of a figure. Returns it, with `.png` appended if its ending is none of a figure. Raises
+    SettingError."""
     file = path if path.suffix.lower() in FIGURES else path.with_name(f"{path.name}.png")
     prepare_file(file)
     return file
@@ -181,10 +182,10 @@ def deliver(
     as_json: bool = False,
     width: int = 120,
 ) -> None:
-    """How every command ends: print what was found, then save it, so that a full disk takes no answer away.
+    """How every command ends: print what was found, then save it, so that a full disk does not cost the answer.
 
-    shown: tables and lines for people; answer: the same as one JSON value, printed instead with as_json; save: writes
-    files and returns their paths. width: in columns, where standard output is a pipe or a file, which have none."""
+    shown: tables and lines for people. answer: the same as one JSON value, printed instead with as_json. save: writes
+    files and returns their paths. width: in columns, where standard output is a pipe or a file."""
     try:
         if as_json and answer is not None:
             print_json(answer())
@@ -198,7 +199,8 @@ def deliver(
 
 
 def print_all(shown: Iterable[object], width: int = 120) -> None:
-    """Tables and lines on standard output. Names may hold what rich would read as colours or pictures: `[x]`, `:x:`."""
+    """Print tables and lines to standard output. Names may contain what rich would read as colours or pictures: `[x]`,
+    `:x:`."""
     from rich.console import Console
     from rich.table import Table
 
@@ -213,17 +215,18 @@ def print_all(shown: Iterable[object], width: int = 120) -> None:
 
 
 def print_json(value: object) -> None:
-    """One JSON value on one line of standard output; NaN and infinity are bugs."""
+    """Print one JSON value as one line; NaN and infinity are bugs."""
     print(json.dumps(value, allow_nan=False))
 
 
 def watched(quiet: bool) -> bool:
-    """Whether a training shows how far it is: a bar on a terminal, unless `quiet`; elsewhere a line now and then."""
+    """Whether a training shows its progress: as a bar on a terminal, unless `quiet`; elsewhere as a line now and
+    then."""
     return not (quiet and sys.stderr.isatty())
 
 
 def say_first_use() -> None:
-    """One line for a person who watches, if the model is about to be compiled: that takes long enough to wonder."""
+    """Print one line if the model is about to be compiled and a person watches: it takes long enough to wonder."""
     if not sys.stderr.isatty():
         return
     from nextone.sim.batch_run import model_is_compiled
@@ -233,7 +236,7 @@ def say_first_use() -> None:
 
 
 def a_line_a_minute(what: str) -> "Progress":
-    """How far it is, and how long it will take at this pace, on standard error: for jobs whose output is a file."""
+    """Progress, and the time left at this pace, on standard error: for jobs whose output is a file."""
     from nextone.experiments.runs.number_text import span
 
     began = last = time.monotonic()
@@ -251,7 +254,7 @@ def a_line_a_minute(what: str) -> "Progress":
 
 @contextmanager
 def progress_bar(quiet: bool, what: str = "replications × arms") -> Iterator["Progress | None"]:
-    """A bar on standard error while a person watches; it vanishes at the end. Before it, `say_first_use`."""
+    """A bar on standard error while a person watches; it vanishes at the end. Before it comes `say_first_use`."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,

@@ -11,7 +11,8 @@ PLAIN = str.maketrans({
 
 
 def write_anywhere(*streams: TextIO) -> None:
-    """Let streams write every text: what their encoding lacks is replaced by a similar sign, or by a question mark."""
+    """Let streams write any text: signs that their encoding lacks are replaced by similar ones, or by a question
+    mark."""
     codecs.register_error("nextone-plain", _plain)
     for stream in streams:
         if isinstance(stream, io.TextIOWrapper):

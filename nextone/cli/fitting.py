@@ -178,7 +178,7 @@ def own_log(
     log: list[Path] | None, videos: Path | None, utc_offset: float | None, columns: str | None,
     format: str | None = None,
 ) -> "UserLog | None":  # fmt: skip
-    """The log that was named, if any. Raises SettingError for options that are about one that was not."""
+    """The log that the user named; None if there is none. Raises SettingError for options about a log without one."""
     from nextone.experiments.fitting.logs.user_log import read_user_log
     from nextone.sim.scenario import SettingError
 

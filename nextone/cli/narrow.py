@@ -10,10 +10,10 @@ AROUND = 3  # columns of the screen that each column of a table takes beside its
 
 
 def fitted(table: Table, width: int) -> Iterator[Table | Text]:
-    """The table, its cells in two lines at most, or, where `width` is too small for that, the same as blocks of lines.
+    """The table, with cells of at most two lines; or, where `width` is too small for that, the same as blocks of lines.
 
-    Where rows have names (in the first columns, those that are not of numbers), a block for each column of numbers;
-    else one for each row."""
+    If rows have names (in the first columns, those without numbers), there is a block for each column of numbers; else
+    one for each row."""
     columns = [[_text(column.header), *map(_text, column.cells)] for column in table.columns]
     room = width - AROUND * len(columns) - 1
     whole = [max(map(_width, cells)) for cells in columns]

@@ -38,7 +38,7 @@ NUMBERS = [k for k, feature in enumerate(CANDIDATE) if feature.name not in ("tag
 
 
 def columns_of(names: tuple[str, ...], table: Any) -> list[int]:
-    """Column numbers of named features in C, H or X."""
+    """Column numbers of features by their names, in C, H or X."""
     return [getattr(table, name) for name in names]
 
 
@@ -67,8 +67,9 @@ class Embeddings(nn.Module):
             nn.init.normal_(table.weight, std=0.1)
 
     def forward(self, rows: Tensor, table: Any) -> Tensor:
-        """(N, M, EMBEDDED) of rows (N, M, F) whose columns `table` (C or H) names; two tags count half each, and the
-        server's embedding of what the video shows comes last, its numbers' variance about one."""
+        """(N, M, EMBEDDED) from rows (N, M, F) whose columns `table` (C or H) names. Two tags count half each. The
+        server's embedding of the video's content comes last, scaled so that the variance of its numbers is about
+        one."""
         tags = (rows[..., [table.tag, table.tag2]] * TAG_SCALE).round().long().clamp(0, TAGS - 1)
         length = (rows[..., table.duration] * LENGTHS).long().clamp(0, LENGTHS - 1)
         content = MOST_EMBEDDING * rows[..., table.embedding_0 : table.embedding_0 + DIMS]
@@ -85,7 +86,8 @@ class Sequence(NamedTuple):
 
 
 def behaviour_sequence(history: Tensor, embedded: Tensor, member: Tensor) -> Sequence:
-    """The members of history (N, H, Fh), whose ids are embedded (N, H, EMBEDDED), in the order of time."""
+    """Those rows of history (N, H, Fh), with their embeddings (N, H, EMBEDDED), that are members (N, H), in the order
+    of time."""
     order = oldest_first(member)
     present = torch.gather(member, 1, order).to(history.dtype)
     actions, items = what_was_done(history), what_it_was(history, embedded, H)
@@ -96,29 +98,31 @@ def behaviour_sequence(history: Tensor, embedded: Tensor, member: Tensor) -> Seq
 
 
 def oldest_first(member: Tensor) -> Tensor:
-    """Order (N, H) of rows that run from the newest: the oldest member (N, H) first, what is no member last."""
+    """An order (N, H) of rows that run from the newest to the oldest: members (N, H) first, the oldest of them first,
+    then the others."""
     age = torch.arange(member.shape[1], device=member.device)
     return torch.argsort(torch.where(member, -age, age + 1))  # all different
 
 
 def what_was_done(history: Tensor) -> Tensor:
-    """Action features of past impressions, (..., len(ACTIONS))."""
+    """Features of the person's action, of past impressions, (..., len(ACTIONS))."""
     return history[..., columns_of(ACTIONS, H)]
 
 
 def what_it_was(rows: Tensor, embedded: Tensor, table: Any) -> Tensor:
-    """Item features of candidates or past impressions, (..., EMBEDDED + len(SAID)): the same for both."""
+    """Features of the video, of candidates or past impressions, (..., EMBEDDED + len(SAID)): the same for both."""
     return torch.cat([embedded, scaled(rows, columns_of(SAID, table))], -1)
 
 
 def scaled(rows: Tensor, columns: list[int]) -> Tensor:
-    """Columns of candidates or past impressions, of which the first are the predicted rates: these in RATE_SCALE."""
+    """Columns of candidates or past impressions. The first of them are the predicted rates, which are put on
+    RATE_SCALE."""
     rates = len(PREDICTED)
     return torch.cat([RATE_SCALE * rows[..., columns[:rates]], rows[..., columns[rates:]]], -1)
 
 
 def cloud_items(candidates: Tensor, embedded: Tensor) -> Tensor:
-    """What the cloud, too, knows of candidates, (N, P, EMBEDDED + len(CLOUD))."""
+    """Those features of candidates that the cloud knows too, (N, P, EMBEDDED + len(CLOUD))."""
     return torch.cat([embedded, scaled(candidates, columns_of(CLOUD, C))], -1)
 
 
@@ -130,33 +134,34 @@ def server_order(candidates: Tensor, mask: Tensor) -> Tensor:
 
 
 def taken(rows: Tensor, order: Tensor) -> Tensor:
-    """rows (N, M, F) in another order (N, M)."""
+    """The rows (N, M, F) in another order (N, M)."""
     return torch.gather(rows, 1, order[..., None].expand(-1, -1, rows.shape[-1]))
 
 
 def put_back(values: Tensor, order: Tensor) -> Tensor:
-    """Values (N, M, K) of rows that were `taken` in an order, at their own places again."""
+    """Values (N, M, K) of rows that were `taken` in an order, back in the rows' own places."""
     return torch.zeros_like(values).scatter(1, order[..., None].expand_as(values), values)
 
 
 def last_present(rows: Tensor, present: Tensor) -> Tensor:
-    """The last row (N, F) before the padding of rows (N, M, F), present (N, M); 0 if there is none."""
+    """The last row (N, F) that is present (N, M), of rows (N, M, F); 0 if none is."""
     count = present.sum(1).long()
     at = (count - 1).clamp(min=0)[:, None, None].expand(-1, 1, rows.shape[-1])
     return torch.gather(rows, 1, at)[:, 0] * (count > 0)[:, None]
 
 
 def attention_weights(energy: Tensor, present: Tensor) -> Tensor:
-    """Softmax over the last axis where present, broadcast to energy's shape; all 0 where nothing is."""
+    """Softmax over the last axis where present, which is broadcast to the energy's shape; all 0 where nothing is
+    present."""
     weights = torch.softmax(torch.where(present > 0, energy, DEAD), -1)
     return weights * present
 
 
 def megabytes(module: nn.Module) -> float:
-    """Size of its weights as float32, in 1e6 bytes."""
+    """Size of a module's weights as float32, in 1e6 bytes."""
     return 4e-6 * sum(parameter.numel() for parameter in module.parameters())
 
 
 def seconds(column: Any) -> Any:
-    """Seconds behind a column of log-scaled seconds, NumPy or torch."""
+    """The seconds in a column of log-scaled seconds, NumPy or torch."""
     return (1.0 + MOST_S) ** column - 1.0

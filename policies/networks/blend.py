@@ -25,7 +25,7 @@ LEAST_S = 1.0
 
 
 class Corrections(nn.Module):
-    """Logits of the rates, and of `others` that the server does not predict."""
+    """A layer that predicts logits: of the rates, as corrections, and of `others` that the server does not predict."""
 
     def __init__(self, width: int, others: int = 0) -> None:
         super().__init__()
@@ -33,21 +33,22 @@ class Corrections(nn.Module):
         start_at_nothing(self.by)
 
     def forward(self, said: Tensor, rates: Tensor) -> Tensor:
-        """(N, P, len(RATES) + others) from what the network says of each candidate (N, P, width), and its predicted
-        rates (N, P, len(RATES)) as networks read them (`behaviours.scaled`)."""
+        """Logits (N, P, len(RATES) + others) from the network's output for each candidate (N, P, width), and its
+        predicted rates (N, P, len(RATES)) in the form in which networks read them (`behaviours.scaled`)."""
         logits = self.by(said)
         predicted = LOGIT_SCALE / RATE_SCALE * rates
         return torch.cat([predicted + logits[..., : len(RATES)], logits[..., len(RATES) :]], -1)
 
 
 def start_at_nothing(layer: nn.Module) -> None:
-    """Before it has learnt anything a layer of corrections says 0."""
+    """Make a layer of corrections predict 0 until it has learnt something."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
 
 
 class Blend(nn.Module):
-    """What corrected rates are worth together, as a share of the most that any video could be; or that, per second.
+    """The joint worth of the corrected rates, as a share of the most that any video could be worth; or that, per
+    second.
 
     watch: which of the logits is the time played, scaled as the history's `play_time`; None: it is not predicted."""
 
@@ -60,15 +61,17 @@ class Blend(nn.Module):
         self.declare(Scenario().server.objective)
 
     def declare(self, objective: Sequence[float], per_second: bool = False) -> None:
-        """Go by these weights of the rates, not all 0. per_second: by what a video is worth for each second it is
-        expected to be played, `LEAST_S` at least; expected is its logarithm, so that rare long plays count little."""
+        """Set the weights of the rates, not all 0. per_second: divide a video's worth by the seconds it is expected to
+        be played, at least `LEAST_S`. What is predicted is the logarithm of that time, so that rare long plays count
+        little."""
         assert self.watch is not None or not per_second
         weights = torch.tensor(objective)
         self.objective.copy_(weights / weights.abs().sum())
         self.per_second = per_second
 
     def forward(self, logits: Tensor) -> Tensor:
-        """(...,) from logits (..., len(RATES) or more); a sum and no product with a vector, which MNN cannot shape."""
+        """The worth (...,) from logits (..., len(RATES) or more). It is a sum and not a product with a vector, whose
+        shape MNN cannot work out."""
         worth = (torch.sigmoid(logits[..., : len(RATES)]) * self.objective).sum(-1)
         if self.per_second:
             worth = worth / seconds(torch.sigmoid(logits[..., self.watch])).clamp(min=LEAST_S)
@@ -76,7 +79,7 @@ class Blend(nn.Module):
 
 
 def is_objective(weights: Any) -> bool:
-    """Whether these are weights of the rates that a blend can go by: finite numbers, one each, not all 0."""
+    """Whether a blend can use these weights: one finite number for each rate, not all 0."""
     return (
         isinstance(weights, (list, tuple))
         and len(weights) == len(RATES)
@@ -86,13 +89,13 @@ def is_objective(weights: Any) -> bool:
 
 
 class BlendedDense(nn.Module):
-    """What a phone runs whole: `heads`, from its inputs to logits of each candidate, and their blend."""
+    """The whole network on a phone: `heads`, from its inputs to logits of each candidate, and their blend."""
 
     heads: Any
     blend: Blend
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """What each candidate is worth (N, P), ids already embedded; inputs as those of `heads`."""
+        """The worth of each candidate (N, P), with ids already embedded; the inputs are those of `heads`."""
         worth: Tensor = self.blend(self.heads(*inputs))
         return worth
 
@@ -106,13 +109,13 @@ class EdgeNetwork(nn.Module):
         self.dense: Any = dense
 
     def forward(self, candidates: Tensor, history: Tensor, context: Tensor, mask: Tensor) -> Tensor:
-        """What each candidate is worth (N, P), see `Blend`: candidates (N, P, Fc), history (N, H, Fh) newest first,
-        context (N, Fx), mask (N, P); of empty slots anything finite."""
+        """The worth of each candidate (N, P), see `Blend`. candidates (N, P, Fc), history (N, H, Fh) newest first,
+        context (N, Fx), mask (N, P). Empty slots get any finite number."""
         worth: Tensor = self.dense.blend(self.heads(candidates, history, context, mask))
         return worth
 
     def heads(self, candidates: Tensor, history: Tensor, context: Tensor, mask: Tensor) -> Tensor:
-        """Logits (N, P, len(RATES) or more): the rates, and what else the network predicts."""
+        """Logits (N, P, len(RATES) or more): of the rates, and of what else the network predicts."""
         of_candidates, of_history = self.embeddings(candidates, C), self.embeddings(history, H)
         logits: Tensor = self.dense.heads(candidates, of_candidates, history, of_history, context, mask)
         return logits

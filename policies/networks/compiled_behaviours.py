@@ -28,8 +28,8 @@ from .compiled_layers import HALF, network_kernel, row_of
 
 
 def numbers_of(columns: Sequence[int]) -> Array:
-    """Column numbers for kernels: an array, since a tuple of many is slow to index; without sign, so that nothing
-    counts from the end."""
+    """Column numbers for kernels. They are an array, because a tuple of many is slow to index, and unsigned, so that
+    none counts from the end."""
     numbers: Array = np.array(columns, np.uintp)
     return numbers
 
@@ -61,19 +61,19 @@ def embed(row, columns, of_tag, of_length, out):
 
 @network_kernel
 def embed_candidate(row, of_tag, of_length, out):
-    """Of a candidate (Fc,)."""
+    """`embed` for a candidate (Fc,)."""
     embed(row, (C.tag, C.tag2, C.duration, C.embedding_0), of_tag, of_length, out)
 
 
 @network_kernel
 def embed_past(row, of_tag, of_length, out):
-    """Of a past impression (Fh,)."""
+    """`embed` for a past impression (Fh,)."""
     embed(row, (H.tag, H.tag2, H.duration, H.embedding_0), of_tag, of_length, out)
 
 
 @network_kernel
 def scaled(row, columns, out):
-    """`behaviours.scaled` of one row (F,): columns of which the first are the predicted rates, into out (columns,)."""
+    """`behaviours.scaled` of one row (F,), into out (columns,). The first columns are the predicted rates."""
     for k in range(N_RATES):
         out[k] = SCALE * row[columns[k]]
     for k in range(N_RATES, len(columns)):
@@ -82,21 +82,22 @@ def scaled(row, columns, out):
 
 @network_kernel
 def what_was_done(row, out):
-    """Action features of a past impression (Fh,), into out (len(ACTIONS),)."""
+    """Features of the person's action, of a past impression (Fh,), into out (len(ACTIONS),)."""
     for k in range(len(DONE)):
         out[k] = row[DONE[k]]
 
 
 @network_kernel
 def what_it_was(row, of_tag, of_length, out):
-    """Item features of a past impression (Fh,), into out (EMBEDDED + len(SAID),)."""
+    """Features of the video, of a past impression (Fh,), into out (EMBEDDED + len(SAID),)."""
     embed_past(row, of_tag, of_length, out)
     scaled(row, WAS, out[EMBEDDED:])
 
 
 @network_kernel
 def cloud_items(candidates, order, of_tag, of_length):
-    """What the cloud, too, knows of candidates (P, Fc), in that order: (len(order), EMBEDDED + len(CLOUD))."""
+    """Those features of candidates (P, Fc) that the cloud knows too, in that order: (len(order), EMBEDDED +
+    len(CLOUD))."""
     items = np.empty((len(order), EMBEDDED + len(FROM_CLOUD)), np.float32)
     for m in range(len(order)):
         row = candidates[order[m]]
@@ -116,7 +117,8 @@ def is_page_view(row):
 
 @network_kernel
 def server_order(candidates, mask, order):
-    """`behaviours.server_order` of one person's live slots, into order (P,); how many there are."""
+    """Write the live slots of one person in the server's order (`behaviours.server_order`) into order (P,); returns how
+    many there are."""
     slots = 0
     for slot in range(len(mask)):
         if not mask[slot]:
@@ -132,5 +134,5 @@ def server_order(candidates, mask, order):
 
 @network_kernel
 def place_of(candidates, slot):
-    """By which candidates are ordered: older pages first, then rank, then slot."""
+    """The number by which candidates are ordered: older pages first, then rank, then slot."""
     return candidates[slot, C.rank] - OLDER * candidates[slot, C.page_age] + SLOT * np.float32(slot)

@@ -17,7 +17,7 @@ PER_RATE = np.float32(LOGIT_SCALE / RATE_SCALE)
 
 
 class BlendWeights(NamedTuple):
-    """Of corrections and blend, output first, so that each sum runs along a row."""
+    """Weights of corrections and blend, output first, so that each sum runs along a row."""
 
     corrections: Array  # (N_RATES, width)
     bias: Array  # (N_RATES,)
@@ -27,7 +27,8 @@ class BlendWeights(NamedTuple):
 
 
 def blend_weights(corrections: Corrections, blend: Blend) -> BlendWeights:
-    """Of a network's ends; what else is predicted does not count, but for the time played if it is divided by."""
+    """The weights of a network's corrections and blend. Other predictions are left out, except for the time played, if
+    the worth is divided by it."""
     weight, bias = plain(corrections.by.weight), plain(corrections.by.bias)
     watch = [blend.watch] if blend.per_second and blend.watch is not None else []
     return BlendWeights(
@@ -37,8 +38,8 @@ def blend_weights(corrections: Corrections, blend: Blend) -> BlendWeights:
 
 @network_kernel
 def worth_of(w, said, rates):
-    """What one candidate is worth: said (width or more,) by the network, rates (N_RATES or more,) as networks read
-    them."""
+    """The worth of one candidate. said (width or more,): the network's output; rates (N_RATES or more,): in the form in
+    which networks read them."""
     worth = np.float32(0.0)
     for k in range(N_RATES):
         logit = PER_RATE * rates[k] + w.bias[k]

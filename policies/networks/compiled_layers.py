@@ -34,7 +34,7 @@ HALF, ONE, TWO = np.float32(0.5), np.float32(1.0), np.float32(2.0)
 
 @compiled(nogil=True, fastmath={"contract"})  # else it inherits its caller's
 def exponential(x):
-    """exp(x) of a float32 within [-87, 87], beyond that of the nearer end; to 2e-7 of itself, without a branch.
+    """exp(x) of a float32 in [-87, 87], outside of it that of the nearer end; relative error 2e-7, without a branch.
 
     Source: Cephes' expf (Moshier), 2**n times a polynomial."""
     x = np.float32(min(max(x, -MOST), MOST))
@@ -124,7 +124,7 @@ def soften(energy):
 
 @network_kernel
 def side_by_side(rows, by):
-    """The rows (T, J), times `by`, as columns: (J, T and zeros up to a multiple of LANES)."""
+    """The rows (T, J), times `by`, as columns: (J, T padded with zeros to a multiple of LANES)."""
     columns = np.zeros((rows.shape[1], -(-len(rows) // LANES) * LANES), np.float32)
     for t in range(len(rows)):
         for j in range(rows.shape[1]):
@@ -133,8 +133,8 @@ def side_by_side(rows, by):
 
 
 def in_threads(kernel: Callable[..., None], weights: object, *arrays: Array, **others: Any) -> None:
-    """kernel(weights, *arrays, **others) with the arrays' rows, one a person, shared out to as many threads as numba
-    may use."""
+    """Call kernel(weights, *arrays, **others) for blocks of the arrays' rows, one row a person, in as many threads as
+    numba may use."""
     n, last = len(arrays[0]), tuple(others.values())
 
     def work(start: int, stop: int, part: int) -> None:
@@ -145,13 +145,13 @@ def in_threads(kernel: Callable[..., None], weights: object, *arrays: Array, **o
 
 @network_kernel
 def row_of(x, rows):
-    """A row number: x rounded down, the nearest there is."""
+    """A row number: x rounded down, and kept within the rows there are."""
     return min(max(np.int64(x), 0), rows - 1)
 
 
 @network_kernel
 def rows_where(flags, rows):
-    """The numbers of the flags (M,) above zero, into rows; how many there are."""
+    """Write the numbers of the flags (M,) that are above zero into rows; returns how many there are."""
     count = 0
     for m in range(len(flags)):
         if flags[m] > 0:
@@ -172,11 +172,11 @@ def of_linear(module: Any) -> tuple[Array, Array]:
 
 
 def stacked(modules: list[nn.Linear]) -> tuple[Array, Array]:
-    """`of_linear` of layers of one shape: (B, K, J) and (B, J)."""
+    """`of_linear` for several layers of one shape: (B, K, J) and (B, J)."""
     return np.array([weight_of(module) for module in modules]), np.array([plain(module.bias) for module in modules])
 
 
 def plain(parameter: Any) -> Array:
-    """A copy of a parameter."""
+    """A copy of a parameter, as an array."""
     copied: Array = parameter.detach().numpy().copy()
     return copied

@@ -22,7 +22,7 @@ CONTENT = EMBEDDED - DIMS
 
 
 class RecentWeights(NamedTuple):
-    """Of S sequences of behaviours, each with a network of its own."""
+    """Weights of S sequences of behaviours, each with a network of its own."""
 
     told: Array  # (S, TOLD, WEIGHED)
     told_bias: Array  # (S, WEIGHED)
@@ -31,7 +31,7 @@ class RecentWeights(NamedTuple):
 
 
 def recent_weights(modules: list[Any]) -> RecentWeights:
-    """Of one `RecentInterest` a sequence."""
+    """The weights of `RecentInterest` modules, one for each sequence."""
     told = stacked([module.weigh[0] for module in modules])
     weight, bias = (
         np.array([PER_BEHAVIOUR * plain(getattr(module.weigh[2], name)) for module in modules])
@@ -42,7 +42,7 @@ def recent_weights(modules: list[Any]) -> RecentWeights:
 
 @network_kernel
 def what_is_told(row, out):
-    """Of a past impression (Fh,), into out (TOLD or more,)."""
+    """What `RecentInterest` reads of a past impression (Fh,), into out (TOLD or more,)."""
     scaled(row, PAST_RATES, out)
     what_was_done(row, out[N_RATES:])
     out[N_RATES + len(DONE)] = row[H.since]
@@ -50,8 +50,8 @@ def what_is_told(row, out):
 
 @network_kernel
 def lean(w, s, told, embedded):
-    """Where the behaviours of sequence s lean, (CHANNELS, DIMS): what is told of them (M, TOLD or more), and what is
-    embedded of their videos (M, EMBEDDED or more)."""
+    """Where the behaviours of sequence s lean, (CHANNELS, DIMS). told (M, TOLD or more): what the network reads of
+    them; embedded (M, EMBEDDED or more): of their videos."""
     leaning, inner = np.zeros((CHANNELS, DIMS), np.float32), np.empty((len(told), WEIGHED), np.float32)
     linear(told, w.told[s], w.told_bias[s], inner)
     rectify(inner)
@@ -67,7 +67,8 @@ def lean(w, s, told, embedded):
 
 @network_kernel
 def alike(leaning, embedded, out):
-    """How much a video, embedded (EMBEDDED or more,), is of where a person leans, into out (CHANNELS or more,)."""
+    """How much of the direction in which a person leans a video has, embedded (EMBEDDED or more,), into out (CHANNELS
+    or more,)."""
     for channel in range(CHANNELS):
         out[channel] = np.float32(0.0)
         for d in range(DIMS):

@@ -14,7 +14,7 @@ CANDIDATES, HISTORY, CONTEXT = "candidates", "history", "context"
 
 
 class Mapped(NamedTuple):
-    """A feature of a paper. columns: names in one array of the observation; none: no counterpart, and why."""
+    """A feature of a paper. columns: names in one array of the observation; none: it has no counterpart, and why."""
 
     table: str
     id: str

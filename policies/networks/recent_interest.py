@@ -21,15 +21,15 @@ PER_BEHAVIOUR = 0.1
 
 
 class RecentInterest(nn.Module):
-    """Behaviours and candidates to CHANNELS numbers a candidate."""
+    """From behaviours and candidates to CHANNELS numbers a candidate."""
 
     def __init__(self) -> None:
         super().__init__()
         self.weigh = nn.Sequential(nn.Linear(TOLD, WEIGHED), nn.ReLU(), nn.Linear(WEIGHED, CHANNELS))
 
     def forward(self, told: Tensor, content: Tensor, counts: Tensor, of_candidates: Tensor) -> Tensor:
-        """(N, P, CHANNELS). told (N, M, TOLD): `what_is_told` of behaviours, content (N, M, DIMS) their embeddings,
-        counts (N, M) 0 or 1; of_candidates (N, P, EMBEDDED)."""
+        """(N, P, CHANNELS). told (N, M, TOLD): `what_is_told` of behaviours; content (N, M, DIMS): their embeddings;
+        counts (N, M): 0 or 1; of_candidates (N, P, EMBEDDED)."""
         weights = self.weigh(told) * (PER_BEHAVIOUR * counts[..., None])
         leaning = weights.transpose(1, 2) @ content  # (N, CHANNELS, DIMS)
         alike: Tensor = content_of(of_candidates) @ leaning.transpose(1, 2)
@@ -37,11 +37,11 @@ class RecentInterest(nn.Module):
 
 
 def what_is_told(actions: Tensor, rates: Tensor, since: Tensor) -> Tensor:
-    """Of behaviours, (N, M, TOLD): what was done (N, M, len(ACTIONS)), next to the scaled predicted rates
-    (N, M, len(RATES)), and time since (N, M)."""
+    """What the network reads of behaviours, (N, M, TOLD): what was done (N, M, len(ACTIONS)), the scaled predicted
+    rates (N, M, len(RATES)), and the time since (N, M)."""
     return torch.cat([rates, actions, since[..., None]], -1)
 
 
 def content_of(embedded: Tensor) -> Tensor:
-    """The server's embedding of what a video shows, (..., DIMS) of (..., EMBEDDED)."""
+    """The server's embedding of a video's content, (..., DIMS), from (..., EMBEDDED)."""
     return embedded[..., -DIMS:]

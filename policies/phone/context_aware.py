@@ -27,7 +27,7 @@ from .policies import Part, blank
 
 
 class ListPolicy:
-    """A PhonePolicy: the first video of the best list first, the others by what they would bring next."""
+    """A PhonePolicy that ranks the first video of the best list first, and the others by what they would bring next."""
 
     kind = "context_aware"
 
@@ -48,7 +48,8 @@ class ListPolicy:
             return scores_of(*search_lists(self.network, candidates, history, context, mask, self.search)).numpy(), None
 
     def parts(self, slots: int, rows: int) -> dict[str, Part]:
-        """Attention to what was watched once a decision; to what is placed, and the towers, once a beam and step."""
+        """Attention to what was watched, once a decision; attention to what is placed, and the towers, once a beam and
+        step."""
         candidates, history, context, _ = blank(slots, rows)
         dense, network = self.network.dense, self.network
         tokens = tokens_of(candidates, network.embeddings(candidates, C))
@@ -60,6 +61,7 @@ class ListPolicy:
         }
 
     def install(self, parts: dict[str, nn.Module]) -> None:
+        """See `PhonePolicy`."""
         self.network.dense, self.twin = ContextAwareParts(parts, self.network.dense.blend), None
 
 
@@ -71,6 +73,7 @@ class Watched(nn.Module):
         self.dense = dense
 
     def forward(self, candidates: Tensor, tokens: Tensor, history: Tensor, of_history: Tensor) -> Tensor:
+        """See `ContextAwareDense.from_watched`."""
         return self.dense.from_watched(candidates, tokens, history, of_history)
 
 
@@ -82,11 +85,13 @@ class Towers(nn.Module):
         self.dense = dense
 
     def forward(self, tokens: Tensor, watched: Tensor, placed: Tensor, context: Tensor) -> Tensor:
+        """See `ContextAwareDense.towers_of`."""
         return self.dense.towers_of(tokens, watched, placed, context)
 
 
 class ContextAwareParts(nn.Module):
-    """`ContextAwareDense`, as far as the search asks it, from parts that run elsewhere; the blend is the search's."""
+    """`ContextAwareDense`, as far as the search calls it, made of parts that run elsewhere; the search does the
+    blending."""
 
     def __init__(self, parts: dict[str, nn.Module], blend: Blend) -> None:
         super().__init__()

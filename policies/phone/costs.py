@@ -56,7 +56,8 @@ not in it takes what it takes on the engine that is deployed."""
 
 
 def cost_of(kind: str, calls: Mapping[str, float], engine: str = DEPLOYED) -> Cost:
-    """Of a network's decision that calls its parts so many times; a part that only behaviours call has 0."""
+    """The cost of a decision of a network that calls its parts so many times; a part that runs only after behaviours
+    has 0."""
     parts = MEASURED[engine].get(kind) or MEASURED[DEPLOYED][kind]
     ms = sum(parts[name].ms * times for name, times in calls.items())
     reference = MEASURED[DEPLOYED]["context_aware"]

@@ -34,9 +34,11 @@ ASKED = 1024
 
 
 class EdgeRecPhone:
-    """EdgeRec's network as a Policy (`policies/contract.py`). kept: behaviours attended to; quiet: k of the third
-    trigger; ask: whether it asks for a page when the heads on the person say so at a rerank. Compiled until an engine
-    takes the place of its `parts`; the heads are no part, and always are."""
+    """EdgeRec's network as a Policy (`policies/contract.py`).
+
+    kept: how many behaviours it attends to. quiet: k of the third trigger. ask: whether it asks for a page when the
+    heads on the person say so at a rerank. It runs compiled until an engine takes the place of its `parts`. The heads
+    are no part, and always run compiled."""
 
     kind = "edgerec"
     at_a_time = ASKED
@@ -57,19 +59,20 @@ class EdgeRecPhone:
         self.on_engine: dict[str, nn.Module] = {}
 
     def asked_after(self, past: int) -> int:
-        """For how many impressions without feedback a phone need not ask EdgeRec, if it sees `past` of them. In between
+        """For how many impressions without feedback a phone need not ask EdgeRec, if it sees `past` of them: in between
         EdgeRec would decide nothing, and it reads later what happened. 0: ask at every swipe."""
         kept, quiet = self.settings.kept, self.settings.quiet
         return quiet if quiet < min(kept, past) else 0
 
     def start(self, n: int) -> Memory:
+        """Memory of n people before their first decision."""
         encoders = list(self.encoders.values())
         width = HIDDEN if encoders[0].actions is None else 2 * HIDDEN
         return memory_of(n, sum(encoder.states for encoder in encoders), self.settings.kept, width)
 
     def carried(self, behaviours: Array, begin: Array, end: Array) -> Array:
-        """What a phone's encoders carry after behaviours begin[k] to end[k] - 1 of (B, Fh), the oldest first, taken in
-        one by one from nothing on: (N, S, HIDDEN), as `Memory.hidden`. Training begins where phones are."""
+        """The states of a phone's encoders after it has read behaviours begin[k] to end[k] - 1 of (B, Fh), one by one,
+        oldest first, from nothing on: (N, S, HIDDEN), as `Memory.hidden`. Training begins where phones are."""
         order = np.lexsort([end, begin])
         hidden = np.zeros((len(order), *self.start(0).hidden.shape[1:]), np.float32)
         in_threads(
@@ -80,7 +83,8 @@ class EdgeRecPhone:
         return states
 
     def parts(self, slots: int, rows: int) -> dict[str, Part]:
-        """What the phone runs, with inputs of one person: two encoders and the reranker, deployed apart."""
+        """The parts that the phone runs, with inputs of one person: two encoders and the reranker, which are deployed
+        separately."""
         width, kept = self.start(0).values.shape[2], min(self.settings.kept, rows)
         read = Encoded(
             torch.zeros(1, kept, HIDDEN), torch.zeros(1, kept, width), torch.zeros(1, kept), torch.ones(1, kept),
@@ -94,7 +98,7 @@ class EdgeRecPhone:
         }
 
     def install(self, parts: dict[str, nn.Module]) -> None:
-        """Let these run in the parts' place."""
+        """Run these instead of the parts."""
         self.on_engine = parts
 
     def __call__(self, observation: Observation, memory: tuple[Array, ...]) -> tuple[Scores, Memory]:
@@ -103,7 +107,8 @@ class EdgeRecPhone:
         return self.in_place(observation, now, np.arange(len(now.number))), now
 
     def in_place(self, observation: Observation, memory: Memory, rows: Array) -> Scores:
-        """Of the people in `rows` (n,) of the memory, which changes: ten KB a person are not copied each time."""
+        """The scores of the people in `rows` (n,) of the memory, which is changed: ten KB a person are not copied each
+        time."""
         self._restart(memory, rows, observation.context[:, X.old_model] > 0)
         n, slots = observation.mask.shape
         scores = np.full((n, slots + self.besides), -np.inf, np.float32)  # the last order stands
@@ -133,14 +138,14 @@ class EdgeRecPhone:
 
 
 class ByEngine(NamedTuple):
-    """The loop's two forward functions, by the parts that an engine runs, for a pool of so many slots."""
+    """The loop's two forward functions, which call the parts that an engine runs, for a pool of so many slots."""
 
     parts: dict[str, nn.Module]
     kinds: tuple[str, ...]  # of the encoders
     slots: int
 
     def encode(self, w: Any, e: int, actions: Array, items: Array, hidden: Array, key: Array, value: Array) -> None:
-        """See `edgerec_loop.loop`; hidden, key and value change."""
+        """See `edgerec_loop.loop`; hidden, key and value are changed."""
         key[0], value[:], hidden[:] = self._run(self.kinds[e], actions[0], items[0], hidden)
 
     def rerank(self, w: Any, items: Array, read: Read) -> Array:
@@ -158,13 +163,14 @@ class ByEngine(NamedTuple):
 
 
 class Step(nn.Module):
-    """What the phone runs after a behaviour: key, value and new state, from its features and the state before."""
+    """What the phone runs after a behaviour: from its features and the state before to key, value and new state."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
         self.encoder = encoder
 
     def forward(self, actions: Tensor, items: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See `Encoder.step`."""
         return self.encoder.step(actions, items, hidden)
 
     def example(self) -> tuple[Tensor, ...]:
@@ -174,7 +180,7 @@ class Step(nn.Module):
 
 
 class RerankOnPhone(nn.Module):
-    """What the phone runs at a rerank: what candidates are worth, in the order given."""
+    """What the phone runs at a rerank: the worth of candidates, in the order given."""
 
     def __init__(self, rerank: Rerank) -> None:
         super().__init__()

@@ -40,7 +40,7 @@ MIX, MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)  # Spl
 
 
 class Memory(NamedTuple):
-    """What phones keep; S states of the encoders, the last K behaviours: number b in row b % K."""
+    """What phones keep: S states of the encoders, and the last K behaviours, number b in row b % K."""
 
     marks: Array  # (N, 2) uint64: by which the two newest behaviours are recognised; 0: none yet
     number: Array  # (N,) behaviours so far
@@ -53,7 +53,7 @@ class Memory(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """What the loop goes by."""
+    """The loop's parameters."""
 
     kept: int  # behaviours attended to
     quiet: int  # impressions without feedback that trigger a rerank
@@ -62,7 +62,7 @@ class Settings(NamedTuple):
 
 
 def memory_of(n: int, states: int, kept: int, width: int) -> Memory:
-    """Of n people before their first decision; width: of the encoders' values."""
+    """The memory of n people before their first decision. width: of the encoders' values."""
     return Memory(
         np.zeros((n, 2), np.uint64), np.zeros(n, np.int64), np.zeros((n, states, HIDDEN), np.float32),
         np.zeros((n, kept, HIDDEN), np.float32), np.zeros((n, kept, width), np.float32),
@@ -71,10 +71,10 @@ def memory_of(n: int, states: int, kept: int, width: int) -> Memory:
 
 
 def loop(encode: Callable[..., None], rerank: Callable[..., Array]) -> Callable[..., None]:
-    """The decision loop around two forward functions, as `decide` for one person.
+    """The decision loop for one person, `decide`, around two forward functions.
 
-    encode(w, e, actions, items, hidden, key, value): a step of encoder e, see `networks/edgerec/compiled.py`.
-    rerank(w, items, read) -> what the candidates are worth, see there."""
+    encode(w, e, actions, items, hidden, key, value): a step of encoder e, see `networks/edgerec/compiled.py`. rerank(w,
+    items, read) -> the worth of the candidates, see there."""
 
     def decide(w, candidates, history, context, mask, memory, i, scores, settings):
         """One decision of person i of the memory, which changes: candidates (P, Fc), history (H, Fh), context (Fx,),
@@ -116,16 +116,17 @@ decide_compiled = register_jitable(loop(encode, rerank))
 
 @network_kernel
 def decide_people(w, candidates, history, context, mask, rows, scores, memory, settings):
-    """Observations of the N people in `rows` of the memory, which changes, to scores (N, P or P + 1), by the compiled
-    networks; scores stay as they are where no rerank is due."""
+    """Observations of the N people in `rows` of the memory, which is changed, to scores (N, P or P + 1), by the
+    compiled networks. Scores stay as they are where no rerank is due."""
     for k in range(len(rows)):
         decide_compiled(w, candidates[k], history[k], context[k], mask[k], memory, rows[k], scores[k], settings)
 
 
 @network_kernel
 def carry(w, begin, end, hidden, behaviours, settings):
-    """The encoders' states after behaviours begin[k] to end[k] - 1 (B, Fh), into hidden (N, S, HIDDEN), which is zero.
-    Rows of one life follow each other, the shortest first: each goes on where the one before it ended."""
+    """Write the encoders' states after behaviours begin[k] to end[k] - 1 of (B, Fh) into hidden (N, S, HIDDEN), which
+    is zero before. Rows of one person follow each other, the shortest first; each goes on where the one before it
+    ended."""
     actions, items = np.empty((1, len(ACTIONS)), np.float32), np.empty((1, EMBEDDED + len(SAID)), np.float32)
     states = hidden.shape[1] // (max(settings.exposures, settings.page_views) + 1)  # of an encoder
     key, value = np.empty((1, HIDDEN), np.float32), np.empty(states // LAYERS * HIDDEN, np.float32)
@@ -144,9 +145,10 @@ def carry(w, begin, end, hidden, behaviours, settings):
 
 @network_kernel
 def notice(history, settings, marks, number, encoded, quiet):
-    """Recognise what is new in history (H, Fh), newest first; marks (2,), number (1,), encoded (K,), quiet (1,) change.
+    """Recognise what is new in history (H, Fh), newest first; marks (2,), number (1,), encoded (K,), quiet (1,) are
+    changed.
 
-    Returns how many behaviours are in sight, and whether those that are new trigger a rerank."""
+    Returns how many behaviours are in sight, and whether the new ones trigger a rerank."""
     count = 0
     while count < min(settings.kept, len(history)) and history[count, H.present] > 0:
         count += 1
@@ -166,8 +168,8 @@ def notice(history, settings, marks, number, encoded, quiet):
 
 @network_kernel
 def triggers(history, new, most, quiet):
-    """Whether the `new` newest behaviours, all since the phone was last asked, trigger a rerank: feedback, or the
-    `most`-th impression in quiet (1,), which changes."""
+    """Whether the `new` newest behaviours, all since the phone was last asked, trigger a rerank: feedback does, or the
+    `most`-th impression without any; quiet (1,) counts these, and is changed."""
     fires = False
     for k in range(new):
         for column in REACTION:
@@ -181,8 +183,8 @@ def triggers(history, new, most, quiet):
 
 @network_kernel
 def wants_to_ask(person):
-    """Whether to ask for a page, by the heads' logits (len(HEADS),): it is more likely than not that the rest of this
-    one brings no effective view, and that the person stays to see another."""
+    """Whether to ask for a page, by the logits of the heads (len(HEADS),): it is more likely than not that the rest of
+    this page brings no effective view, and that the person stays to see another page."""
     return person[WANTS_PAGE] > 0 and person[LEAVES_SOON] <= 0
 
 
@@ -200,7 +202,8 @@ def mark_of(row):
 
 @network_kernel
 def next_to_encode(history, count, number, encoded):
-    """The oldest behaviour in sight that no encoder has taken in, if it is perceived; -1 if not, or if all are."""
+    """The oldest behaviour in sight that no encoder has read, if the phone has perceived it; else, or if all are read,
+    -1."""
     for k in range(count - 1, -1, -1):
         if not encoded[(number - 1 - k) % len(encoded)]:
             return k if history[k, H.encoded] > 0 else -1
@@ -209,7 +212,7 @@ def next_to_encode(history, count, number, encoded):
 
 @network_kernel
 def encoder_of(row, settings):
-    """The number of the encoder that takes a past impression (Fh,) in; -1: none does."""
+    """The number of the encoder that reads a past impression (Fh,); -1: none does."""
     return settings.page_views if is_page_view(row) else settings.exposures
 
 

@@ -37,6 +37,7 @@ class Outputs(nn.Module):
         self.part = part
 
     def forward(self, *inputs: Tensor) -> Tensors:
+        """The part's outputs, as a tuple."""
         said = self.part(*inputs)
         return tuple(said) if isinstance(said, (tuple, list)) else (said,)
 
@@ -70,7 +71,8 @@ def _to_onnx(part: nn.Module, example: Tensors, file: Path) -> None:
 
 
 def fold(file: Path) -> None:
-    """Work out what is constant, in place. Not only for speed: MNN 3.6.1 gives random numbers for ConstantOfShape."""
+    """Replace what is constant in the file by its value. This is not only for speed: MNN 3.6.1 gives random numbers for
+    ConstantOfShape."""
     ort = _onnxruntime()
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
@@ -103,8 +105,8 @@ def _to_tflite(part: nn.Module, example: Tensors, path: Path) -> None:
 
 
 def with_constants(part: nn.Module, example: Tensors) -> nn.Module:
-    """The part for inputs of the example's sizes, with what depends on no input (`arange`, `eye`) worked out: the
-    interpreter of TensorFlow Lite has no operation that counts."""
+    """The part for inputs of the example's sizes, in which what depends on no input (`arange`, `eye`) is replaced by
+    its value: TensorFlow Lite's interpreter has no operation that counts."""
     module = torch.export.export(part.eval(), example).module()
     assert isinstance(module, torch.fx.GraphModule)
     for node in list(module.graph.nodes):
@@ -131,6 +133,7 @@ class OnnxPart(nn.Module):
         self.inputs = [known.name for known in self.session.get_inputs()]  # export may drop what is not used
 
     def forward(self, *inputs: Tensor) -> Any:
+        """Outputs for the rows of the inputs, as of the part itself."""
         return _one_by_one(self._one, inputs)
 
     def _one(self, arrays: list[Any]) -> list[Any]:
@@ -156,6 +159,7 @@ class MnnPart(nn.Module):
             self.module = MNN.nn.load_module_from_file(str(path), inputs, outputs, runtime_manager=manager)
 
     def forward(self, *inputs: Tensor) -> Any:
+        """Outputs for the rows of the inputs, as of the part itself."""
         return _one_by_one(self._one, inputs)
 
     def _one(self, arrays: list[Any]) -> list[Any]:
@@ -190,6 +194,7 @@ class TflitePart(nn.Module):
         return int(re.findall(r"_(\d+)", tensor["name"])[0])
 
     def forward(self, *inputs: Tensor) -> Any:
+        """Outputs for the rows of the inputs, as of the part itself."""
         return _one_by_one(self._one, inputs)
 
     def _one(self, arrays: list[Any]) -> list[Any]:
@@ -233,7 +238,7 @@ def needs(engine: str) -> None:
 
 
 def needs_to_export(engine: str) -> None:
-    """Raises EngineMissing unless what it takes to write the engine's files, and to run them, is installed."""
+    """Raises EngineMissing unless what is needed to write the engine's files, and to run them, is installed."""
     needs(engine)
     if engine == "tflite":
         _needs("litert_torch", extra="convert", who="writing .tflite files needs")

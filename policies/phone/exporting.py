@@ -49,6 +49,7 @@ class Exported(NamedTuple):
 
     @property
     def on_device_mb(self) -> float:
+        """Size of all files, MB."""
         return sum(file.bytes for file in self.files) / 1e6
 
 
@@ -121,7 +122,7 @@ def _difference(a: Tensor | tuple[Tensor, ...], b: Tensor | tuple[Tensor, ...]) 
 
 @torch.inference_mode()
 def milliseconds(module: nn.Module, inputs: tuple[Tensor, ...]) -> float:
-    """Of one inference, the median of TIMED."""
+    """Time of one inference, the median of TIMED."""
     for _ in range(3):
         module(*inputs)
     took = []

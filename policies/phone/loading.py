@@ -35,13 +35,15 @@ PREVIOUS = "previous"
 def load_edge(
     kind: str, path: Path | str, how: str = "", scenario: Scenario | None = None, objective: Objective = None
 ) -> "PhonePolicy | OnEngine | Versions":
-    """The policy of a run's best whole checkpoint, or of the one that `path` is; where there is a folder `previous` in
-    it, phones that still hold the version before run that one's weights.
+    """The policy of a run's best whole checkpoint, or of the checkpoint that `path` itself is. If that has a folder
+    `previous`, phones that still hold the version before run the weights in it.
 
     how: as `names.how_of` reads it. scenario: the world it is for; an engine that has no file for its sizes, and cannot
-    make one, is then refused here and not at the first decision. objective: what candidates go by, unless the
-    checkpoint declares its own; None: the scenario's, without one the default's.
-    Raises CheckpointError: nothing there, damaged, of another kind, or not trained on these features; EngineMissing."""
+    make one, is then refused here and not at the first decision. objective: by which candidates are ranked, unless the
+    checkpoint declares its own; None: the scenario's, or without one the default's.
+
+    Raises CheckpointError if there is none, or one that is damaged, of another kind, or not trained on these features;
+    and EngineMissing."""
     torch.set_num_threads(get_num_threads())  # as many as this process may use: comparisons run several
     path = Path(path)
     name = kind if path == shipped(kind) else f"{kind}:{path}"  # where the package lies is nobody's business
@@ -72,7 +74,7 @@ def load_version(
 
 
 def policy_of(network: nn.Module, name: str, kept: int = 20, how: How = AS_USUAL) -> PhonePolicy:
-    """A network as phones run it. kept: past impressions it attends to, if it is EdgeRec."""
+    """A network as phones run it. kept: how many past impressions it attends to, if it is EdgeRec."""
     if isinstance(network, EdgeRec):
         return EdgeRecPhone(network, name, kept, how.every or QUIET, how.ask)
     if isinstance(network, ContextAware):
@@ -91,7 +93,7 @@ def fresh_policy(kind: str, seed: int = 0) -> PhonePolicy:
 
 
 def kept_behaviours(checkpoint: Checkpoint) -> int:
-    """How many past impressions the network was trained with: a phone attends to as many."""
+    """With how many past impressions the network was trained: a phone attends to as many."""
     client = trained_in(checkpoint).get("client", {})
     kept = client.get("history", Scenario().client.history) if isinstance(client, dict) else None
     if type(kept) is not int or not 1 <= kept <= 200:

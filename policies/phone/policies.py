@@ -55,16 +55,16 @@ class PhonePolicy(Protocol):
         """See `contract.Policy`."""
 
     def parts(self, slots: int, rows: int) -> dict[str, Part]:
-        """What the phone runs, with inputs for a pool of so many slots and so many past impressions."""
+        """The parts that the phone runs, with inputs for a pool of so many slots and so many past impressions."""
 
     def install(self, parts: dict[str, nn.Module]) -> None:
-        """Let these run in the parts' place."""
+        """Run these instead of the parts."""
 
 
 class EdgePolicy:
-    """A network that scores every swipe from the observation alone, as a PhonePolicy.
+    """A network that scores at every swipe, from the observation alone, as a PhonePolicy.
 
-    network: with parts `dense`, which says what each candidate is worth, and `embeddings`; inputs: which of a
+    network: has the parts `dense`, which gives the worth of each candidate, and `embeddings`. inputs: which of a
     decision's inputs `dense` takes."""
 
     def __init__(
@@ -93,9 +93,11 @@ class EdgePolicy:
             return scores, None
 
     def parts(self, slots: int, rows: int) -> dict[str, Part]:
+        """See `PhonePolicy`."""
         return {"dense": (self.dense, self._inputs(*blank(slots, rows)))}
 
     def install(self, parts: dict[str, nn.Module]) -> None:
+        """See `PhonePolicy`."""
         self.dense, self.twin = parts["dense"], None
 
     def _inputs(self, candidates: Tensor, history: Tensor, context: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
@@ -117,6 +119,7 @@ class OnEngine:
         self.sizes: tuple[int, int] | None = None
 
     def start(self, n: int) -> Any:
+        """See `contract.Policy`."""
         return self.policy.start(n)
 
     def asked_after(self, past: int) -> int:
@@ -159,10 +162,10 @@ class OnEngine:
 
 
 class Versions:
-    """A network in two versions: phones that hold the version before the current one run its weights.
+    """A network in two versions: phones that hold the previous version run its weights.
 
-    Each keeps a memory of its own of everybody who asks it. The newer one is asked about all, so that it has seen what
-    the older one saw when a phone goes on with it."""
+    Each version keeps a memory of everybody who asks it. The newer one is asked about everybody, so that it has seen
+    what the older one saw when a phone changes to it."""
 
     def __init__(self, current: "PhonePolicy | OnEngine", previous: "PhonePolicy | OnEngine") -> None:
         self.versions, self.__name__, self.cost = (current, previous), current.__name__, current.cost
@@ -172,10 +175,12 @@ class Versions:
             self.in_place = partial(self._in_place, (of_current.in_place, of_previous.in_place))
 
     def start(self, n: int) -> Any:
+        """See `contract.Policy`."""
         return tuple(version.start(n) for version in self.versions)
 
     def asked_after(self, past: int) -> int:
-        """See `contract.Options`: as often as the one that wants to be asked more often, at every swipe if either."""
+        """See `contract.Options`: as often as the version that wants to be asked more often; at every swipe if either
+        does."""
         asked = (options_of(version).asked_after for version in self.versions)
         return min(0 if after is None else after(past) for after in asked)
 

@@ -24,12 +24,12 @@ MOST_BYTES = 64 << 20  # of a file; a phone's network is far smaller
 
 
 def tflite_folder(checkpoint: Path, slots: int, rows: int) -> Path:
-    """Where the files of a checkpoint for a pool of so many slots and so many past impressions lie."""
+    """Where the files of a checkpoint are, for a pool of so many slots and so many past impressions."""
     return checkpoint / f"{TFLITE_FOLDER}{slots}x{rows}"
 
 
 def weights_digest(network: nn.Module) -> str:
-    """SHA-256 of all weights of a network, the objective's among them, their names and shapes."""
+    """SHA-256 of all weights of a network, including the objective, with their names and shapes."""
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())

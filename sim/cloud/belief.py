@@ -63,7 +63,7 @@ def level(belief):
 
 @inlined
 def drawn_by_intent(belief, embedding):
-    """What the cloud has learnt of how the passing interests draw to a video, logit."""
+    """What the cloud has learnt of how much the person's passing interests favour a video, logit."""
     total = 0.0
     for d in range(DIMS):
         total += np.float64(belief.expected[INTENT + d]) * np.float64(embedding[d])
@@ -79,7 +79,7 @@ def lasting_estimate(p, user, belief, row, match):
 
 @inlined
 def draw_of(row, a):
-    """How much of what is believed at place `a` draws to a video: all of level and mood, of the intent by content."""
+    """How much entry `a` of the belief weighs for a video: 1 for level and mood, the video's content for the intent."""
     return 1.0 if a < INTENT else np.float64(row.embedding[a - INTENT])
 
 

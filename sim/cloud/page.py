@@ -81,7 +81,8 @@ def estimate_now(p, belief, row, of_video):
 
 @inlined
 def score_of(p, estimate, of_video, rest, known):
-    """What the objective makes of a video, as a share of the most that any could be worth. rest: of it, feedback's."""
+    """A video's score by the objective, as a share of the most that any video could be worth. rest: feedback's part of
+    it."""
     valid, long = view_rates(estimate, of_video.skip_long, of_video.watch_long, known)
     return worth_of(biased(p, valid), biased(p, long), rest, known)
 
@@ -94,16 +95,16 @@ def biased(p, chance):
 
 @inlined
 def worth_of(valid, long, rest, known):
-    """The score, from the chances of views and what is stored of feedback's worth."""
+    """The score of a video, from its chances of views and the stored worth of its feedback."""
     return known.worth_valid * valid + known.worth_long * long + np.float32(rest) * np.float32(1.0 / 32767.0)
 
 
 @allocating
 def score_stored(p, person, index, known, score):
-    """The score of every stored video now into score (R,), -inf where the cloud knows that it was shown. known:
-    `what_is_known` now.
+    """Score every stored video into score (R,), -inf where the cloud knows that it was shown. known: `what_is_known`
+    now.
 
-    What lies all over the memory is gathered first, so that the rest runs on vectors."""
+    Values that lie far apart in memory are gathered first, so that the rest runs on vectors."""
     stored, belief, size = person.stored, person.belief, len(score)
     estimate, rest = np.empty(size, np.float32), np.empty(size, np.float32)
     skip, watch = np.empty(size, np.float32), np.empty(size, np.float32)

@@ -23,10 +23,10 @@ SEEN_AS_NOISE = 2.9  # (16 sqrt(3) / (15 pi))**-2: mean of sigmoid(normal), MacK
 
 
 class Known(NamedTuple):
-    """What is the same for all videos of a page, float32: by what chances are flatter for what is unknown; how much
-    longer those stay who like it more; and of the threshold of a valid play, the chance that who leaves early reaches
-    it and the logit of it for those who stay, at neutral odds; last what the objective makes of a valid play and of a
-    long view, as a share of the most that a video could be worth."""
+    """What is the same for all videos of a page, float32. It holds: how much flatter chances become by what is unknown;
+    how much longer people stay who like a video more; at the threshold of a valid play, the chance that somebody who
+    leaves early reaches it, and its logit for those who stay, at neutral odds; and what the objective pays for a valid
+    play and for a long view, as a share of the most that a video could be worth."""
 
     flatter: Any
     longer: Any
@@ -62,8 +62,8 @@ def what_is_known_for_good(p, user):
 
 @inlined
 def known_within(p, user, of_person, of_intent, level):
-    """`Known`, from the variances of what is not known of the person's level, and of the intent over videos, and what
-    is thought of the level; logit. Who stays more often also leaves later, which counts at 7 s."""
+    """`Known`, from the variances of what is not known of the person's level, and of the intent over videos, and from
+    the level that the cloud assumes; logit. People who stay more often also leave later, which counts at 7 s."""
     seen = p.embedding_correlation**2
     unknown = p.quality_sd**2 * (1.0 - p.quality_correlation**2) + p.match_sd**2 * (1.0 - p.match_correlation**2)
     unknown += np.float64(user.taste_sd) ** 2 * (1.0 - p.taste_correlation**2 * seen)
@@ -100,7 +100,8 @@ def tails(p, threshold_us):
 
 @inlined
 def chance_to_last(stays, longer, skip, watch):
-    """Chance that a play reaches a threshold: of those who stay, who may well stay longer, and of the others."""
+    """Chance that a play reaches a threshold: of those who stay with the video, perhaps longer, and of those who leave
+    early."""
     return skip + stays * max(quick_sigmoid(watch + longer) - skip, np.float32(0.0))
 
 
@@ -167,7 +168,7 @@ def feedback_chances(p, row, chances, estimate, known, out):
 
 @inlined
 def worth_of_feedback(p, chances):
-    """What the objective makes of predicted chances of feedback (5,)."""
+    """What the objective pays for predicted chances of feedback (5,)."""
     worth = 0.0
     for k in range(len(chances)):
         worth += p.objective[FIRST_OF_FEEDBACK + k] * chances[k]
@@ -176,7 +177,7 @@ def worth_of_feedback(p, chances):
 
 @inlined
 def most_worth(p):
-    """No video is worth more, or less than minus that: scores are a share of it."""
+    """The most that a video can be worth, up or down: scores are shares of it."""
     total = 0.0
     for head in range(len(p.objective)):
         total += abs(p.objective[head])

@@ -56,8 +56,8 @@ def was_seen(seen, video):
 
 @kernel
 def note_seen(p, user, seen, video):
-    """A video is shown. There is a newer memory and an older one; when the newer is as old as anything has to be
-    remembered, it becomes the older, so that all is kept for so long, and nothing for twice as long."""
+    """Remember that a video is shown. There are two memories. When the newer one is as old as videos have to be
+    remembered, it becomes the older one. So everything is kept at least that long, and nothing twice as long."""
     if seen.shape[1] == 0:
         return
     keep_us = np.int64(p.repeat_after_days * 86_400e6)
@@ -189,8 +189,8 @@ def arrive(p, key, person, index, turn_us):
 
 @kernel
 def take_in(person, videos, ids, estimate, standing):
-    """The set takes in those of ids (n,) that it may; whether there were any. videos: in the catalogue; standing: room
-    for `standing_of` every place."""
+    """Take those of the videos ids (n,) that are allowed into the set; returns whether any was taken. videos: how many
+    the catalogue has; standing: room for the `standing_of` of every place."""
     user, stored, seen = person.user, person.stored, person.seen
     comes_round = user.stream > videos  # only then may a video come up that is stored already
     for k in range(len(stored)):
@@ -276,7 +276,7 @@ def choose_best(values, wanted, which):
 
 @inlined
 def keep_best(values, wanted, which):
-    """The same, best first."""
+    """As `choose_best`, best first."""
     passed = choose_best(values, wanted, which)
     for k in range(1, passed):
         n, at = which[k], k

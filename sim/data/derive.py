@@ -88,6 +88,7 @@ def catalogue(source: Path) -> pd.DataFrame:
 
 
 def tags(source: Path) -> pd.DataFrame:
+    """The tags in use: their number here, their original id, and of how many videos each is the first tag."""
     ids = tag_ids(source)
     videos = np.bincount(catalogue(source).tag, minlength=len(ids))
     return pd.DataFrame(
@@ -148,6 +149,7 @@ def first_tags(source: Path) -> "pd.Series[int]":
 
 
 def driving_throughput(source: Path) -> pd.DataFrame:
+    """Throughput samples of every drive with at least PAM_MIN_SAMPLES of them: milliseconds from its start, kbit/s."""
     log = pd.read_parquet(source / "pam2025_cellular/throughput.parquet").dropna(subset=["mbps"])
     log["t_ms"] = np.rint(log.t_s * 1e3).astype(np.int32)
     log["kbps"] = np.rint(log.mbps * 1e3).astype(np.int32)
@@ -159,6 +161,8 @@ def driving_throughput(source: Path) -> pd.DataFrame:
 
 
 def pings(source: Path) -> pd.DataFrame:
+    """The answered pings in the order they were sent: number of the run, number within it, round trip in
+    microseconds."""
     log = pd.read_parquet(source / "pam2025_cellular/rtt.parquet").sort_values(["trace_id", "seq"])
     return pd.DataFrame(
         {
@@ -170,6 +174,7 @@ def pings(source: Path) -> pd.DataFrame:
 
 
 def sabre(source: Path) -> pd.DataFrame:
+    """Sabre's 3G and 4G traces: when each row begins and how long it holds, milliseconds, and its kbit/s."""
     log = pd.read_parquet(source / "sabre_3g_4g/traces.parquet").sort_values(["trace_id", "t_s"])
     return pd.DataFrame(
         {

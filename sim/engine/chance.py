@@ -56,7 +56,7 @@ def philox(c0, c1, c2, c3, k0, k1):
 
 @pasted
 def keyed_words(key, stream, user, a, b):
-    """`philox` of integers of any type: inlined, so that it is compiled for one only."""
+    """`philox` for integers of any type. It is inlined, so that philox is compiled for one type only."""
     return philox(np.uint64(stream), np.uint64(user), np.uint64(a), np.uint64(b), np.uint64(key[0]), np.uint64(key[1]))
 
 
@@ -185,12 +185,14 @@ def even_quantile(table, u):
 
 @inlined
 def tailed_quantile(u, table):
-    """The same from (2, K) quantiles: the first row over [0, TAIL], the second over the rest, where tails are heavy."""
+    """An inverse distribution function from (2, K) quantiles: the first row covers probabilities in [0, TAIL], the
+    second the rest, because tails are heavy."""
     return even_quantile(table[0], u / TAIL) if u < TAIL else even_quantile(table[1], (u - TAIL) / (1.0 - TAIL))
 
 
 def tailed_table(sample: np.ndarray, size: int = 1025) -> np.ndarray:
-    """Quantiles of a sample as `tailed_quantile` reads them, (2, size); in steps, so a small one keeps its spread."""
+    """Quantiles of a sample as `tailed_quantile` reads them, (2, size). Between observations the table has steps, so a
+    small sample keeps its spread."""
     body, tail = np.linspace(0, TAIL, size), np.linspace(TAIL, 1, size)
     return np.stack([np.quantile(sample, part, method="inverted_cdf") for part in (body, tail)])
 

@@ -42,7 +42,7 @@ def compiled(**options: Any) -> Callable[[Any], Any]:
 
 
 def part(**options: Any) -> Callable[[Any], Any]:
-    """The same for a function that only compiled functions call."""
+    """A decorator: a function that only compiled functions call, with these options of numba."""
     return compiled(pipeline_class=Parts, **options)
 
 

@@ -24,9 +24,10 @@ types.Record.__repr__ = cache(types.Record.__repr__)  # type: ignore[method-assi
 
 
 class Parts(CompilerBase):
-    """numba's pipeline, with another last step."""
+    """numba's pipeline with another last step, which lowers a kernel and does not compile it to machine code."""
 
     def define_pipelines(self):
+        """numba's own passes, with `_LowerPart` instead of the lowering to machine code."""
         pipeline = DefaultPassBuilder.define_nopython_pipeline(self.state)
         pipeline.passes = [(_LowerPart if step is NativeLowering else step, why) for step, why in pipeline.passes]
         pipeline.finalize()
@@ -79,7 +80,7 @@ class _LowerPart(NativeLowering):
 
 
 def call_alone(module, name, arguments):
-    """Call a part from Python."""
+    """Call a part from Python: it is compiled by itself, for the life of this process."""
     return _alone(module, name)(*arguments)
 
 

@@ -42,8 +42,8 @@ def parse_columns(text: str, known: Mapping[str, Collection[str]]) -> dict[str, 
 def placed(
     path: Path, said: Mapping[str, str], known: Mapping[str, Collection[str]], header: Sequence[str], headed: bool
 ) -> list[Choice]:
-    """Where the columns that `parse_columns` gave stand in this file. headed: whether it has a header; one without has
-    positions only. Raises UserError that names what the file has."""
+    """Find where the columns that `parse_columns` returned are in this file. headed: whether it has a header; a file
+    without one has positions only. Raises UserError that names what the file has."""
     return [_placed(path, name, column, known[name], header, headed) for name, column in said.items()]
 
 

@@ -45,8 +45,8 @@ class Words(NamedTuple):
 
 
 def delimited(file: Content, limits: Limits, is_known: Callable[[str], bool], example: str) -> Delimited:
-    """The text with its delimiter, of , ; tab | and blanks the one with which most names are known; a first line
-    `sep=;` says it, too. example: a header, for messages. Raises UserError."""
+    """The text with its delimiter: of comma, semicolon, tab, bar and blanks, the one with which most names are known. A
+    first line `sep=;` says it, too. example: a header, for messages. Raises UserError."""
     text = decoded(file)
     if not text.strip():
         fail(file.path, f"is empty; write a header such as {example} and a line for each row")

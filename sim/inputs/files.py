@@ -53,11 +53,13 @@ def mode_of(path: Path) -> int:
 
 
 def cannot_open(error: Exception) -> str:
+    """The end of the message for a file that the system does not open: why, and what to do."""
     return f"cannot be opened ({getattr(error, 'strerror', None) or short(error)}); name a readable file"
 
 
 def contents(path: Path, limits: Limits) -> Iterator[Content]:
-    """The file as it is; of a .gz file what is in it; of a .zip archive each member. Raises UserError."""
+    """The contents of a file: the file itself, what is in a .gz file, or each member of a .zip archive. Raises
+    UserError."""
     if not stat.S_ISREG(mode_of(path)):  # opening a pipe or a device could wait for ever
         fail(path, "is not a regular file; name the file itself, or copy what it gives into one")
     try:
@@ -70,7 +72,7 @@ def contents(path: Path, limits: Limits) -> Iterator[Content]:
 
 
 def content(path: Path, limits: Limits) -> Content:
-    """The one thing in the file. Raises UserError, also for an archive of several."""
+    """The one content of a file. Raises UserError, also for an archive with several members."""
     found = list(contents(path, limits))
     if len(found) > 1:
         names = short(", ".join(each.path.name for each in found), 100)

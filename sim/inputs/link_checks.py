@@ -49,10 +49,11 @@ class Table(NamedTuple):
     notes: tuple[str, ...] = ()  # how it was read, for people
 
     def at(self, *roles: str) -> int | None:
+        """The place of the first field that has one of these roles ("time", "rate", ...); None if there is none."""
         return next((k for k, field in enumerate(self.fields) if field.role in roles), None)
 
     def refuse(self, bad: NDArray[np.bool_], k: int, rule: str) -> None:
-        """Names the first bad row."""
+        """Raise UserError for the first row that is bad (n,), with its value in field k; does nothing if no row is."""
         if bad.any():
             i = int(np.argmax(bad))
             value = f"{self.values[k][i]:.15g}"

@@ -60,14 +60,14 @@ class Field(NamedTuple):
 
 
 class Unclear(NamedTuple):
-    """A column that would do, had it a unit."""
+    """A column that could be read if it had a unit."""
 
     role: str
     name: str
 
 
 def rate_factor(unit: str) -> float | None:
-    """kbit/s in one of it; None if it is no unit of rates."""
+    """How many kbit/s one unit is; None if it is no unit of rates."""
     match = BITS.fullmatch(unit) or B.fullmatch(unit)
     if match is None or (CAPITALS.fullmatch(unit) and "B" in unit):
         return None
@@ -78,7 +78,7 @@ def rate_factor(unit: str) -> float | None:
 
 @lru_cache(maxsize=2 * MAX_COLUMNS)
 def field_of(name: str, place: int) -> Field | Unclear | None:
-    """What a column is by its name; None: nothing of links."""
+    """What a column is, by its name; None if it is not about links."""
     plain = re.sub(r"\s+", " ", name.strip(" #\"'\t"))[:100]
     words = re.sub(r"[_\-.\s\[\](){}:,]+", " ", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", plain)).strip().lower()
     if plain.lower() in KINDS["time"]:
@@ -119,8 +119,8 @@ def _with_unit(name: str, plain: str, words: str, place: int) -> Field | Unclear
 
 
 def fields(path: Path, names: Sequence[str], headed: bool, columns: str) -> list[Field]:
-    """The columns to read: a time, and a rate or bytes, or round trips and their numbers, or both; [] where no name is
-    one of links. columns: what `--columns` says. Raises UserError."""
+    """The columns to read: a time with a rate or bytes, or round trips and their numbers, or both; [] if no name is
+    about links. columns: the text of `--columns`. Raises UserError."""
     said = {}
     for each in placed(path, parse_columns(columns, KNOWN), KNOWN, names, headed) if columns else []:
         field = _said(each, names[each.place] if headed else each.name)

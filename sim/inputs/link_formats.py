@@ -238,7 +238,8 @@ def _as_table(file: Content, asked: dict[int, Reply], sent: int, every_ms: float
 
 
 def packets(file: Content, t_ms: FloatArray) -> Table | None:
-    """Mahimahi: a line for each packet that could be delivered, the millisecond. None if the numbers are not that."""
+    """Mahimahi: a line for each packet that could be delivered, with its millisecond. None if the numbers are not of
+    that form."""
     whole = np.isfinite(t_ms) & (np.floor(t_ms) == t_ms) & (t_ms >= 0)
     if len(t_ms) < 2 or not whole.all() or (np.diff(t_ms) < 0).any() or t_ms[0] > 86_400_000 or t_ms[-1] < 1:
         return None
@@ -252,8 +253,8 @@ def packets(file: Content, t_ms: FloatArray) -> Table | None:
 
 
 def two_columns(time: FloatArray, rate: FloatArray) -> tuple[Field, Field, str] | None:
-    """Units of a time and a rate in a file without header, where their values allow one reading only, and who writes
-    so; None if they could be several, or none."""
+    """Units of time and rate in a file without a header, and which tool writes such files. None unless the values allow
+    exactly one reading."""
     step = np.diff(time)
     if len(time) < 2 or not (step > 0).all() or not (rate >= 0).all():
         return None

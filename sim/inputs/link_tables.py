@@ -26,8 +26,8 @@ NETTRACK_TIME = re.compile(r"^(\d{4})\.(\d\d)\.(\d\d)_(\d\d)\.(\d\d)\.(\d\d)")
 
 
 def read_table(file: Content, columns: str) -> Table | None:
-    """The columns of a file that are about links; None where nothing in it is. columns: what `--columns` says, for
-    files whose header does not. Raises UserError."""
+    """The columns of a file that are about links; None if none is. columns: the text of `--columns`, for files whose
+    header does not say it. Raises UserError."""
     if file.data.startswith(b"PAR1") or file.path.suffix.lower() == ".parquet":
         return _parquet(file, columns)
     found = table_of(file)

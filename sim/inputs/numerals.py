@@ -46,10 +46,10 @@ COMMA, POINT = ("[,]", "[.]"), ("[.]", "[,]")
 
 def plain_numbers(path: Path, columns: Mapping[str, pa.ChunkedArray]) -> dict[str, pa.ChunkedArray]:
     """Columns of words that should be numbers, trimmed, without separators of thousands and with decimal points:
-    1.234,5 becomes 1234.5. All numbers of a file have the same decimal mark. What is no number stays as it is.
+    1.234,5 becomes 1234.5. All numbers of a file have the same decimal mark. Words that are no numbers stay as they
+    are.
 
-    Raises UserError where the file can be read in two ways: it has 1,234 and nothing that tells what the comma is.
-    """
+    Raises UserError if the file can be read in two ways: it has 1,234, and nothing shows what the comma means."""
     words = {name: _without_spaces(column) for name, column in columns.items()}
     unsure = {name: _first(column, r"^[+-]?\d+,\d{3}$") for name, column in words.items()}
     comma = next(filter(None, (_first(column, _only(*COMMA)) for column in words.values())), None)

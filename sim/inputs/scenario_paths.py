@@ -62,9 +62,9 @@ def with_paths(scenario: Scenario, change: Callable[[str], str]) -> Scenario:
 
 
 def beside(path: str, folder: Path) -> str:
-    """A path that is written in a file of this folder, as seen from the working folder.
+    """The path, as seen from the working folder, of a file that a scenario file in `folder` names.
 
-    Where there is nothing of that name in the folder, it is left as relative to the working folder."""
+    If the folder has nothing of that name, the path is taken as relative to the working folder."""
     near = folder / path
     return str(near) if near.exists() else path
 
@@ -81,13 +81,13 @@ def seen_from(path: str, folder: Path) -> str:
 
 
 def digests(scenario: Scenario) -> dict[str, dict[str, str]]:
-    """Digests of all files that a scenario points to. Raises TraceError for a path without any."""
+    """Digests of all files that a scenario points to. Raises TraceError for a path without files."""
     return {what: link_digests(path) for what, path in pointed(scenario).items()}
 
 
 def stamps(scenario: Scenario) -> list[tuple[str, int, int]]:
-    """(path, when it was last written, bytes) of every file that a scenario points to: what tells whether something
-    read earlier is still what is there, without reading it again. Raises TraceError for a path without any."""
+    """(path, when it was last written, bytes) of every file that a scenario points to. They show, without reading a
+    file again, whether it has changed since it was read. Raises TraceError for a path without files."""
     from .trace_files import link_files  # late: a scenario without paths must not wait for pyarrow
 
     files = [file for path in pointed(scenario).values() for file in link_files(Path(path))]

@@ -62,7 +62,7 @@ class Links(NamedTuple):
         return tuple(f"{plural(len(names), 'file')}, {_named(names)}: {why}" for why, names in _alike(reasons))
 
     def notices(self) -> list[str]:
-        """What someone who did not ask how the files were read has to know: conversions, and what is left out."""
+        """What somebody who did not ask how the files were read has to know: conversions, and what is left out."""
         converted = self._replace(read=tuple(each for each in self.read if each.notes))
         return [f"read {line}" for line in converted.understood()] + [f"passed over {line}" for line in self.left()]
 

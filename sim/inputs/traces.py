@@ -37,9 +37,11 @@ class TraceError(UserError):
 
 
 class Traces(NamedTuple):
-    """T traces end to end. In segment k, bytes delivered by offset x are
+    """T traces, one after the other. In segment k, the bytes delivered from the trace's start up to time x are
+
     cum_bytes[k] + (x - t_us[k]) * (cum_bytes[k + 1] - cum_bytes[k]) // (t_us[k + 1] - t_us[k]);
-    that product stays below 2**62 and no segment is longer than 10 s."""
+
+    that product stays below 2**62, and no segment is longer than 10 s."""
 
     first: IntArray  # (T + 1,) first knot of each trace; trace k owns knots first[k]:first[k + 1], at least two
     t_us: IntArray  # (K,) first knot of a trace 0, then strictly increasing; the last one closes the loop
@@ -206,11 +208,13 @@ def bandwidth_tests() -> dict[str, FloatArray]:
 
 
 def shipped(name: str) -> pa.Table:
+    """A table of the shipped data, by its path below sim/data."""
     with open_data(name) as file:
         return pa.parquet.read_table(file)
 
 
 def numbers(table: pa.Table, name: str, dtype: type = np.int64) -> NDArray[Any]:
+    """A column of a table as numbers of this type."""
     return np.asarray(table[name].to_numpy()).astype(dtype)
 
 

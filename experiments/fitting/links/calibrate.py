@@ -23,7 +23,7 @@ NO_FILE_TELLS = ("network.shares", "network.outages_per_hour", "network.outage_s
 
 
 class Measured(NamedTuple):
-    """A fact of the user's files with its 95 % interval over files; None with fewer than MIN_FILES."""
+    """A fact of the user's files with its 95 % interval over files; the interval is None with fewer than MIN_FILES."""
 
     quantity: str
     value: float
@@ -41,7 +41,7 @@ class Fitted(NamedTuple):
 
 
 class TraceCalibration(NamedTuple):
-    """What was found, what it says, the settings it gives, what it leaves open; how files were read, and which not."""
+    """What was found, the settings it gives, what it leaves open; how files were read, and which were not."""
 
     found: tuple[str, ...]
     facts: tuple[Measured, ...]
@@ -67,10 +67,10 @@ class TraceCalibration(NamedTuple):
 
 
 def calibrate_traces(folder: Path, columns: str = "") -> TraceCalibration:
-    """Settings from the files in a folder (or one file), see sim/inputs/trace_files.py. columns: what `--columns` says.
+    """Settings from the files in a folder (or one file), see sim/inputs/trace_files.py. columns: the text of
+    `--columns`.
 
-    Raises TraceError: one line with file and row.
-    """
+    Raises TraceError: one line with file and row."""
     links = read_links(folder, columns)
     parts = [_of_traces(folder, links.traces), _of_pings(folder, links.pings)]
     found, facts, fitted, unknown = (sum(column, ()) for column in zip(*parts, strict=True))

@@ -67,7 +67,8 @@ def network_rows(scenario: Scenario, traces: Path | None = None) -> list[Row]:
 
 
 def rows(c: Compared) -> list[Row]:
-    """Tolerance: a tenth of the target, or two standard errors of the data if they are more."""
+    """The scoreboard's rows of a quantity. Tolerance: a tenth of the target, or two standard errors of the data if they
+    are more."""
     once = np.ones(len(c.simulated.first) - 1)
     found = []
     for name, fact_of in FACTS[c.kind].items():
@@ -100,7 +101,7 @@ def resamples(runs: int) -> FloatArray:
 
 
 def quantile(x: Series, p: float) -> Fact:
-    """Over all values of all runs."""
+    """A quantile over all values of all runs."""
     order = np.argsort(x.value)
     run, value = x.run[order], x.value[order]
 
@@ -112,6 +113,7 @@ def quantile(x: Series, p: float) -> Fact:
 
 
 def share_below(x: Series, limit: float) -> Fact:
+    """The share of all values that are below the limit."""
     below, size = np.bincount(x.run, x.value < limit), np.diff(x.first)
     return lambda weight: float(weight @ below / (weight @ size))
 
@@ -124,23 +126,26 @@ def below(x: Series, limits: FloatArray) -> FloatArray:
 
 
 def variation(x: Series) -> Fact:
-    """Standard deviation over the mean in a run; the median run's."""
+    """The standard deviation within a run over the run's mean; of the median run."""
     mean, square = _run_means(x, x.value), _run_means(x, x.value**2)
     return _median_run(np.sqrt(np.maximum(square - mean**2, 0)) / mean)
 
 
 def median_memory(x: Series, lag_s: float) -> Fact:
+    """The autocorrelation at a lag, of the median run."""
     return _median_run(autocorrelation(x, lag_s))
 
 
 def mean_log_memory(x: Series, lag_s: float) -> Fact:
+    """The autocorrelation of the logarithm at a lag, averaged over runs."""
     each = autocorrelation(x._replace(value=np.log(x.value)), lag_s)
     known = np.isfinite(each)
     return lambda weight: float(np.average(each[known], weights=weight[known])) if weight[known].any() else np.nan
 
 
 def autocorrelation(x: Series, lag_s: float) -> FloatArray:
-    """Of each run, (R,): departures from the run's mean and those about lag_s later; NaN where there are none."""
+    """The autocorrelation of each run, (R,): between departures from the run's mean and those about lag_s later. NaN
+    for runs that have no such pair."""
     runs, run = len(x.first) - 1, x.run
     departure = x.value - _run_means(x, x.value)[run]
     at = x.t_s + run * (x.t_s.max() + 2 * lag_s)  # runs far apart on one axis
@@ -153,13 +158,13 @@ def autocorrelation(x: Series, lag_s: float) -> FloatArray:
 
 
 def level_spread(x: Series) -> Fact:
-    """Standard deviation between runs of the mean log."""
+    """The standard deviation of the runs' mean logarithms."""
     mean = _run_means(x, np.log(x.value))
     return lambda weight: float(np.sqrt(np.average((mean - np.average(mean, weights=weight)) ** 2, weights=weight)))
 
 
 def jitter_spread(x: Series) -> Fact:
-    """Standard deviation of the log about its run's mean."""
+    """The standard deviation of the logarithm about its run's mean."""
     log = np.log(x.value)
     square, size = np.bincount(x.run, (log - _run_means(x, log)[x.run]) ** 2), np.diff(x.first)
     return lambda weight: float(np.sqrt(weight @ square / (weight @ size)))
@@ -201,7 +206,8 @@ FACTS: dict[str, dict[str, Callable[[Series], Fact]]] = {
 
 
 def compare_network(scenario: Scenario, traces: Path | None = None) -> list[Compared]:
-    """Shipped data by class, each with people all on that class; a user's own with the scenario's mix of people."""
+    """Each class of links, measured and simulated: shipped data with people who are all on that class, a user's own
+    with the scenario's mix of people."""
     if traces is not None:
         found, own = [], read_links(traces, scenario.network.link_columns)
         if own.traces is not None:
@@ -237,16 +243,17 @@ def per_second(traces: Traces, which: range | None = None) -> Series:
 
 
 def singly(value: FloatArray) -> Series:
-    """One value a run."""
+    """A series with one value in each run."""
     return Series(np.arange(len(value) + 1), np.zeros(len(value)), value)
 
 
 def in_ms(pings: Pings) -> Series:
+    """Round trips as a series, milliseconds."""
     return Series(pings.first, pings.t_us / 1e6, pings.rtt_us / 1e3)
 
 
 def simulated_seconds(scenario: Scenario) -> Series:
-    """Each session asked for as long as its trace lasts, as traces of the data are."""
+    """The capacity of each simulated session, second by second, Mbit/s, for as long as its trace lasts."""
     world = _people(scenario, PEOPLE)
     seconds = np.zeros(PEOPLE, np.int64)
     trace_seconds(world, seconds)
@@ -258,14 +265,14 @@ def simulated_seconds(scenario: Scenario) -> Series:
 
 
 def simulated_tests(scenario: Scenario) -> Series:
-    """A test as each session begins."""
+    """A ten-second test at the beginning of each simulated session, Mbit/s."""
     mbps = np.zeros(5 * PEOPLE)
     capacity_mbps(_people(scenario, len(mbps)), np.arange(len(mbps) + 1), TEST_S, mbps)
     return singly(mbps)
 
 
 def simulated_round_trips(scenario: Scenario, pings: Pings) -> Series:
-    """Each session pings at the times of a measured run, those in turn."""
+    """Round trips of each simulated session, at the times of a measured run; runs are taken in turn."""
     runs, size = len(pings.first) - 1, len(pings.t_us)
     turns = max(1, min(-(-PEOPLE // runs), MAX_VALUES // size))
     first = np.concatenate([pings.first[:-1] + k * size for k in range(turns)] + [[turns * size]])

@@ -13,7 +13,7 @@ SECOND_US = 1_000_000
 
 @entry
 def open_link(w, i):
-    """Person i opens the app for the first time; the link of that session."""
+    """Open the app for person i for the first time; sets the link of that session."""
     user = w.users[i]
     user.now_us = user.phase_end_us
     join_link(
@@ -25,16 +25,17 @@ def open_link(w, i):
 
 @entry
 def trace_seconds(w, seconds):
-    """Whole seconds of the trace that each person's first session is on, int64 (N,) into `seconds`."""
+    """Write how many whole seconds the trace of each person's first session has into `seconds`, int64 (N,)."""
     for i in range(len(seconds)):
         seconds[i] = w.knots[open_link(w, i).last_knot].t_us // SECOND_US
 
 
 @entry
 def capacity_mbps(w, first, step_s, mbps):
-    """Mean capacity of each `step_s` seconds of person i's session into mbps[first[i]:first[i + 1]].
+    """Write the mean capacity of each `step_s` seconds of person i's session into mbps[first[i]:first[i + 1]].
 
-    From the open on, at whole seconds of the trace's clock: on others its steps would be smoothed once more."""
+    They begin at the open, at whole seconds of the trace's clock; otherwise the steps of the trace would be smoothed
+    once more."""
     for i in range(len(first) - 1):
         user = open_link(w, i)
         start_us = user.loop_us + -(-(user.now_us - user.loop_us) // SECOND_US) * SECOND_US
@@ -46,7 +47,8 @@ def capacity_mbps(w, first, step_s, mbps):
 
 @entry
 def round_trips_us(w, first, t_us, rtt):
-    """Round trips of person i's session, t_us after its open, as the transfer of a video would draw them."""
+    """Write the round trips of person i's session, t_us after its open, into rtt, as the transfer of a video would draw
+    them."""
     for i in range(len(first) - 1):
         user = open_link(w, i)
         for k in range(first[i], first[i + 1]):

@@ -45,7 +45,7 @@ class Finding(NamedTuple):
 
 
 class Audit:
-    """Which rows of a log remain, and what was found in it. Rows are those of the columns under inspection."""
+    """Which rows of a log remain, and what was found in it. Rows are those of the columns that are being checked."""
 
     def __init__(self, path: Path, rows: Rows) -> None:
         self.path = path
@@ -69,16 +69,18 @@ class Audit:
         self.keep &= ~bad
 
     def warn(self, column: str, problem: str, rows: int | None = None) -> None:
+        """Note a problem for the report, with the number of rows that have it."""
         self.findings.append(Finding(column, problem, int(self.keep.sum()) if rows is None else rows, "warned"))
 
     def refuse(self, column: str, problem: str, remedy: str) -> None:
+        """Refuse the log. Raises UserLogError with column, problem and remedy."""
         fail(self.path, f"{column}: {problem}; {remedy}")
 
 
 def check_present(
     values: Mapping[str, FloatArray], spelled: Mapping[str, str], examples: Mapping[str, str], audit: Audit
 ) -> None:
-    """Every number is there and finite. examples: a word that is no number, of columns that have one."""
+    """Every number is there and finite. examples: for columns that have one, a word that is no number."""
     for name, column in values.items():
         remedy = "write plain numbers like 12.5"
         if spelled[name] == "time":
@@ -90,8 +92,8 @@ def check_present(
 
 
 def check_units(values: Mapping[str, FloatArray], spelled: Mapping[str, str], play_unit: str, audit: Audit) -> None:
-    """Time, duration and play time are in the units their names say, by their size and by their ratio. play_unit: of
-    columns.MS or SHARES, in which the file gives the play time."""
+    """Times, durations and play times have the units that their names say, by their size and by their ratio. play_unit:
+    in which of columns.MS or SHARES the file gives the play time."""
     time, duration, play = (values[name][audit.keep] for name in ("time_ms", "duration_ms", "play_ms"))
     _check_time_unit(time, spelled["time_ms"], audit)
     name, median = spelled["duration_ms"], float(np.median(duration[duration > 0])) if (duration > 0).any() else 0.0
@@ -191,7 +193,7 @@ def _check_time_unit(time: FloatArray, name: str, audit: Audit) -> None:
 
 
 def check_lengths(video: IntArray, duration: FloatArray, name: str, audit: Audit) -> None:
-    """A video has one length: rows that say others are told, and refused where most videos have several."""
+    """A video has one length: rows that say another one are reported, and refused if most videos have several."""
     there = audit.keep & (duration > 0) & (duration <= MAX_MS) & (video >= 0)
     if not there.any():
         return
@@ -219,7 +221,7 @@ def check_lengths(video: IntArray, duration: FloatArray, name: str, audit: Audit
 def check_values(
     values: Mapping[str, FloatArray], spelled: Mapping[str, str], audit: Audit, has_videos: bool
 ) -> None:
-    """Rows that no impression can be. has_videos: whether durations were also looked for in a table of videos."""
+    """Drop rows that no impression can be. has_videos: whether durations were also looked up in a table of videos."""
     time, duration, play = (values[name] for name in ("time_ms", "duration_ms", "play_ms"))
     with np.errstate(invalid="ignore"):
         if np.median(time[audit.keep]) >= YEAR_2000_MS:
@@ -241,7 +243,8 @@ def check_values(
 def check_flags(
     flags: Mapping[str, FloatArray], spelled: Mapping[str, str], audit: Audit, labels: Collection[str]
 ) -> None:
-    """Columns of 0 and 1 hold nothing else; feedback tells rows apart, the log's own labels of plays need not."""
+    """Columns of 0 and 1 hold nothing else. Feedback must differ between rows; the log's own labels of plays need
+    not."""
     for name, flag in flags.items():
         minus, happened = int((flag[audit.keep] == -1).sum()), int((flag[audit.keep] == 1).sum())
         if minus > MINUS_SHARE * happened:
@@ -263,7 +266,7 @@ def check_flags(
 def check_whole(
     user: IntArray, video: IntArray, values: Mapping[str, IntArray], spelled: Mapping[str, str], audit: Audit
 ) -> None:
-    """What the remaining rows, sorted by user and time, can tell; nothing is dropped here."""
+    """Check what shows only in the remaining rows together, sorted by user and time; nothing is dropped here."""
     time, duration, play = (values[name] for name in ("time_ms", "duration_ms", "play_ms"))
     of_user = np.bincount(user)
     if len(of_user) == 1:

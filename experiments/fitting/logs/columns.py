@@ -30,7 +30,7 @@ NEEDED = ("user", "video", "time_ms", "duration_ms", "play_ms")
 
 
 class Meaning(NamedTuple):
-    """What a name says that a column is."""
+    """What a column is, by its name."""
 
     thing: str
     unit: str = ""  # one of MS, of SHARES, UNIX; "" where there is none, or where only its values tell
@@ -113,12 +113,12 @@ NO_PLAYS = {  # a format that cannot tell what is needed -> columns by which it 
 
 
 def plain(name: str) -> str:
-    """A name of a header without what RecBole adds, in lower case."""
+    """A name of a header, without what RecBole adds to it, in lower case."""
     return re.sub(r":(token|float)(_seq)?$", "", name.strip().lower())
 
 
 def format_of(names: Collection[str]) -> Format:
-    """By what the columns are called."""
+    """The format of a log, by the names of its columns."""
     if {"play_duration", "video_duration"} <= set(names) or "watch_ratio" in names:
         return "kuairec"
     if {"playing_time", "item_id"} <= set(names):
@@ -129,8 +129,8 @@ def format_of(names: Collection[str]) -> Format:
 def log_columns(
     path: Path, header: Sequence[str], headed: bool, format: Format | None, said: Mapping[str, str]
 ) -> tuple[dict[str, Column], str]:
-    """(Column by thing, what is wrong with them, or ""). A name of the file's own format goes before one of
-    another; with a format given no other counts. said: what `--columns` says, before everything else."""
+    """(a Column for each thing, what is wrong with them, or ""). A name of the file's own format comes before one of
+    another; if a format is given, no other counts. said: what `--columns` says, which comes before everything else."""
     names = [plain(name) for name in header]
     own = FORMATS[format or format_of(names)] if headed else {}
     found = _said(path, said, header, headed)
@@ -179,7 +179,7 @@ def _said(path: Path, said: Mapping[str, str], header: Sequence[str], headed: bo
 def missing_columns(
     found: Mapping[str, Column], header: Sequence[str], headed: bool, format: Format | None, has_videos: bool
 ) -> str:
-    """What a file lacks that a log needs, in one phrase with what to do; "" for nothing."""
+    """What a file lacks that a log needs, in one phrase with the remedy; "" if nothing."""
     names = [plain(name) for name in header]
     missing = [thing for thing in NEEDED if thing not in found and not (thing == "duration_ms" and has_videos)]
     if not missing:
@@ -227,14 +227,14 @@ def _as_columns(hints: Mapping[str, str]) -> str:
 
 
 def likely(thing: str, known: Mapping[str, Meaning], names: Sequence[str]) -> str:
-    """The one of these names that this may be called by, or "". A wrong hint is worse than none."""
+    """The name, of these, that this thing may have in the file; or "", because a wrong hint is worse than none."""
     alike = next((name for name in names if name in ALIKE.get(thing, ())), "")
     close = (m for own in _names_of(thing, known) for m in difflib.get_close_matches(own, names, n=1, cutoff=0.8))
     return alike or next(close, "")
 
 
 def unused_hint(name: str, absent: Collection[str]) -> str:
-    """What a column that is not read may have been meant as, or ""."""
+    """What a column that is not read may have been meant as; or ""."""
     for thing in absent:
         ours = [known for known, meaning in GENERIC.items() if meaning.thing == thing]
         if name in ALIKE.get(thing, ()) or difflib.get_close_matches(name, ours, n=1, cutoff=0.8):

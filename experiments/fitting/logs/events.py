@@ -25,7 +25,7 @@ KINDS = {"start", "stop", "end", "play", "pause", "resume", "heartbeat", "progre
 
 
 def check_event_column(file: LogFile) -> None:
-    """A column that says what kind of event each row is says one kind. Raises UserLogError."""
+    """A column that says what kind of event each row is must say the same kind in all rows. Raises UserLogError."""
     if "event" not in file.table.column_names:
         return
     words = [str(word) for word in pc.unique(file.table["event"].combine_chunks()).drop_null().to_pylist()]
@@ -38,8 +38,8 @@ def check_event_column(file: LogFile) -> None:
 def check_events(
     user: IntArray, video: IntArray, values: Mapping[str, FloatArray], flags: Mapping[str, FloatArray], audit: Audit
 ) -> None:
-    """Refuses rows that follow another of the same user and video so soon that both are of one impression. A log of one
-    video cannot tell."""
+    """Refuse rows that follow another one of the same user and video so soon that both belong to one impression. A log
+    of a single video is not checked."""
     rows = np.flatnonzero(audit.keep)
     if len(np.unique(video[rows])) < 2:
         return
@@ -97,7 +97,7 @@ def _kind(first: FloatArray, second: FloatArray, gap: FloatArray, alone: BoolArr
 
 
 def check_repeats(flags: Mapping[str, FloatArray], first: IntArray, second: IntArray, audit: Audit) -> None:
-    """Rows of the user, video and time of another, which is kept and they are not, hold no feedback that it lacks."""
+    """Refuse repeated rows, of the same user, video and time, that hold feedback which the row that is kept lacks."""
     for flag in flags.values():
         lost = int(((flag[second] == 1) & (flag[first] != 1)).sum())
         if lost >= FEW:

@@ -32,8 +32,8 @@ class Ids(NamedTuple):
 
 
 def ids(file: LogFile, thing: str) -> Ids:
-    """A column of whole numbers or text; one number in several spellings is one id. Raises UserLogError for numbers
-    that are rounded, so that several ids would become one."""
+    """A column of whole numbers or text as ids; one number in several spellings is one id. Raises UserLogError for
+    numbers that were rounded, because several ids would become one."""
     name = file.columns[thing].name
     column = _as_text(file, thing, name)
     coded = column.dictionary_encode()
@@ -52,7 +52,7 @@ def ids(file: LogFile, thing: str) -> Ids:
 
 
 def first_words(file: LogFile, thing: str) -> pa.DictionaryArray:
-    """A column of categories: of a list in any notation, such as `3,1`, `[3, 1]`, `3|1` or `['a', 'b']`, the first."""
+    """A column of categories; of a list in any notation, such as `3,1`, `[3, 1]`, `3|1` or `['a', 'b']`, the first."""
     column = _column(file, thing)
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
         column = pc.list_slice(column, 0, 1)
@@ -74,8 +74,8 @@ def first_words(file: LogFile, thing: str) -> pa.DictionaryArray:
 
 
 def codes(of: pa.DictionaryArray) -> tuple[IntArray, tuple[str, ...]]:
-    """0, 1, ... for each id that is there, shorter ones first, then by text (whole numbers: by size); -1 for null.
-    Also what the codes stand for."""
+    """Numbers 0, 1, ... for the ids that occur, shorter ones first, then by text (whole numbers: by size), and -1 for
+    null; and what the numbers stand for."""
     words = of.dictionary.to_pylist()
     index = of.indices.fill_null(-1).to_numpy(zero_copy_only=False)
     there = np.flatnonzero(np.bincount(index[index >= 0], minlength=len(words)))
@@ -86,7 +86,7 @@ def codes(of: pa.DictionaryArray) -> tuple[IntArray, tuple[str, ...]]:
 
 
 def check_capitals(of: pa.DictionaryArray, column: str, audit: Audit) -> None:
-    """Warns of ids or words that differ by capitals only."""
+    """Warn of ids or words that differ only in capitals."""
     code, names = codes(of)
     alike: dict[str, list[int]] = {}
     for k, name in enumerate(names):
@@ -101,7 +101,7 @@ def check_capitals(of: pa.DictionaryArray, column: str, audit: Audit) -> None:
 
 
 def check_people(of: pa.DictionaryArray, column: str, audit: Audit) -> None:
-    """Warns of one id of a user that stands for many or for nobody."""
+    """Warn of a user id that stands for many people, or for nobody."""
     code, names = codes(of)
     rows = np.bincount(code[audit.keep & (code >= 0)], minlength=len(names))
     usual = float(np.median(rows[rows > 0])) if rows.any() else 0.0

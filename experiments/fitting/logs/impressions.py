@@ -33,6 +33,7 @@ class ReadAs(NamedTuple):
     clock: str  # what says by how much the users' clocks are ahead
 
     def sentence(self) -> str:
+        """How the file was understood, as a sentence."""
         parts = f"{len(self.files)} files, " if len(self.files) > 1 else ""
         parts += ", ".join(f"{ours} = {theirs}" for ours, theirs in self.columns.items())
         videos = f"; videos from {self.videos}" if self.videos else ""
@@ -78,7 +79,7 @@ class UserLog:
 
     @property
     def hour(self) -> FloatArray:
-        """Of the users' day, [0, 24), at which each row was delivered."""
+        """The hour of the users' day, [0, 24), at which each row was delivered, (n,)."""
         return np.asarray((self.time_ms / 3.6e6 + self.utc_offset_h) % 24)
 
     def report(self) -> Table:
@@ -99,7 +100,7 @@ class UserLog:
 
     @property
     def clock(self) -> str:
-        """What the hour of the day is taken from."""
+        """How the hour of the day is known."""
         if not self.has_hours:
             return "Times count from an origin of the log's own: nothing tells the hour of the day, no rows by hour."
         why = f" ({self.read_as.clock})" if self.read_as else ""

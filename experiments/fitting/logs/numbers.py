@@ -32,15 +32,15 @@ def numbers(file: LogFile, thing: str) -> FloatArray:
 
 
 def no_number(file: LogFile, thing: str, values: FloatArray) -> str:
-    """The first word of a column of text that is no finite number, or ""."""
+    """The first word of a text column that is no finite number, or ""."""
     column = file.table[thing].combine_chunks()
     wrong = ~np.isfinite(values) & np.asarray(column.is_valid())
     return str(column[int(np.argmax(wrong))].as_py()) if is_text(column) and wrong.any() else ""
 
 
 def flags(file: LogFile, thing: str) -> tuple[FloatArray, list[Finding]]:
-    """(0 or 1 for each row, and what else stood there as it is; what was taken for 1). Words such as true or `like`,
-    times at which it happened and counts are 1; absent values are 0 where only what happened is written."""
+    """(0 or 1 for each row; how many rows had other words, and what was taken for 1). Words such as true or `like`, the
+    time at which it happened and counts are 1. Absent values are 0 if the file writes only what happened."""
     name = file.columns[thing].name
     column = file.table[thing].combine_chunks()
     if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
@@ -97,10 +97,12 @@ def _of_words(column: pa.Array, thing: str) -> tuple[FloatArray, dict[str, int]]
 
 
 def is_text(column: pa.Array) -> bool:
+    """Whether a column holds text."""
     return bool(pa.types.is_string(column.type) or pa.types.is_large_string(column.type))
 
 
 def as_floats(column: pa.Array) -> FloatArray:
+    """A column of numbers as float64, NaN for null."""
     return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
 
 
@@ -113,7 +115,7 @@ def parsed(words: pa.Array) -> FloatArray | None:
 
 
 def coerced(words: pa.Array) -> FloatArray:
-    """Text some of which is no number."""
+    """Words as numbers, NaN for those that are none."""
     import pandas as pd  # late: only for what it alone reads
 
     series = pd.Series(words.to_pylist(), dtype=object).str.strip()

@@ -38,13 +38,14 @@ class UserLogError(UserError):
 
 
 class Rows(NamedTuple):
-    """Where rows stand: each in one of the files."""
+    """Where rows come from: each from one of the files."""
 
     paths: tuple[Path, ...]
     part: NDArray[np.int16]  # (n,) index into paths
     line: IntArray  # (n,) the line of a text file, the position from 1 in Parquet
 
     def select(self, which: BoolArray) -> "Rows":
+        """The rows of `which` (n,)."""
         return Rows(self.paths, self.part[which], self.line[which])
 
 
@@ -57,7 +58,7 @@ class Header(NamedTuple):
 
 
 class LogFile(NamedTuple):
-    """The columns that were chosen, by what they are; from text they are all strings."""
+    """The columns that were chosen, by what they are; columns from text are all strings."""
 
     path: Path  # what messages call the whole: the file, the first of several, or the folder
     header: Header
@@ -73,7 +74,7 @@ Choose = Callable[[Header], dict[str, Column] | str]
 
 
 def read_files(given: Sequence[Path], choose: Choose, is_known: Callable[[str], bool]) -> LogFile:
-    """The chosen columns of a file, of several, or of a folder's. Of a folder or an archive, files that are no such
+    """The chosen columns of a file, of several files, or of a folder. Files of a folder or an archive that are no such
     table are passed over. Raises UserLogError."""
     parts: list[LogFile] = []
     passed: list[str] = []
@@ -161,7 +162,7 @@ def _read(content: Content, choose: Choose, is_known: Callable[[str], bool]) -> 
 
 
 def fail(path: Path, problem: str, row: int | None = None) -> NoReturn:
-    """Refuses a log. Raises UserLogError."""
+    """Refuse a log. Raises UserLogError."""
     with raised_as(UserLogError):
         refuse(path, problem, row)
     raise AssertionError

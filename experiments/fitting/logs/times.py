@@ -26,14 +26,15 @@ OFFSET = r"\d{2}:\d{2}.*(?P<offset>[+-]\d{2}(?::?\d{2})?)\s*$"
 
 
 class Offset(NamedTuple):
-    """By how many hours the users' clocks are ahead of UTC, and what says so."""
+    """By how many hours the users' clocks are ahead of UTC, and how this is known."""
 
     hours: float
     why: str
 
 
 def times_ms(file: LogFile, format: Format) -> FloatArray:
-    """(n,) milliseconds, unix or from any origin; NaN where there is none. Raises UserLogError for what is no time."""
+    """(n,) milliseconds, unix time or from any origin; NaN if absent. Raises UserLogError for values that are no
+    times."""
     column, (_, name, unit, *_) = file.table["time_ms"].combine_chunks(), file.columns["time_ms"]
     if pa.types.is_timestamp(column.type):
         return as_floats(column.cast(pa.timestamp("ms", column.type.tz), safe=False).cast(pa.int64()))
@@ -76,7 +77,7 @@ def unit_that_fits(values: FloatArray) -> str:
 
 
 def offset_of(file: LogFile, ms: FloatArray, format: Format, given: float | None) -> Offset:
-    """By how much the users' clocks are ahead, and why that is believed."""
+    """By how much the users' clocks are ahead of UTC, and how this is known. given: what the user said, in hours."""
     if given is not None:
         return Offset(given, "--utc-offset")
     column, name = file.table["time_ms"].combine_chunks(), file.columns["time_ms"].name
@@ -171,5 +172,5 @@ def _unix_unit(file: LogFile, name: str, values: FloatArray) -> str:
 
 
 def is_own_origin(ms: FloatArray) -> bool:
-    """Whether times count from an origin of the log's own, so that nothing tells the hour of the day."""
+    """Whether times count from an origin of the log's own, so that the hour of the day is unknown."""
     return bool(len(ms) and np.nanmedian(ms) < YEAR_2000_MS and np.nanmedian(ms) <= TEN_YEARS_MS)

@@ -61,19 +61,20 @@ def read_user_log(
     path: Path | str | Sequence[Path | str], format: Format | None = None, videos: Path | str | None = None,
     utc_offset_h: float | None = None, columns: str | None = None,
 ) -> UserLog:  # fmt: skip
-    """Read and check a log: delimited text or Parquet, packed or not, told apart by content.
+    """Read and check a log: delimited text or Parquet, packed or not, recognised by its content.
 
-    path: a file, several of one header, or a folder of such. format: by the column names if None. videos: a table
-    of videos (`video_table.OF_VIDEOS`) with tag (of a list the first counts), author, and duration, used where the log
-    has none; if None, for the formats of Kuaishou, looked for beside the log. utc_offset_h: hours by which the users'
-    clocks are ahead of UTC; None: as the log tells, else 8, as in China. columns: `NAME=COLUMN[:UNIT],...`, what the
-    file calls each thing where its header does not say it.
-    Of a KuaiRand log with a `tab` column only tab 1, the main single-column feed, is used, and of that the rows whose
-    duration is known: a `duration_ms` of 0 means unknown. Of the 155,291 rows of KuaiRand-Pure that the shipped log
-    comes from (70 % of the users) 121,148 are of tab 1; 1,852 of these have duration 0 and none in the video table
-    either, and 119,296 remain, the rows of sim/data/kuairand/log.parquet, also those with a play time of 0.
-    Raises UserLogError, one line.
-    """
+    path: a file, several files with the same header, or a folder of such. format: by the column names if None. videos:
+    a table of videos (`video_table.OF_VIDEOS`) with tag (of a list the first counts), author, and duration, which is
+    used where the log has none; if None, it is looked for beside the log, for the formats of Kuaishou. utc_offset_h: by
+    how many hours the users' clocks are ahead of UTC; None: as the log says, else 8, as in China. columns:
+    `NAME=COLUMN[:UNIT],...`, what the file calls each thing where its header does not use our names.
+
+    Of a KuaiRand log with a `tab` column, only tab 1 is used, the main single-column feed, and of that the rows whose
+    duration is known: a `duration_ms` of 0 means unknown. Of the 155,291 rows of KuaiRand-Pure from which the shipped
+    log comes (70 % of the users), 121,148 are of tab 1. Of these, 1,852 have duration 0 and no duration in the video
+    table either. The other 119,296 are the rows of sim/data/kuairand/log.parquet, also those with a play time of 0.
+
+    Raises UserLogError, one line."""
     if format not in (None, *get_args(Format)):
         known = ", ".join(get_args(Format)[:-1])
         raise UserLogError(f"format={short(format)!r} must be {known} or generic; leave it out to go by the columns")
@@ -310,8 +311,8 @@ def shipped_log() -> UserLog:
 
 
 def simulated_log(rows: "Array", world: "World") -> UserLog:
-    """What a log of our own impressions (state.IMPRESSION, of whole ones) would hold; time is when each took the
-    screen, from the window's start."""
+    """The log of simulated impressions (rows of state.IMPRESSION, whole ones only). Time is when each took the screen,
+    from the window's start."""
     rows = rows[np.lexsort((rows["start_us"], rows["user"]))]
     (users, user), (videos, video) = (np.unique(rows[name], return_inverse=True) for name in ("user", "video"))
     of_video = world.videos[rows["video"]]
@@ -339,7 +340,7 @@ def simulated_log(rows: "Array", world: "World") -> UserLog:
 
 
 def write_generic(path: Path | str, log: UserLog) -> None:
-    """A log in the generic schema, whole or not at all: Parquet if the name ends so, else CSV."""
+    """Write a log in the generic format, whole or not at all: Parquet if the name ends in .parquet, else CSV."""
     columns: dict[str, Any] = {name: getattr(log, name) for name in NEEDED}
     columns |= {kind: given.astype(np.int8) for kind, given in log.feedback.items()}
     if log.randomised is not None:

@@ -26,7 +26,7 @@ OF_VIDEOS = {  # columns of such a table, as KuaiRand, KuaiRec and the generic s
 def look_up(
     path: Path, video: pa.DictionaryArray, duration_ms: FloatArray, audit: Audit
 ) -> dict[str, pa.DictionaryArray]:
-    """Each row's tag and author, as far as a table of videos has them; unknown durations are filled in from there."""
+    """The tag and author of each row, as far as a table of videos has them; unknown durations are filled in from it."""
     file = read_files([path], _columns, lambda name: plain(name) in OF_VIDEOS)
     at = pc.index_in(video.dictionary, value_set=ids(file, "video").words.cast(pa.string())).take(video.indices)
     if at.null_count == len(at):

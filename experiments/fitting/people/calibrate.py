@@ -93,7 +93,7 @@ class Estimate(NamedTuple):
 
 
 class Calibration(NamedTuple):
-    """What a log says about people."""
+    """The result of a fit: what a log says about people."""
 
     scenario: Scenario
     estimates: tuple[Estimate, ...]
@@ -107,9 +107,12 @@ def calibrate(
     rounds: int = ROUNDS, days: float = DAYS, seed: int = 0, progress: Callable[[int, int], None] | None = None,
     vague: float = 1.0, interests: bool = False, tags: Shown | None = None,
 ) -> Calibration:  # fmt: skip
-    """Fit the scenario's people to a log. published: facts from elsewhere, by name (see KUAIRAND). days: that simulated
-    people live. vague: how widely parameters may lie about the scenario's, as a multiple of `play_fit.PLAY`'s.
-    interests: the second stage, too. tags: what people were shown before, if the log does not say it best.
+    """Fit the scenario's people to a log.
+
+    published: facts from elsewhere, by name (see KUAIRAND). people, days: how many simulated people live for how long.
+    rounds: how often the fit is repeated on a new fortnight. vague: how widely parameters may lie about the scenario's,
+    as a multiple of `play_fit.PLAY`'s. interests: also fit the second stage. tags: what people were shown before, if
+    that is known better than from the log.
 
     A pure function of its arguments. Raises UserLogError if the log cannot identify the play times."""
     random, log = split_randomised(log)
@@ -197,8 +200,8 @@ def second_stage(
     scenario: Scenario, told: dict[str, float], resampled: list[dict[str, float]], tags: Shown, pool: int, people: int,
     seed: int, before: Array, step: Callable[[], None],
 ) -> tuple[Scenario, list[dict[str, float]], list[str]]:  # fmt: skip
-    """(the scenario with interests fitted, parameter sets that agree about as well, what to know of them). before: what
-    was known of them, on their scales."""
+    """(the scenario with fitted interests, parameter sets that agree about as well, notes for the reader). before: what
+    was known of the parameters, on their scales."""
     rng = np.random.Generator(np.random.Philox(key=[seed, 0x70617373]))
     of_tags, each = told_by_tags(tags, list(resamples(rng, tags.users, len(resampled))))
     of_log = [one | other for one, other in zip(resampled, each, strict=True)]
@@ -219,15 +222,16 @@ def facts_of_people(log: UserLog) -> Callable[[Array], dict[str, float]]:
 
 
 def resamples(rng: np.random.Generator, users: int, draws: int) -> Iterator[Array]:
-    """Which people count in each draw: a random half.
+    """Which people count in each draw: a random half, as weights.
 
-    As far from the whole as a bootstrap sample is, but nobody comes twice: that would inflate facts about pairs."""
+    A half varies about the whole as a bootstrap sample does, but nobody is drawn twice, which would inflate facts about
+    pairs."""
     for _ in range(draws):
         yield (rng.permutation(users) < users / 2).astype(float)
 
 
 def split_randomised(log: UserLog) -> tuple[dict[str, float], UserLog]:
-    """(valid plays and long views of videos shown at random, the log without them)."""
+    """(the shares of valid plays and long views among videos shown at random, the log without these)."""
     if log.randomised is None or not log.randomised.any():
         return {}, log
     bits = outcomes(log)
@@ -236,7 +240,7 @@ def split_randomised(log: UserLog) -> tuple[dict[str, float], UserLog]:
 
 
 def settings_of(scenario: Scenario, values: dict[str, float]) -> list[str]:
-    """`section.field=value` of parameters by name; `feedback.long_ratio.like` is one entry of a list."""
+    """`section.field=value` texts for parameters by name; `feedback.long_ratio.like` is one entry of a list."""
     lists: dict[str, list[float]] = {}
     for name, value in values.items():
         section, field, *kind = name.split(".")
@@ -250,7 +254,8 @@ def settings_of(scenario: Scenario, values: dict[str, float]) -> list[str]:
 
 
 def catalogue_settings(log: UserLog) -> list[str]:
-    """The catalogue's lengths and tags: ours if the log's videos look like KuaiRand's, else synthetic and alike."""
+    """Settings of lengths and tags of the catalogue: the shipped ones if the log's videos look like KuaiRand's, else
+    those of a synthetic catalogue like the log's."""
     first = np.unique(log.video, return_index=True)[1]
     length_s = log.duration_ms[first] / 1e3
     real_s = make_catalogue(Scenario()).videos["duration_us"][:REAL_VIDEOS] / 1e6
@@ -277,13 +282,14 @@ def person_settings(told: dict[str, float]) -> dict[str, float]:
 
 
 def precision(model: PlayModel, fit: Fit, moments: Moments) -> Array:
-    """Of the parameters on their scales, (P, P): what the moments tell and what was known before."""
+    """The precision matrix of the parameters on their scales, (P, P): from the moments and from what was known
+    before."""
     weighted = fit.jacobian / moments.error[:, None]
     return np.asarray(weighted.T @ weighted + np.diag(spread_before(model.parameters) ** -2))
 
 
 def weakly_told(model: PlayModel, fit: Fit, moments: Moments) -> list[str]:
-    """The parameters about which the log says little: near their defaults, with intervals as wide as before."""
+    """Names of the parameters about which the log says little: their intervals are about as wide as before."""
     sd = np.sqrt(np.diag(np.linalg.inv(precision(model, fit, moments)))) / spread_before(model.parameters)
     weak = [p.name for p, x in zip(model.parameters, sd, strict=True) if x > WEAK]
     return [f"hardly told by this log, held near their defaults: {', '.join(weak)}"] if weak else []
@@ -293,9 +299,11 @@ def spread_of_fit(
     model: PlayModel, fit: Fit, moments: Moments, resampled: list[dict[str, float]],
     simulated: list[dict[str, float]], needed: Array, settings: dict[str, float], rng: np.random.Generator,
 ) -> tuple[dict[str, float], ...]:  # fmt: skip
-    """Parameter sets as the fit would give them for other people: by its linear approximation at the solution, from
-    moments of resampled people of the log, less those of resampled people of the simulation. What was known before
-    varies, too: a direction that the moments do not tell spreads as widely as its prior. Widened by WIDENED."""
+    """Parameter sets as the fit would give them for other people.
+
+    They come from its linear approximation at the solution: from moments of resampled people of the log, minus those of
+    resampled people of the simulation. What was known before varies, too, so that a direction about which the moments
+    say nothing spreads as widely as its prior. The result is widened by WIDENED."""
     weighted = fit.jacobian / moments.error[:, None]
     normal = precision(model, fit, moments)
     gain = np.linalg.solve(normal, weighted.T) / moments.error
@@ -314,8 +322,8 @@ def spread_of_fit(
 
 
 def unidentified(log: UserLog, known: dict[str, float], interests: bool, too_little: str) -> list[str]:
-    """What the log cannot tell, one line each: these stay at their defaults. interests: they were fitted; too_little:
-    why they could not be."""
+    """What the log cannot identify, one line each; these settings stay at their defaults. interests: whether they were
+    fitted; too_little: why they could not be."""
     lines = ["network, player, client, the rest of server, phone: a log shows what was watched, not how it arrived"]
     if not interests:
         why = too_little or "not asked for (--interests)"

@@ -56,7 +56,7 @@ def parameters() -> Iterator[Parameter]:
 
 
 def basis(source: str) -> str:
-    """measured, published, assumed or unidentifiable, by the words of the source."""
+    """measured, published, assumed or unidentifiable: by the words of the source."""
     if any(word in source for word in UNTOLD):
         return "unidentifiable"
     if source.startswith("Assumed:"):
@@ -89,7 +89,7 @@ def claims_markdown() -> str:
 
 
 def depends_markdown(table: Table) -> str:
-    """The table of `nextone sensitivity`; said where the scenario has changed since it was made."""
+    """The table of `nextone sensitivity`, with a note if the scenario has changed since it was made."""
     now = {name: end_text(field.default) for name, field in fields()}
     changed = [f"`{row.setting}` ({row.default})" for row in table.rows if now.get(row.setting) != row.default]
     tables = "`nextone sensitivity` makes these tables. " + table_markdown(table).rstrip()

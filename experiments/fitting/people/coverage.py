@@ -33,7 +33,8 @@ FIRST_SEED = 300  # the rounds before were looked at while the fit was made (cal
 
 
 class Verdict(NamedTuple):
-    """Over all rounds. by_parameter: (P,) coverage; rank_p: (P,) of uniform ranks, Kolmogorov-Smirnov."""
+    """The result of all rounds. by_parameter: (P,) coverage. rank_p: (P,) p-values of uniform ranks,
+    Kolmogorov-Smirnov."""
 
     rounds: int
     coverage: float
@@ -66,7 +67,7 @@ def covered(ranks: Array) -> Array:
 
 
 def verdict(ranks: Sequence[Array]) -> Verdict:
-    """ranks: (rounds, P)."""
+    """The result of ranks (rounds, P)."""
     every = np.array(ranks)
     inside = covered(every)
     p = np.array([kstest(column, "uniform").pvalue for column in every.T])
@@ -74,7 +75,7 @@ def verdict(ranks: Sequence[Array]) -> Verdict:
 
 
 def text(of: Verdict) -> str:
-    """For people: a line for each parameter."""
+    """The result for people: a line for each parameter."""
     lines = [f"{of.rounds} rounds: {LEVEL:.0%} intervals hold the truth in {of.coverage:.1%}"]
     for name, share, p in zip(NAMES, of.by_parameter, of.rank_p, strict=True):
         lines.append(f"  {name:28} {share:6.1%}   ranks uniform: p {p:.3f}")
@@ -82,7 +83,8 @@ def text(of: Verdict) -> str:
 
 
 def run(rounds: int, path: Path | None = None) -> Verdict:
-    """So many rounds, seeds from FIRST_SEED; those in `path` (a line of JSON each) are not repeated."""
+    """Run this many rounds, with seeds from FIRST_SEED; those that are in `path` (a line of JSON each) are not
+    repeated."""
     known: dict[int, Array] = {}
     if path is not None and path.exists():
         for line in path.read_text(encoding="utf-8").splitlines():

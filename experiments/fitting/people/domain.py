@@ -78,12 +78,13 @@ NAMED: dict[str, tuple[float, float]] = {
 
 
 class Range(NamedTuple):
-    """Within which values of a number claims hold."""
+    """The values of a number for which claims hold."""
 
     low: float
     high: float
 
     def holds(self, value: float) -> bool:
+        """Whether the value is in the range."""
         slack = 1e-3 * max(abs(self.low), abs(self.high)) if math.isfinite(self.low + self.high) else 0.0
         return self.low - slack <= value <= self.high + slack
 
@@ -102,7 +103,7 @@ class Outside(NamedTuple):
 
 
 def outside(scenario: Scenario, draws: tuple[dict[str, float], ...], days: float | None = None) -> list[Outside]:
-    """The settings of a scenario under which nothing was validated. draws: parameter sets that agree with a log."""
+    """The settings of a scenario for which nothing was validated. draws: parameter sets that agree with a log."""
     found = []
     for name, field in fields():
         value = getattr(getattr(scenario, name.split(".")[0]), name.split(".")[1])
@@ -135,7 +136,7 @@ def entries(name: str, value: Any) -> list[tuple[str, float]]:
 
 
 def domain_of(entry: str, name: str, field: FieldInfo, draws: tuple[dict[str, float], ...]) -> Range:
-    """Within which values of one number claims hold; never more than what the scenario accepts."""
+    """The values of one number for which claims hold; never more than what the scenario accepts."""
     found, accepted = _stretch(entry, name, field, draws), limits(field)
     return Range(max(found.low, accepted.low), min(found.high, accepted.high))
 
@@ -164,7 +165,7 @@ def limits(field: FieldInfo) -> Range:
 
 
 def warning(label: str, found: list[Outside]) -> str:
-    """One line for an arm."""
+    """The warning for an arm, in one line."""
     said = ", ".join(f"{o.setting}={o.value} ({o.domain})" for o in found[:6])
     more = f" and {len(found) - 6} more" if len(found) > 6 else ""
     return f"Warning: {label} leaves what was validated: {said}{more}; see {PAGE}"

@@ -54,7 +54,7 @@ class Sequences(NamedTuple):
 
 
 def ratios(log: UserLog) -> dict[str, tuple[Array, Array]]:
-    """Every fact that is a ratio of sums over rows: (numerator, denominator) per row, by name."""
+    """The facts that are ratios of sums over rows: (numerator, denominator) per row, by name."""
     play_s, length_s = log.play_ms / 1e3, log.duration_ms / 1e3
     bits = outcomes(log)
     every = np.ones(len(play_s), bool)
@@ -83,7 +83,7 @@ def ratios(log: UserLog) -> dict[str, tuple[Array, Array]]:
 
 
 def outcomes(log: UserLog) -> dict[str, Array]:
-    """What each play counts as, by the thresholds of `sim/watching.py`; the log's own label where it has one."""
+    """What each play counts as, by the thresholds of `sim/watching.py`, or by the log's own label where it has one."""
     play_us, length_us = log.play_ms * 1000, log.duration_ms * 1000
     bits = {
         "valid play": play_us >= np.minimum(VALID_US, length_us),
@@ -145,7 +145,7 @@ def tags_of(log: UserLog) -> Array:
 
 
 def long_residual(log: UserLog) -> Array:
-    """What is left of each row's long view (0 or 1) when its video's own rate, shrunk, is taken off; mean 0, (n,)."""
+    """Each row's long view (0 or 1) minus its video's own rate, shrunk; mean 0, (n,)."""
     long = outcomes(log)["long view"].astype(float)
     views, kept = np.bincount(log.video, minlength=log.videos), np.bincount(log.video, long, log.videos)
     shrunk = (kept + VIDEO_WEIGHT * long.mean()) / (views + VIDEO_WEIGHT)

@@ -79,8 +79,8 @@ def needed_rates(told: dict[str, float], lived: Fortnight, scenario: Scenario) -
 
 
 def known_to_like(propensity: Array, person: Array, factor: Array, level: Array) -> Array:
-    """By how much more feedback people give at each level of plays, (4,), since those who give much are shown what
-    suits and appeals more. Few people give most of it, so that what these few say is drawn towards nothing.
+    """By how much more feedback people give at each level of plays, (4,), because those who give much are shown what
+    suits and appeals more. Few people give most of the feedback, so what these few say is drawn towards no effect.
 
     propensity: of each person; person, factor, level: of each row."""
     more = np.ones(len(LEVELS))

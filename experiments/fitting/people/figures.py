@@ -99,7 +99,7 @@ def leaving(figure: "Figure", of: Validation) -> None:
 
 
 def watch_ratio(figure: "Figure", of: Validation) -> None:
-    """Share of plays by the ratio of play time and length."""
+    """Share of plays by the ratio of play time to length."""
     axes = figure.subplots()
     bins = len(RATIOS) - 1
 
@@ -117,7 +117,7 @@ def watch_ratio(figure: "Figure", of: Validation) -> None:
 
 
 def people(figure: "Figure", of: Validation) -> None:
-    """Rates of single people: of long views and of skips; and were all people alike."""
+    """Rates of single people, of long views and of skips; and how they would spread if all people were alike."""
     from matplotlib.lines import Line2D
     from matplotlib.ticker import MultipleLocator
 
@@ -142,7 +142,7 @@ def people(figure: "Figure", of: Validation) -> None:
 
 
 def drift(figure: "Figure", of: Validation) -> None:
-    """Correlation of what is left of two long views of a person by the time between them: what passes with time, and
+    """Correlation of the residuals of two long views of a person by the time between them: what passes with time, and
     what two videos of one tag add."""
     rows = {row.quantity: row for row in of.rows}
     panels = figure.subplots(1, 2)

@@ -25,7 +25,7 @@ SHIPPED = "kuairand/fit.json"
 
 
 class FitFile(NamedTuple):
-    """What `NAME.fit.json` holds."""
+    """The contents of `NAME.fit.json`."""
 
     log: str
     estimates: tuple[Estimate, ...]
@@ -35,7 +35,7 @@ class FitFile(NamedTuple):
 
 
 def fit_path(scenario: Path | str) -> Path:
-    """Where the fit of a scenario file lies: beside it."""
+    """The path of the fit that belongs to a scenario file, beside it."""
     return Path(scenario).with_suffix(".fit.json")
 
 

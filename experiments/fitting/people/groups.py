@@ -29,9 +29,9 @@ def people_sums(log: UserLog) -> Array:
 
 
 def activity_facts(sums: Array, weight: Array | None = None) -> dict[str, float]:
-    """Who is active watches otherwise: valid plays by fifth of the people, from those with fewest rows, and the
-    correlation of log rows with the person's share of valid plays; and how many rows people have and how far they
-    differ in that. People with as many rows as each other are shared out between the fifths that they lie in."""
+    """How watching depends on activity. They are: valid plays by fifth of the people, from those with fewest rows; the
+    correlation of log rows with the person's share of valid plays; and how many rows people have, and how far people
+    differ in that. People with the same number of rows are shared out between the fifths in which they lie."""
     w = np.ones(len(sums)) if weight is None else weight
     rows, valid = sums.T
     there = rows > 0

@@ -15,7 +15,7 @@ from .validate import Validation, validate
 
 
 class HeldOut(NamedTuple):
-    """What one half of the users says of the other."""
+    """The result of fitting on one half of the users and comparing with the other."""
 
     fit: Calibration
     validation: Validation  # of the fitted scenario, against the other half

@@ -78,7 +78,7 @@ class Lives(NamedTuple):
     people: int
 
     def facts(self, weight: Array) -> dict[str, float]:
-        """weight: (people,) how often each counts."""
+        """The facts of these people. weight: (people,) how often each counts."""
         found = lag_facts(self.lags, weight) | sequence_facts(self.tags, weight[self.tags_of])
         few = lag_facts(self.copies, weight[self.copy_of])
         return found | {name: few[name] for name in REACTION} | {BY_TAG: facts(self.plays, weight)[BY_TAG]}
@@ -96,7 +96,7 @@ class InterestFit(NamedTuple):
 
 
 def too_little_for_interests(log: UserLog) -> str:
-    """Why a log cannot tell what passes, or nothing."""
+    """Why a log cannot identify what passes; empty if it can."""
     if log.tag is None or not (log.tag >= 0).any():
         return "needs the videos' tags"
     pairs = int(sum_lags(log).pairs[:, WITHIN_THE_HOUR, :REPEAT, 1].sum())
@@ -125,7 +125,7 @@ def _who(lived: Fortnight, log: UserLog, row: Array) -> Array:
 
 
 def settings_at(scenario: Scenario, x: Array) -> dict[str, float]:
-    """The parameters by name, and what is tied to them."""
+    """The parameters at x by name, with those that are tied to them."""
     found = {p.name: from_scale(float(v), p.scale) for p, v in zip(INTERESTS, x, strict=True)}
     found["catalogue.tag_share"] = min(found["catalogue.tag_share"], 1.0 - scenario.catalogue.author_share)
     return found | {tied: found[name] for name, tied in TIED.items()}
@@ -137,7 +137,7 @@ def start_of_interests(scenario: Scenario) -> Array:
 
 
 def told_by_tags(tags: Shown, weights: list[Array]) -> tuple[dict[str, float], list[dict[str, float]]]:
-    """(what the sequences of tags tell, the same where people count otherwise)."""
+    """(the facts of the sequences of tags, the same for each of these weights of people)."""
     found = sequences(tags.user, tags.tag, tags.users)
     return sequence_facts(found), [sequence_facts(found, weight) for weight in weights]
 
@@ -209,8 +209,8 @@ def spread_of_interests(
     fit: InterestFit, scenario: Scenario, moments: Moments, of_log: list[dict[str, float]], wider: float,
     rng: np.random.Generator,
 ) -> list[dict[str, float]]:  # fmt: skip
-    """Parameter sets as the fit would give them for other people, of the log and of the simulation: as
-    `calibrate.spread_of_fit` has those of play times."""
+    """Parameter sets as the fit would give them for other people, of the log and of the simulation, made as
+    `calibrate.spread_of_fit` makes those of play times."""
     log_moves, simulation_moves = (
         np.array([[one.get(name, np.nan) for name in moments.names] for one in many]) for many in (of_log, fit.halves)
     )
@@ -225,9 +225,9 @@ def spread_of_interests(
 
 
 def said_of(fit: InterestFit, draws: list[dict[str, float]], weak: float) -> list[str]:
-    """What a reader must know of it: whether intents may be none, and what is hardly told.
+    """Notes for the reader: whether there may be no intents, and which parameters the log hardly identifies.
 
-    A cloud that takes intents to be there reacts alike whether they are or not, so that the interval, in which it knows
+    A cloud that assumes intents reacts the same whether there are any or not. So the interval, in which the cloud knows
     them, cannot say whether there are any."""
     name = "interests.intent_sd"
     most = float(np.quantile([draw[name] for draw in draws], 0.975))

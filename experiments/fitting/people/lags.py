@@ -106,7 +106,8 @@ def lag_facts(sums: LagSums, weight: Array | None = None) -> dict[str, float]:
 
 @entry
 def add_lags(start, time_ms, tag, video, residual, edges_ms, out):
-    """Products of the residuals of every two rows of a person, by the time between them and by what they are of."""
+    """Products of the residuals of every two rows of a person, added up by the time between them and by whether their
+    tags are equal."""
     for u in range(len(start) - 1):
         for i in range(start[u], start[u + 1]):
             k = 0  # gaps grow with j
@@ -121,8 +122,8 @@ def add_lags(start, time_ms, tag, video, residual, edges_ms, out):
 
 @entry
 def add_into(start, time_ms, valid, edges_ms, out):
-    """How much less, or more, rows are valid plays than the person's rows of other times, by the time since the person
-    came back."""
+    """Add by how much the rows' share of valid plays differs from that of the person's rows at other times, by the time
+    since the person came back."""
     for u in range(len(start) - 1):
         rows, total = start[u + 1] - start[u], valid[start[u] : start[u + 1]].sum()
         first = start[u]
@@ -142,7 +143,8 @@ def add_into(start, time_ms, valid, edges_ms, out):
 
 @entry
 def next_row(start, time_ms, video):
-    """For each row the next of the same person, of another video and delivered a minute later or more, (n,); or -1."""
+    """For each row, the next row of the same person that is of another video and was delivered a minute later or more,
+    (n,); or -1."""
     after = np.full(len(time_ms), -1)
     for u in range(len(start) - 1):
         for i in range(start[u], start[u + 1]):

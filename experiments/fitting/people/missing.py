@@ -31,7 +31,7 @@ def add(missing: Missing, needed: str, names: Iterable[str]) -> None:
 
 
 def what_is_needed(name: str, log: UserLog) -> str:
-    """For a row about which the log says nothing."""
+    """What a log would need for a row about which it says nothing."""
     kind = next((kind for kind in FEEDBACK if name == kind or name.startswith(f"{kind} given ")), None)
     kind = "like" if kind is None and name.endswith(": like") else kind
     if kind is not None and kind not in log.feedback:

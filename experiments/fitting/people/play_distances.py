@@ -25,6 +25,7 @@ class Part(NamedTuple):
     others: Array
 
     def also(self, other: "Part") -> "Part":
+        """The rows that are in both parts."""
         return Part(self.rows & other.rows, self.others & other.others)
 
 
@@ -66,11 +67,11 @@ class Distances:
         }
 
     def simulated(self) -> dict[str, float]:
-        """Of the simulated log from the measured one."""
+        """Distances of the simulated log from the measured one."""
         return self._facts({name: [d.simulated() for d in of] for name, of in self._each.items()})
 
     def resampled(self, weight: Array) -> dict[str, float]:
-        """Of the measured log with weights of its people from itself."""
+        """Distances of the measured log, with weights of its people, from itself."""
         return self._facts({name: [d.resampled(weight) for d in of] for name, of in self._each.items()})
 
     def _facts(self, found: dict[str, list[tuple[float, float]]]) -> dict[str, float]:

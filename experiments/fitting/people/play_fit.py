@@ -89,8 +89,8 @@ def fitted_facts() -> dict[str, float]:
 def moments_of(
     told: dict[str, float], resampled: list[dict[str, float]], chosen: dict[str, float] | None = None
 ) -> tuple[Moments, list[str]]:
-    """What to fit to, of what the log tells; and what it does not tell, in words. chosen: facts and how closely each is
-    to be met; None: those of play times. A fit of other settings, by lives simulated anew, takes
+    """The facts to fit to, from those of the log; and in words, which facts the log lacks. chosen: facts, and how
+    closely each is to be met; None: those of play times. A fit of other settings, which simulates lives again, takes
     `lags.SECOND_STAGE`."""
     chosen = fitted_facts() if chosen is None else chosen
     names, value, error = [], [], []
@@ -131,7 +131,7 @@ def to_scale(value: float, scale: str) -> float:
 
 
 def from_scale(x: float, scale: str) -> float:
-    """Back again."""
+    """A parameter back from the scale on which it is fitted."""
     if scale == "log":
         return math.exp(x)
     return 1.0 / (1.0 + math.exp(-x)) if scale == "logit" else x
@@ -181,11 +181,11 @@ class PlayModel:
         return np.array([to_scale(get(self.scenario, p.name), p.scale) for p in self.parameters])
 
     def settings(self, x: Array) -> dict[str, float]:
-        """Parameters by name."""
+        """The parameters at x by name."""
         return {p.name: from_scale(float(v), p.scale) for p, v in zip(self.parameters, x, strict=True)}
 
     def facts(self, x: Array) -> dict[str, float]:
-        """The facts under other parameters."""
+        """The facts under the parameters at x."""
         found = of_plays(self.again(x))
         found = {name: value + self._impatience[name] for name, value in found.items()}
         if MATCH.name in [p.name for p in self.parameters]:
@@ -195,7 +195,7 @@ class PlayModel:
         return found
 
     def again(self, x: Array) -> UserLog:
-        """The log with play times drawn again under other parameters."""
+        """The log with play times drawn again under the parameters at x."""
         return replace(self._log, play_ms=self._plays_ms(x, self._latent, self._duration_us))
 
     def _plays_ms(self, x: Array, latent: Array, duration_us: Array) -> Array:
@@ -225,7 +225,7 @@ def _lengths(params: Array, duration_us: Array) -> Array:
 
 
 def also_simulated(moments: Moments, model: PlayModel) -> Moments:
-    """Those that the simulation shows, too: in a few days nobody meets a video a week later."""
+    """The moments that the simulation has too: in a few days nobody meets a video a week later."""
     found = model.facts(model.start())
     shown = np.array([math.isfinite(found[name]) for name in moments.names])
     names = tuple(name for name, there in zip(moments.names, shown, strict=True) if there)
@@ -233,7 +233,7 @@ def also_simulated(moments: Moments, model: PlayModel) -> Moments:
 
 
 class Fit(NamedTuple):
-    """Where a fit of play times ended."""
+    """The end of a fit of play times."""
 
     x: Array  # parameters on their scales
     simulated: Array  # the moments there
@@ -241,8 +241,8 @@ class Fit(NamedTuple):
 
 
 def fit_plays(model: PlayModel, moments: Moments, start: Array, before: Array, evaluations: int = 16) -> Fit:
-    """Weighted least squares from `start`; parameters stay within the scenario's bounds, and at `before` where the
-    moments do not tell."""
+    """Weighted least squares from `start`. Parameters stay within the scenario's bounds, and at `before` where the
+    moments say nothing."""
 
     def simulated(x: Array) -> Array:
         found = model.facts(x)
@@ -280,13 +280,13 @@ def fit_plays(model: PlayModel, moments: Moments, start: Array, before: Array, e
 
 
 def spread_before(parameters: tuple[Parameter, ...]) -> Array:
-    """What is known of each before, (P,), standard deviations on their scales."""
+    """What is known of each parameter before the fit, (P,), as standard deviations on their scales."""
     return np.array([p.known for p in parameters])
 
 
 def at_the_level(model: PlayModel, told: dict[str, float]) -> Array:
-    """The model's own parameters, but for one last step of `watching.stay`: as lived, more or fewer plays were valid
-    than in the log, since what the cloud shows answers to each step of a fit."""
+    """The model's own parameters after one last step of `watching.stay`. When people live under fitted parameters, more
+    or fewer plays are valid than in the log, because what the cloud shows reacts to each step of a fit."""
     x, move = model.start(), np.zeros(len(model.parameters))
     move[[p.name for p in model.parameters].index("watching.stay")] = LEVEL_STEP
     lived, slope = model.facts(x)[LEVEL], model.facts(x + move)[LEVEL] - model.facts(x - move)[LEVEL]

@@ -36,7 +36,8 @@ class Exposure(NamedTuple):
 
 
 def random_exposure(scenario: Scenario, seed: int, people: int, days: float = DAYS) -> Exposure:
-    """Let `people` live that many days, and try a random video on them at each decision."""
+    """Let `people` live that many days, and try a random video on them at each decision; returns the shares of
+    plays."""
     size = scenario.server.page_size
     settings = [*SERVER_ORDER, f"population.users={people}", f"server.candidates={max(size, 2)}"]
     window_us = round(days * 86_400e6)

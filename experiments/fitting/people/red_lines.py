@@ -54,7 +54,7 @@ CONFLICTS = (
 
 
 def distances(conflict: Conflict, scenario: Scenario, people: int) -> Iterator[tuple[float, dict[str, float]]]:
-    """(the first setting's value, |simulated - log| / tolerance by row) for each value. Negative where it is below."""
+    """(the first setting's value, (simulated - log) / tolerance by row) for each value tried."""
     log, tags = split_randomised(shipped_log())[1], histories()
     within = {name: each for section in WANTED.values() for name, each in section.items()}
     known = None
@@ -71,8 +71,9 @@ def distances(conflict: Conflict, scenario: Scenario, people: int) -> Iterator[t
 
 
 def likeness(log: UserLog) -> dict[str, float]:
-    """Correlation of two long views of one person, as shares of the variance, parted into what is left when the video's
-    mean is taken out, into likeness of videos, and into both: people who stay are shown videos that are stayed with."""
+    """Correlation of two long views of one person, as shares of the variance, in three parts: what is left when the
+    video's mean is subtracted, the likeness of the videos, and both, because people who stay are shown videos with
+    which people stay."""
     long, rows = outcomes(log)["long view"].astype(float), np.bincount(log.user)
     views, kept = np.bincount(log.video), np.bincount(log.video, long)
     video = ((kept + VIDEO_WEIGHT * long.mean()) / (views + VIDEO_WEIGHT))[log.video]
@@ -90,7 +91,7 @@ def likeness(log: UserLog) -> dict[str, float]:
 
 
 def lengths_text(log: UserLog, simulated: UserLog) -> str:
-    """For people: how often videos of each length are shown and are valid plays, the log beside the simulation."""
+    """How often videos of each length are shown and are valid plays, the log beside the simulation, as text."""
     lines = [f"{'shown, and valid plays, by length':33} {'log':>8} {'simulated':>10} {'log':>8} {'simulated':>10}"]
     of = [np.searchsorted(LENGTHS_S, each.duration_ms / 1e3) - 1 for each in (log, simulated)]
     valid = [outcomes(each)["valid play"] for each in (log, simulated)]
@@ -101,7 +102,7 @@ def lengths_text(log: UserLog, simulated: UserLog) -> str:
 
 
 def likeness_text(log: UserLog, simulated: UserLog) -> str:
-    """For people: the log beside the simulation."""
+    """`likeness` of the log beside that of the simulation, as text."""
     ours, theirs = likeness(simulated), likeness(log)
     lines = [f"{'likeness of two long views of a person':48} {'log':>8} {'simulated':>10}"]
     return "\n".join(lines + [f"  {name:46} {theirs[name]:8.3f} {ours[name]:10.3f}" for name in PARTS])
@@ -127,7 +128,7 @@ def draw(found: list[list[tuple[float, dict[str, float]]]], path: Path) -> None:
 
 
 def main(path: Path, people: int) -> None:
-    """Draws, and prints what is drawn."""
+    """Draw the figure, and print what is drawn."""
     scenario, found = Scenario(), []
     for conflict in CONFLICTS:
         found.append(list(distances(conflict, scenario, people)))

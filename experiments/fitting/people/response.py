@@ -32,7 +32,7 @@ AUC_GAP, MOST_ERROR = 0.01, 0.02  # Assumed: so near a boosted tree's AUC, and s
 
 
 class Told(NamedTuple):
-    """How well one outcome is predicted on held-out impressions."""
+    """How well one outcome is predicted for held-out impressions."""
 
     outcome: str
     impressions: int
@@ -54,6 +54,7 @@ class Rows(NamedTuple):
 
 
 def rows_of(log: UserLog) -> Rows:
+    """The impressions of a log, with the level of each play."""
     play, length = log.play_ms * 1000, log.duration_ms * 1000
     level = sum((play >= np.minimum(us, length)).astype(int) for us in (SKIP_US, VALID_US, LONG_US))
     tag = np.full(len(play), -1) if log.tag is None else log.tag.astype(int)
@@ -83,7 +84,8 @@ class Model:
         return float((long @ self.prior).mean() - np.mean(rows.level == 3))
 
     def chances(self, length_s: Array, odds: Array, person: Array) -> Array:
-        """(4, n, K). odds: (n or 1, K) log-odds of staying, over and above those of the length; person: (n or 1, K)."""
+        """The chances of the four levels, (4, n, K). odds: (n or 1, K) log-odds of staying, besides those of the
+        length; person: (n or 1, K)."""
         w = self.w
         x = np.log(length_s / (PEAK_US / 1e6))
         base = w.stay + self.shift + w.stay_shorter * np.minimum(x, 0) + w.stay_longer * np.maximum(x, 0)
@@ -102,7 +104,7 @@ class Model:
         return np.asarray(reached - np.append(reached[1:], np.zeros((1, *shape)), axis=0))
 
     def likelihood(self, rows: Rows, quality: Array, person: Array) -> Array:
-        """(n, K) of each row's level. quality and person: (n or 1, K or 1)."""
+        """The likelihood of each row's level, (n, K). quality and person: (n or 1, K or 1)."""
         chance = self.chances(rows.length_s, quality + person, person)
         found: Array = np.take_along_axis(chance, rows.level[None, :, None], axis=0)[0]
         return found
@@ -154,16 +156,18 @@ def auc(score: Array, happened: Array) -> float:
 
 
 def calibration_error(chance: Array, happened: Array) -> float:
-    """Expected calibration error: mean distance of what was told from what happened, over BINS of equal size."""
+    """Expected calibration error: the mean distance of the predicted chance from the share that happened, over BINS of
+    equal size."""
     parts = np.array_split(np.argsort(chance, kind="stable"), BINS)
     gaps = [abs(chance[part].mean() - happened[part].mean()) * len(part) for part in parts if len(part)]
     return float(sum(gaps) / len(chance))
 
 
 def features(rows: Rows, taught: Rows, apart: Array | None = None) -> Array:
-    """What a boosted tree is told: the person's rows before, what the video did in `taught`, length, hour, tag.
+    """The inputs of a boosted tree: the person's earlier rows, what the video did in `taught`, length, hour, tag.
 
-    apart: (n,) fold of each row, when rows and taught are the same: a video is then known from the other folds only."""
+    apart: (n,) fold of each row, if rows and taught are the same: what is known of a video then comes from the other
+    folds only."""
     start = np.searchsorted(rows.user, rows.user)
     here = np.arange(len(rows.user))
     columns = [here - start, rows.length_s, rows.hour, rows.tag]
@@ -199,7 +203,8 @@ def split(log: UserLog, seed: int) -> Array:
 
 
 def response(scenario: Scenario, taught: UserLog, held: UserLog, video_of: tuple[Array, Array]) -> list[Told]:
-    """How well plays of `held` are told by what `taught` taught. video_of: the videos of both, numbered alike."""
+    """How well plays of `held` are predicted from what `taught` shows. video_of: the videos of both, with the same
+    numbers."""
     trees = boosted_trees()
     one, two = (rows_of(log)._replace(video=video) for log, video in zip((taught, held), video_of, strict=True))
     videos = int(max(v.max() for v in video_of)) + 1
@@ -218,7 +223,7 @@ def response(scenario: Scenario, taught: UserLog, held: UserLog, video_of: tuple
 
 
 def response_table(told: list[Told]) -> Table:
-    """For people."""
+    """The predictions as a table."""
     table = Table(
         title="Plays of held-out users, told one by one from their own earlier plays and the other half's videos",
         title_justify="left", caption_justify="left",

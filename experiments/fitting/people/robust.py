@@ -24,7 +24,8 @@ ROBUST = 0.9  # share of the sets that must agree in sign. Assumed: one set in t
 
 
 class Verdict(NamedTuple):
-    """Of one arm and metric: how many of the parameter sets agree with the sign of its difference from the baseline."""
+    """For one arm and metric: how many of the parameter sets agree with the sign of its difference from the
+    baseline."""
 
     arm: str
     metric: str
@@ -62,7 +63,8 @@ def varied(scenario: Scenario, fit: FitFile, k: int) -> Scenario:
 
 
 def verdicts(result: Comparison, values: np.ndarray) -> tuple[Verdict, ...]:
-    """values: (sets, arms, replications, metrics). A set without a defined difference does not agree."""
+    """The agreement by arm and metric. values: (sets, arms, replications, metrics). A set without a defined difference
+    does not agree."""
     own = np.sign(np.mean(result.values - result.values[0], axis=1))
     signs = np.sign(np.mean(values - values[:, :1], axis=2))
     found = []
@@ -75,7 +77,7 @@ def verdicts(result: Comparison, values: np.ndarray) -> tuple[Verdict, ...]:
 
 
 def robust_table(found: Sequence[Verdict], sets: int) -> Table:
-    """For people: a row for each metric, a column for each arm."""
+    """The agreement as a table: a row for each metric, a column for each arm."""
     arms = list(dict.fromkeys(v.arm for v in found))
     table = Table(
         title=f"Same sign under {sets} parameter sets that agree with the log",

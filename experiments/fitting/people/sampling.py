@@ -27,7 +27,8 @@ class Measured(NamedTuple):
 
 
 def bootstrap(fact: Facts, n: int) -> dict[str, Measured]:
-    """Each fact of all n people (or videos), and over samples of n drawn with replacement; always the same draws."""
+    """Each fact of all n people (or videos), with its interval from samples of n drawn with replacement; always the
+    same draws."""
     rng = np.random.Generator(np.random.Philox(key=n))
     drawn = (np.bincount(rng.integers(n, size=n), minlength=n).astype(float) for _ in range(BOOTSTRAPS))
     again = [fact(weight) for weight in drawn]
@@ -43,10 +44,10 @@ def bootstrap(fact: Facts, n: int) -> dict[str, Measured]:
 
 
 def noise_floors(fact: Facts, n: int) -> dict[str, float]:
-    """How far a fact of one log is from that of another, of as many other people, by luck alone.
+    """How far a fact of one log is from that of another log with as many other people, by luck alone.
 
-    The mean over HALVES random halves of |fact(one half) - fact(the other half)|, divided by the root of two: what two
-    logs of n people each would differ by, who are twice as many as two halves."""
+    It is the mean over HALVES random halves of |fact(one half) - fact(the other half)|, divided by the root of two: two
+    logs of n people each differ by less than two halves of n people."""
     apart: dict[str, list[float]] = {}
     for half in halves(n):
         one, other = fact(half), fact(1 - half)
@@ -56,7 +57,8 @@ def noise_floors(fact: Facts, n: int) -> dict[str, float]:
 
 
 def distance_floors(distance: Facts, n: int) -> dict[str, float]:
-    """The same for facts that are themselves distances of resampled people from all: half as far as from the others."""
+    """`noise_floors` for facts that are themselves distances of resampled people from all: half as far as from the
+    others."""
     apart: dict[str, list[float]] = {}
     for half in halves(n):
         for name, value in distance(half).items():
@@ -71,7 +73,7 @@ def halves(n: int) -> Iterable[Array]:
 
 
 def with_floors(known: dict[str, Measured], floors: dict[str, float]) -> dict[str, Measured]:
-    """Facts with the noise floors there are."""
+    """The facts, with noise floors where there are any."""
     return {name: of._replace(floor=floors.get(name, of.floor)) for name, of in known.items()}
 
 

@@ -25,17 +25,18 @@ MARKS = {"self-check": "=", "shown": "-"}  # else a tick or a cross
 
 
 def verdict(of: Validation) -> str:
+    """How many rows are within their tolerance, in words."""
     judged, checks = of.judged, sum(row.kind == "self-check" for row in of.rows)
     return f"{sum(row.ok for row in judged)} of {len(judged)} rows within tolerance; {checks} self-checks not counted"
 
 
 def mark(row: Row) -> str:
-    """Before a row: ticks and crosses are counted, other marks are not."""
+    """The mark before a row: ticks and crosses are counted, other marks are not."""
     return MARKS.get(row.kind, "✓" if row.ok else "✗")
 
 
 def scoreboard_table(of: Validation) -> Table:
-    """Grouped by section; a mark, green or red, for each row."""
+    """The scoreboard as a table for the terminal, grouped by section, with a green or red mark for each row."""
     about = of.about()
     title = (
         f"{about['log']}, {about['impressions']:,} impressions, against {about['users']:,} simulated people over "
@@ -56,7 +57,7 @@ def scoreboard_table(of: Validation) -> Table:
 
 
 def scoreboard_markdown(of: Validation) -> str:
-    """The same as a Markdown table."""
+    """The scoreboard as a Markdown table."""
     lines = ["| " + " | ".join(("", *HEADINGS)) + " |", "|---|---|--:|--:|--:|--:|--:|"]
     for section, rows in of.sections.items():
         lines.append(f"| | **{section}** | | | | | |")

@@ -50,7 +50,7 @@ def largest_factor(log: UserLog, seed: int = 0, flips: int = FLIPS) -> Spectrum:
 
 
 def of_residual(log: UserLog, residual: Array, seed: int, flips: int) -> Spectrum:
-    """The test on what is left of each row when its video's rate is taken off, (n,)."""
+    """The test on the residuals of long views, each minus its video's rate, (n,)."""
     rows, views = np.bincount(log.user, minlength=log.users), np.bincount(log.video, minlength=log.videos)
     left = residual - (np.bincount(log.user, residual, log.users) / (rows + PERSON_WEIGHT))[log.user]
     left = left / np.sqrt((rows[log.user] + rows.mean()) * (views[log.video] + views.mean()))
@@ -86,7 +86,7 @@ def seen_share(log: UserLog, strength: float, rounds: int, seed: int = 0) -> flo
 
 
 def text(log: UserLog, rounds: int) -> str:
-    """For people."""
+    """The test's result and its power, as text."""
     of = largest_factor(log, flips=200)
     lines = [
         f"{log.source}: the largest factor is {of.ratio:.4f} times that of random signs "

@@ -73,14 +73,14 @@ def simulate_fortnight(
 
 
 def pool_of(scenario: Scenario, log: UserLog) -> int:
-    """How many of the catalogue's first videos stand for those of the log: the real ones, or as many as it has."""
+    """How many of the catalogue's first videos stand for those of the log: the real ones, or all if it has fewer."""
     if scenario.catalogue.kind == "kuairand":
         return REAL_VIDEOS
     return min(log.videos, scenario.catalogue.videos, MOST_POOL)
 
 
 def session_facts(log: UserLog) -> dict[str, float]:
-    """Means of sessions, of a log that has them: every impression of a session must then be in it."""
+    """Means of sessions of a log that has them; every impression of a session must be in it."""
     if log.session is None or not (log.session >= 0).any():
         return {}
     sessions = len(np.unique(log.session[log.session >= 0]))
@@ -94,10 +94,10 @@ def session_facts(log: UserLog) -> dict[str, float]:
 
 
 def activity(fortnight: Fortnight) -> tuple[Array, Array]:
-    """(rows of each person in the fortnight, their share of valid plays: 0 of who has none), (people,).
+    """(rows of each person in the fortnight, their share of valid plays: 0 for people without any), (people,).
 
-    How often people open the app is drawn apart from what they are like; what both have in common among these people by
-    chance is taken out of the rows."""
+    How often people open the app is drawn independently of what they are like. What the two have in common among these
+    people, by chance, is taken out of the rows."""
     people = len(fortnight.frequency)
     valid_ms = np.minimum(VALID_US // 1000, fortnight.duration_ms)
     rows = np.bincount(fortnight.person, minlength=people).astype(float)
@@ -108,7 +108,7 @@ def activity(fortnight: Fortnight) -> tuple[Array, Array]:
 
 
 def likes_of(fortnight: Fortnight) -> Array:
-    """The lasting effect of each person on staying, (people,): 0 of who has no rows."""
+    """The lasting effect of each person on staying, (people,): 0 for people without rows."""
     logit = np.zeros(len(fortnight.propensity))
     logit[fortnight.person] = fortnight.latent[:, 0]
     return logit
@@ -116,11 +116,11 @@ def likes_of(fortnight: Fortnight) -> Array:
 
 def thinned(rows: Array, share: Array, mean: float) -> tuple[float, float]:
     """(correlation over people of the logarithm of their rows with their share of valid plays, standard deviation of
-    that logarithm), when everybody keeps the same part, such that who has any left has `mean` on average.
-    An expectation: nothing is drawn.
+    that logarithm), when everybody keeps the same share of rows, such that people with any left have `mean` on average.
+    It is an expectation: nothing is drawn.
 
-    rows, share: of each person before. So few rows blur all: a log must be compared with a simulation thinned alike.
-    """
+    rows, share: of each person before. So few rows blur both facts: a log must be compared with a simulation that is
+    thinned in the same way."""
 
     def excess(log_part: float) -> float:
         kept = rows * np.exp(log_part)
@@ -143,8 +143,8 @@ def thinned(rows: Array, share: Array, mean: float) -> tuple[float, float]:
 
 
 def session_settings(known: dict[str, float], lived: Fortnight, scenario: Scenario) -> dict[str, float]:
-    """Leaving and coming back, so that sessions have the stated means, people differ in how much they see, and who sees
-    much watches, as the log says."""
+    """Settings of leaving and coming back with which sessions have the stated means, people differ in how much they
+    see, and people who see much watch as the log says."""
     found: dict[str, float] = {}
     s = scenario.sessions
     more = np.ones(len(lived.propensity))
@@ -163,12 +163,11 @@ def session_settings(known: dict[str, float], lived: Fortnight, scenario: Scenar
 def activity_settings(
     known: dict[str, float], lived: Fortnight, scenario: Scenario
 ) -> tuple[dict[str, float], Array]:  # fmt: skip
-    """(how far people differ in how often they open the app, and the power of their pace, under which rows spread over
-    people and go with valid plays as in the log; how many more impressions a session of each person then holds than it
-    does, (people,)).
+    """(the spread of how often people open the app and the power of their pace, with which rows spread over people and
+    go with valid plays as in the log; how many times as many impressions a session of each person then has, (people,)).
 
-    Who opens the app twice as often sees twice as much, who leaves twice as fast half as much: so the counts of people
-    under other settings follow from those lived."""
+    Somebody who opens the app twice as often sees twice as much; somebody who leaves twice as fast sees half as much.
+    So the counts of people under other settings follow from those that were simulated."""
     s = scenario.sessions
     seconds = relative_seconds(scenario, make_catalogue(scenario).videos["duration_us"])
     z = likes_of(lived) / scenario.population.person_sd
@@ -241,11 +240,12 @@ def _requests_of(records: Records) -> Array:
 def thin(
     fortnight: Fortnight, mean_rows: float, seed: int, times: int = 1, most: int | None = None
 ) -> tuple[UserLog, Array]:
-    """(the log, the rows of the fortnight in it): of everybody the same share of impressions, each kept or not by a
-    draw of its own, such that those who keep any have `mean_rows` on average; who keeps none is not in the log.
+    """(the log, the rows of the fortnight in it). Of everybody the same share of impressions is kept, each by an
+    independent draw, such that people who keep any have `mean_rows` on average. People who keep none are not in the
+    log.
 
-    times: each person stands for up to so many people of the log, with impressions of their own each. most: only the
-    last so many rows of each, as in a list of the last videos shown. Where people have too few impressions all are
+    times: each person stands for up to so many people of the log, with other impressions each. most: only the last so
+    many rows of each person, as in a list of the last videos shown. Where people have too few impressions, all are
     kept. Raises ValueError if nobody has an impression."""
     rng = np.random.Generator(np.random.Philox(key=[seed, 0x7468696E]))
     if len(fortnight.person) == 0:
@@ -283,7 +283,8 @@ def dense_rows(fortnight: Fortnight, seed: int) -> tuple[UserLog, Array]:
 
 
 def share_kept(impressions: Array, mean_rows: float, most: int | None = None) -> float:
-    """The share of everybody's impressions (people,) that leaves `mean_rows`, at most `most`, of those with any."""
+    """The share of everybody's impressions (people,) that leaves `mean_rows`, at most `most` each, to those with
+    any."""
     seen = impressions[impressions > 0].astype(float)
 
     def surplus(share: float) -> float:

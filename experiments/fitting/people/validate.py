@@ -82,7 +82,7 @@ COUNTED = "rows marked = replay what the simulation was given, rows marked - are
 
 
 class Within(NamedTuple):
-    """The table's tolerance: the sum of both; two standard errors of the log if they are more."""
+    """A row's tolerance: the sum of both numbers, or two standard errors of the log if they are more."""
 
     absolute: float = 0.0
     relative: float = 0.0
@@ -146,6 +146,7 @@ class Validation(NamedTuple):
 
     @property
     def rows(self) -> list[Row]:
+        """The rows of all sections."""
         return [each for rows in self.sections.values() for each in rows]
 
     @property
@@ -184,9 +185,10 @@ def validate(
 ) -> Validation:
     """Simulate a fortnight of `people` and compare it with the log (None: the shipped one).
 
-    kuairand: the log's people are KuaiRand's, so that what is published about these holds for them (None: if shipped).
+    kuairand: whether the log's people are KuaiRand's, so that what is published about these holds for them (None: if it
+    is the shipped log). progress(done, total) is called with the people done.
 
-    progress(done, total) is told the people done. Raises SettingError if there is too little to compare."""
+    Raises SettingError if there is too little to compare."""
     if log is None and scenario.catalogue.kind != "kuairand":
         raise SettingError(f"catalogue.kind={scenario.catalogue.kind} has no video of KuaiRand's pool; use kuairand")
     kuairand = log is None if kuairand is None else kuairand
@@ -235,8 +237,8 @@ def facts_of_lives(
     fortnight: Fortnight, measured: UserLog, tags: tuple[Array, Array, int], most: int | None, scenario: Scenario,
     seed: int,
 ) -> tuple[UserLog, Distances, dict[str, float]]:  # fmt: skip
-    """(the simulated log, how far its play times are from the measured ones, the facts of simulated people but for
-    `LARGEST`). tags, most: the sequences that theirs are thinned like."""
+    """(the simulated log, the distances of its play times from the measured ones, the facts of simulated people except
+    `LARGEST`). tags, most: the sequences like which theirs are thinned."""
     log, row_of = thin(fortnight, len(measured.user) / measured.users, seed, TIMES)
     distances = Distances(measured, log, scenario.sessions.start_hour)
     found = facts(sum_up(log)) | distances.simulated() | activity_facts(people_sums(log))
@@ -274,7 +276,7 @@ def measured_facts(log: UserLog, tags: tuple[Array, Array, int], distances: Dist
 
 
 def as_many(log: UserLog, users: int) -> UserLog:
-    """Every so-manieth person, about `users` of them: a test finds the more, the larger the log."""
+    """About `users` of the log's users, evenly spread: a test finds more the larger the log is."""
     step = max(log.users // users, 1)
     return log.select(log.user % step == 0)
 
@@ -299,7 +301,7 @@ def histories() -> tuple[Array, Array, int]:
 
 
 def of_log(log: UserLog) -> tuple[Array, Array, int]:
-    """The same of a log itself."""
+    """`histories` from a log itself."""
     tag = np.full(len(log.user), -1, np.int16) if log.tag is None else log.tag
     return log.user, tag, log.users
 
@@ -315,8 +317,8 @@ def simulated_sequences(
 def for_people_drawn(
     found: dict[str, float], fortnight: Fortnight, row_of: Array, scenario: Scenario
 ) -> dict[str, float]:
-    """Rates of feedback, were the people drawn as generous on average as people are: a few who always give feedback
-    make up most of it, so that some thousand people tell rates only to a tenth (a ratio estimator)."""
+    """Rates of feedback as they would be if the simulated people gave as much on average as people do: a few who always
+    give feedback make up most of it, so some thousand people determine rates only to a tenth (a ratio estimator)."""
     drawn = fortnight.propensity[fortnight.person[row_of]].mean(axis=0)
     factor = np.divide(expected_propensity(scenario), drawn, out=np.ones(len(drawn)), where=drawn > 0)
     of_kind = dict(zip(FEEDBACK, factor, strict=True))
@@ -324,7 +326,7 @@ def for_people_drawn(
 
 
 def expected_propensity(scenario: Scenario) -> Array:
-    """Mean over all people that could be drawn of their chance to give each kind of feedback, (6,)."""
+    """The mean, over all people that could be drawn, of their chance to give each kind of feedback, (6,)."""
     tables = propensity_tables(scenario)
     return np.asarray(np.trapezoid(tables, axis=1) / (tables.shape[1] - 1))
 
@@ -333,7 +335,7 @@ def random_rows(
     scenario: Scenario, people: int, seed: int, known: dict[str, Measured], at_random: dict[str, float],
     missing: Missing,
 ) -> list[Row]:  # fmt: skip
-    """Random videos against recommended ones: as they are, and at the log's level of the recommended ones."""
+    """Rows on random videos against recommended ones: as they are, and at the log's level of the recommended ones."""
     names = ("valid play", "long view")
     if not at_random:
         add(missing, NO_RANDOM, [f"random video: {name}{how}" for how in ("", AS_IT_IS) for name in names])
@@ -350,7 +352,8 @@ def random_rows(
 
 
 def session_rows(fortnight: Fortnight, people: int, means: dict[str, float], missing: Missing) -> list[Row]:
-    """Means of sessions, the log's own or published ones; no distribution is public, no interval."""
+    """Rows on the means of sessions, the log's own or published ones. No distribution is public, so they have no
+    intervals."""
     impressions, requests = fortnight.session_impressions.mean(), fortnight.session_requests.mean()
     simulated = {
         "impressions per session": impressions,

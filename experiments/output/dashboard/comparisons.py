@@ -36,14 +36,15 @@ class ComparisonView(NamedTuple):
 
     @property
     def labels(self) -> list[str]:
-        """Of all arms, the baseline first."""
+        """The labels of all arms, the baseline first."""
         return [arm.label for arm in self.result.arms]
 
     def record(self, arm: int, metric: int) -> dict[str, Any]:
+        """The row of `comparison_json` for an arm and a metric."""
         return self.records[arm * len(self.result.metrics) + metric]
 
     def asked(self, label: str) -> Asked:
-        """What it takes to live a person's life under an arm again."""
+        """What is needed to simulate a person's life under an arm again."""
         result = self.result
         arm = result.arms[self.labels.index(label)]
         home = result.provenance.get("folder", "")
@@ -53,7 +54,7 @@ class ComparisonView(NamedTuple):
 
 @lru_cache(maxsize=32)
 def comparison_view(folder: Path, stamp: str) -> ComparisonView:
-    """The comparison in a folder; stamp: another one where the files are others. Raises SettingError."""
+    """The comparison in a folder. stamp: it changes when the files do. Raises SettingError."""
     del stamp
     result = read_comparison(folder)
     ladder = ladder_of(result)
@@ -78,7 +79,7 @@ def metrics_shown(view: ComparisonView, which: str, chosen: str) -> list[int]:
 
 
 def comparison_table_of(view: ComparisonView, metrics: list[int], arms: Collection[str]) -> Table:
-    """A row for each of these metrics and arms; the baseline, too, is one of them."""
+    """A row for each of these metrics and arms; the baseline is one of the arms."""
     result = view.result
     rows = []
     for m in metrics:
@@ -104,7 +105,7 @@ def _difference(d: PairedDifference | None, metric: Metric, *, baseline: bool) -
 
 
 def against_cell(d: PairedDifference, metric: Metric) -> Cell:
-    """A paired difference, as the report's tables have it."""
+    """A paired difference, in the form of the report's tables."""
     told = difference_cell(d, metric.better)
     return number_cell(told.text, told.mark)
 
@@ -137,5 +138,6 @@ def metric_choices(names: tuple[Metric, ...]) -> list[tuple[str, str]]:
 
 
 def meaning(name: str) -> str:
+    """The meaning of the metric of that name, with its unit."""
     metric = metric_named(name)
     return f"{name_and_unit(metric)}: {metric.meaning}"

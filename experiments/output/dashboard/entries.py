@@ -33,7 +33,7 @@ STILL_S = 600.0  # Assumed: a training that has not written for so long is not r
 
 
 class Entry(NamedTuple):
-    """Something to look at."""
+    """A run that has a page."""
 
     key: str  # its place under the folder that is looked at, percent-encoded; "." for that folder itself
     folder: Path
@@ -64,7 +64,7 @@ class Listing(NamedTuple):
 
 
 def find(root: Path) -> Listing:
-    """Everything under a folder that there is a page for."""
+    """Every run under a folder that has a page."""
     found, left_out = list[Entry](), ""
     for number, (folder, files, folders) in enumerate(_walk(root)):
         if number >= MOST_FOLDERS or len(found) >= MOST_RUNS:

@@ -22,7 +22,7 @@ DIM = "#8a8f99"
 
 
 class Point(NamedTuple):
-    """A number with its interval, ready to be drawn; told: what is said of it when it is pointed at."""
+    """A number with its interval. told: the text shown when a pointer is over it."""
 
     label: str
     middle: float
@@ -78,8 +78,8 @@ def map_of(
     squares: Sequence[Sequence[Square]], rows: Sequence[str], columns: Sequence[str], names: tuple[str, str], *,
     title: str, unit: str, diverging: bool, better_is_more: bool, grey_dominated: bool, here: tuple[int, int],
 ) -> Figure:  # fmt: skip
-    """A map of two fields: rows and columns are their values, colour is the number. names: of the field down and of
-    that across. here: the row and column that is framed."""
+    """A map of two fields: rows and columns are their values, colour is the number. names: of the field downwards and
+    of that across. here: the row and column that is framed."""
     values = [[s.value for s in line] for line in squares]
     base = {"type": "heatmap", "x": [escape(each) for each in columns], "y": [escape(each) for each in rows],
             "xgap": 2, "ygap": 2, "hoverongaps": False}  # fmt: skip
@@ -111,7 +111,7 @@ def cloud_map(
     points: Sequence[tuple[object, object, Square]], names: tuple[str, str], *, title: str, unit: str, diverging: bool,
     better_is_more: bool, grey_dominated: bool,
 ) -> Figure:  # fmt: skip
-    """The same of cells that are no grid: each is a point (across, down)."""
+    """A map for cells that form no grid: each is a point (across, down)."""
     shown = [(x, y, s) for x, y, s in points if s.value is not None]
     colours = _colours([s.value for *_, s in shown], diverging, better_is_more, "c")
     trace = {
@@ -172,7 +172,7 @@ def curves(series: Sequence[Series], title: str, x_title: str, y_title: str, *, 
 
 
 def learning(found: Training) -> list[Figure]:
-    """What was measured at each look, a figure for each unit."""
+    """The measurements at each look, a figure for each unit."""
     made = []
     for title, measured in found.panels:
         colours = css_colours(len(measured))
@@ -227,13 +227,14 @@ def timeline(made: Timeline) -> Figure:
 
 
 def axis(title: str) -> dict[str, Any]:
+    """An axis in the style of all figures."""
     return {"title": {"text": escape(title)}, "automargin": True, "gridcolor": PALE, "zeroline": False,
             "tickfont": {"color": GREY}, "fixedrange": False}  # fmt: skip
 
 
 def figure(traces: Sequence[dict[str, Any]], x: dict[str, Any], y: dict[str, Any], title: str, height: int) -> Figure:
-    """Traces in our style. The title is not drawn, for it would be cut off where the page is narrow: it is what a
-    screen reader is told."""
+    """A figure in the style of all figures. The title is not drawn, because it would be cut off where the page is
+    narrow; screen readers read it."""
     return {
         "data": list(traces),
         "layout": {

@@ -17,7 +17,7 @@ _ONE_AT_A_TIME = threading.Lock()  # numba's threads must not be asked for by tw
 
 
 class Asked(NamedTuple):
-    """What a life is a function of, apart from the person."""
+    """Everything that a simulated life depends on, except for the person."""
 
     policy: str
     scenario: Scenario
@@ -36,8 +36,8 @@ class Life(NamedTuple):
 
 
 def live(asked: Asked, user: int, session: int = 0) -> Life:
-    """Live one person's life again; a second where the model is compiled. The policy must be one that has a name: no
-    file runs code. Raises SettingError, CheckpointError."""
+    """Simulate one person's life again; it takes a second once the model is compiled. The policy must be one that has a
+    name: no file runs code. Raises SettingError, CheckpointError."""
     policy = resolve_policy(asked.policy, asked.scenario)
     with _ONE_AT_A_TIME:
         made, run = traced_timeline(

@@ -26,6 +26,7 @@ class Shelf:
         self._pace, self._said = Pace(), dict[tuple[str, str], str]()
 
     def listing(self) -> Listing:
+        """The runs under the folder, at most LOOK_S old."""
         with self._lock:
             if time.monotonic() - self._looked_s >= LOOK_S:
                 self._listing, self._looked_s = find(self.root), time.monotonic()

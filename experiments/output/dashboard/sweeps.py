@@ -52,10 +52,11 @@ class SweepView(NamedTuple):
     front: frozenset[tuple[int, str]]  # (cell number, policy) that nothing else dominates
 
     def place(self, cell: SweepCell) -> tuple[int, ...]:
+        """The place of a cell on each axis."""
         return _place(self.axes, cell)
 
     def start(self) -> tuple[int, ...]:
-        """Where sliders stand at first: the best cell, else the default, else the first."""
+        """Where the sliders are at first: at the best cell, else the default, else the first."""
         best = self.result.best
         cell = best.arm.cell if best else self.result.plan.default
         return self.place(cell if cell.number not in self.result.failed else self.result.cells[0])
@@ -74,7 +75,7 @@ class SweepView(NamedTuple):
         return (arm.cell.number, arm.policy) not in self.front
 
     def asked(self, cell: SweepCell, policy: str) -> Asked:
-        """What it takes to live a person's life in a cell again."""
+        """What is needed to simulate a person's life in a cell again."""
         plan = self.result.plan
         task = plan.task(cell, policy, 0)
         return Asked(str(task.arm.policy), task.arm.scenario, plan.seed, plan.minutes, plan.days)
@@ -82,7 +83,7 @@ class SweepView(NamedTuple):
 
 @lru_cache(maxsize=8)
 def sweep_view(folder: Path, stamp: str) -> SweepView:
-    """The sweep in a folder, as far as it is; stamp: another one where its files are others. Raises SettingError."""
+    """The sweep in a folder, as far as it has come. stamp: it changes when the files do. Raises SettingError."""
     del stamp
     finished = (folder / RESULTS).is_file()
     result = read_sweep(folder) if finished else read_unfinished(folder)
@@ -105,6 +106,7 @@ def _is_number(value: object) -> bool:
 
 
 def caption(view: SweepView) -> str:
+    """What was run."""
     plan = view.result.plan
     return (
         f"{len(plan.cells):,} cells, {', '.join(plan.policies)}; {plan.base.population.users:,} people, "
@@ -113,13 +115,13 @@ def caption(view: SweepView) -> str:
 
 
 def difference(view: SweepView, arm: SweepArm, metric: str, what: str) -> PairedDifference | None:
-    """From the same policy at the default, or from the baseline policy in the same cell."""
+    """The difference of an arm from the same policy at the default, or from the baseline policy in the same cell."""
     of = view.result.against_default if what == DEFAULT else view.result.against_baseline
     return of(arm, metric)
 
 
 def told_of(view: SweepView, arm: SweepArm, metric: Metric) -> str:
-    """What is said of an arm when it is pointed at: value, interval, what it gains and costs, whether servers drown."""
+    """The text shown when a pointer is over an arm: value, interval, what it gains and costs, whether servers drown."""
     result = view.result
     own = result.interval(arm, metric.name)
     lines = [f"{arm.policy} at {cell_words(arm.cell)}", f"{metric.name} {_ends(own)} {metric.unit}"]
@@ -142,7 +144,7 @@ def _ends(own: Interval | None) -> str:
 def squares(
     view: SweepView, policy: str, metric: Metric, what: str, y: int, x: int, place: Sequence[int]
 ) -> list[list[Square]] | None:
-    """The map of two axes, the others where the sliders stand; None if the cells are no grid of them."""
+    """The map of two axes, with the others where the sliders are; None if the cells form no grid of them."""
     rows, columns = view.axes[y].values, view.axes[x].values
     grid: list[list[Square]] = []
     for r in range(len(rows)):
@@ -185,8 +187,8 @@ def _is_best(view: SweepView, arm: SweepArm) -> bool:
 def cut(
     view: SweepView, policies: Collection[str], metric: Metric, what: str, along: int, place: Sequence[int]
 ) -> tuple[list[Series], bool]:
-    """(a series for each policy along one axis, whether they are a cut): cells where all other fields are where the
-    sliders stand; all cells where fewer than two are."""
+    """(a series for each policy along one axis, whether they are a cut). A cut has the cells where all other fields are
+    where the sliders are; if these are fewer than two, all cells are shown."""
     there = [cell for p, cell in sorted(view.places.items())
              if all(p[k] == place[k] for k in range(len(p)) if k != along)]  # fmt: skip
     is_cut = len(there) > 1
@@ -216,7 +218,7 @@ def _point(view: SweepView, arm: SweepArm, metric: Metric, what: str, colour: st
 
 
 def beside_the_best(view: SweepView, cell: SweepCell, policy: str, metric: Metric) -> Table:
-    """A cell's numbers under a policy beside those of the best arm; a row a metric."""
+    """The numbers of a cell under a policy beside those of the best arm; a row for each metric."""
     result, arm = view.result, SweepArm(cell, policy)
     best = result.best.arm if result.best else None
     names = dict.fromkeys((metric.name, result.plan.metric, PRIMARY, *PRICES))
@@ -274,7 +276,7 @@ def cells_table(view: SweepView, metric: Metric, policies: Collection[str]) -> T
 def cloud(
     view: SweepView, policy: str, metric: Metric, what: str, y: int, x: int
 ) -> list[tuple[object, object, Square]]:
-    """(place across, place down, square) of every cell, where cells are no grid."""
+    """(place across, place down, square) of every cell, where the cells form no grid."""
     made = []
     for place in sorted(view.places):
         cell = view.places[place]

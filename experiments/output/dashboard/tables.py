@@ -18,6 +18,7 @@ class Cell(NamedTuple):
 
 
 class Row(NamedTuple):
+    """A row: its cells, and the same as a record for the CSV."""
     cells: tuple[Cell, ...]
     record: Mapping[str, Any]  # of the CSV
     mark: str = ""  # dim where another is better in every way
@@ -40,7 +41,7 @@ class Table:
         return text.getvalue()
 
     def html(self) -> str:
-        """As an HTML element, whose every text is escaped: labels are a user's own, and files somebody's."""
+        """The table as an HTML element. Every text is escaped, because labels and files come from users."""
         head = "".join(f'<th scope="col" tabindex="0">{escape(title)}</th>' for title in self.head)
         body = "".join(
             f'<tr class="{row.mark}">'
@@ -54,11 +55,12 @@ class Table:
 
 
 def number_cell(text: str, mark: str = "") -> Cell:
+    """A cell with a number, aligned as one."""
     return Cell(text, f"number {mark}".strip())
 
 
 def records_table(records: Sequence[Mapping[str, Any]], shown: Sequence[str]) -> Table:
-    """Records as they are, with these columns of them."""
+    """Records as a table with these columns."""
     return Table(tuple(shown), tuple(Row(tuple(_cell(each.get(name)) for name in shown), each) for each in records))
 
 

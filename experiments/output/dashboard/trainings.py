@@ -31,7 +31,7 @@ class Training(NamedTuple):
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """The start beside the end of each curve."""
+        """The first and the last value of each curve."""
         return tuple(
             f"{curve.label}: {_with(curve, 0)} at the first look, {_with(curve, -1)} at the last."
             for _, curves in self.panels for curve in curves
@@ -39,7 +39,8 @@ class Training(NamedTuple):
 
 
 def read_training(folder: Path) -> Training:
-    """Raises CheckpointError where there is no whole checkpoint, or if it says something else than trainings do."""
+    """What the newest checkpoint in a folder says of its training. Raises CheckpointError if there is no whole
+    checkpoint, or if it does not have what trainings write."""
     found = newest_checkpoint(folder, ())
     about = found.about
     try:

@@ -58,9 +58,9 @@ class Point(NamedTuple):
 
 def maps_figure(metric: Metric, maps: Sequence[Map], rows: Sequence[str], columns: Sequence[str],
                 names: tuple[str, str], title: str = "") -> "Figure":  # fmt: skip
-    """Heat maps of one metric side by side, sharing a scale symmetric about zero; names of (row, column) axes.
+    """Heat maps of one metric side by side, with one scale that is symmetric about zero; names of (row, column) axes.
 
-    title: what was found, else the metric's name stands there."""
+    title: the finding; without it the metric's name is the title."""
     numbers = [_number(d)[0] for m in maps for line in m.cells for d in line]
     limit = max((abs(x) for x in numbers if np.isfinite(x)), default=0.0) or 1.0
     wide = min(len(maps), 3 if len(columns) <= 6 else 2)
@@ -120,7 +120,7 @@ def _heat_map(axis: "Axes", one: Map, rows: Sequence[str], columns: Sequence[str
 
 def curves_figure(panels: Sequence[tuple[str, str, Sequence[Curve]]], labels: Sequence[str], axis_name: str,
                   usual: str | None = None) -> "Figure":  # fmt: skip
-    """Panels (title, what the ordinate says, curves) over the same axis, two a row."""
+    """Panels (title, label of the ordinate, curves) over the same axis, two in a row."""
     numeric = all(is_number(text) for text in labels)
     x = [float(t) for t in labels] if numeric else list(range(len(labels)))
     spread = numeric and min(x) > 0 and max(x) / min(x) > 6
@@ -170,8 +170,8 @@ def clouds_figure(panels: Sequence[tuple[str, Sequence[float], Sequence[Curve]]]
 
 
 def front_figure(clouds: Sequence[tuple[str, Sequence[Point]]], x_name: str, y_name: str, shade_name: str) -> str:
-    """Every arm (policy, points) by two objectives; the front is shaded by the third, ringed, numbered, with bars, and
-    what is dominated is grey."""
+    """Every arm (policy, points) by two objectives. The front is shaded by the third, ringed, numbered, with bars;
+    dominated arms are grey."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 

@@ -31,7 +31,7 @@ def landscape(result: SweepResult) -> Section:
 
 
 def landscape_figure(result: SweepResult) -> "Drawing | None":
-    """How the sweep's own metric varies, in the form that suits its cells; None where there is nothing to draw."""
+    """How the sweep's own metric varies, in the form that suits its cells; None if there is nothing to draw."""
     if not result.plan.cells[0].values or not result.cells:
         return None
     drawn: dict[str, Callable[[SweepResult, Metric], Drawing | None]]
@@ -57,7 +57,7 @@ def _axes(result: SweepResult) -> list[list[str]]:
 
 
 def labels(cells: Sequence[Cell], name: str) -> list[str]:
-    """What a field takes over these cells, ascending if numbers, as texts."""
+    """The values of a field in these cells as texts, ascending if they are numbers."""
     values = list(dict.fromkeys(cell.values[name] for cell in cells))
     if all(isinstance(value, int | float) for value in values):
         values.sort(key=lambda value: float(str(value)))
@@ -87,9 +87,9 @@ def _maps(result: SweepResult) -> Section:
 
 
 def map_of(result: SweepResult, metric: Metric, title: str = "") -> "Drawing | None":
-    """The maps of one metric over two swept fields; None where there is nothing to compare.
+    """The maps of one metric over two swept fields; None if there is nothing to compare.
 
-    title: instead of the metric's name; arms that are not on the Pareto front are grey then."""
+    title: instead of the metric's name; arms off the Pareto front are then grey."""
     plan, names, (rows, columns) = result.plan, list(result.plan.cells[0].values), _axes(result)
     place = {tuple(map(value_text, cell.values.values())): cell for cell in result.cells}
     default = tuple(map(value_text, plan.default.values.values()))

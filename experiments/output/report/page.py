@@ -45,7 +45,7 @@ class Figure(NamedTuple):
 
     @property
     def source(self) -> str:
-        """As an image's address, which holds the image itself."""
+        """The image itself, in the form of an address."""
         return "data:image/svg+xml;base64," + base64.b64encode(self.svg.encode()).decode()
 
 
@@ -75,7 +75,7 @@ class Page:
 
 
 def write_page(page: Page, path: Path) -> None:
-    """Whole or not at all. The page may run its own script, which sorts tables, and no other."""
+    """Write the page, whole or not at all. It may run its own script, which sorts tables, and no other."""
     from jinja2 import Environment
 
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
@@ -88,7 +88,7 @@ def write_page(page: Page, path: Path) -> None:
 
 
 def write_numbers(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
-    """CSV, whole or not at all, of rows as `flat` makes them."""
+    """Write rows, as `flat` makes them, as CSV, whole or not at all."""
     flattened = [flat(row) for row in rows]
     names = dict.fromkeys(name for row in flattened for name in row)
     table = pa.Table.from_pylist([dict.fromkeys(names) | row for row in flattened])
@@ -96,7 +96,8 @@ def write_numbers(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
 
 
 def flat(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of JSON for a table: a list is one text; what stands under a name of its own is columns `name_part`."""
+    """A row of JSON as a row of a table: a list becomes one text, and the entries of a nested object columns
+    `name_part`."""
     return {
         **{name: value for name, value in row.items() if not isinstance(value, Mapping | list)},
         **{name: "; ".join(map(str, value)) for name, value in row.items() if isinstance(value, list)},
@@ -106,7 +107,7 @@ def flat(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def flat_cell(row: Mapping[str, Any], fields: Mapping[str, object]) -> dict[str, Any]:
-    """A row of `sweep_rows`, with the swept fields of its cell and with both differences in columns of their own."""
+    """A row of `sweep_rows`, with the swept fields of its cell and with both differences in separate columns."""
     nested = ("settings", "vs_policy", "vs_default")
     return {**fields, **{name: value for name, value in flat(row).items() if name not in nested}}
 

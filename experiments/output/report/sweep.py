@@ -41,7 +41,7 @@ def facts(result: SweepResult) -> tuple[tuple[str, str], ...]:
 
 
 def sections(result: SweepResult) -> Iterator[Section]:
-    """All that is to be seen of it."""
+    """The sections of the report."""
     if result.cells:
         yield landscape(result)
         yield _front(result)
@@ -133,8 +133,8 @@ def _load(result: SweepResult) -> Section:
 
 
 def along(result: SweepResult, name: str) -> tuple[list[SweepCell], str]:
-    """Cells that differ in this field only, in its order, and what the others are: the default's values, else the best
-    cell's, else any."""
+    """Cells that differ in this field only, in its order, and the values of the other fields: the default's, else the
+    best cell's, else any."""
     if not result.cells or name not in result.cells[0].values:
         return [], ""
     best = [result.best.arm.cell] if result.best else []

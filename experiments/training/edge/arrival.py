@@ -9,8 +9,8 @@ from .samples import SPLITS, Array
 
 
 def arrived(columns: dict[str, Array], world: World, impressions: Array, cut_us: int) -> dict[str, Array]:
-    """The rows whose sample reached the cloud by the cut in time. Of the test people all: they judge what was trained,
-    and nothing is learnt from them. columns: of this world's people."""
+    """The rows whose sample reached the cloud by the cut in time. Of test people all rows are kept: they judge what was
+    trained, and nothing is learnt from them. columns: of this world's people."""
     shown = impressions[find_impressions(impressions, columns["person"], columns["impression"])]
     in_time = samples_arrive_us(world, shown) <= cut_us
     kept = in_time | (columns["split"] == SPLITS.index("test"))

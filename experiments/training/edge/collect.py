@@ -53,7 +53,7 @@ NO_MODEL = (  # the phone computes and downloads nothing under cloud_only
 
 @dataclass(frozen=True, kw_only=True)
 class CollectSettings:
-    """What a set of samples is a function of."""
+    """Everything that a set of samples depends on."""
 
     scenario: Scenario = field(default_factory=Scenario)
     policy: str = CLOUD_ONLY
@@ -73,12 +73,13 @@ class CollectSettings:
 
     @property
     def spread(self) -> Spread:
+        """How much of the policy's choice is left to chance."""
         return Spread(self.explore, self.temperature)
 
 
 @dataclass(frozen=True)
 class Part:
-    """The world of people first .. first + people - 1: a task."""
+    """A task: the world of people first to first + people - 1."""
 
     settings: CollectSettings
     number: int
@@ -86,7 +87,7 @@ class Part:
     people: int
 
     def moved(self, place: Place) -> "Part":
-        """The same, with traces and a checkpoint from elsewhere."""
+        """The same task, with traces and a checkpoint from another place."""
         settings = self.settings
         policy, scenario = moved_policy(settings.policy, place), moved_scenario(settings.scenario, place)
         assert isinstance(policy, str)
@@ -109,9 +110,9 @@ def collect(
     settings: CollectSettings, out: Path, progress: Callable[[int, int], None] | None = None, *, workers: int = 1,
     execute: Execute | None = None,
 ) -> Collected:  # fmt: skip
-    """Let people live, and write out/samples.parquet: the same bytes for any number of workers. A worker alone uses all
-    cores. execute: how tasks are run; `on_ray()` on Ray, `run_all` if None. Raises RunFailed, and what is wrong with
-    the settings."""
+    """Let people live, and write out/samples.parquet: the same bytes for any number of workers. A single worker uses
+    all cores. execute: how tasks are run; `on_ray()` on Ray, `run_all` if None. Raises RunFailed, and SettingError or
+    CheckpointError for wrong settings."""
     firsts = range(0, settings.users, A_WORLD)
     worlds = [Part(settings, k, first, min(A_WORLD, settings.users - first)) for k, first in enumerate(firsts)]
     rows, people, lost = dict.fromkeys(SPLITS, 0), dict.fromkeys(SPLITS, 0), 0
@@ -138,8 +139,8 @@ def collect(
 def in_order(
     worlds: Sequence[Any], workers: int, execute: Execute | None, run: Callable[[Any], Any]
 ) -> Iterator[Any]:
-    """What `run` makes of each world, in the order of their numbers; those of worlds that were faster wait. execute: as
-    for `collect`. Raises RunFailed, and what is wrong with the settings."""
+    """The results of `run` for the worlds, in the order of the worlds; results that come early wait. execute: as for
+    `collect`. Raises as `collect` does."""
     early: dict[int, Any] = {}
     number = 0
     with closing((execute or run_all)(partial(next, iter(worlds), None), workers, run)) as outcomes:
@@ -153,7 +154,7 @@ def in_order(
 
 
 def one_world(part: Part) -> tuple[dict[str, Array], int]:
-    """The rows of its people, and how many decisions came to nothing."""
+    """The rows of a world's people, and how many decisions had no effect."""
     settings, first, people = part.settings, part.first, part.people
     extra = NO_MODEL if settings.policy == CLOUD_ONLY else ()
     days = settings.days is not None
@@ -174,14 +175,15 @@ def one_world(part: Part) -> tuple[dict[str, Array], int]:
 
 
 def split_people(seed: int, people: Array) -> Array:
-    """Number of the split each person belongs to, for good: keyed by seed and person."""
+    """The number of the split to which each person always belongs: keyed by seed and person."""
     draws = np.empty(len(people))
     draw_people(world_key(seed, 0), people, draws)
     return np.searchsorted(np.cumsum([SHARES[name] for name in SPLITS])[:-1], draws, side="right")
 
 
 class Recorder:
-    """A driver's `decide` that asks the logging policy, sometimes picks at random, and notes what could be seen."""
+    """A driver's `decide` that asks the logging policy, sometimes picks at random, and records what the phone could
+    see."""
 
     def __init__(self, settings: CollectSettings, world: World, part_of: Array, cut_us: int) -> None:
         self.part_of, self.cut_us = part_of, cut_us
@@ -253,7 +255,8 @@ class Recorder:
 
 
 def in_life_order(noted: dict[str, Array]) -> dict[str, Array]:
-    """Decisions (D, ...) in the order of people and impressions; of two about one impression, the later."""
+    """Decisions (D, ...) in the order of people and impressions; of two decisions about one impression, the later is
+    kept."""
     order = np.lexsort([noted["time_us"], noted["impression"], noted["person"]])
     who, which = noted["person"][order], noted["impression"][order]
     later = np.append((who[1:] != who[:-1]) | (which[1:] != which[:-1]), True)
@@ -281,8 +284,8 @@ def _places(noted: dict[str, Array], impressions: Array, at: Array) -> Array:
 def label(
     noted: dict[str, Array], impressions: Array, sessions: Array, at: Array, offset: Array, cut_us: int
 ) -> dict[str, Array]:
-    """What came of the candidates that were shown, of page and session; unknown where the window, or for training the
-    cut in time, came before."""
+    """The outcomes of the candidates that were shown, of the page and of the session. They are unknown after the
+    window, and for training after the cut in time."""
     until = np.where(noted["split"] == SPLITS.index("test"), np.iinfo(np.int64).max, cut_us)
     rows = np.minimum(at[:, None] + np.maximum(offset, 0), len(impressions) - 1)
     shown = impressions[rows]  # (N, P), of no meaning where offset < 0
@@ -320,18 +323,18 @@ def _leaves_soon(noted: dict[str, Array], impressions: Array, sessions: Array, a
 
 
 def rated(outcome: Array, feedback: Array) -> dict[str, Array]:
-    """RATED, each as bool, from the bits of a log."""
+    """Each outcome of RATED as bool, from the bits of a log."""
     kinds = {kind: feedback >> FEEDBACK.index(kind) & 1 != 0 for kind in KINDS}
     return {"effective_view": outcome & VALID != 0, "long_view": outcome & LONG != 0, **kinds}
 
 
 def log_seconds(microseconds: Array) -> Array:
-    """As networks read times: log(1 + s) / log(1 + 3600), at most 1."""
+    """Times as networks read them: log(1 + s) / log(1 + 3600), at most 1."""
     scaled: Array = np.minimum(np.log1p(microseconds * 1e-6) / np.log1p(MOST_S), 1.0)
     return scaled
 
 
 def is_engaged(outcome: Array, feedback: Array) -> Array:
-    """The page view's analogue from the bits of a log: a long view or feedback, and no hate."""
+    """Whether a play counts like a page view, from the bits of a log: a long view or feedback, and no hate."""
     engaged: Array = ((outcome & LONG != 0) | (feedback & ~np.uint8(HATE) != 0)) & (feedback & HATE == 0)
     return engaged

@@ -29,7 +29,7 @@ DATASET = "nextone/logged-v0"
 
 
 def check_library(kind: str, reward: str, folder: Path) -> None:
-    """Before anything is collected: whether such a dataset can be written to the folder. Raises SettingError."""
+    """Raise SettingError, before anything is collected, if such a dataset cannot be written to the folder."""
     if kind not in INSTALLS:
         raise SettingError(f"--as {kind[:60]!r} must be one of {', '.join(INSTALLS)}")
     if reward not in REWARD_PARTS:
@@ -41,7 +41,7 @@ def check_library(kind: str, reward: str, folder: Path) -> None:
 
 
 def write_dataset(folder: Path, kind: str, reward: str) -> Path:
-    """Write the samples of folder/samples.parquet as a dataset; its path. reward: one of REWARD_PARTS.
+    """Write the samples in folder/samples.parquet as a dataset; returns its path. reward: one of REWARD_PARTS.
 
     Minari: folder/minari is its MINARI_DATASETS_PATH, and DATASET the name. d3rlpy: folder/d3rlpy.h5, for
     `ReplayBuffer.load`. Raises SampleError."""
@@ -88,7 +88,7 @@ def _write_minari(
 
 
 def silent_d3rlpy() -> Any:
-    """d3rlpy, told to write nothing of how it fares to standard output."""
+    """The module d3rlpy, set to write no progress to standard output."""
     import d3rlpy
     import structlog
 

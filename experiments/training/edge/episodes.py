@@ -23,7 +23,7 @@ READ = ("session", "impression", "shown", "propensity", "has_next", *RATED, "wat
 
 
 class Episodes(NamedTuple):
-    """T transitions in the order of people and their lives; that of number t begins in row t of the samples."""
+    """T transitions in the order of people and their lives; transition t begins in row t of the samples."""
 
     start: Array  # (E + 1,) transitions that begin an episode, and T: episode e is start[e] to start[e + 1] - 1
     action: Array  # (T,) int16, slot of the candidates

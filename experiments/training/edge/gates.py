@@ -53,13 +53,14 @@ class Better(NamedTuple):
 
     @property
     def passed(self) -> bool:
+        """Whether the whole interval is above 0."""
         return self.difference - self.half > 0
 
 
 def offline_gate(kind: str, run: Path, data: Path) -> list[Better]:
-    """A training's best checkpoint against the strongest column, the cloud's score and, for comparison, the reference
-    filter, on test people; what is fitted is fitted on the people of the early stopping. Of one request of each page,
-    drawn by key: GAUC over all live candidates with what would have come of them, log loss of the one shown."""
+    """A training's best checkpoint on test people, against the strongest column, the cloud's score and, for comparison,
+    the reference filter. What is fitted is fitted on the people of the early stopping. One request of each page counts,
+    drawn by key: GAUC over all live candidates with what would have come of them, and log loss of the one shown."""
     fit, every = (read_samples(data, split, READ) for split in ("valid", "test"))
     fit, test = _one_of_each_page(fit), _one_of_each_page(every)
     worth, logits = _network_says(kind, run, test, lives_of(every))
@@ -80,7 +81,7 @@ def _better(metric: str, rival: str, ours: Measured, theirs: Measured, sign: flo
 
 
 def strongest_column(samples: Samples, worth: Callable[[Array, Samples], float]) -> str:
-    """The candidates' column that is worth most by itself, whichever way round it counts."""
+    """The name of the candidates' column that is worth most by itself, with either sign."""
     return max(COLUMNS, key=lambda name: max(worth(sign * column_of(samples, name), samples) for sign in (1.0, -1.0)))
 
 
@@ -92,7 +93,7 @@ def column_of(samples: Samples, name: str) -> Array:
 
 
 def recalibrated(column: Array, on: Samples, to: Array) -> Array:
-    """Logits of an effective view from a column alone: a + b column, fitted to what was shown on those samples."""
+    """Logits of an effective view from a column alone: a + b column, fitted to the shown candidates of `on`."""
     x, y = _shown(column, on), _shown(on.columns["effective_view"], on)
     x, y = x[y >= 0], y[y >= 0]
     scale = x.std() or 1.0
@@ -154,7 +155,7 @@ def _shown(column: Array, samples: Samples) -> Array:
 
 
 class Gain(NamedTuple):
-    """A policy against the cloud, % of the cloud's."""
+    """The gain of a policy over the cloud, % of the cloud's."""
 
     mean: float
     half: float  # of its 95 % interval
@@ -166,7 +167,7 @@ class Gain(NamedTuple):
 
 
 class Share(NamedTuple):
-    """Which share of the reference filter's gain over the cloud a policy has, in one metric."""
+    """The share of the reference filter's gain over the cloud that a policy has, in one metric."""
 
     metric: str
     gain: float  # the policy's, % of the cloud's
@@ -178,11 +179,12 @@ class Share(NamedTuple):
 
     @property
     def told(self) -> bool:
-        """Whether the filter gains enough to tell a share of it."""
+        """Whether the filter gains enough for a share of it to be known."""
         return self.filter_sd >= LEAST_SD
 
     @property
     def passed(self) -> bool:
+        """Whether the share is known and reaches the goal."""
         return self.told and self.share >= GOAL and self.low >= GOAL_LOW
 
 
@@ -190,8 +192,8 @@ def online_gate(
     policies: Sequence[str], scenario: Scenario, *, metrics: tuple[str, ...], seed: int, replications: int,
     minutes: float, workers: int = 1,
 ) -> dict[str, list[Share]]:  # fmt: skip
-    """Each policy's shares of the filter's gain in a scenario, over shared luck; the size is fixed beforehand. The
-    cloud and the filter live once, for all of them."""
+    """Each policy's shares of the filter's gain in a scenario, with shared luck. The size is fixed beforehand. The
+    cloud and the filter are simulated once for all policies."""
     values = _lived((CLOUD_ONLY, REFERENCE_FILTER, *policies), scenario, seed, replications, minutes, workers)
 
     def share(metric: str, policy: str) -> Share:
@@ -222,8 +224,8 @@ def _lived(
 
 
 def metric_of(name: str, values: Array, scenario: Scenario) -> Array:
-    """A metric of each replication (R,) from an arm's (R, M); `objective`: what an impression is worth to the cloud, as
-    it ranks."""
+    """A metric in each replication (R,), from an arm's (R, M). `objective`: the worth of an impression to the cloud, by
+    which it ranks."""
     if name != OBJECTIVE:
         column: Array = values[:, METRICS.index(metric_named(name))]
         return column
@@ -232,7 +234,7 @@ def metric_of(name: str, values: Array, scenario: Scenario) -> Array:
 
 
 def share_of(metric: str, cloud: Array, reference: Array, policy: Array) -> Share:
-    """From a metric's values in each replication (R,)."""
+    """The share, from a metric's values in each replication (R,)."""
     of_filter, gain = reference - cloud, policy - cloud
     low, high = fieller(gain, of_filter)
     sd = float(of_filter.std(ddof=1) / len(cloud) ** 0.5)
@@ -243,15 +245,15 @@ def share_of(metric: str, cloud: Array, reference: Array, policy: Array) -> Shar
 
 
 def gain_of(cloud: Array, policy: Array) -> Gain:
-    """From a metric's values in each replication (R,)."""
+    """The gain, from a metric's values in each replication (R,)."""
     gain = policy - cloud
     half = float(student.ppf(0.975, len(cloud) - 1) * gain.std(ddof=1) / len(cloud) ** 0.5)
     return Gain(100 * gain.mean() / cloud.mean(), 100 * half / abs(cloud.mean()))
 
 
 def fieller(a: Array, b: Array) -> tuple[float, float]:
-    """95 % interval of mean(a) / mean(b) from pairs (R,); (NaN, NaN) where mean(b) cannot be told from 0, for then the
-    ratio may be anything. Source: Fieller, Some problems in interval estimation, JRSS B 16, 1954."""
+    """95 % interval of mean(a) / mean(b) from pairs (R,). It is (NaN, NaN) if mean(b) cannot be told from 0, because
+    then the ratio may be anything. Source: Fieller, Some problems in interval estimation, JRSS B 16, 1954."""
     n = len(a)
     t = float(student.ppf(0.975, n - 1))
     cov = np.cov(a, b) * (t * t / n)

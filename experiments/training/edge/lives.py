@@ -27,7 +27,7 @@ class Lives(NamedTuple):
 
 
 def lives_of(samples: Samples) -> Lives:
-    """Of all people in all rows of a split."""
+    """The behaviours of all people in all rows of a split."""
     history = samples.columns["history"]
     numbers = _moment(samples, np.arange(samples.rows))[:, None] - 1 - np.arange(history.shape[1])
     present = np.flatnonzero(history[..., H.present] > 0)
@@ -37,7 +37,7 @@ def lives_of(samples: Samples) -> Lives:
 
 def carried_into(network: EdgeRec, lives: Lives, samples: Samples, rows: Array) -> Array:
     """The states (N, S, HIDDEN) of the encoders before the oldest past impression of these rows, as a phone with these
-    weights carries them. No gradient goes that far back."""
+    weights carries them. No gradient flows so far back."""
     past = (samples.columns["history"][rows][..., H.present] > 0).sum(1)
     person = samples.columns["person"][rows].astype(np.int64) << 32
     begin = np.searchsorted(lives.when, person)

@@ -19,13 +19,13 @@ COLDEST, HOTTEST = 0.01, 100.0  # temperatures: beyond them it is the best candi
 
 
 class Spread(NamedTuple):
-    """How far a policy's choice is left to chance; nothing of it by default."""
+    """How much of a policy's choice is left to chance; nothing by default."""
 
     explore: float = 0.0  # share of decisions at which all candidates are equally likely
     temperature: float = 0.0  # of a softmax over scores at the others, see `softmax`; 0 takes the best
 
     def checked(self) -> "Spread":
-        """Itself. Raises SettingError."""
+        """The same, checked. Raises SettingError."""
         if not 0 <= self.explore <= 1:
             raise SettingError(f"explore={self.explore} must be in [0, 1]: the share of random picks")
         if self.temperature != 0 and not COLDEST <= self.temperature <= HOTTEST:
@@ -36,7 +36,7 @@ class Spread(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """What n people's phones are to show next, of P slots."""
+    """What the phones of n people are to show next, among P slots."""
 
     order: Array  # (n, P) slots in server order, those that cannot be shown last
     live: Array  # (n, P) bool by slot: can be shown
@@ -47,14 +47,14 @@ class Choice(NamedTuple):
 
 
 class LoggingPolicy:
-    """A policy of that name, spread over its candidates, in one world."""
+    """A policy by name, spread over its candidates, in one world."""
 
     def __init__(self, policy: str, spread: Spread, world: World) -> None:
         self.spread = spread
         self.ask: Decide = make_decider(policy, world) or in_server_order
 
     def choose(self, w: World, rows: Array) -> Choice:
-        """For the people in `rows` (n,), each at a decision."""
+        """Choose for the people in `rows` (n,), each at a decision."""
         n, slots = len(rows), w.pool.shape[1]
         order, live = server_order(w, rows), rankable(w, rows)
         scores = np.where(live, self.ask(w, rows)[:, :slots], -np.inf)
@@ -77,10 +77,11 @@ class LoggingPolicy:
 
 
 def softmax(scores: Array, temperature: float) -> Array:
-    """Chances (n, P) from scores (n, P), best first, -inf where there is nothing: the more, the higher the score.
+    """Chances (n, P) from scores (n, P), sorted best first, -inf where there is nothing; higher scores have higher
+    chances.
 
-    Temperatures count in standard deviations of the scores that are there, so that one suits any policy. At 0, and
-    where all scores are the same at any, the first has all, or each as much."""
+    Temperatures are in standard deviations of the scores that are there, so that one temperature suits any policy. At 0
+    the first has all of the chance; where all scores are equal, it is the same for each at any other temperature."""
     there = np.isfinite(scores)
     there[:, 0] |= temperature == 0 or ~there.any(1)
     if temperature == 0:
@@ -95,7 +96,7 @@ def softmax(scores: Array, temperature: float) -> Array:
 
 
 def to_scores(choice: Choice) -> Array:
-    """What a driver is told, float32 (n, P): the pick first, the others as the policy ranks them."""
+    """The scores given to the driver, float32 (n, P): the pick first, the others as the policy ranks them."""
     n, slots = choice.live.shape
     given = np.empty((n, slots), np.float32)
     np.put_along_axis(given, choice.ranking, -np.arange(slots, dtype=np.float32)[None], 1)
@@ -120,7 +121,7 @@ def server_order(w: World, rows: Array) -> Array:
 
 
 def in_server_order(w: World, rows: Array) -> Array:
-    """`cloud_only` as scores (n, P)."""
+    """The order of `cloud_only` as scores (n, P)."""
     order = server_order(w, rows)
     scores = np.zeros(order.shape, np.float32)
     np.put_along_axis(scores, order, -np.arange(order.shape[1], dtype=np.float32)[None], 1)

@@ -45,7 +45,7 @@ from .train import SEES, EdgeSettings, batches, finish_edge, heads_of, one_of_ea
 
 
 class Method(NamedTuple):
-    """A row of the table: a network of a kind, or what is no network's, a column of the samples. published: GAUC in
+    """A row of the table: a network of a kind, or a column of the samples, which no network makes. published: GAUC in
     EdgeRec's Table 2."""
 
     name: str
@@ -56,6 +56,7 @@ class Method(NamedTuple):
 
     @property
     def folder(self) -> str:
+        """The name of the folder of its trainings."""
         return f"{self.kind}_{self.ablation}" if self.ablation else self.kind
 
 
@@ -83,7 +84,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Seeded:
-    """One method's training with one seed: a task."""
+    """A task: the training of one method with one seed."""
 
     name: str
     settings: EdgeSettings
@@ -93,7 +94,7 @@ class Seeded:
     progress: bool = False
 
     def moved(self, place: Place) -> "Seeded":
-        """The same, with the samples and what is trained already from elsewhere."""
+        """The same task, with the samples, and what is trained already, from another place."""
         data, start = place(str(self.data), samples), place(str(self.folder), weights)
         return replace(self, data=Path(data), folder=Path(start), elsewhere=True)
 
@@ -102,7 +103,8 @@ class Seeded:
 
 
 class Cell(NamedTuple):
-    """A metric of a method: mean over seeds, standard errors by people and by seeds, and each seed's value."""
+    """A metric of a method: the mean over seeds, standard errors over people and over seeds, and the value of each
+    seed."""
 
     mean: float
     half: float  # of the 95 % interval, by people and seeds
@@ -111,7 +113,7 @@ class Cell(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A method: its cells by metric, and its GAUC against DLCM's, % with half the paired interval."""
+    """A method: its cells by metric, and its GAUC against DLCM's, in % with half the paired interval."""
 
     method: Method
     cells: dict[str, Cell]
@@ -119,7 +121,7 @@ class Row(NamedTuple):
 
 
 class Table(NamedTuple):
-    """The table and what it rests on."""
+    """The table and what it is based on."""
 
     rows: list[Row]
     label: str
@@ -145,7 +147,7 @@ def offline_table(
     said: Progress = lambda line: None,
 ) -> Table:
     """Train what is missing in `out`, and measure. execute: how trainings are run; `on_ray()` on Ray, `run_all` if
-    None. Raises SampleError, CheckpointError, RunFailed."""
+    None. said: called with a line on progress. Raises SampleError, CheckpointError, RunFailed."""
     networks = [method for method in METHODS if method.kind]
     asked_for = EdgeSettings(kind=networks[0].kind, threads=threads)
     asked_for = asked_for if epochs is None else replace(asked_for, epochs=epochs)
@@ -185,8 +187,8 @@ def offline_table(
 
 
 def trained(task: Seeded) -> dict[str, bytes]:
-    """Finish a training in its folder; if that is elsewhere, in a copy of it, and return the files of the checkpoints
-    by their names within it."""
+    """Finish a training in its folder; if the folder is elsewhere, in a copy of it. Returns the files of the
+    checkpoints, by their names within the folder."""
     if not task.elsewhere:
         finish_edge(task.settings, task.data, task.folder, progress=task.progress, read=_read_once)
         return {}
@@ -200,7 +202,7 @@ def trained(task: Seeded) -> dict[str, bytes]:
 
 
 def samples(folder: Path) -> list[Path]:
-    """The file of samples in a folder, if it is there."""
+    """The file of samples in a folder; empty if there is none."""
     return [file for file in [folder / FILE] if file.is_file()]
 
 
@@ -218,7 +220,8 @@ def _scores(kind: str, run: Path, test: Samples, lives: Lives) -> Array:
 
 
 def column_scores(samples: Samples, name: str) -> Array:
-    """A column as scores (N, P) float64; what was shown first is above what was shown later, and above the others."""
+    """A column as scores (N, P) float64. What was shown first is above what was shown later, and that above the
+    others."""
     if name == SHOWN:
         after = samples.columns[SHOWN].astype(np.float64)
         return np.where(after < 0, -np.inf, -after)
@@ -244,7 +247,7 @@ def asked_about(test: Samples) -> Asked:
 
 
 def measure(scores: Array, asked: Asked, label: str) -> dict[str, Measured]:
-    """Every metric of scores (N, P)."""
+    """Every metric for scores (N, P)."""
     people, person = np.unique(asked.samples.columns["person"], return_inverse=True)
     lines, labels, whose = scores[asked.starts], _known(asked.samples, label, asked.starts), person[asked.starts]
     there = ~np.isnan(labels)
@@ -295,7 +298,7 @@ def _table(measured: dict[str, list[dict[str, Measured]]], asked: Asked, label: 
 
 
 def table_lines(table: Table) -> tuple[list[str], list[list[str]], str]:
-    """Heads, cells and the note below, as text."""
+    """Heads, cells and the note below, as texts."""
     heads = ["method", "paper GAUC", "paper vs DLCM", "GAUC", "vs DLCM", "AUC", "NDCG@1", "NDCG@5", "gauc_full"]
     published = next(m.published for m in METHODS if m.name == BASE)
     assert published is not None
@@ -317,14 +320,14 @@ def table_lines(table: Table) -> tuple[list[str], list[list[str]], str]:
 
 
 def markdown(table: Table) -> str:
-    """The table for the documentation."""
+    """The table as Markdown, for the documentation."""
     heads, lines, note = table_lines(table)
     rows = [heads, ["---"] * len(heads), *lines]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows) + f"\n\n{note}\n"
 
 
 def table_json(table: Table) -> dict[str, Any]:
-    """Everything, for programs."""
+    """The table and everything it is based on, as JSON."""
     return table._asdict() | {
         "rows": [
             row.method._asdict() | {m: cell._asdict() for m, cell in row.cells.items()}
@@ -335,7 +338,7 @@ def table_json(table: Table) -> dict[str, Any]:
 
 
 def save_table(table: Table, out: Path) -> list[Path]:
-    """offline_table.md and .json in `out`."""
+    """Write offline_table.md and .json into `out`."""
     texts = {"md": markdown(table), "json": json.dumps(table_json(table), allow_nan=False, indent=1) + os.linesep}
     files = []
     for kind, text in texts.items():

@@ -14,7 +14,8 @@ from .samples import Array
 
 
 class Measured(NamedTuple):
-    """A metric, and what each of U people adds to its error: their sum is 0, the sum of squares the variance."""
+    """A metric, and what each of U people contributes to its error: these sum to 0, and their squares sum to the
+    variance."""
 
     value: float
     influence: Array  # (U,)
@@ -26,7 +27,7 @@ class Measured(NamedTuple):
 
 
 def two_classes(labels: Array) -> Array:
-    """Which lines of labels (G, L), NaN where nothing is, have both classes."""
+    """Which lines of labels (G, L) have both classes; NaN is no label."""
     mixed: Array = (np.nansum(labels, 1) > 0) & (np.nansum(1 - labels, 1) > 0)
     return mixed
 
@@ -41,7 +42,7 @@ def auc_by_line(scores: Array, labels: Array) -> Array:
 
 
 def ndcg_by_line(scores: Array, labels: Array, most: int) -> Array:
-    """NDCG@most with gain 1 for a positive, of lines (G, L) with a positive; ties keep their order."""
+    """NDCG@most with gain 1 for a positive, of lines (G, L) with a positive; equal scores keep their order."""
     order = np.argsort(np.where(np.isnan(labels), np.inf, -scores), 1, kind="stable")[:, :most]
     discount = 1 / np.log2(np.arange(order.shape[1]) + 2)
     gain = np.nan_to_num(np.take_along_axis(labels, order, 1)) @ discount
@@ -51,13 +52,13 @@ def ndcg_by_line(scores: Array, labels: Array, most: int) -> Array:
 
 
 def weighted_mean(values: Array, weights: Array, people: Array, everybody: int) -> Measured:
-    """Mean over lines (G,) weighted by impressions; people (G,): whose line it is, below `everybody`."""
+    """Mean over lines (G,), weighted by impressions. people (G,): whose line it is, below `everybody`."""
     mean = float((weights * values).sum() / weights.sum())
     return Measured(mean, np.bincount(people, weights * (values - mean), everybody) / weights.sum())
 
 
 def auc_of_all(scores: Array, labels: Array, people: Array, everybody: int) -> Measured:
-    """AUC over all rows (N,), whoever's they are."""
+    """AUC over all rows (N,) of everybody together."""
     positive = labels == 1
     n1, n0 = positive.sum(), (~positive).sum()
     ranks = rankdata(scores)
@@ -69,7 +70,7 @@ def auc_of_all(scores: Array, labels: Array, people: Array, everybody: int) -> M
 
 
 def mean_over_seeds(measured: list[Measured]) -> tuple[Measured, float]:
-    """The mean of several trainings, and the standard error that their luck leaves in it."""
+    """The mean of several trainings, and the standard error from the luck of training."""
     values = np.array([each.value for each in measured])
     of_seeds = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
     return Measured(float(values.mean()), np.mean([each.influence for each in measured], 0)), of_seeds

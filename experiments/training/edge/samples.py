@@ -89,7 +89,7 @@ def columns_markdown() -> str:
 
 
 def shape_of(column: Column, slots: int, past: int) -> tuple[int, ...]:
-    """Of one row's value, for P slots and H past impressions."""
+    """The shape of one row's value, for P slots and H past impressions."""
     return {
         "": (), "P": (slots,), "H": (past,), "Fx": (len(CONTEXT),),
         "P x Fc": (slots, len(CANDIDATE)), "H x Fh": (past, len(HISTORY)),
@@ -97,13 +97,14 @@ def shape_of(column: Column, slots: int, past: int) -> tuple[int, ...]:
 
 
 class Samples(NamedTuple):
-    """Rows of one split."""
+    """The rows of one split."""
 
     columns: dict[str, Array]  # by name, (N, ...)
     about: dict[str, Any]  # what the file says of itself
 
     @property
     def rows(self) -> int:
+        """How many rows there are."""
         return len(self.columns["person"])
 
     def of(self, *names: str) -> tuple[Array, ...]:
@@ -112,7 +113,8 @@ class Samples(NamedTuple):
 
 
 def write_samples(folder: Path, parts: Iterator[Mapping[str, Array]], slots: int, past: int, about: object) -> Path:
-    """Write folder/samples.parquet from parts of its rows; one row group each. It appears whole or not at all."""
+    """Write folder/samples.parquet from parts of its rows, a row group for each part. The file appears whole or not at
+    all."""
     about = {"format": FORMAT, "nextone": __version__, "features": features_hash(), "slots": slots, "past": past,
              "run": about}  # fmt: skip
     fields = []

@@ -43,7 +43,7 @@ ALSO = {"kir": (), "context_aware": (), "edgerec": ("@every=5",)}
 
 
 class Effort(NamedTuple):
-    """How much goes into a model."""
+    """How much work goes into a model."""
 
     people: dict[str, int]  # by pages
     days: float
@@ -62,14 +62,14 @@ MADE = "made.txt"
 
 @dataclass(frozen=True)
 class Step:
-    """Samples or a training, made once, in a folder of its own: a task."""
+    """A task: samples or a training, made once, in a folder of its own."""
 
     name: str
     folder: Path
     make: Callable[[Path], str]  # into the folder; what is told of it
 
     def moved(self, place: Place) -> Self:
-        """Itself: it is made on this machine only."""
+        """The step itself: it is made on this machine only."""
         del place
         return self
 
@@ -98,7 +98,7 @@ def make_shipped(folder: Path, evidence: Path, effort: Effort = USUAL) -> None:
 
 
 def made(steps: list[Step], effort: Effort) -> list[str]:
-    """One line on each step, all made now that are not there."""
+    """Make all steps that are missing; returns one line on each."""
     lines: dict[str, str] = {}
     with closing(run_all(partial(next, iter(steps), None), effort.workers, take)) as outcomes:
         for step, line in outcomes:
@@ -110,7 +110,7 @@ def made(steps: list[Step], effort: Effort) -> list[str]:
 
 
 def take(step: Step) -> str:
-    """What is told of a step and the minutes it took; made now if it is not there."""
+    """Make a step if it is missing; returns a line on it, with the minutes it took."""
     note = step.folder / MADE
     if not note.exists():
         step.folder.mkdir(parents=True, exist_ok=True)
@@ -122,38 +122,38 @@ def take(step: Step) -> str:
 
 
 def samples_step(folder: Path, world: str, pages: str, effort: Effort) -> Step:
-    """Samples of a world with these pages."""
+    """The step that collects samples of a world with these pages."""
     scenario = with_settings(Scenario(), (*NAMED[pages], *WORLDS[world]))
     settings = CollectSettings(scenario=scenario, users=effort.people[pages], days=effort.days, explore=EXPLORE)
     return Step(f"samples of {world}, {pages}", samples_in(folder, world, pages), partial(collected, settings))
 
 
 def collected(settings: CollectSettings, folder: Path) -> str:
-    """Collect; how many requests."""
+    """Collect samples; returns how many requests, in words."""
     told = collect(settings, folder)
     rows = ", ".join(f"{n:,} {split}" for split, n in told.rows.items())
     return f"{rows} requests, {_mb(folder):.0f} MB"
 
 
 def samples_in(folder: Path, world: str, pages: str) -> Path:
-    """Where the samples of a world are."""
+    """The folder of the samples of a world."""
     return folder / f"samples-{world}-{pages}"
 
 
 def training_step(folder: Path, world: str, kind: str, seed: int) -> Step:
-    """A training in a world."""
+    """The step of a training in a world."""
     make = partial(trained, EdgeSettings(kind=kind, seed=seed), samples_in(folder, world, PAGES[kind]))
     return Step(f"{world}, {kind}, seed {seed}", run_in(folder, world, kind, seed), make)
 
 
 def trained(settings: EdgeSettings, data: Path, folder: Path) -> str:
-    """Train; what came of it."""
+    """Train; returns the result in words."""
     finish_edge(settings, data, folder)
     return result_text(final_result(folder)).partition(" Saved ")[0]
 
 
 def run_in(folder: Path, world: str, kind: str, seed: int = 0) -> Path:
-    """Where a training is."""
+    """The folder of a training."""
     return folder / f"{kind}-{world}-{seed}"
 
 
@@ -188,14 +188,14 @@ def evidence_lines(folder: Path, effort: Effort, lines: list[str]) -> list[str]:
 
 
 def losses_line(folder: Path, kind: str, effort: Effort) -> str:
-    """A row of the table."""
+    """The row of a kind in the table of losses."""
     losses = [-best_checkpoint(run_in(folder, "default", kind, seed)).about["score"] for seed in range(effort.seeds)]
     cells = "".join(f" {loss:.4f} |" for loss in losses)
     return f"| {kind} |{cells} seed {losses.index(min(losses))} |"
 
 
 def offline_lines(folder: Path) -> Iterator[str]:
-    """Rows of the table."""
+    """The rows of the table of offline gates."""
     for kind in SHIPPED:
         with torch_threads(1):  # the same on any machine
             gates = offline_gate(kind, run_in(folder, "strong", kind), samples_in(folder, "strong", PAGES[kind]))
@@ -203,7 +203,7 @@ def offline_lines(folder: Path) -> Iterator[str]:
 
 
 def offline_line(kind: str, found: Better) -> str:
-    """A row of the table."""
+    """A row of the table of offline gates."""
     judged = {True: "yes", False: "**no**"}[found.passed] if found.rival != "reference" else "not asked"
     return (
         f"| {kind} | {found.metric} | {found.rival} | {found.network:.4f} | {found.of_rival:.4f} | "
@@ -212,7 +212,7 @@ def offline_line(kind: str, found: Better) -> str:
 
 
 def online_lines(folder: Path, world: str, effort: Effort) -> Iterator[str]:
-    """Rows of the table: kinds with the same pages share the arms they are compared with."""
+    """The rows of the table of online gates: kinds with the same pages share the arms with which they are compared."""
     for pages in effort.people:
         policies = {
             f"{kind if world == 'default' else f'{kind}:{run_in(folder, world, kind)}'}{how}": f"{kind}{how}"
@@ -230,7 +230,7 @@ def online_lines(folder: Path, world: str, effort: Effort) -> Iterator[str]:
 
 
 def online_line(world: str, model: str, share: Share, judged: bool) -> str:
-    """A row of the table."""
+    """A row of the table of online gates."""
     told = f"{share.share:.2f} [{share.low:.2f}, {share.high:.2f}]" if share.told else "filter gains too little to tell"
     passed = ("yes" if share.passed else "**no**") if judged and share.told else "not asked"
     return (
@@ -240,7 +240,7 @@ def online_line(world: str, model: str, share: Share, judged: bool) -> str:
 
 
 def null_lines(folder: Path, effort: Effort) -> Iterator[str]:
-    """Rows of the table."""
+    """The rows of the table of the world with nothing to perceive."""
     for pages in effort.people:
         policies = {f"{k}:{run_in(folder, 'nothing', k)}": k for k in SHIPPED if PAGES[k] == pages}
         found = null_gate(
@@ -251,18 +251,18 @@ def null_lines(folder: Path, effort: Effort) -> Iterator[str]:
 
 
 def null_line(kind: str, gain: Gain) -> str:
-    """A row of the table."""
+    """A row of the table of the world with nothing to perceive."""
     return f"| {kind} | objective | {gain.mean:+.2f} ±{gain.half:.2f} | {'yes' if gain.is_none else '**no**'} |"
 
 
 def gate_world(world: str, pages: str, effort: Effort) -> Scenario:
-    """What the people of the online gates live in."""
+    """The scenario of the online gates."""
     settings = (*NAMED[pages], *WORLDS[world], f"population.users={effort.users}", "server.workers=100000")
     return with_settings(Scenario(), settings)
 
 
 def ship(kind: str, run: Path, target: Path) -> None:
-    """Put the weights of a run's best checkpoint into `target`, in place of what is there."""
+    """Replace the checkpoint in `target` by the weights of a run's best checkpoint."""
     best = best_checkpoint(run)
     assert best.about["kind"] == kind
     shutil.rmtree(target, ignore_errors=True)

@@ -19,8 +19,8 @@ NO_VIDEO = 0xFFFFFFFF  # in keys: a draw that is about no video
 
 @entry
 def try_candidates(w, rows, outcome, feedback, played_us):
-    """Outcome and feedback bits, uint8 (n, P), and time played, int64 (n, P), of every live candidate of the people in
-    `rows` (n,)."""
+    """Outcome and feedback bits, uint8 (n, P), and time played, int64 (n, P), that every live candidate of the people
+    in `rows` (n,) would have if it were shown now."""
     p, key = w.params[0], w.key
     for k in range(len(rows)):
         i = rows[k]
@@ -43,7 +43,7 @@ def try_candidates(w, rows, outcome, feedback, played_us):
 
 @entry
 def draw_picks(key, users, rows, draws):
-    """Two uniforms for each person's present decision into draws (n, 2): whether to pick at random, and which."""
+    """Draw two uniforms for each person's present decision into draws (n, 2): whether to pick at random, and which."""
     for k in range(len(rows)):
         user = users[rows[k]]
         draws[k, 0], draws[k, 1] = uniform2(key[rows[k]], POLICY, user.user, NO_VIDEO, user.impression + 1)
@@ -51,6 +51,6 @@ def draw_picks(key, users, rows, draws):
 
 @entry
 def draw_people(key, people, draws):
-    """A uniform for each of `people` (n,) into draws (n,): which part of the data they belong to."""
+    """Draw a uniform for each of `people` (n,) into draws (n,): to which part of the data they belong."""
     for k in range(len(people)):
         draws[k] = uniform(key, POLICY, people[k], NO_VIDEO, NO_VIDEO)

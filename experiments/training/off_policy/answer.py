@@ -41,7 +41,7 @@ class Row(NamedTuple):
 
 
 class OffPolicy(NamedTuple):
-    """An answer."""
+    """The estimates and the truth."""
 
     settings: OffPolicySettings
     rows: tuple[Row, ...]
@@ -51,16 +51,18 @@ class OffPolicy(NamedTuple):
     without_effect: int  # decisions after which something else than the pick was shown
 
     def row(self, about: str, name: str) -> Row:
+        """The line of that name about a decision or a session."""
         return next(row for row in self.rows if (row.about, row.name) == (about, name))
 
     def estimates(self, about: str, few: bool = False) -> list[Row]:
-        """Those that were computed, without the log itself and the truth, and that stand on enough; or the others."""
+        """The computed estimates that are based on enough decisions, without the log itself and the truth. few: the
+        other ones instead."""
         known = (LOGGED, TRUTH, THERE)
         found = [row for row in self.rows if row.about == about and row.value and row.name not in known]
         return [row for row in found if (row.stands_on is not None and row.stands_on < FEW) == few]
 
     def nearest(self, about: str) -> Row | None:
-        """Of those that stand on enough, the one least off the truth; None if there is none."""
+        """The estimate nearest to the truth, among those that are based on enough; None if there is none."""
         rows = [row for row in self.estimates(about) if row.off]
         return min(rows, key=lambda row: abs(row.off.mean) if row.off else np.inf, default=None)
 
@@ -69,8 +71,8 @@ def off_policy(
     settings: OffPolicySettings, progress: Callable[[int, int], None] | None = None, *, workers: int = 1,
     execute: Execute | None = None, steps: int = 20_000,
 ) -> OffPolicy:  # fmt: skip
-    """Log, estimate, and run the target. steps: of the FQE of d3rlpy. Raises RunFailed, and what is wrong with the
-    settings."""
+    """Log, estimate, and run the target. steps: of d3rlpy's FQE. Raises RunFailed, and SettingError or CheckpointError
+    for wrong settings."""
     return judged(settings, *live_both(settings, progress, workers=workers, execute=execute), steps)
 
 
@@ -128,7 +130,7 @@ def _rows(
 
 
 def verdict(found: OffPolicy) -> tuple[str, ...]:
-    """Which intervals hold the truth, what the policy really does, and what not to trust: sentences."""
+    """Sentences: which intervals contain the truth, what the policy really brings, and what not to trust."""
     target, policy, reward = found.settings.target, found.settings.policy, WORDS[found.settings.reward]
     told = [
         f"One decision in the states of the log: {_held(found, DECISION)}.",
@@ -208,7 +210,7 @@ def table_lines(found: OffPolicy) -> tuple[tuple[str, ...], list[tuple[str, ...]
 
 
 def answer_json(found: OffPolicy) -> dict[str, Any]:
-    """The same as JSON."""
+    """The answer as JSON."""
     settings = {name: value for name, value in vars(found.settings).items() if name not in ("scenario", "clip")}
     clip = None if np.isinf(found.settings.clip) else found.settings.clip
     shown = [row._asdict() | {"value": _json(row.value), "off_pct": _json(row.off)} for row in found.rows]
@@ -222,7 +224,7 @@ def answer_json(found: OffPolicy) -> dict[str, Any]:
 
 
 def save_answer(found: OffPolicy, folder: Path) -> Path:
-    """folder/off-policy.json, whole or not at all."""
+    """Write folder/off-policy.json, whole or not at all."""
     write_text(folder / "off-policy.json", json.dumps(answer_json(found), indent=1, allow_nan=False) + "\n")
     return folder / "off-policy.json"
 

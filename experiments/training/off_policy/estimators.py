@@ -24,6 +24,7 @@ class Estimate(NamedTuple):
 
     @property
     def value(self) -> float:
+        """The value: one sum over the other."""
         return float(self.above.sum() / self.below.sum())
 
 
@@ -40,24 +41,26 @@ def ips(reward: Array, weight: Array) -> Estimate:
 
 
 def snips(reward: Array, weight: Array) -> Estimate:
-    """Self-normalised IPS: over the sum of weights, which is D only on average. Slightly biased, and steadier.
+    """Self-normalised IPS: divided by the sum of weights, which is D only on average. It is slightly biased, and has
+    less variance.
 
     Source: Swaminathan and Joachims, The self-normalized estimator for counterfactual learning, NeurIPS 2015."""
     return Estimate(weight * reward, weight)
 
 
 def dr(reward: Array, weight: Array, predicted: Array, predicted_of_target: Array) -> Estimate:
-    """Doubly robust: a model's answer for the target, corrected by the weighed errors that it makes about the log.
+    """Doubly robust: a model's answer for the target, corrected by the weighted errors that it makes about the log.
 
-    predicted (D,): the reward by the model of what was picked; predicted_of_target (D,): its mean over what the target
-    picks. Unbiased with right chances whatever the model, as long as that was fitted to other people; the better the
-    model, the narrower. Source: Dudik, Langford and Li, Doubly robust policy evaluation and learning, ICML 2011."""
+    predicted (D,): the model's reward of what was picked. predicted_of_target (D,): its mean over what the target
+    picks. It is unbiased with right chances whatever the model is, as long as the model was fitted to other people; the
+    better the model, the narrower the interval. Source: Dudik, Langford and Li, Doubly robust policy evaluation and
+    learning, ICML 2011."""
     return Estimate(predicted_of_target + weight * (reward - predicted), np.ones(len(reward)))
 
 
 def stepwise_ips(reward: Array, weight: Array, session: Array) -> Estimate:
-    """Of a session's return: each reward by the product of its session's weights so far. Unbiased, and of no use for
-    long sessions: products of many weights are nearly all 0, and a few enormous.
+    """A session's return: each reward times the product of its session's weights so far. It is unbiased, and of no use
+    for long sessions: products of many weights are nearly all 0, and a few are enormous.
 
     session (D,): its number, the same from its first decision to its last. Source: Precup, Sutton and Singh,
     Eligibility traces for off-policy policy evaluation, ICML 2000 (per-decision importance sampling)."""
@@ -76,7 +79,7 @@ def first_of(session: Array) -> Array:
 
 
 def clipped(weight: Array, most: float) -> Array:
-    """Weights of `most` at most: steadier, and biased towards what the logging policy does."""
+    """Weights, at most `most`: they have less variance, and are biased towards what the logging policy does."""
     return np.minimum(weight, most)
 
 
@@ -92,8 +95,9 @@ def over_people(estimate: Estimate, person: Array, people: int) -> Interval | No
 
 
 def apart(one: Estimate, of_one: Array, other: Estimate, of_other: Array, people: int) -> Interval | None:
-    """How far one estimate is above another about the same people, in percent of the other, with its 95 % interval over
-    people, so that luck of people that both share goes out. of_one and of_other: whose each decision is, (D,)."""
+    """By how much one estimate is above another one about the same people, in percent of the other, with its 95 %
+    interval over people, in which luck that both share cancels. of_one and of_other (D,): the person of each
+    decision."""
     if not other.value:
         return None
     ratio = one.value / other.value
@@ -107,7 +111,8 @@ def _about(value: float, errors: Array) -> Interval | None:
 
 
 def errors_of(estimate: Estimate, person: Array, people: int) -> Array:
-    """What each person says of the value beyond it, (people,), to first order (delta method); their mean is 0."""
+    """How much each person's value differs from the estimate's, (people,), to first order (delta method); their mean is
+    0."""
     above, below = (np.bincount(person, terms, people) for terms in estimate)
     errors: Array = (above - estimate.value * below) / below.mean()
     return errors
@@ -127,12 +132,13 @@ def cross_fitted(features: Array, of_target: Array, reward: Array, person: Array
 
 
 def linear_fqe(features: Array, of_target: Array, reward: Array, session: Array) -> Estimate:
-    """Fitted Q evaluation with a linear model, at its fixed point (LSTD-Q): of a session's return under the target.
+    """Fitted Q evaluation with a linear model, at its fixed point (LSTD-Q): a session's return under the target.
 
-    The model is of the rewards to come: those of a decision, and what the model says of the target's choice at the next
-    one of the session. No weights, so no variance of theirs; as wrong as the model is. features, of_target: as for
-    `cross_fitted`. Errors of people contain what each moves the model. Source: Lagoudakis and Parr, Least-squares
-    policy iteration, JMLR 2003; Le, Voloshin and Yue, Batch policy learning under constraints, ICML 2019."""
+    The model predicts the rewards to come: those of a decision, plus what the model says of the target's choice at the
+    next one of the session. It has no weights, so none of their variance, and is as wrong as the model is. features,
+    of_target: as for `cross_fitted`. The errors of people include how much each moves the model. Source: Lagoudakis and
+    Parr, Least-squares policy iteration, JMLR 2003; Le, Voloshin and Yue, Batch policy learning under constraints, ICML
+    2019."""
     first = first_of(session)
     follows = np.append(~first[1:], False)
     to_come = np.where(follows[:, None], np.roll(of_target, -1, 0), 0.0)

@@ -30,10 +30,10 @@ class _Target:
 def fqe(
     context: Array, picked: Array, of_target: Array, reward: Array, session: Array, seed: int, steps: int
 ) -> Estimate | None:
-    """Of a session's return under the target, from D decisions; None without d3rlpy. Nothing is discounted.
+    """A session's return under the target, from D decisions; None without d3rlpy. Nothing is discounted.
 
-    context (D, X); picked and of_target (D, F): features of what was picked, and of what the target picks.
-    Its errors do not contain how uncertain the network is."""
+    context (D, X); picked and of_target (D, F): features of what was picked, and of what the target picks. The errors
+    do not include how uncertain the network is."""
     if find_spec("d3rlpy") is None:
         return None
     d3rlpy = silent_d3rlpy()

@@ -41,7 +41,7 @@ REWARDS = (*RATED, "watch_s")
 
 @dataclass(frozen=True, kw_only=True)
 class OffPolicySettings:
-    """What an answer is a function of."""
+    """Everything that an answer depends on."""
 
     scenario: Scenario
     target: str
@@ -75,10 +75,12 @@ class OffPolicySettings:
 
     @property
     def logging(self) -> Spread:
+        """How much of the logging policy's choice is left to chance."""
         return Spread(self.explore, self.temperature)
 
     @property
     def target_spread(self) -> Spread:
+        """How much of the target's choice is left to chance."""
         return Spread(self.target_explore, self.target_temperature)
 
 
@@ -86,7 +88,7 @@ FEWEST_PEOPLE = 20
 
 
 class Log(NamedTuple):
-    """D decisions that something was shown after, in the order of people and their lives."""
+    """D decisions after which something was shown, in the order of people and their lives."""
 
     person: Array  # (D,) int64
     session: Array  # (D,) int64: its number, among everybody's
@@ -97,8 +99,8 @@ class Log(NamedTuple):
 class Shadow(NamedTuple):
     """What the target would have done at each decision of a log; F features.
 
-    Where the pick had no effect the choice was nobody's, and would not be the target's: the weight is 1, and what is
-    said of the target is what is said of the pick."""
+    Where the pick had no effect, the choice was nobody's and would not be the target's either: the weight is 1, and the
+    features of the target's choice are those of the pick."""
 
     weight: Array  # (D,) float64: the target's chance of the pick over the logging policy's
     context: Array  # (D, Fx) float32, columns of docs/observation.md
@@ -110,7 +112,7 @@ class Shadow(NamedTuple):
 
 @dataclass(frozen=True)
 class Part:
-    """The world of people first .. first + people - 1: a task."""
+    """A task: the world of people first to first + people - 1."""
 
     settings: OffPolicySettings
     number: int
@@ -118,7 +120,7 @@ class Part:
     people: int
 
     def moved(self, place: Place) -> "Part":
-        """The same, with traces and checkpoints from elsewhere."""
+        """The same task, with traces and checkpoints from another place."""
         settings = self.settings
         policy, target = (moved_policy(name, place) for name in (settings.policy, settings.target))
         assert isinstance(policy, str) and isinstance(target, str)
@@ -133,9 +135,10 @@ def live_both(
     settings: OffPolicySettings, progress: Callable[[int, int], None] | None = None, *, workers: int = 1,
     execute: Execute | None = None,
 ) -> tuple[Log, Shadow, Log]:  # fmt: skip
-    """What the logging policy logged, with the target in its shadow; and what the target brought to the same people.
+    """(the log of the logging policy, what the target would have done at its decisions, what the target brought to the
+    same people).
 
-    execute: as for `collect`. Raises RunFailed, and what is wrong with the settings."""
+    execute: as for `collect`. Raises RunFailed, and SettingError or CheckpointError for wrong settings."""
     firsts = range(0, settings.users, A_WORLD)
     parts = [Part(settings, k, first, min(A_WORLD, settings.users - first)) for k, first in enumerate(firsts)]
     found: list[tuple[Log, Shadow, Log]] = []
@@ -152,7 +155,7 @@ def _joined(parts: Sequence[tuple[Array, ...]]) -> list[Array]:
 
 
 def one_world(part: Part) -> tuple[Log, Shadow, Log]:
-    """Of its people: the log, the target in its shadow, and the target's own."""
+    """The three parts of `live_both`, for one world's people."""
     settings = part.settings
     log, noted = _live(part, settings.policy, settings.logging, settings.target)
     still = ~log.effect
@@ -233,6 +236,6 @@ class _Recorder:
 
 
 def reward_of(name: str, outcome: Array, feedback: Array, played_us: Array) -> Array:
-    """A reward of REWARDS from the bits of a log and the time played, float64."""
+    """A reward of REWARDS, from the bits of a log and the time played, float64."""
     amount = played_us * 1e-6 if name == "watch_s" else rated(outcome, feedback)[name]
     return np.asarray(amount, np.float64)

@@ -45,8 +45,9 @@ FIRST_STEP, LAST_STEP, FURTHEST = 0.7, 0.1, 4.0  # Assumed: of the search, in im
 def train_asking(
     settings: TrainSettings, out: Path, *, sessions: int = 4096, tries: int = 40, progress: bool = False
 ) -> Array:
-    """Search with so many tries of so many sessions, into the folder `out`; the weights found, (1 + LOOKED_AT,): the
-    threshold's shift and what a standard deviation of each moves it by, in impressions.
+    """Search with this many tries of this many sessions, and save the policy in the folder `out`. Returns the weights
+    found, (1 + LOOKED_AT,): the threshold's shift, and by how many impressions a standard deviation of each input moves
+    it.
 
     Raises SettingError for a reward that no rule foresees, and if `out` already holds a training."""
     rule = rule_of(settings.reward)

@@ -32,6 +32,7 @@ class PointerQ(BasePolicy):
             unused.requires_grad_(False)
 
     def forward(self, obs: Seen) -> Tensor:
+        """The Q values, (N, A)."""
         return look_at(self.network, obs)[0]
 
     def _predict(self, observation: Any, deterministic: bool = True) -> Tensor:
@@ -40,7 +41,7 @@ class PointerQ(BasePolicy):
 
 
 class PointerDQNPolicy(BasePolicy):
-    """Two of them: one that learns, one that says what to expect."""
+    """Two networks: one that learns, and one that gives the targets."""
 
     def __init__(
         self, observation_space: spaces.Dict, action_space: spaces.Discrete, lr_schedule: Any, *, width: int, seed: int
@@ -53,10 +54,11 @@ class PointerDQNPolicy(BasePolicy):
 
     @property
     def network(self) -> Any:
-        """The pointer that is kept."""
+        """The network that is saved."""
         return self.q_net.network
 
     def forward(self, obs: Seen, deterministic: bool = True) -> Tensor:
+        """The best allowed action of each row, (N,)."""
         return self._predict(obs, deterministic)
 
     def _predict(self, observation: Any, deterministic: bool = True) -> Tensor:
@@ -64,12 +66,12 @@ class PointerDQNPolicy(BasePolicy):
 
 
 class KeyedReplayBuffer(DictReplayBuffer):
-    """Samples that depend on (seed, draws so far) alone."""
+    """A replay buffer whose samples depend only on (seed, draws so far)."""
 
     seed, draws = 0, 0
 
     def sample(self, batch_size: int, env: Any = None) -> DictReplayBufferSamples:  # type: ignore[override]  # as there
-        """batch_size transitions, each equally likely."""
+        """Draw batch_size transitions, each equally likely."""
         luck = np.random.Generator(np.random.Philox(key=[self.seed, (self.draws << 8) + SAMPLING]))
         self.draws += 1
         filled = self.buffer_size if self.full else self.pos
@@ -88,7 +90,7 @@ class KeyedReplayBuffer(DictReplayBuffer):
 
 
 class MaskedDQN(DQN):
-    """DQN that explores among what is allowed, each row for itself."""
+    """DQN that explores among the allowed actions, each row independently."""
 
     def _sample_action(
         self, learning_starts: int, action_noise: Any = None, n_envs: int = 1
@@ -107,7 +109,7 @@ class MaskedDQN(DQN):
 
 
 def make_dqn(env: Any, *, seed: int, width: int, **hyperparameters: Any) -> MaskedDQN:
-    """MaskedDQN with a fresh pointer and luck of its own."""
+    """MaskedDQN with a fresh pointer and its own random numbers."""
     model = MaskedDQN(
         PointerDQNPolicy,  # type: ignore[arg-type]  # has what DQN uses of a DQNPolicy
         env,

@@ -26,13 +26,13 @@ Act = Callable[[Mapping[str, Array]], Array]
 
 
 class Played(NamedTuple):
-    """What E episodes brought, in the order of the people."""
+    """The results of E episodes, in the order of the people."""
 
     components: Array  # (E, K), in the order of reward.COMPONENTS
     steps: Array  # (E,)
 
     def reward(self, weights: RewardWeights) -> Array:
-        """(E,)."""
+        """The reward of each episode, (E,)."""
         reward: Array = self.components @ weights.array()
         return reward
 
@@ -53,7 +53,7 @@ class Uplift(NamedTuple):
 
 
 def play(env: NextOneVectorEnv, act: Act, seed: int, episodes: int) -> Played:
-    """Every row plays so many episodes; env must reset itself at the next step."""
+    """Let every row play so many episodes; env must reset itself at the next step."""
     n = env.num_envs
     components, steps = np.zeros((n, episodes, len(COMPONENTS))), np.zeros((n, episodes), np.int64)
     done, resetting = np.zeros(n, np.int64), np.zeros(n, np.bool_)
@@ -72,7 +72,8 @@ def play(env: NextOneVectorEnv, act: Act, seed: int, episodes: int) -> Played:
 
 
 def chooser(policy: PolicyLike | str) -> Act:
-    """A policy without memory as `act`: the best allowed slot, ties in server order; `cloud_only` is that order."""
+    """A policy without memory as `act`: it takes the best allowed slot, ties in server order; `cloud_only` is that
+    order."""
     made = None if policy == CLOUD_ONLY else make_policy(policy) if isinstance(policy, str) else as_policy(policy)
 
     def act(seen: Mapping[str, Array]) -> Array:
@@ -95,14 +96,14 @@ def chooser(policy: PolicyLike | str) -> Act:
 
 
 def uplift(rule: str, of_rule: Array, of_policy: Array) -> Uplift:
-    """Paired over episodes, both (E,)."""
+    """The paired difference over episodes, both (E,)."""
     difference = paired(of_rule, of_policy)
     assert difference is not None
     return Uplift(rule, float(of_rule.mean()), difference.diff, difference.low, difference.high)
 
 
 def result_lines(result: dict[str, Any]) -> list[str]:
-    """What a training ended with, in lines; result: of `train.final_result`."""
+    """The result of a training in lines; result: of `train.final_result`."""
     begun = [u for u in result["uplifts"] if u["rule"] == START]
     learnt = [f"Learnt: {u['rule_mean']:.2f} an episode at the start, {u['rule_mean'] + u['diff']:.2f} at the end, "
               f"{u['diff']:+.2f} [{u['low']:+.2f}, {u['high']:+.2f}], on {result['episodes']:,} held-out episodes."

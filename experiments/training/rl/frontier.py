@@ -21,8 +21,9 @@ from .train import HELD_OUT, HELD_OUT_SEED, TrainSettings, make_env
 
 
 class FrontierPoint(NamedTuple):
-    """What a session brings and costs under one way to ask. gained: seconds watched beyond never asking; above: for a
-    trained policy, beyond the thresholds at as many requests, None beyond their ends. Both paired."""
+    """What a session brings and costs under one way to ask. gained: seconds watched more than under never asking.
+    above: for a trained policy, seconds more than the thresholds bring with as many requests; None beyond their ends.
+    Both are paired."""
 
     name: str
     trained: bool
@@ -60,11 +61,11 @@ def frontier(
 
 
 def above_thresholds(of: Played, fixed: Sequence[Played]) -> Interval | None:
-    """Seconds watched a session beyond what two neighbouring thresholds bring, mixed to as many requests; the same
-    people, paired. None if no two have fewer and more.
+    """Seconds watched a session more than two neighbouring thresholds bring, mixed so that they make as many requests;
+    the same people, paired. None if no two have fewer and more requests.
 
-    The mixture's share is estimated from the same sessions: requests are charged the seconds that one more brings
-    between the two (delta method)."""
+    The share in the mixture is estimated from the same sessions: each request is charged the seconds that one more
+    brings between the two (delta method)."""
     requests, watched = of.column("requests"), of.column("watch_s")
     ordered = sorted(fixed, key=lambda played: float(played.column("requests").mean()))
     for fewer, more in pairwise(ordered):

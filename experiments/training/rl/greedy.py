@@ -15,7 +15,7 @@ from nextone.sim.state import PREDICTED as PREDICTED
 
 
 class RewardGreedy:
-    """Expected reward of the next impression, by the server's predictions."""
+    """The expected reward of the next impression, by the server's predictions."""
 
     def __init__(self, weights: RewardWeights, per_second: bool = False) -> None:
         self.worth = np.array([getattr(weights, name) for name in PREDICTED], np.float32)
@@ -48,7 +48,8 @@ def hand_made(weights: RewardWeights) -> dict[str, PolicyLike | str]:
 
 
 def asks_below(base: PolicyLike | str, left: int) -> PolicyLike:
-    """Chooses as `base`, and asks for a page as soon as `left` or fewer impressions of this one are to come."""
+    """A policy that chooses as `base`, and asks for a page as soon as `left` or fewer impressions of this one are to
+    come."""
     made = make_policy(base) if isinstance(base, str) else base
     chosen = as_policy(made or (lambda observation: np.zeros(observation.mask.shape, np.float32)))
 

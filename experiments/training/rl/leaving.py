@@ -32,7 +32,8 @@ BELIEVED = 0.05  # Assumed: hazard after which a session's own level is believed
 
 
 class Level:
-    """What each of n sessions still earns, and an average one: rewards / endings, of about the latest ten rollouts."""
+    """How much each of n sessions earns per unit of hazard, drawn towards the average: rewards / endings, of about the
+    latest ten rollouts."""
 
     def __init__(self, n: int) -> None:
         self.counted = np.zeros(2)  # rewards, endings
@@ -40,15 +41,15 @@ class Level:
 
     @property
     def value(self) -> float:
-        """In the rewards given to `count`; 0 before any."""
+        """The average, in the rewards given to `count`; 0 before any."""
         return float(self.counted[0] / max(self.counted[1], 1.0))
 
     def count(self, rewards: float, endings: int) -> None:
-        """A rollout's."""
+        """Add the rewards and endings of a rollout."""
         self.counted[:] = KEEP * self.counted + (rewards, endings)
 
     def of(self, rewards: Array, hazard: Array, over: Array) -> Array:
-        """What each session still earned before each step of a rollout, (T, N). over: whether the step ended it."""
+        """What each session still earns from each step of a rollout on, (T, N). over: whether the step ended it."""
         levels = np.empty(hazard.shape)
         for t in range(len(hazard)):
             earned, borne = self.so_far

@@ -31,7 +31,7 @@ Array = NDArray[Any]
 
 
 def new_pointer(space: spaces.Dict, actions: int, width: int, seed: int) -> Pointer:
-    """A fresh network for such observations, its weights drawn from the seed."""
+    """A fresh network for such observations, with weights drawn from the seed."""
     slots = space["candidates"].shape or (0,)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -50,7 +50,7 @@ def prepared(seen: Seen) -> Prepared:
 
 
 class PointerActorCritic(MaskableActorCriticPolicy):
-    """SB3's interface around `Pointer`; none of SB3's own layers."""
+    """SB3's interface around `Pointer`; it has none of SB3's own layers."""
 
     def __init__(
         self, observation_space: spaces.Dict, action_space: spaces.Discrete, lr_schedule: Any, *, width: int, seed: int,
@@ -88,7 +88,7 @@ class PointerActorCritic(MaskableActorCriticPolicy):
         return value, chances.gather(1, actions[:, None])[:, 0], entropy
 
     def predict_values(self, obs: Any) -> Tensor:
-        """Values (N,)."""
+        """The values (N,)."""
         return look_at(self.network, obs)[1]
 
     def _predict(self, observation: Any, deterministic: bool = False, action_masks: Any = None) -> Tensor:
@@ -96,7 +96,7 @@ class PointerActorCritic(MaskableActorCriticPolicy):
 
 
 class Lives(Protocol):
-    """What an environment tells of leaving."""
+    """An environment that tells when people leave."""
 
     def last(self) -> tuple[Array, Array, Array]:
         """Of the last step of every row: the hazard (N,) of leaving that it held, whether (N,) the person left by it,
@@ -104,9 +104,10 @@ class Lives(Protocol):
 
 
 class KeyedRolloutBuffer(MaskableDictRolloutBuffer):
-    """Batches in an order that depends on (seed, epoch) alone; observations are prepared once a rollout.
+    """A rollout buffer whose batches come in an order that depends only on (seed, epoch); observations are prepared
+    once a rollout.
 
-    lives: where the lives that are learned from tell of leaving (`Lives`); None: advantages keep that luck."""
+    lives: an environment that tells when people leave (`Lives`); None: advantages include the luck of leaving."""
 
     def __init__(self, *args: Any, seed: int = 0, lives: Lives | None = None, **kwargs: Any) -> None:
         self.seed, self.epoch, self.lives = seed, 0, lives
@@ -114,22 +115,22 @@ class KeyedRolloutBuffer(MaskableDictRolloutBuffer):
         self.level = Level(self.n_envs)
 
     def reset(self) -> None:
-        """Empty again."""
+        """Empty the buffer."""
         super().reset()
         shape = (self.buffer_size, self.n_envs)
         self.hazard, self.left, self.gone = np.zeros(shape), np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
         self.seen: list[Prepared] = []
 
     def add(self, *args: Any, **kwargs: Any) -> None:
-        """One step of every row."""
+        """Add one step of every row."""
         if self.lives is not None:
             for kept, new in zip((self.hazard, self.left, self.gone), self.lives.last(), strict=True):
                 kept[self.pos] = new
         super().add(*args, **kwargs)
 
     def compute_returns_and_advantage(self, last_values: Tensor, dones: np.ndarray) -> None:
-        """SB3's; with `lives`, of departures from what an average session earns, without the luck of leaving: see
-        `train_leaving`."""
+        """SB3's method; with `lives`, the advantages are of departures from what an average session earns, without the
+        luck of leaving: see `leaving.py`."""
         if self.lives is not None:
             self.level.count(float(self.rewards.sum()), int(self.left.sum() + self.gone.sum()))
             told = self.hazard, self.left, self.gone, self.values
@@ -140,7 +141,7 @@ class KeyedRolloutBuffer(MaskableDictRolloutBuffer):
     def get(  # type: ignore[override]  # as in the library itself
         self, batch_size: int | None = None
     ) -> Generator[MaskableDictRolloutBufferSamples, None, None]:
-        """One epoch. batch_size None: all in one."""
+        """The batches of one epoch. batch_size None: all in one."""
         assert self.full
         size = self.buffer_size * self.n_envs
         order = torch.from_numpy(np.random.Generator(np.random.Philox(key=[self.seed, self.epoch])).permutation(size))
@@ -165,7 +166,8 @@ def make_ppo(
     env: Any, *, seed: int, width: int, prior: Prior | None = None,
     expected_leaving: bool = True, **hyperparameters: Any,
 ) -> MaskablePPO:  # fmt: skip
-    """MaskablePPO with a fresh pointer and luck of its own. expected_leaving: env is `Lives`, see `train_leaving`."""
+    """MaskablePPO with a fresh pointer and its own random numbers. expected_leaving: env is `Lives`, see
+    `leaving.py`."""
     return MaskablePPO(
         PointerActorCritic,
         env,

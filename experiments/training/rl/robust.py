@@ -21,7 +21,7 @@ ROBUST = 0.8  # share of the sets under which a gain must keep its sign. Assumed
 
 
 def held_under(run: Path, fit: FitFile, sets: int, size: tuple[int, int] = SIZE) -> list[Uplift]:
-    """The policy of a run against the rule that is best in its own world: there, then under each parameter set.
+    """The policy of a run against the rule that is best in the run's own world: there, then under each parameter set.
 
     Raises CheckpointError."""
     checkpoint = best_checkpoint(run)
@@ -37,7 +37,7 @@ def held_under(run: Path, fit: FitFile, sets: int, size: tuple[int, int] = SIZE)
 
 
 def robust_text(found: Sequence[Uplift]) -> str:
-    """For the terminal."""
+    """The result as text for the terminal."""
     own, *others = found
     agree = sum((u.diff > 0) == (own.diff > 0) for u in others)
     clear = sum(u.low > 0 or u.high < 0 for u in others)

@@ -57,7 +57,7 @@ CODES = 16  # of an impression: bits valid play, completion, like, hate
 
 
 class TinyWorld(NamedTuple):
-    """A scenario, what counts in it, and how many steps an episode has at most."""
+    """A scenario, its reward, and how many steps an episode has at most."""
 
     scenario: Scenario
     reward: RewardWeights
@@ -65,6 +65,7 @@ class TinyWorld(NamedTuple):
 
     @property
     def videos(self) -> int:
+        """How many videos there are."""
         return self.scenario.catalogue.videos
 
 
@@ -72,7 +73,7 @@ State = tuple[int, int, float]  # steps made, videos left of the page (bits), sa
 
 
 class Choice(NamedTuple):
-    """Showing a video in some state: what is earned from there on, what at once, and which video."""
+    """Showing a video in some state: what is earned from there on, what is earned at once, and which video."""
 
     value: float
     reward: float
@@ -80,7 +81,7 @@ class Choice(NamedTuple):
 
 
 class Law(NamedTuple):
-    """What happens when a video is shown, for each code of impression."""
+    """The distribution of what happens when a video is shown, for each code of impression."""
 
     reward: float  # expected, all codes together, but for leaving
     codes: list[int]  # those that can happen
@@ -160,7 +161,7 @@ def tiny_world(
 
 @entry
 def play_times(params, logit, duration_us, z, z_dead, w_dead, z_end, w_end, play_us, weight):
-    """Play times of a video and their probabilities, into `play_us` and `weight`; how many.
+    """Write the play times of a video and their probabilities to `play_us` and `weight`; returns how many there are.
 
     z: (n,) equally likely normal quantiles. z_dead, z_end with weights: Gauss-Hermite nodes."""
     p = params[0]
@@ -184,7 +185,7 @@ def play_times(params, logit, duration_us, z, z_dead, w_dead, z_end, w_end, play
 
 @entry
 def reactions(params, duration_us, appeal, play_us, outcome, like, hate):
-    """What play times count as, and the chances of like and hate after each, into the last three."""
+    """Write what play times count as, and the chances of like and hate after each, to the last three arguments."""
     p = params[0]
     mean, less = appeal - 0.5 * p.appeal_sd * p.appeal_sd, p.match_slope * p.usual_match  # interest and match are 0
     for k in range(len(play_us)):
@@ -194,7 +195,7 @@ def reactions(params, duration_us, appeal, play_us, outcome, like, hate):
 
 
 def law_of(world: TinyWorld, video: Array) -> Law:
-    """The law of one video, a row of the catalogue."""
+    """The law of one video, given as a row of the catalogue."""
     params = world.scenario.params()
     z = np.array([normal_quantile((k + 0.5) / POINTS) for k in range(POINTS)])
     (z_dead, w_dead), (z_end, w_end) = normal_nodes(DEAD_POINTS), normal_nodes(END_POINTS)
@@ -254,7 +255,8 @@ def solve(world: TinyWorld) -> Solution:
 
 
 def backwards(world: TinyWorld, laws: list[Law], prefer: Callable[[Choice], float]) -> tuple[float, Array, Array]:
-    """(value of the start, what to show, next states) of the policy that shows what is preferred; see `Solution`."""
+    """(value of the start, what to show, next states) for the policy that shows the choice for which `prefer` is
+    largest; see `Solution`."""
     s, page = world.scenario.sessions, world.scenario.server.page_size
     swipe_min = world.scenario.player.swipe_ms / 6e4
     keep, everything = s.satisfaction_memory, (1 << world.videos) - 1

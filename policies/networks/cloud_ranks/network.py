@@ -38,7 +38,7 @@ class DnnRankDense(BlendedDense):
         self.corrections, self.blend = Corrections(HIDDEN), Blend()
 
     def heads(self, candidates: Tensor, of_candidates: Tensor, mask: Tensor) -> Tensor:
-        """Logits (N, P, len(RATES)), of the candidates alone."""
+        """Logits (N, P, len(RATES)), from the candidates alone."""
         logits: Tensor = self.corrections(
             self.score(cloud_items(candidates, of_candidates)), scaled(candidates, columns_of(RATES, C))
         )

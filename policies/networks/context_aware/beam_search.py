@@ -18,7 +18,7 @@ number `step` of a list, given its entries before."""
 
 
 class Found(NamedTuple):
-    """What the search of each of N people ended with."""
+    """What the search found for each of N people."""
 
     first: Tensor  # (N,) slot to show
     depth: Tensor  # (N,) entries of the lists when it stopped

@@ -77,7 +77,7 @@ DEAD, OF_FIRST, PER_PLACE = np.float32(-np.inf), np.float32(FIRST), np.float32(1
 
 
 class ContextAwareWeights(NamedTuple):
-    """Of the whole network, input first; (a) attends to what was watched, (b) to what is placed."""
+    """Weights of the whole network, input first; (a) attends to what was watched, (b) to what is placed."""
 
     tag: Array
     length: Array
@@ -114,7 +114,7 @@ class ContextAwareWeights(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """What no step of the search changes of P candidates; what is crossed changes by the place alone."""
+    """What stays the same in all steps of the search over P candidates; crossings change only with the place."""
 
     base: Array  # (P, 2 WIDTH): the bottom layer but for what is placed
     asked: Asking  # of attention (b), as key and value
@@ -126,7 +126,7 @@ class Choice(NamedTuple):
 
 
 class CompiledContextAware:
-    """The network and its search, called with an observation."""
+    """The network and its search, as a callable that takes an observation."""
 
     def __init__(self, network: ContextAware, search: Search) -> None:
         self.weights, self.search = context_aware_weights(network), search
@@ -136,7 +136,7 @@ class CompiledContextAware:
         return self.searched(observation)[0]
 
     def searched(self, observation: Observation) -> tuple[Scores, Scores]:
-        """The same, and the reward (N,) of each person's best list."""
+        """The scores, and the reward (N,) of each person's best list."""
         scores = np.zeros(observation.mask.shape, np.float32)
         rewards = np.zeros(len(scores), np.float32)
         in_threads(
@@ -147,7 +147,7 @@ class CompiledContextAware:
 
 
 def context_aware_weights(network: ContextAware) -> ContextAwareWeights:
-    """Of a network."""
+    """The weights of a network."""
     dense: Any = network.dense
     bottom = weight_of(dense.bottom[0])
     experts = [of_linear(expert[0]) for expert in dense.experts]
@@ -175,8 +175,8 @@ def _attention(module: TargetAttention) -> tuple[Array, ...]:
 
 @network_kernel
 def search_people(w, candidates, history, context, mask, scores, rewards, beams, depth, stability):
-    """Observations of N people to scores (N, P): what each candidate is worth alone, and FIRST more for the first of
-    the best list; rewards (N,): of those lists."""
+    """Observations of N people to scores (N, P): what each candidate is worth alone, plus FIRST for the first of the
+    best list; rewards (N,): of those lists."""
     live, past = np.empty(mask.shape[1], np.int64), np.empty(history.shape[1], np.int64)
     for i in range(len(scores)):
         slots, watched = rows_where(mask[i], live), rows_where(history[i, :, H.present], past)
@@ -227,7 +227,7 @@ def watched_token(w, row, seen, theirs, told):
 
 @network_kernel
 def prepared(w, rows, ours, seen, theirs, told):
-    """`Choice`: what no step of the search changes. rows (P, ROW): their first columns are filled in."""
+    """`Choice`: what stays the same in all steps of the search. rows (P, ROW): their first columns are filled in."""
     slots = len(rows)
     token = np.empty((slots, TOKEN), np.float32)
     for m in range(slots):
@@ -265,7 +265,8 @@ def prepared(w, rows, ours, seen, theirs, told):
 
 @network_kernel
 def foresee(w, choice, placed, reward, has_next):
-    """MMoE and towers: from `Choice` and what is placed (P, WIDTH) to reward and has_next (P,)."""
+    """MMoE and towers: reward and has_next (P,), from `Choice` and from what attention (b) says of the placed ones, (P,
+    WIDTH)."""
     slots = len(placed)
     shared, experts = np.empty((slots, 2 * WIDTH), np.float32), np.empty((slots, EXPERTS * WIDTH), np.float32)
     gates = np.empty((slots, N_TASKS * EXPERTS), np.float32)
@@ -306,8 +307,8 @@ def foresee(w, choice, placed, reward, has_next):
 
 @network_kernel
 def best_list(w, choice, beams, depth, stability):
-    """`beam_search.adaptive_beam_search` of one person: rewards (P,) as the first entry, the first of the best list,
-    and that list's reward."""
+    """`beam_search.adaptive_beam_search` for one person: the reward (P,) of each candidate as the first entry, the
+    first entry of the best list, and that list's reward."""
     slots = len(choice.base)
     depth = min(depth, slots)
     lists, taken = np.zeros((beams, depth), np.int64), np.zeros((beams, slots), np.bool_)
@@ -355,7 +356,7 @@ def best_list(w, choice, beams, depth, stability):
 
 @network_kernel
 def look_back(w, choice, entries, step, placed):
-    """Attention (b): every candidate, to be entry number `step`, sees the entries before."""
+    """Attention (b): every candidate, taken as entry number `step`, attends to the entries before it."""
     of_key, of_value = np.empty((step, WIDTH), np.float32), np.empty((step, WIDTH), np.float32)
     theirs = np.empty((step, CROSSING), np.float32)
     for k in range(step):

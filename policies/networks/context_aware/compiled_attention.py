@@ -24,7 +24,7 @@ assert HEAD % 4 == 0 and CROSSED % 2 == 0  # so many terms are summed at a time
 
 
 class Asking(NamedTuple):
-    """What T candidates ask, however often."""
+    """The queries of T candidates, with what they make of crossings."""
 
     query: Array  # (ATTENTION_HEADS, HEAD, T)
     of_cross: Array  # (ATTENTION_HEADS, CROSSED, T): what each crossing adds to the energy
@@ -32,7 +32,7 @@ class Asking(NamedTuple):
 
 @network_kernel
 def asking(query, key_cross):
-    """`Asking` of queries (P, WIDTH)."""
+    """`Asking` from queries (P, WIDTH)."""
     columns = side_by_side(query, SOFTER).reshape(ATTENTION_HEADS, HEAD, -1)
     of_cross = np.zeros((ATTENTION_HEADS, CROSSED, columns.shape[2]), np.float32)
     for head in range(ATTENTION_HEADS):
@@ -46,8 +46,9 @@ def asking(query, key_cross):
 
 @network_kernel
 def attend(asked, ours, key, value, value_cross, theirs, out):
-    """`TargetAttention` of T candidates: `Asking`, and what is crossed of them, (CROSSING, T); of K keys their key and
-    value (K, WIDTH) and theirs (K, CROSSING); to out (P, WIDTH), the first P."""
+    """`TargetAttention` of T candidates. Given are `Asking`; what is crossed of the candidates, `ours` (CROSSING, T);
+    and of K keys the key and value (K, WIDTH), and `theirs` (K, CROSSING). The result goes to out (P, WIDTH), for the
+    first P."""
     cross = np.empty((CROSSED, ours.shape[1]), np.float32)
     energy = np.zeros((ATTENTION_HEADS, len(key), ours.shape[1]), np.float32)
     for j in range(len(key)):
@@ -71,7 +72,7 @@ def attend(asked, ours, key, value, value_cross, theirs, out):
 
 @network_kernel
 def weigh(query, of_cross, key, cross, energy):
-    """Energies (T,) of a head and a key (HEAD,), on top of what is there; a few terms at a time, which is faster."""
+    """Add to energies (T,) those of one head and one key (HEAD,), a few terms at a time, which is faster."""
     for d in range(0, HEAD, 4):
         for t in range(len(energy)):
             energy[t] += (
@@ -85,7 +86,7 @@ def weigh(query, of_cross, key, cross, energy):
 
 @network_kernel
 def gather(share, cross, value, mean, said):
-    """A key's share (T,) of what is crossed (CROSSED, T) and of its value (HEAD,), onto means (CROSSED, T) and said
+    """Add a key's share (T,) of what is crossed (CROSSED, T) to mean (CROSSED, T), and of its value (HEAD,) to said
     (HEAD, T)."""
     for c in range(CROSSED):
         of_mean, of_cross = mean[c], cross[c]
@@ -99,7 +100,7 @@ def gather(share, cross, value, mean, said):
 
 @network_kernel
 def read_out(mean, value_cross, said, out):
-    """A head's said (HEAD, T), with the value of mean crossings (CROSSED, T), into out (P, HEAD)."""
+    """Write a head's output (HEAD, T), with the value of its mean crossings (CROSSED, T), to out (P, HEAD)."""
     for d in range(HEAD):
         of_said = said[d]
         for c in range(0, CROSSED, 2):

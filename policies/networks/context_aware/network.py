@@ -79,7 +79,7 @@ class TargetAttention(nn.Module):
 
 
 class ContextAwareDense(nn.Module):
-    """What is on the phone."""
+    """The part of the network that is on the phone."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ class ContextAwareDense(nn.Module):
         )
 
     def from_watched(self, candidates: Tensor, tokens: Tensor, history: Tensor, of_history: Tensor) -> Tensor:
-        """Attention (a) and what was just liked, (N, P, SAID): neither depends on what is placed."""
+        """Attention (a) and recent interest, (N, P, SAID): neither depends on what is placed."""
         rates, done, times = scaled(history, columns_of(RATES, H)), what_was_done(history), history[..., list(TIMES)]
         present, content = history[..., H.present], content_of(of_history)
         crossed = crossed_with_history(candidates, tokens, history, content)
@@ -136,12 +136,12 @@ class ContextAwareDense(nn.Module):
 
 
 def tokens_of(candidates: Tensor, of_candidates: Tensor) -> Tensor:
-    """What is said of each candidate, (N, P, EMBEDDED + len(NUMBERS))."""
+    """Features of each candidate, (N, P, EMBEDDED + len(NUMBERS))."""
     return torch.cat([of_candidates, scaled(candidates, NUMBERS)], -1)
 
 
 def crossed_with_history(candidates: Tensor, tokens: Tensor, history: Tensor, content: Tensor) -> Tensor:
-    """Crossings of candidates and past impressions, (N, P, H, CROSSED); content: of the latter."""
+    """Crossings of candidates and past impressions, (N, P, H, CROSSED). content: the past impressions' embeddings."""
     ours = torch.cat([scaled(candidates, [*COMPARED]), 0 * candidates[..., :1]], -1)
     theirs = scaled(history, [*COMPARED_PAST])
     alike = content_of(tokens[..., :EMBEDDED]) @ content.transpose(1, 2)
@@ -185,7 +185,7 @@ class ContextAware(EdgeNetwork):
     def in_lists(
         self, candidates: Tensor, history: Tensor, context: Tensor, mask: Tensor, before: Tensor, places: Tensor
     ) -> Tensor:
-        """The same in lists: before and places as in `ContextAwareDense.heads`."""
+        """The logits in lists; before and places are those of `ContextAwareDense.heads`."""
         of_candidates, of_history = self.embeddings(candidates, C), self.embeddings(history, H)
         logits: Tensor = self.dense.heads(
             candidates, of_candidates, history, of_history, context, mask, before, places
@@ -194,7 +194,7 @@ class ContextAware(EdgeNetwork):
 
 
 class Search(NamedTuple):
-    """How lists are made: k, t and the greatest depth."""
+    """How lists are searched: k, t and the greatest depth."""
 
     beams: int = 2
     stability: float = 0.95
@@ -235,5 +235,5 @@ def search_lists(
 
 
 def scores_of(found: Found, alone: Tensor) -> Tensor:
-    """(N, P): what each candidate would bring as the next, and FIRST more for the first of the best list."""
+    """(N, P): what each candidate would bring as the next one, plus FIRST for the first of the best list."""
     return alone.scatter_add(1, found.first[:, None], torch.full((len(alone), 1), FIRST))

@@ -40,7 +40,8 @@ SAFE = 40.0  # of |q| and |k|: exp(80) is a float32, and the product of two may 
 
 
 class GruWeights(NamedTuple):
-    """Of E `nn.GRU`s of one shape with LAYERS layers, input first: 3 HIDDEN columns for reset, update and new."""
+    """Weights of E `nn.GRU`s of one shape with LAYERS layers, input first: 3 HIDDEN columns for reset, update and
+    new."""
 
     first: Array  # (E, K, 3 HIDDEN)
     others: Array  # (E, LAYERS - 1, HIDDEN, 3 HIDDEN)
@@ -50,7 +51,7 @@ class GruWeights(NamedTuple):
 
 
 class EdgeRecWeights(NamedTuple):
-    """Of the whole network; S sequences, exposures first."""
+    """Weights of the whole network, for S sequences, exposures first."""
 
     tag: Array
     length: Array
@@ -75,7 +76,8 @@ class EdgeRecWeights(NamedTuple):
 
 
 class Read(NamedTuple):
-    """What a rerank reads of each of S sequences: M newest behaviours, oldest first, of which `counts` are there."""
+    """What a rerank reads of each of S sequences: the M newest behaviours, oldest first, of which the first `counts`
+    are there."""
 
     keys: Array  # (S, M, HIDDEN)
     values: Array  # (S, M, width of values)
@@ -86,8 +88,8 @@ class Read(NamedTuple):
 
 
 def edgerec_weights(network: EdgeRec) -> EdgeRecWeights:
-    """Of a network. Queries and keys are a GRU's outputs, hence within [-1, 1], and `since` within [0, 1]: that bounds
-    q and k."""
+    """The weights of a network. Queries and keys are outputs of GRUs, hence in [-1, 1], and `since` is in [0, 1]: this
+    bounds q and k."""
     behaviour, rerank = network.dense.behaviour, network.dense.rerank
     encoders = [encoder for encoder in (behaviour.exposure, behaviour.page_view) if encoder is not None]
     query, key, since, energy = (
@@ -110,7 +112,7 @@ def edgerec_weights(network: EdgeRec) -> EdgeRecWeights:
 
 
 def gru_weights(grus: list[nn.GRU], used: bool = True) -> GruWeights:
-    """Of torch's; of none if they are not used."""
+    """The weights of torch's GRUs; of none if they are not used."""
     of_input, of_hidden, bias, bias_hidden = (
         [[plain(getattr(gru, f"{name}_l{layer}")).T for layer in range(LAYERS)] for gru in grus]
         for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -122,8 +124,8 @@ def gru_weights(grus: list[nn.GRU], used: bool = True) -> GruWeights:
 
 @network_kernel
 def gru(w, e, inputs, hidden, said):
-    """All layers of GRU e over inputs (M, K), from states hidden (LAYERS, HIDDEN) on, which move; the top layer's in
-    said (M, HIDDEN)."""
+    """Run all layers of GRU e over inputs (M, K), from the states hidden (LAYERS, HIDDEN), which change; the top
+    layer's outputs go to said (M, HIDDEN)."""
     given, scratch = np.empty((len(inputs), 3 * HIDDEN), np.float32), np.empty(3 * HIDDEN, np.float32)
     for layer in range(LAYERS):
         if layer == 0:
@@ -139,8 +141,8 @@ def gru(w, e, inputs, hidden, said):
 
 @network_kernel
 def encode(w, e, actions, items, hidden, key, value):
-    """`Encoder.step` of encoder e for one person: actions (1, A), items (1, I), hidden (states, HIDDEN), which moves;
-    key (1, HIDDEN), value (width of values,)."""
+    """`Encoder.step` of encoder e for one person: actions (1, A), items (1, I), hidden (states, HIDDEN), which changes;
+    results go to key (1, HIDDEN) and value (width of values,)."""
     gru(w.items, e, items, hidden[:LAYERS], key)
     at = len(value) - HIDDEN
     for d in range(HIDDEN):
@@ -154,7 +156,7 @@ def encode(w, e, actions, items, hidden, key, value):
 
 @network_kernel
 def rerank(w, items, read):
-    """What each of one person's live candidates is worth (P,): items (P, EMBEDDED + len(CLOUD)) in server order; read:
+    """The worth of each live candidate of one person, (P,). items (P, EMBEDDED + len(CLOUD)) in server order; read:
     `Read`."""
     slots, sequences, width = len(items), read.values.shape[0], read.values.shape[2]
     queries, hidden = np.empty((slots, HIDDEN), np.float32), np.zeros((LAYERS, HIDDEN), np.float32)
@@ -188,7 +190,8 @@ def rerank(w, items, read):
 
 @network_kernel
 def person_of(w, read, context):
-    """`Rerank.person_of` of one person, logits (len(HEADS),): from the newest value of each sequence, context (Fx,)."""
+    """`Rerank.person_of` for one person: logits (len(HEADS),), from the newest value of each sequence and the context
+    (Fx,)."""
     sequences, width = read.values.shape[0], read.values.shape[2]
     given = np.zeros((1, sequences * width + len(context)), np.float32)
     for s in range(sequences):
@@ -206,7 +209,8 @@ def person_of(w, read, context):
 
 @network_kernel
 def what_is_told(read, s):
-    """Of the behaviours of sequence s, (count, TOLD): predicted rates, what was done, time since."""
+    """What `RecentInterest` reads of the behaviours of sequence s, (count, TOLD): predicted rates, what was done, time
+    since."""
     told, done = np.empty((read.counts[s], TOLD), np.float32), read.actions.shape[2]
     for m in range(len(told)):
         for k in range(N_RATES):
@@ -219,7 +223,7 @@ def what_is_told(read, s):
 
 @network_kernel
 def energies(w, s, asked, keys, since):
-    """Of behaviours (M) and candidates (T, padded), to a constant that is the same for all behaviours."""
+    """Energies of behaviours (M) and candidates (T, padded), up to a constant that is the same for all behaviours."""
     k, query = np.empty((len(keys), HIDDEN), np.float32), side_by_side(asked, TWO)
     padded = query.shape[1]
     linear(keys, w.key[s], w.nothing, k)
@@ -246,7 +250,7 @@ def energies(w, s, asked, keys, since):
 
 @network_kernel
 def attend(energy, values, out, column):
-    """The values' (M, V) mean under softmax of energy (M, T padded), into V columns of out (T, ...)."""
+    """The mean of the values (M, V) under the softmax of energy (M, T padded), into V columns of out (T, ...)."""
     soften(energy)
     for t in range(len(out)):
         for j in range(len(energy)):

@@ -55,7 +55,7 @@ class Encoded(NamedTuple):
 
 
 class Encoder(nn.Module):
-    """One kind of behaviour: a GRU over what was done, another over what it was done to."""
+    """One kind of behaviour: a GRU over what was done, another over the videos it was done to."""
 
     def __init__(self, with_actions: bool = True) -> None:
         super().__init__()
@@ -68,7 +68,8 @@ class Encoder(nn.Module):
         return torch.zeros(n, self.states, HIDDEN)
 
     def forward(self, actions: Tensor, items: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """actions (N, M, len(ACTIONS)) and items (N, M, EMBEDDED + len(SAID)) from a hidden state on.
+        """Encode M behaviours: actions (N, M, len(ACTIONS)) and items (N, M, EMBEDDED + len(SAID)), from a hidden
+        state.
 
         Returns keys (N, M, HIDDEN), values (N, M, 2 * HIDDEN) and the hidden state after the M behaviours."""
         states = hidden.transpose(0, 1)
@@ -95,10 +96,10 @@ class Behaviour(nn.Module):
         self.page_view = Encoder(ablation != "huism") if ablation != "ie" else None
 
     def forward(self, exposures: Sequence, page_views: Sequence, carried: Tensor | None = None) -> list[Encoded]:
-        """The user context: of exposures, then of page views, as far as this network looks at them.
+        """The user context: the encoded exposures, then the encoded page views, as far as this network looks at them.
 
-        carried: states of the encoders before, (N, S, HIDDEN) as phones keep them, one encoder's after the other's;
-        None: these are the first behaviours."""
+        carried: the encoders' states from earlier behaviours, (N, S, HIDDEN) as phones keep them, one encoder's after
+        the other's; None: these are the first behaviours."""
         encoded, at = [], 0
         for encoder, sequence in ((self.exposure, exposures), (self.page_view, page_views)):
             if encoder is not None:
@@ -113,7 +114,7 @@ class Behaviour(nn.Module):
 
 
 class BehaviourAttention(nn.Module):
-    """softmax_j(v tanh(W1 query + W2 key_j + w3 since_j)) over behaviours, and the values' mean under it."""
+    """softmax_j(v tanh(W1 query + W2 key_j + w3 since_j)) over behaviours, and the mean of the values under it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -172,7 +173,7 @@ class Rerank(nn.Module):
 
 
 class EdgeRecDense(BlendedDense):
-    """What is on the phone: both sub-models."""
+    """The part of the network that is on the phone: both sub-models."""
 
     def __init__(self, ablation: str = "") -> None:
         super().__init__()
@@ -192,7 +193,7 @@ class EdgeRecDense(BlendedDense):
         self, candidates: Tensor, of_candidates: Tensor, history: Tensor, of_history: Tensor, context: Tensor,
         mask: Tensor, carried: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """The same, and the person's logits (N, len(HEADS)). carried: see `Behaviour`."""
+        """The candidates' logits, and the person's (N, len(HEADS)). carried: see `Behaviour`."""
         order = server_order(candidates, mask)
         live = torch.gather((mask > 0).to(candidates.dtype), 1, order)
         items = taken(cloud_items(candidates, of_candidates), order) * live[..., None]

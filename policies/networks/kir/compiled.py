@@ -61,7 +61,8 @@ assert HEAD == 8  # `attend` writes a head's product out
 
 
 class KirWeights(NamedTuple):
-    """Of the whole network, input first. Blocks of `by_id`, then of `by_rate`, LAYERS each, are stacked: B of them."""
+    """Weights of the whole network, input first. The blocks of `by_id`, then of `by_rate`, LAYERS each, are stacked: B
+    of them."""
 
     tag: Array
     length: Array
@@ -88,7 +89,7 @@ class KirWeights(NamedTuple):
 
 
 class CompiledKir:
-    """The network, called with an observation."""
+    """The network, as a callable that takes an observation."""
 
     def __init__(self, network: Kir) -> None:
         self.weights = kir_weights(network)
@@ -101,7 +102,7 @@ class CompiledKir:
 
 
 def kir_weights(network: Kir) -> KirWeights:
-    """Of a network."""
+    """The weights of a network."""
     dense: Any = network.dense
     blocks = [*dense.by_id.blocks, *dense.by_rate.blocks]
     layers: Any = zip(*((b.query_key_value, b.mixed, b.mlp[0], b.mlp[2]) for b in blocks), strict=True)
@@ -154,7 +155,7 @@ def score_people(w, candidates, history, context, mask, scores):
 
 @network_kernel
 def copy(rows, first, to, column):
-    """Rows from the first on, side by side with what `to` holds before that column."""
+    """Copy rows, from number `first` on, into `to`, from that column on."""
     for m in range(len(to)):
         for d in range(rows.shape[1]):
             to[m, column + d] = rows[first + m, d]
@@ -162,8 +163,8 @@ def copy(rows, first, to, column):
 
 @network_kernel
 def watched_tokens(w, row, index, ids, rates):
-    """A past impression (Fh,) as a token of each tower: ids or rates, actions, time since, and index. The second begins
-    with what recent interest is told."""
+    """A past impression (Fh,) as a token of each tower: ids or rates, actions, time since, and index. The second token
+    begins with what `RecentInterest` reads."""
     embed_past(row, w.tag, w.length, ids)
     what_was_done(row, ids[EMBEDDED:])
     what_is_told(row, rates)
@@ -186,7 +187,8 @@ def candidate_tokens(w, row, context, ids, rates, fields):
 
 @network_kernel
 def factorise(w, scored):
-    """The FM's pairs of the fields, which are the first columns of scored (SCORED,), into the next FACTORS."""
+    """Write the FM's pairs of the fields, which are the first columns of scored (SCORED,), into the next FACTORS
+    columns."""
     for f in range(FACTORS):
         total = squares = np.float32(0.0)
         for k in range(FIELDS):
@@ -198,8 +200,8 @@ def factorise(w, scored):
 
 @network_kernel
 def transform(w, block, tokens, watched):
-    """LAYERS blocks from that one on, in place: tokens (T, WIDTH) of `watched` videos, then of candidates. Only the
-    latter's are of use after the last."""
+    """Apply LAYERS blocks, from number `block` on, in place. tokens (T, WIDTH): of `watched` videos, then of
+    candidates. After the last block only the candidates' are of use."""
     split, wide = np.empty((len(tokens), 3 * WIDTH), np.float32), np.empty((len(tokens), 2 * WIDTH), np.float32)
     normed, said = np.empty_like(tokens), np.empty_like(tokens)
     for b in range(block, block + LAYERS):
@@ -218,7 +220,7 @@ def transform(w, block, tokens, watched):
 
 @network_kernel
 def add(x, to, first):
-    """Rows of x from the first on, onto those of to."""
+    """Add the rows of x, from number `first` on, to those of `to`."""
     for m in range(first, len(x)):
         for j in range(WIDTH):
             to[m, j] += x[m, j]

@@ -45,9 +45,10 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(WIDTH, 2 * WIDTH), nn.ReLU(), nn.Linear(2 * WIDTH, WIDTH))
 
     def forward(self, tokens: Tensor, sees: Tensor, first: int = 0) -> Tensor:
-        """tokens (N, T, WIDTH); sees (N, 1, T, T): what is added to the attention's energy, 0 or DEAD.
+        """tokens (N, T, WIDTH); sees (N, 1, T, T): added to the attention's energy, 0 or DEAD.
 
-        first: of the tokens that are wanted, (N, T - first, WIDTH); the last layer's others would go unused."""
+        first: the first token whose output is wanted, (N, T - first, WIDTH); the last layer's other outputs would go
+        unused."""
         split = self.query_key_value(self.attention_norm(tokens)).unflatten(-1, (3 * ATTENTION_HEADS, -1))
         query, key, value = split.transpose(1, 2).chunk(3, 1)  # (N, heads, T, WIDTH / heads)
         attended = scaled_dot_product_attention(query[:, :, first:], key, value, attn_mask=sees[:, :, first:])
@@ -57,7 +58,7 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Tokens of what was watched and of candidates, to what the former say to each of the latter."""
+    """From tokens of watched videos and of candidates to what the former say about each of the latter."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -76,7 +77,7 @@ class Transformer(nn.Module):
 
 
 class KirDense(BlendedDense):
-    """What is on the phone."""
+    """The part of the network that is on the phone."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -115,7 +116,7 @@ class KirDense(BlendedDense):
 
 
 def visible(present: Tensor, slots: int) -> Tensor:
-    """What each token sees, (N, 1, H + P, H + P), 0 or DEAD: every token what was watched, and itself."""
+    """What each token may attend to, (N, 1, H + P, H + P), 0 or DEAD: to all that was watched, and to itself."""
     n, rows = present.shape
     watched = torch.cat([present, present.new_zeros(n, slots)], 1)[:, None]  # (N, 1, T)
     itself = torch.eye(rows + slots, device=present.device, dtype=present.dtype)

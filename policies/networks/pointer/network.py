@@ -49,7 +49,7 @@ DEAD_SCORE = -1e9  # finite, so that no product with zero is undefined
 
 
 class Prepared(NamedTuple):
-    """All that the network reads and no weight changes: a rollout is learned from many times, and prepared once."""
+    """All that the network reads and no weight changes. A rollout is learnt from many times, and prepared once."""
 
     candidates: Tensor  # (N, P, Fc + 2 rates + 2): features, probabilities, those per half a minute, length, tags' past
     history: Tensor  # (N, H, Fh + rates)
@@ -63,7 +63,8 @@ class Prepared(NamedTuple):
 
 
 def prepare(candidates: Tensor, history: Tensor, context: Tensor, mask: Tensor) -> Prepared:
-    """candidates (N, P, Fc), history (N, H, Fh), context (N, Fx) float32; mask (N, P) or (N, P + 1), any type."""
+    """What the network reads: candidates (N, P, Fc), history (N, H, Fh), context (N, Fx) float32; mask (N, P) or (N, P
+    + 1), any type."""
     live = mask[:, : candidates.shape[1]].to(candidates.dtype)[:, None]  # (N, 1, P)
     present = history[..., H.present][:, None]  # (N, 1, H)
     tags = [candidates[..., column, None] for column in (C.tag, C.tag2)]  # (N, P, 1); equal tags are equal bits
@@ -90,7 +91,7 @@ def prepare(candidates: Tensor, history: Tensor, context: Tensor, mask: Tensor) 
 
 
 class Pointer(nn.Module):
-    """Scores (N, P), or (N, P + 1) with `refresh`: the last is for asking for a page; and a value (N,)."""
+    """Scores (N, P), or (N, P + 1) with `refresh`, where the last is for asking for a page; and a value (N,)."""
 
     def __init__(self, width: int = WIDTH, refresh: bool = False) -> None:
         super().__init__()
@@ -114,9 +115,9 @@ class Pointer(nn.Module):
             nn.init.normal_(last.weight, std=0.01)  # nothing is preferred before something is learned
 
     def begin_with(self, rates: Tensor, rates_per_time: Tensor, asks_at: int = -1) -> None:
-        """Start from a rule, which weighs the predicted probabilities as they are and per half a minute, both
-        (PREDICTED,), and asks when so many impressions of the page are left: scores are its, and nothing else matters
-        yet."""
+        """Start from a rule. It weighs the predicted probabilities as they are, and per half a minute, both
+        (PREDICTED,), and asks when so many impressions of the page are left. The scores are the rule's, and nothing
+        else matters yet."""
         at, gain = len(CANDIDATE), torch.tensor(RATE_GAIN)
         nn.init.zeros_(self.score.weight)
         nn.init.zeros_(self.plain_score.weight)
@@ -136,7 +137,7 @@ class Pointer(nn.Module):
         return self.judge(prepare(candidates, history, context, mask))
 
     def judge(self, seen: Prepared) -> tuple[Tensor, Tensor]:
-        """`forward` of what was prepared."""
+        """`forward` for what `prepare` returned."""
         past = relu(self.past(seen.history))  # (N, H, W)
         said = torch.bmm(seen.shared, self.crossed(past))  # (N, P, CROSSED): what the past says of such tags
         leaning = torch.bmm(seen.past_content, self.leaning(past))  # (N, DIMS, LEANINGS): where the person leans to
@@ -154,7 +155,8 @@ class Pointer(nn.Module):
 
 
 def asked_of(seen: Prepared, scores: Tensor, best: Tensor) -> Tensor:
-    """What asking depends on without a detour, (N, ASKED_OF). scores (N, P); best (N, 1) of them."""
+    """What the head for asking reads besides the hidden layer, (N, ASKED_OF). scores (N, P); best (N, 1): the largest
+    of them."""
     usual = MEAN_GAIN * torch.bmm(seen.of_past, seen.history)[:, 0]
     return torch.cat([seen.context, usual, best, best - torch.bmm(seen.of_live, scores[..., None])[:, 0]], 1)
 

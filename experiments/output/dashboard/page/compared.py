@@ -18,6 +18,7 @@ METRIC, ARMS, WHICH = Input("c-metric", "value"), Input("c-arms", "value"), Inpu
 
 
 def page(entry: Entry) -> list[Any]:
+    """The elements of the page of a comparison."""
     view = data.comparison_view(entry.folder, entry.stamp)
     base, *others = view.labels
     return [
@@ -38,6 +39,7 @@ def page(entry: Entry) -> list[Any]:
 
 
 def register(app: Dash, shelf: Shelf) -> None:
+    """Connect the page's controls with what they show."""
     def view_of(search: str, as_of: str) -> data.ComparisonView:
         entry = shelf.entry(search)
         if entry is None:

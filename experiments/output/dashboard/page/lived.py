@@ -19,11 +19,12 @@ from . import parts
 
 
 def gone() -> UserError:
+    """The error for a run that was deleted while its page was open."""
     return SettingError("this run is not there any more; go back to the list")
 
 
 def block(arms: Sequence[str], first: str, where: str = "") -> Any:
-    """Who is asked for; where: of a sweep, which cell."""
+    """The controls that choose a person. where: for a sweep, in which cell."""
     return html.Section([
         html.H2("One person's timeline"),
         *parts.notes(
@@ -42,7 +43,7 @@ def block(arms: Sequence[str], first: str, where: str = "") -> Any:
 
 
 def drawn(made: Timeline) -> list[Any]:
-    """A timeline with what its colours mean."""
+    """A timeline, with the meaning of its colours."""
     legend: dict[str, list[Any]] = {}
     for lane, kind, colour in kinds_of(made):
         chip = html.Span([html.I(className="chip", style={"background": colour}), kind])
@@ -58,6 +59,7 @@ def saved_page(folder: Any) -> list[Any]:
 
 
 def register(app: Dash, shelf: Shelf) -> None:
+    """Connect the page's controls with what they show."""
     def asked_of(search: str, as_of: str, arm: str, place: Sequence[int]) -> Asked:
         entry = shelf.entry(search)
         if entry is None:

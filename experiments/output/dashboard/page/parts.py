@@ -28,6 +28,7 @@ def verdict(sentences: Sequence[str]) -> Any:
 
 
 def notes(*lines: str) -> list[Any]:
+    """Small print, a paragraph for each line that is not empty."""
     return [html.P(line, className="note") for line in lines if line]
 
 
@@ -42,6 +43,7 @@ def labelled(label: str, control: Any) -> Any:
 
 
 def choice(name: str, options: Sequence[tuple[Any, str]], value: Any) -> Any:
+    """A menu to choose one of the options (value, text)."""
     return dcc.Dropdown(
         id=name, options=[{"value": v, "label": label} for v, label in options], value=value, clearable=False,
         searchable=len(options) > 8,
@@ -49,15 +51,18 @@ def choice(name: str, options: Sequence[tuple[Any, str]], value: Any) -> Any:
 
 
 def switches(name: str, options: Sequence[str], on: Sequence[str]) -> Any:
+    """A row of check boxes."""
     return dcc.Checklist(id=name, options=list(options), value=list(on), inline=True, className="switches")
 
 
 def radios(name: str, options: Sequence[tuple[str, str]], value: str) -> Any:
+    """A row of radio buttons (value, text)."""
     listed = [{"value": v, "label": label} for v, label in options]
     return dcc.RadioItems(id=name, options=listed, value=value, inline=True, className="switches")
 
 
 def graph(name: str, figure: Figure | None = None) -> Any:
+    """Room for a figure."""
     return dcc.Graph(id=name, figure=figure or {"data": [], "layout": {}}, config=CONFIG, className="graph")
 
 
@@ -76,9 +81,9 @@ def table_block(name: str, title: str) -> Any:
 def register_table(
     app: Dash, name: str, made: Callable[..., Table], inputs: Sequence[Any], states: Sequence[Any] = ()
 ) -> None:
-    """Draw a table of what `made` makes of inputs and states, and download it.
+    """Draw a table that `made` returns for inputs and states, and let the user download it.
 
-    The browser sets it as one piece: a component for each of its cells would take minutes."""
+    The browser receives it as one piece: a component for each of its cells would take minutes."""
 
     def draw(*arguments: Any) -> str:
         return made(*arguments).html()

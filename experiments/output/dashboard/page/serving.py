@@ -16,9 +16,10 @@ USUAL_PORT = 8050
 
 
 class Silent(WSGIRequestHandler):
-    """Says nothing about each request."""
+    """A request handler that prints nothing about each request."""
 
     def log(self, type: str, message: str, *args: object) -> None:
+        """Print nothing."""
         if type == "error":
             super().log(type, message, *args)
 

@@ -24,6 +24,7 @@ MOST_MARKS = 8  # values written under a slider
 
 
 def page(entry: Entry, far: str) -> list[Any]:
+    """The elements of the page of a sweep. far: how far it is."""
     as_of = f"{entry.stamp} {entry.standing.done if entry.standing else ''}"
     view = data.sweep_view(entry.folder, as_of)
     unfinished = "" if entry.state == "finished" else (
@@ -101,6 +102,7 @@ def _slider(k: int, axis: data.Axis, start: int) -> Any:
 
 
 def register(app: Dash, shelf: Shelf) -> None:
+    """Connect the page's controls with what they show."""
     def view_of(search: str, as_of: str) -> data.SweepView:
         entry = shelf.entry(search)
         if entry is None:

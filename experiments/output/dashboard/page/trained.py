@@ -14,6 +14,7 @@ from . import lived, parts
 
 
 def page(entry: Entry, far: str) -> list[Any]:
+    """The elements of the page of a training. far: how far it is."""
     found = read_training(entry.folder)
     graphs = [
         html.Div([html.H2(title), parts.graph(f"t-{k}", figure)])
@@ -27,6 +28,7 @@ def page(entry: Entry, far: str) -> list[Any]:
 
 
 def register(app: Dash, shelf: Shelf) -> None:
+    """Connect the page's controls with what they show."""
     def table(_: str, search: str) -> Table:
         entry = shelf.entry(search)
         if entry is None:
