@@ -37,7 +37,7 @@ class Span:
 
     @property
     def least(self) -> float:
-        """The least size that the interval allows; 0 where it holds 0."""
+        """The smallest size within the interval; 0 if it contains 0."""
         return max(0.0, self.low, -self.high)
 
     def __str__(self) -> str:
@@ -47,7 +47,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Answer:
-    """What is asked: a gain of the phone in percent, or a level, in the scenario as it is."""
+    """One of the answers: a gain of the phone in percent, or a level, in the scenario as it is."""
 
     name: str
     kind: str  # GAIN or LEVEL
@@ -66,12 +66,13 @@ class Move:
 
     @property
     def ends(self) -> tuple[Span, ...]:
+        """The moves to those ends that are defined."""
         return tuple(end for end in (self.at_low, self.at_high) if end is not None)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One setting, from its low end to its high one, all else as it is."""
+    """One setting from its low end to its high end, with everything else unchanged."""
 
     setting: str
     unit: str
@@ -82,19 +83,19 @@ class Row:
     moves: tuple[Move, ...]
 
     def size(self, answers: tuple[str, ...]) -> tuple[float, float]:
-        """By how much it moves any of the answers, at least and as it seems: the larger of both ends."""
+        """How far it moves any of these answers: (at least, as estimated), the larger of both ends."""
         ends = [end for move in self.moves if move.answer in answers for end in move.ends]
         return max((end.least for end in ends), default=0.0), max((abs(end.mean) for end in ends), default=0.0)
 
     @property
     def sure(self) -> bool:
-        """Whether any answer's move can be told from none."""
+        """Whether it surely moves any answer."""
         return any(end.least > 0 for move in self.moves for end in move.ends)
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """Where an answer lies if something is drawn again: central 95 % over draws."""
+    """The range of an answer if something is drawn again: the central 95 % over draws."""
 
     what: str
     holds: str  # what the interval holds
@@ -106,6 +107,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class NotWalked:
+    """A setting that was not varied, and why."""
     setting: str
     why: str
 
@@ -128,7 +130,7 @@ class Table:
     provenance: dict[str, Any] = field(default_factory=dict)  # see experiments/runs/provenance.py
 
     def names(self, kind: str) -> tuple[str, ...]:
-        """Of the answers of a kind."""
+        """The names of the answers of a kind."""
         return tuple(answer.name for answer in self.answers if answer.kind == kind)
 
     def level_moves_most(self) -> str:
@@ -149,6 +151,7 @@ class Table:
         return tuple(row.setting for row in self.rows if row.size(gains)[0] > 0)[:most]
 
     def sizes(self) -> str:
+        """People, window, replications and seed, in words."""
         return (
             f"{self.people:,} people, {self.minutes:g} min, {self.replications} replications with shared luck, seed "
             f"{self.seed}, ample servers"
@@ -159,12 +162,12 @@ _ADAPTER = TypeAdapter(Table)
 
 
 def table_json(table: Table) -> str:
-    """The whole table."""
+    """The whole table as JSON."""
     return _ADAPTER.dump_json(table, indent=1).decode()
 
 
 def parse_table(text: str | bytes, name: str) -> Table:
-    """The table of a text of `table_json`. Raises SettingError."""
+    """The table in a text of `table_json`. Raises SettingError."""
     try:
         return _ADAPTER.validate_json(text)
     except ValidationError as error:
@@ -175,7 +178,7 @@ def parse_table(text: str | bytes, name: str) -> Table:
 
 
 def shipped_table() -> Table:
-    """That of the default scenario."""
+    """The table of the default scenario, which comes with the package."""
     return parse_table(files(__package__).joinpath(SHIPPED).read_bytes(), SHIPPED)
 
 
@@ -193,11 +196,11 @@ def table_csv(table: Table) -> str:
 
 
 def table_markdown(table: Table) -> str:
-    """The same as a page to read, with the draws; settings whose moves cannot be told from 0 share a line."""
+    """The table as Markdown, with the draws; settings that surely move nothing share a line."""
     named = [answer.name for answer in table.answers]
     headings = " | ".join(name_and_unit(answer) for answer in table.answers)
     lines = [
-        f"Of {table.scenario}: {table.sizes()}; it took {table.took_min:.0f} minutes. Intervals are 95 %.",
+        f"Of {table.scenario}: {table.sizes()}. Intervals are 95 %.",
         "",
         "A row of draws gives the range of their central 95 %, and the share of draws with the scenario's own sign.",
         "",
@@ -242,26 +245,26 @@ def save_sensitivity(table: Table, folder: Path) -> list[Path]:
 
 
 def name_and_unit(answer: Answer) -> str:
-    """A heading."""
+    """The heading of an answer."""
     return f"{answer.name}, {answer.unit}"
 
 
 def span_text(span: Span | None) -> str:
-    """A move or an answer; 0 where nothing at all moves."""
+    """A move or an answer as text; 0 if nothing at all moves."""
     if span is None:
         return "–"
     return "0" if span.mean == span.low == span.high == 0 else str(span)
 
 
 def answer_text(answer: Answer) -> str:
-    """In the scenario as it is."""
+    """The answer in the scenario as it is."""
     if answer.kind == GAIN or answer.found is None:
         return span_text(answer.found)
     return f"{answer.found.mean:.2f} ±{answer.found.high - answer.found.mean:.2f}"
 
 
 def range_text(drawn: Drawn) -> str:
-    """Where draws lie, and the share of them with the sign of the scenario's own answer."""
+    """The range of the draws, and the share of them with the sign of the scenario's own answer."""
     if drawn.found is None:
         return "–"
     agree = "" if drawn.agree is None else f" ({drawn.agree:.0%})"

@@ -85,7 +85,8 @@ def sensitivity(
 ) -> None:
     """Rank the assumptions by how far answers depend on them.
 
-    Varies each over its plausible range, on the same people and luck; half an hour."""
+    Varies each over its plausible range, on the same people and luck; half an hour on two
+    quiet cores."""
     base = common.chosen_scenario(scenario, settings, users, common.PEOPLE)
     from nextone.experiments.questions.ranges import fit_of
     from nextone.experiments.questions.sensitivity import name_of, plan_of, run

@@ -26,7 +26,7 @@ def headroom(
 ) -> None:
     """Measure how much any policy could gain.
 
-    Tries a fresher cloud, and a phone that knows more, up to knowing everything; a minute."""
+    Tries a fresher cloud, and a phone that knows more, up to knowing everything; a minute or two."""
     base = common.chosen_scenario(scenario, settings, users, common.PEOPLE)
     from nextone.experiments.questions.headroom import climb, headroom_json, intent_bound
     from nextone.experiments.runs.arms import check_run
