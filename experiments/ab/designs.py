@@ -202,7 +202,10 @@ def _of_designs(found: Tried) -> list[str]:
 
 
 def _of_shares(found: Tried) -> list[str]:
-    says = [f"{signed(each.says)} % with {each.label} treated" for each in found.judged]
+    says = [
+        f"{signed(each.says)} % ±{each.bias.high - each.bias.mean:.2g} with {each.label} treated"
+        for each in found.judged
+    ]
     moved = [each for each in found.judged if _is_moved(each)]
     words = "sharing servers moves it" if moved else "sharing moves none of them, as far as can be told"
     return [
@@ -286,5 +289,5 @@ def figure(found: Tried, path: Path) -> None:
         axis.set_xticks(x, [each.label for each in rows])
         axis.set_ylabel(f"difference in {IN_WORDS[PRIMARY]}, %")
         bare(axis)
-        axis.set_title("\n".join(wrap(sentences(found)[0], 80)), loc="left")
+        axis.set_title("\n".join(wrap(sentences(found)[0], 68)), loc="left")
         save_figure(page, path)

@@ -165,8 +165,8 @@ def test_what_a_test_says_by_how_many_are_treated(tmp_path):
     of = tuple(parse_arm(text, Scenario()) for text in ("six=cloud_only", "two=cloud_only server.page_size=2"))
     found = Tried(of, all_shares(HALF, (0.1, 0.5)), (few, half), rows, 0, 10, 60.0, {})
     assert sentences(found) == [
-        "An A/B test of two says, apart from chance, +6.50 % with 10 % treated and −4 % with 50 % treated; true is "
-        "−10 %: sharing servers moves it."
+        "An A/B test of two says, apart from chance, +6.50 % ±2.2 with 10 % treated and −4 % ±0 with 50 % treated; "
+        "true is −10 %: sharing servers moves it."
     ]
     assert [split.shares for split in found.splits.values()] == [(0.9, 0.1), (0.5, 0.5)]
     assert all(path.stat().st_size > 1_000 for path in save(found, tmp_path / "ab.png"))
