@@ -35,6 +35,7 @@ class Split(NamedTuple):
     salt: str = "ab"
     period_min: float = 10.0  # of a switchback, a stretch of time
     regions: int = 1  # into which people and servers are divided, by a hash of their own
+    layer: float = 0.0  # share of people whom another test treats, by a hash of its own
 
 
 def check_split(split: Split, days: float | None) -> None:
@@ -54,6 +55,8 @@ def check_split(split: Split, days: float | None) -> None:
         raise SettingError("--design switchback: give --minutes; over days people would change arms, and carry over")
     if split.design in ("switchback", "cluster") and len(split.shares) > 2:
         raise SettingError(f"--design {split.design}: compares two arms; give one beside the control")
+    if not 0 <= split.layer < 1:
+        raise SettingError(f"layer={split.layer:g}: must be >= 0 and < 1, the share of people in another test")
     if not split.period_min > 0:
         raise SettingError(f"--period {split.period_min:g}: must be > 0 minutes")
 
@@ -90,7 +93,7 @@ def one_of_each_pair(salt: str, units: int, share: float) -> Array:
 class Plan(NamedTuple):
     """What a split makes of so many people and servers."""
 
-    arms: Array  # (N, T) int8, of `sim.world.Arms`
+    arms: Array  # (N, T) int8, of `sim.world.Arms`; beyond those of the test the same ones, treated by the other test
     period_us: int
     region: Array  # (N,) int64
     group: Array  # (N,) int64: which servers answer
@@ -118,10 +121,14 @@ def plan(
         arms = arm_of_each(split.salt, people, split.shares)[:, None]
     if from_us:
         arms, period_us = np.concatenate([np.zeros_like(arms), arms], axis=1), from_us
+    own = arms[:, -1].astype(np.int64)
+    if split.layer:
+        treated = chances(f"layer of {split.salt}", people) < split.layer
+        arms = (arms + len(split.shares) * treated[:, None]).astype(np.int8)
     if everybody is not None or split.design != "budget":
         return Plan(arms, period_us, region, region, of_regions)
     each = budgets(of_regions[0], split.shares)
-    return Plan(arms, period_us, region, region * len(each) + arms[:, -1], each * split.regions)
+    return Plan(arms, period_us, region, region * len(each) + own, each * split.regions)
 
 
 def budgets(workers: int, shares: Sequence[float]) -> list[int]:

@@ -24,7 +24,7 @@ from nextone.sim.state import Array
 from .analysis import Found, Spill, between, same_people, spill
 from .assignment import LARGEST_RATIO_P, Split, check_split, ratio_p
 from .people import People, Sums
-from .trial import Trial, check_arms, check_trial, run_trial
+from .trial import Trial, check_arms, check_trial, in_both, run_trial
 
 
 @dataclass(frozen=True, repr=False)
@@ -155,12 +155,14 @@ def run_test(
     days: float | None = None,
     before: float = 0.0,
     limits: Mapping[str, float] = LIMITS,
+    layer: Arm | None = None,
     workers: int = 1,
     execute: Execute | None = None,
     progress: Progress | None = None,
 ) -> ABTest:
     """Run the test and the truth, a world each. minutes: of the window in which everybody opens the app once; or days,
-    in which people come back, after so many days before the test. Servers are those that the control needs.
+    in which people come back, after so many days before the test. layer: the treatment of another test, which
+    `split.layer` of the people are in, whatever their arm. Servers are those that the control needs.
 
     Raises SettingError for what cannot be run, and RunFailed."""
     if minutes is None and days is None:
@@ -170,9 +172,11 @@ def run_test(
     check_arms(arms)
     check_split(split, days)
     check_trial(arms[0].scenario, before, days)
-    made = provenance(arms, seed=seed, replications=1, minutes=minutes, days=days, engine="event")
+    layered = () if layer is None else in_both(arms, layer)
+    check_arms((arms[0], *layered))
+    made = provenance((*arms, *layered), seed=seed, replications=1, minutes=minutes, days=days, engine="event")
     who = (None, *range(len(arms)))
-    trials = [Trial(tuple(arms), split, seed, replication, minutes, days, before, arm) for arm in who]
+    trials = [Trial(tuple(arms), split, seed, replication, minutes, days, before, arm, layered) for arm in who]
     found: dict[int | None, People] = {}
     with closing((execute or run_all)(partial(next, iter(trials), None), workers, run_trial)) as outcomes:
         for done, (trial, outcome) in enumerate(outcomes, start=1):

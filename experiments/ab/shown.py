@@ -103,10 +103,11 @@ def _caption(test: ABTest) -> str:
     used = ["no" if math.isnan(load["utilisation"]) else f"{load['utilisation']:.2f}{overload_mark(_drowned(load))}"
             for load in loads]  # fmt: skip
     after = f", {test.before:g} days before it" if test.before else ""
+    layer = f" {split.layer:.0%} of the people are in another test as well." if split.layer else ""
     return (
         f"{test.people.arm.size:,} people, {window_words(test.minutes, test.days)}{after}, seed {test.seed}, salt "
-        f"{split.salt!r}; split: {MEANINGS[split.design]}. 95 % intervals, {STAR}. Truth: everybody against nobody, "
-        "same people and luck. Sharing: points by which one world for both arms moves the test, apart from chance. "
+        f"{split.salt!r}; split: {MEANINGS[split.design]}.{layer} 95 % intervals, {STAR}. Truth: everybody against "
+        "nobody, same people and luck. Sharing: points by which one world for both arms moves the test, without chance. "
         f"Servers used: {used[0]} in the test, {used[1]} were nobody treated, {used[2]} were everybody."
     )  # fmt: skip
 

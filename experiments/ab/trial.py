@@ -6,6 +6,7 @@ servers are the same for all. Runs in processes of its own; called by `run.py`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from nextone.sim.batch_run import Decide
 from nextone.sim.config import Scenario
 from nextone.sim.event_run import run_events
 from nextone.sim.ledger import check_ledgers
-from nextone.sim.scenario import SettingError
+from nextone.sim.scenario import SettingError, with_settings
 from nextone.sim.state import Array, World
 from nextone.sim.world import Arms, Design, build_world
 
@@ -66,14 +67,18 @@ class Trial:
     days: float | None
     before: float = 0.0  # days before the test, in which all are of the control
     everybody: int | None = None  # the arm that everybody is in; None: the test itself
+    layer: tuple[Arm, ...] = ()  # the same arms, treated by another test as well (`Split.layer`)
 
     def moved(self, place: Place) -> "Trial":
         """The same world, with traces and checkpoints from elsewhere."""
-        arms = (
-            replace(arm, policy=moved_policy(arm.policy, place), scenario=moved_scenario(arm.scenario, place))
-            for arm in self.arms
+        arms, layer = (
+            tuple(
+                replace(arm, policy=moved_policy(arm.policy, place), scenario=moved_scenario(arm.scenario, place))
+                for arm in some
+            )
+            for some in (self.arms, self.layer)
         )
-        return replace(self, arms=tuple(arms))
+        return replace(self, arms=arms, layer=layer)
 
     def __str__(self) -> str:
         who = "the A/B test" if self.everybody is None else f"everybody in {self.arms[self.everybody].label!r}"
@@ -94,7 +99,7 @@ def run_trial(trial: Trial) -> People:
 
 def run_world(trial: Trial) -> tuple[Run, Plan, int]:
     """The run, who was where in it, and when the test began, us."""
-    arms, days = trial.arms, None if trial.days is None else trial.days + trial.before
+    arms, days = (*trial.arms, *trial.layer), None if trial.days is None else trial.days + trial.before
     window_us, from_us = window_of(trial.minutes, days), round(trial.before * 86_400e6)
     first, *others = (Design(arm.scenario, is_edge(arm.policy), phone_cost(arm.policy)) for arm in arms)
     control = first.scenario.with_workers(trial.minutes, days, first.edge)
@@ -143,10 +148,42 @@ def _who_is_where(split: Split, whole: Plan, sessions: Array, n: int, from_us: i
     opened_us = np.full(n, -1, np.int64)
     opened_us[mine["user"][::-1]] = mine["open_us"][::-1]  # of the first: the last that is written
     stretch = np.minimum(opened_us // whole.period_us, whole.arms.shape[1] - 1)
-    arm = np.where(opened_us < 0, -1, whole.arms[np.arange(n), stretch]).astype(np.int8)
+    arm = np.where(opened_us < 0, -1, whole.arms[np.arange(n), stretch] % len(split.shares)).astype(np.int8)
     if split.design == "switchback":
         return arm, stretch
     return arm, whole.region if split.design == "cluster" else np.arange(n)
+
+
+def in_both(arms: Sequence[Arm], other: Arm) -> tuple[Arm, ...]:
+    """The arms of a test, each treated by another test as well: with what that changes of the control. Raises
+    SettingError if both tests change the same, which is for one layer."""
+    control = arms[0]
+    theirs = _changed(control, other)
+    made = []
+    for arm in arms:
+        if both := sorted(_changed(control, arm).keys() & theirs.keys()):
+            raise SettingError(
+                f"--layer {other.label}: {both[0]} is changed by arm {arm.label!r} as well; two tests that change the "
+                "same must not treat the same people, so make it an --arm"
+            )
+        policy = theirs.get(POLICY, arm.policy)
+        settings = {name: value for name, value in theirs.items() if name != POLICY}
+        made.append(Arm(f"{arm.label}+{other.label}", policy, with_settings(arm.scenario, settings)))
+    return tuple(made)
+
+
+POLICY = "the policy"
+
+
+def _changed(control: Arm, arm: Arm) -> dict[str, Any]:
+    """What an arm has otherwise than the control: settings by name, and the policy."""
+    pairs = {
+        f"{section}.{name}": value
+        for section in type(arm.scenario).model_fields
+        for name, value in getattr(arm.scenario, section)
+        if value != getattr(getattr(control.scenario, section), name)
+    }
+    return pairs | ({POLICY: arm.policy} if arm.policy != control.policy else {})
 
 
 def check_trial(scenario: Scenario, before: float, days: float | None) -> None:

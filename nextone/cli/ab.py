@@ -43,6 +43,14 @@ def ab(
     salt: Annotated[
         str, typer.Option(help="What people are hashed with: another salt, other people in each arm.")
     ] = "ab",
+    layer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="'LABEL=POLICY FIELD=VALUE ...'",
+            help="Another test that half of the people are in, whatever their arm in this one: what it changes of the "
+            "control, this one must not change.",
+        ),
+    ] = None,
     users: Annotated[
         int | None, typer.Option(help=f"People simulated.  [default: the scenario's if it says so, else {PEOPLE:,}]")
     ] = None,
@@ -74,6 +82,8 @@ def ab(
     from nextone.experiments.ab import designs, shown
     from nextone.experiments.ab.assignment import Split
     from nextone.experiments.ab.run import run_test
+    from nextone.experiments.runs.arms import parse_arm
+    from nextone.experiments.runs.names import own_or_named
     from nextone.experiments.runs.verdict import read_limits
     from nextone.sim.scenario import SettingError
 
@@ -84,11 +94,13 @@ def ab(
     each = shares[0]
     split = Split(
         "person" if design == "all" else design, (1 - each * (len(arms) - 1), *(each,) * (len(arms) - 1)), salt, period,
-        regions or {"cluster": 20, "all": 8}.get(design, 1),
+        regions or {"cluster": 20, "all": 8}.get(design, 1), 0.5 if layer else 0.0,
     )  # fmt: skip
     if design == "all" or len(shares) > 1:
-        if days is not None or (design == "all" and len(shares) > 1):
-            raise SettingError("tests are compared by --design all or by several --share, in a window of --minutes")
+        if days is not None or layer is not None or (design == "all" and len(shares) > 1):
+            raise SettingError(
+                "tests are compared by --design all or by several --share, in a window of --minutes, without --layer"
+            )
         window = common.window(minutes, None) or 0.0
         figure = None if out is None else common.prepare_figure(out / "ab")
         with common.progress_bar(as_json or quiet, "worlds") as progress:
@@ -110,6 +122,7 @@ def ab(
     with common.progress_bar(as_json or quiet, "worlds") as progress:
         test = run_test(
             arms, split, seed=seed, minutes=common.window(minutes, days), days=days, before=before, limits=limits,
+            layer=None if layer is None else parse_arm(layer, base, own_or_named),
             workers=workers, execute=execute, progress=progress,
         )  # fmt: skip
     sentences = shown.verdict(test)

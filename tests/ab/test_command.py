@@ -111,6 +111,9 @@ def test_days_before_the_test_make_it_sharper():
         (["--policies", "cloud_only"], "at least one other arm"),
         (["--arm", "x=cloud_only server.workers=3"], "server.workers is shared"),
         (["--limit", "nothing=3"], "no guard rail"),
+        (["--layer", "more=random"], "the policy is changed by arm 'tag_momentum' as well"),
+        (["--layer", "more=cloud_only server.workers=9"], "server.workers is shared"),
+        (["--layer", "more=cloud_only client.ttl_s=9", "--share", ".1,.5"], "without --layer"),
     ],
 )
 def test_what_cannot_be_tested_is_refused_in_one_line(arguments, words, capsys):

@@ -11,7 +11,7 @@ from worlds import AMPLE, page_asker, replace, same_bits, scenario
 
 from nextone.experiments.ab.assignment import Split
 from nextone.experiments.ab.people import sums_of
-from nextone.experiments.ab.trial import Trial, check_arms, run_trial, run_world
+from nextone.experiments.ab.trial import Trial, check_arms, in_both, run_trial, run_world
 from nextone.experiments.runs.arms import Arm
 from nextone.experiments.runs.metrics import METRICS, measure
 from nextone.experiments.runs.replication import run_arm
@@ -69,6 +69,35 @@ def test_with_ample_servers_people_live_as_if_all_were_in_their_arm(split):
         assert same_lives(test, alone, own == a) == ""
         assert same_lives(test, alone, own != a), "arms must differ"
     assert set(np.unique(whole.arms)) == set(range(len(of)))
+
+
+def test_people_of_two_tests_live_by_both():
+    """In layers: a policy by one hash, pages by another; each of the four kinds as if all people were of it."""
+    control, pages = arms()
+    policy = Arm("edge", "server_score", control.scenario)
+    layered = in_both((control, pages), policy)
+    assert [arm.label for arm in layered] == ["control+edge", "arm0+edge"]
+    assert [arm.policy for arm in layered] == ["server_score"] * 2
+    assert [arm.scenario.server.page_size for arm in layered] == [6, 3]
+    split = HALF._replace(layer=0.5)
+    test, whole, _ = run_world(trial((control, pages), split, layer=layered))
+    kinds = (control, pages, *layered)
+    for a, arm in enumerate(kinds):
+        alone, _, _ = run_world(trial((arm, arm), everybody=0))
+        assert (whole.arms[:, 0] == a).sum() > 4 and same_lives(test, alone, whole.arms[:, 0] == a) == ""
+    people = run_trial(trial((control, pages), split, layer=layered))
+    assert (people.arm == whole.arms[:, 0] % 2).all()
+    plain = run_trial(trial((control, pages), HALF))
+    assert (people.arm == plain.arm).all(), "the other test's hash moves nobody of this one"
+
+
+def test_two_tests_that_change_the_same_are_for_one_layer():
+    control, pages = arms()
+    with pytest.raises(SettingError, match=r"server.page_size is changed by arm 'arm0' as well"):
+        in_both((control, pages), Arm("more", "cloud_only", replace(control.scenario, server__page_size=4)))
+    policy = Arm("edge", "random", control.scenario)
+    with pytest.raises(SettingError, match="the policy is changed"):
+        in_both((control, policy), Arm("other", "server_score", control.scenario))
 
 
 def test_everybody_in_an_arm_is_the_world_that_a_comparison_runs():
