@@ -17,10 +17,11 @@ from nextone.experiments.runs.metrics import (
     repeats_of_sessions,
     sessions_shown,
     tags_of_sessions,
+    whole_impressions,
 )
 from nextone.sim.config import CELLULAR, TIERS
 from nextone.sim.records import Records, ended_us
-from nextone.sim.state import COMPLETE, CUT, LONG, SKIP, VALID, Array
+from nextone.sim.state import COMPLETE, LONG, SKIP, VALID, Array
 
 HOUR_US = 3_600_000_000
 MOST_LOOKS = 400  # at the primary metric while the test runs: one an hour, fewer in longer tests
@@ -53,19 +54,13 @@ def sums_of(run: Run, from_us: int, to_us: int) -> dict[str, Sums]:
     """The metrics of each person in sessions that opened from `from_us` to before `to_us`."""
     n, sessions = len(run.world.users), run.records.sessions
     within = (sessions["open_us"] >= from_us) & (sessions["open_us"] < to_us)
-    first = np.searchsorted(sessions["user"], np.arange(n))  # sessions are numbered from 0 without a gap
-    shown, requests = (
-        table[within[first[table["user"]] + table["session"]]]
-        for table in (run.records.impressions, run.records.requests)
-    )
-    counted = run._replace(
-        records=Records(shown, requests, sessions[within]), whole=shown[(shown["outcome"] & CUT) == 0]
-    )
+    counted = run if within.all() else _only(run, within, n)
+    shown, requests, mine = counted.records
 
     def per_person(who: Array, what: Array | None = None) -> Array:
         return np.bincount(who["user"], what, minlength=n).astype(np.float64)
 
-    whole, mine, ones = counted.whole, sessions[within], np.ones(n)
+    whole, ones = counted.whole, np.ones(n)
     ended = mine[mine["cut"] == 0]
     length_min, plays = (mine["close_us"] - mine["open_us"]) / 6e7, per_person(whole)
     minutes, shown_sessions = per_person(mine, length_min), sessions_shown(shown)[0][0]
@@ -97,6 +92,18 @@ def sums_of(run: Run, from_us: int, to_us: int) -> dict[str, Sums]:
         "waits_per_min": Sums(per_person(shown, shown["wait_us"] > 0), minutes),
         "requests": Sums(per_person(requests), ones),
     }
+
+
+def _only(run: Run, within: Array, n: int) -> Run:
+    """What happened in some of the sessions, (S,) bool."""
+    sessions = run.records.sessions
+    first = np.searchsorted(sessions["user"], np.arange(n))  # sessions are numbered from 0 without a gap
+    shown, requests = (
+        table[within[first[table["user"]] + table["session"]]]
+        for table in (run.records.impressions, run.records.requests)
+    )
+    records = Records(shown, requests, sessions[within])
+    return run._replace(records=records, whole=whole_impressions(records))
 
 
 def _last_waits(run: Run, n: int) -> Array:

@@ -107,7 +107,7 @@ def _caption(test: ABTest) -> str:
     return (
         f"{test.people.arm.size:,} people, {window_words(test.minutes, test.days)}{after}, seed {test.seed}, salt "
         f"{split.salt!r}; split: {MEANINGS[split.design]}.{layer} 95 % intervals, {STAR}. Truth: everybody against "
-        "nobody, same people and luck. Sharing: points by which one world for both arms moves the test, without chance. "
+        "nobody, same people and luck. Sharing: points by which one world for both arms moves the test, not chance. "
         f"Servers used: {used[0]} in the test, {used[1]} were nobody treated, {used[2]} were everybody."
     )  # fmt: skip
 

@@ -131,20 +131,21 @@ def _session_minutes(run: Run) -> float:
 
 
 def sessions_shown(impressions: Array) -> tuple[Array, Array]:
-    """Person and number of each session that has an impression, (2, S), and which of them each impression is in."""
-    pairs, which = np.unique(
-        np.stack([impressions["user"], impressions["session"]]), axis=1, return_inverse=True
-    )  # fmt: skip
-    return pairs, which.ravel()
+    """Person and number of each session that has an impression, (2, S), and which of them each impression is in; of
+    impressions in the order of people and their lives, as `Records` has them."""
+    user, session = impressions["user"], impressions["session"]
+    begins = np.ones(len(user), np.bool_)
+    begins[1:] = (user[1:] != user[:-1]) | (session[1:] != session[:-1])
+    return np.stack([user[begins], session[begins]]), np.cumsum(begins) - 1
 
 
 def tags_of_sessions(run: Run) -> Array:
     """Impressions by session and first tag, (S, D), in the order of `sessions_shown`."""
     shown = run.records.impressions
-    session = sessions_shown(shown)[1]
-    counts = np.zeros((session.max(initial=-1) + 1, int(run.world.videos["tag"].max()) + 1))
-    np.add.at(counts, (session, run.world.videos["tag"][shown["video"]]), 1)
-    return counts
+    sessions, which = sessions_shown(shown)
+    many, tags = sessions.shape[1], int(run.world.videos["tag"].max()) + 1
+    counts = np.bincount(which * tags + run.world.videos["tag"][shown["video"]], minlength=many * tags)
+    return counts.reshape(many, tags).astype(np.float64)
 
 
 def entropy_of_sessions(run: Run) -> Array:
@@ -157,10 +158,9 @@ def entropy_of_sessions(run: Run) -> Array:
 def repeats_of_sessions(run: Run) -> Array:
     """Of each session's impressions, the share whose author it had shown before, (S,)."""
     shown = run.records.impressions
-    met = np.stack([shown["user"], shown["session"], run.world.videos["author"][shown["video"]]])
-    authors = np.unique(np.unique(met, axis=1)[:2], axis=1, return_counts=True)[1]  # of each session, in their order
-    impressions = np.unique(met[:2], axis=1, return_counts=True)[1]
-    return np.asarray(1 - authors / impressions)
+    which, authors = sessions_shown(shown)[1], int(run.world.videos["author"].max()) + 1
+    met = np.unique(which * authors + run.world.videos["author"][shown["video"]])  # each author of each session once
+    return np.asarray(1 - np.bincount(met // authors) / np.bincount(which))
 
 
 def _stall_ratio(run: Run) -> float:
