@@ -137,8 +137,8 @@ def run_events(
 
 @contextmanager
 def _lasting_objects_left_alone() -> Iterator[None]:
-    """Python looks for garbage among young objects only. People and servers last as long as the run, and to look through
-    them again and again, and through torch, took a quarter of the time."""
+    """Python looks for garbage among young objects only. People and servers last as long as the run, and to look
+    through them again and again, and through torch, took a quarter of the time."""
     before = gc.get_threshold()
     gc.set_threshold(YOUNG, NEVER, NEVER)
     try:
