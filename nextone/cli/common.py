@@ -236,18 +236,23 @@ def say_first_use() -> None:
 
 
 def a_line_a_minute(what: str) -> "Progress":
-    """Progress, and the time left at this pace, on standard error: for jobs whose output is a file."""
+    """Progress, and the time left at the pace since the first of them, on standard error: for jobs whose output is a
+    file. The first may include that the model is compiled."""
     from nextone.experiments.runs.number_text import span
 
-    began = last = time.monotonic()
+    last = time.monotonic()
+    first: list[tuple[float, int]] = []
 
     def told(done: int, total: int) -> None:
         nonlocal last
         now = time.monotonic()
+        if not first and done:
+            first.append((now, done))
         if done and now - last >= EVERY_S:
             last = now
-            left = span((now - began) * (total - done) / done)
-            print(f"nextone: {done:,} of {total:,} {what}, {left} left", file=sys.stderr, flush=True)
+            since, before = first[0]
+            left = f", {span((now - since) * (total - done) / (done - before))} left" if done > before else ""
+            print(f"nextone: {done:,} of {total:,} {what}{left}", file=sys.stderr, flush=True)
 
     return told
 

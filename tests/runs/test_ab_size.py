@@ -80,9 +80,9 @@ def test_a_job_s_log_has_a_line_a_minute(capsys, monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(common.time, "monotonic", lambda: clock[0])
     told = common.a_line_a_minute("runs")
-    for minute, done in ((0.5, 100), (2, 400), (2.5, 500), (3, 600)):
+    for minute, done in ((1.5, 100), (3, 400), (3.5, 500), (4, 600)):
         clock[0] = 60 * minute
         told(done, 1_000)
     lines = capsys.readouterr().err.splitlines()
-    told = ("400 of 1,000 runs, about 3 minutes left", "600 of 1,000 runs, about 2 minutes left")
+    told = ("100 of 1,000 runs", "400 of 1,000 runs, about 3 minutes left", "600 of 1,000 runs, about 2 minutes left")
     assert lines == [f"nextone: {line}" for line in told]

@@ -158,8 +158,8 @@ def drift(figure: "Figure", of: Validation) -> None:
         axes.axhline(0, color=GREY, linewidth=0.8)
         axes.set_xticks(range(len(LAGS)), ["\n".join(lag.replace(" to ", "–").rsplit(" ", 1)) for lag in LAGS])
         axes.set(xlabel="time between two plays of a person")
-    panels[0].set_ylabel("difference of correlations of long views,\nvideo's own rate taken off")
-    _titles(*panels, names=("Different tags, less beyond a day", "One tag, less different tags"))
+    panels[0].set_ylabel("difference of correlations of long views\n(each minus its video's own rate)")
+    _titles(*panels, names=("What passes within a day", "What a common tag adds"))
 
 
 def _within(of: Validation, about: tuple[str, tuple[str, ...]]) -> str:
