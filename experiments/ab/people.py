@@ -47,7 +47,7 @@ class People(NamedTuple):
     looks: Array  # (N, H) float32 minutes in the app up to each look
     first: Array  # (N,) the first look that has seen the person, H if none
     segments: dict[str, tuple[tuple[str, ...], Array]]  # names, and (N,) which of them each person is in
-    load: dict[str, float]  # of the servers: utilisation, timeout_rate, queue_p95_ms
+    load: dict[str, float]  # of the servers: utilisation, timeout_rate, queue_p95_ms, workers
 
 
 def sums_of(run: Run, from_us: int, to_us: int) -> dict[str, Sums]:
@@ -110,9 +110,13 @@ def _last_waits(run: Run, n: int) -> Array:
     """Minutes of waiting at the end of sessions that no page came to, which no impression holds, (N,)."""
     sessions, shown = run.records.sessions, run.records.impressions
     dry = sessions[sessions["dry"] != 0]
-    last = np.searchsorted(_numbered(shown), _numbered(dry), side="right") - 1
-    seen = (last >= 0) & (_numbered(shown)[last] == _numbered(dry)) if len(shown) else np.zeros(len(dry), bool)
-    over = np.where(seen, ended_us(shown)[last] + run.world.params["swipe_us"][0], dry["open_us"])
+    over = dry["open_us"].copy()
+    if len(shown):
+        last = (
+            np.searchsorted(_numbered(shown), _numbered(dry), side="right") - 1
+        )  # -1: the last of all, somebody else's
+        ended = ended_us(shown)[last] + run.world.params["swipe_us"][0]
+        over = np.where(_numbered(shown)[last] == _numbered(dry), ended, over)
     return np.asarray(np.bincount(dry["user"], np.maximum(dry["close_us"] - over, 0) / 6e7, minlength=n))
 
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from nextone.experiments.runs.arms import window_words
 from nextone.experiments.runs.files import write_table, write_text
-from nextone.experiments.runs.metrics import GUARD_RAILS, IN_WORDS, PRIMARY, overload_mark, overloaded
+from nextone.experiments.runs.metrics import GUARD_RAILS, IN_WORDS, PRIMARY, metric_named, overload_mark, overloaded
 from nextone.experiments.runs.number_text import MISSING, STAR, difference_text, percent_interval, signed
 from nextone.experiments.runs.provenance import arms_record
 from nextone.experiments.runs.statistics import PairedDifference
@@ -41,15 +41,15 @@ def verdict(test: ABTest) -> list[str]:
 
 def _of_arm(test: ABTest, arm: int) -> Iterator[str]:
     found, truth, moved = test.row(arm, PRIMARY)
-    label, base = test.arms[arm].label, test.arms[0].label
+    label, base, unit = test.arms[arm].label, test.arms[0].label, metric_named(PRIMARY).unit
     if found is None or truth is None or moved is None:
         yield f"Nothing can be said of {label}: {IN_WORDS[PRIMARY]} is undefined in an arm; give more people."
         return
     d = found.fixed
     judged = "better than" if d.diff > 0 else "worse than"
     judged = judged if d.sure else "no different, as far as can be told, from"
-    yield f"The A/B test says: {label} is {judged} {base}: {IN_WORDS[PRIMARY]} {percent_interval(d)}."
-    yield f"True, were everybody to have {label}: {percent_interval(truth)}. {_why(d, truth, moved)}"
+    yield f"The A/B test says: {label} is {judged} {base}: {IN_WORDS[PRIMARY]} {percent_interval(d, unit)}."
+    yield f"True, were everybody to have {label}: {percent_interval(truth, unit)}. {_why(d, truth, moved)}"
 
 
 def _why(d: PairedDifference, truth: PairedDifference, moved: Spill) -> str:
@@ -103,12 +103,14 @@ def _caption(test: ABTest) -> str:
     used = ["no" if math.isnan(load["utilisation"]) else f"{load['utilisation']:.2f}{overload_mark(_drowned(load))}"
             for load in loads]  # fmt: skip
     after = f", {test.before:g} days before it" if test.before else ""
+    where = f" in {split.regions} regions" if split.regions > 1 else ""
     layer = f" {split.layer:.0%} of the people are in another test as well." if split.layer else ""
     return (
         f"{test.people.arm.size:,} people, {window_words(test.minutes, test.days)}{after}, seed {test.seed}, salt "
         f"{split.salt!r}; split: {MEANINGS[split.design]}.{layer} 95 % intervals, {STAR}. Truth: everybody against "
         "nobody, same people and luck. Sharing: points by which one world for both arms moves the test, not chance. "
-        f"Servers used: {used[0]} in the test, {used[1]} were nobody treated, {used[2]} were everybody."
+        f"{loads[0]['workers']:g} servers{where}, used {used[0]} in the test, {used[1]} were nobody treated, {used[2]} "
+        "were everybody."
     )  # fmt: skip
 
 
@@ -141,7 +143,7 @@ def _notes(test: ABTest, arm: int) -> Iterator[str]:
 
 def _segments(test: ABTest, arm: int) -> Table:
     table = Table(title=f"{test.arms[arm].label}: {IN_WORDS[PRIMARY]} by group of people", caption=Text(
-        "Each by itself: with ten groups, one in two tests of nothing has a group whose interval misses 0."
+        "Each by itself: in a third of tests of nothing, some of nine groups has an interval that misses 0."
     ))  # fmt: skip
     table.caption_justify = "left"
     for head in ("people told apart by", "group"):

@@ -92,7 +92,7 @@ def run_trial(trial: Trial) -> People:
     sums = sums_of(run, from_us, run.window_us)
     arm, unit = _who_is_where(trial.split, whole, records.sessions, n, from_us)
     minutes, first = looked_at(records.sessions, n, from_us, run.window_us)
-    load = {name: metric_named(name).of(run) for name in LOAD}
+    load = {name: metric_named(name).of(run) for name in LOAD} | {"workers": float(run.workers)}
     earlier = sums_of(run, 0, from_us) if from_us else {}
     return People(arm, unit, sums, earlier, minutes, first, segments_of(run.world.users), load)
 

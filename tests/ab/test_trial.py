@@ -176,6 +176,14 @@ def test_sums_over_people_are_the_metrics(workers):
     assert len(sums) > len(METRICS) // 3
 
 
+def test_where_no_page_ever_comes_people_have_waited_and_nothing_else():
+    of = arms(1, server__service_ms=50_000.0, client__timeout_s=2.0)
+    sums = run_trial(trial(of)).sums
+    assert sums["app_min"].top.sum() > 1 and not sums["impressions"].top.any()
+    assert sums["wait_ratio"].top == pytest.approx(sums["app_min"].top)
+    assert not sums["tags"].bottom.any()
+
+
 @pytest.mark.parametrize("field", ["server__workers", "population__person_sd", "client__history", "phone__shares"])
 def test_what_all_people_share_cannot_differ_between_arms(field):
     value = {"server__workers": 9, "client__history": 35, "phone__shares": (1.0, 0.0, 0.0, 0.0)}.get(field, 1.0)
