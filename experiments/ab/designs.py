@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 from rich.table import Table
 from rich.text import Text
+from scipy.special import ndtri
 
 from nextone.experiments.output.drawing import GREY, PALE, bare, curve_of, curves, drawn, save_figure, zero_line
 from nextone.experiments.runs.arms import Arm, Progress, check_run, window_words
@@ -27,7 +28,7 @@ from nextone.experiments.runs.files import write_text
 from nextone.experiments.runs.metrics import IN_WORDS, PRIMARY
 from nextone.experiments.runs.number_text import signed
 from nextone.experiments.runs.provenance import arms_record, provenance
-from nextone.experiments.runs.statistics import Interval, mean_interval
+from nextone.experiments.runs.statistics import CONFIDENCE, Interval, mean_interval
 from nextone.experiments.runs.verdict import listed
 from nextone.sim.inputs.errors import plural
 from nextone.sim.scenario import SettingError
@@ -37,6 +38,7 @@ from .assignment import MEANINGS, Design, Split, check_split
 from .people import People
 from .run import ABTest
 from .shown import split_json
+from .size import needed_errors
 from .trial import Trial, check_arms, check_trial, run_trial
 
 
@@ -192,13 +194,29 @@ def _of_designs(found: Tried) -> list[str]:
         f"The usual test, by person, is {_off(person)}: true is {signed(person.truth.mean)} %, and "
         f"{person.covered:.0%} of its intervals hold that."
     ]
+    enough = people_to_see(best, people)
+    seen = (
+        [f"To see that difference in four of five tests takes some {enough:,} people by {best.label}."]
+        if enough
+        else []
+    )
     if best is person:
-        return [*told, f"Run it: with {people:,} people no other design would come surely nearer to the truth."]
+        return [*told, f"Run it: with {people:,} people no other design would come surely nearer to the truth.", *seen]
     return [
         *told,
         f"Run {best.label} instead ({MEANINGS[found.splits[best.label].design]}): it is {_off(best)}, and off by "
         f"{best.error:.3g} points in all, chance included, where the usual test is by {person.error:.3g}.",
+        *seen,
     ]
+
+
+def people_to_see(each: Judged, people: int) -> int | None:
+    """How many people a test of a design needs to see the true difference with the usual power, if its interval shrinks
+    with the root of their number; None where the truth cannot be told from 0. people: those that it was tried with."""
+    if each.truth.low <= 0 <= each.truth.high:
+        return None
+    error = each.half / float(ndtri((1 + CONFIDENCE) / 2))
+    return math.ceil(people * needed_errors() ** 2 * (error / each.truth.mean) ** 2)
 
 
 def _of_shares(found: Tried) -> list[str]:

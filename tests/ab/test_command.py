@@ -155,6 +155,8 @@ def test_a_design_is_advised_against_where_it_is_surely_moved():
         "intervals hold that."
     )
     assert told[1].startswith("Run budget instead")
+    assert told[2] == "To see that difference in four of five tests takes some 515 people by budget."
+    # 700 people leave a standard error of 6 / 1.96; 2.8 of them may be 10: 700 (2.8016 x 3.0613 / 10)^2 = 514.9
     same = judged("person", [Told(x, x - 4, x + 4, 0, x) for x in wiggle], 4.0)
     assert sentences(Tried(of, splits, (same, budget), rows, 0, 10, 60.0, {}))[1].startswith("Run it")
 
