@@ -199,6 +199,7 @@ class Standing(NamedTuple):
     failed: int
     known: int  # tasks that are done or planned so far
     expected: int  # tasks there will be in all, as the sweep itself expects
+    version: str  # of nextone, that began it; empty if the ledger does not say
 
 
 def standing(folder: Path) -> Standing:
@@ -210,12 +211,13 @@ def standing(folder: Path) -> Standing:
         if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'sweep'").fetchone():
             raise SettingError(f"{folder}: its sweep was killed before it had begun; start it again")
         states = dict(db.execute("SELECT state, count(*) FROM task GROUP BY state"))
-        row = db.execute("SELECT value FROM sweep WHERE name = ?", (EXPECTED,)).fetchone()
-    every, expected = sum(states.values()), str(row[0]) if row else ""
+        about = dict(db.execute("SELECT name, value FROM sweep WHERE name IN (?, 'made')", (EXPECTED,)))
+    every, expected = sum(states.values()), str(about.get(EXPECTED, ""))
     failed = states.get("failed", 0)
     return Standing(
         _is_held(folder), states.get("done", 0) + failed, failed, every,
         max(every, int(expected)) if expected.isdecimal() else every,
+        str(json.loads(about.get("made", "{}")).get("version", "")),
     )  # fmt: skip
 
 

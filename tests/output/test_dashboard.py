@@ -20,6 +20,7 @@ from nextone.experiments.sweeps.ledger import Standing, begin
 from nextone.experiments.sweeps.plan import Question, plan_of
 from nextone.experiments.sweeps.sweep import made_of
 from nextone.sim.scenario import SettingError
+from nextone.version import __version__
 
 PLAN = plan_of(TWO, BASE)
 LIST = Question(cells=("server.page_size=2 client.ttl_s=30", "server.page_size=9 client.ttl_s=77",
@@ -50,7 +51,7 @@ def test_a_sweep_is_running_then_interrupted_then_finished(tmp_path):
             ledger.done(key, results[key])
         ledger.failed(list(results)[50], "it broke")
         (entry,) = find(tmp_path).entries
-        assert entry.standing == Standing(True, 51, 1, len(results), 200)
+        assert entry.standing == Standing(True, 51, 1, len(results), 200, __version__)
         left = pace.left_s(entry, 10.0 + 51)  # a run a second
         assert left == pytest.approx(149)
         told = progress_line(entry.standing, left)
@@ -209,5 +210,5 @@ def test_without_dash_the_command_says_what_to_install(capsys, monkeypatch):
 
 
 def test_time_left_is_not_known_of_what_is_not_at_work():
-    done = Entry("x", BASE, "sweep", "finished", "", "", Standing(False, 3, 0, 3, 3))
+    done = Entry("x", BASE, "sweep", "finished", "", "", Standing(False, 3, 0, 3, 3, __version__))
     assert Pace().left_s(done, 1.0) is None

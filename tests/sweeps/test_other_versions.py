@@ -11,6 +11,7 @@ import pytest
 from test_sweep import PAGES, here
 
 import nextone as nx
+from nextone.experiments.output.dashboard.entries import find
 from nextone.experiments.output.report.report import write_report
 from nextone.experiments.runs.arms import Arm
 from nextone.experiments.runs.compare import compare
@@ -81,6 +82,7 @@ def test_a_sweep_that_is_not_finished(case, tmp_path):
     for name in (RESULTS, POSITIONS):
         (tmp_path / name).unlink()
     refused(lambda: write_report(tmp_path), tmp_path, reason)
+    assert find(tmp_path).entries[0].told.endswith("; nextone 0.0.9, which began it, can go on")
     with pytest.raises(SettingError, match=r"0\.0\.9.*; (open|put back)"):
         resume(tmp_path, execute=here)
     with sqlite3.connect(tmp_path / NAME) as db:
