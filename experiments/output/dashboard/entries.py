@@ -129,7 +129,8 @@ def _sweep(key: str, folder: Path, files: set[str]) -> Entry:
     state = "running" if now.at_work else "finished" if finished and now.done >= now.known else "interrupted"
     told = progress_line(now)
     if state == "interrupted":
-        mine, other = f"nextone sweep --resume {short(folder, 200)} goes on with it", short(now.version or "of an earlier version", 40)
+        mine = f"nextone sweep --resume {short(folder, 200)} goes on with it"
+        other = short(now.version or "of an earlier version", 40)
         told += f"; {mine}" if now.version == __version__ else f"; nextone {other}, which began it, can go on"
     return Entry(key, folder, "sweep", state, "" if state == "finished" else told, f"{state} {stamp}", now)
 
