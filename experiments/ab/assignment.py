@@ -38,8 +38,8 @@ class Split(NamedTuple):
     layer: float = 0.0  # share of people whom another test treats, by a hash of its own
 
 
-def check_split(split: Split, days: float | None) -> None:
-    """Raises SettingError for a test that cannot be run."""
+def check_split(split: Split, minutes: float | None) -> None:
+    """Raises SettingError for a test that cannot be run. minutes: of its window, None where it lasts days."""
     if split.design not in get_args(Design):
         raise SettingError(f"--design {split.design}: must be one of {', '.join(get_args(Design))}")
     if any(not 0 < share < 1 for share in split.shares) or abs(sum(split.shares) - 1) > 1e-9:
@@ -51,7 +51,7 @@ def check_split(split: Split, days: float | None) -> None:
         raise SettingError(f"--regions {split.regions}: must be 1 to 1000")
     if split.design == "cluster" and split.regions < 4:
         raise SettingError(f"--regions {split.regions}: a test by regions needs at least 4, and some 20 to tell much")
-    if split.design == "switchback" and days is not None:
+    if split.design == "switchback" and minutes is None:
         raise SettingError("--design switchback: give --minutes; over days people would change arms, and carry over")
     if split.design in ("switchback", "cluster") and len(split.shares) > 2:
         raise SettingError(f"--design {split.design}: compares two arms; give one beside the control")
@@ -59,6 +59,11 @@ def check_split(split: Split, days: float | None) -> None:
         raise SettingError(f"layer={split.layer:g}: must be >= 0 and < 1, the share of people in another test")
     if not split.period_min > 0:
         raise SettingError(f"--period {split.period_min:g}: must be > 0 minutes")
+    if split.design == "switchback" and minutes is not None and minutes < 4 * split.period_min:
+        raise SettingError(
+            f"--period {split.period_min:g}: a window of {minutes:g} minutes has fewer than 4 such stretches, 2 for "
+            "each arm; give a shorter period or more --minutes"
+        )
 
 
 def chances(salt: str, units: int) -> Array:

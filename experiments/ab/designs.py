@@ -122,7 +122,7 @@ def compare_tests(
     if len(arms) != 2:
         raise SettingError(f"tests are compared of two arms, not of {len(arms)}; give one beside the control")
     for each in splits.values():
-        check_split(each, None)
+        check_split(each, minutes)
     made = provenance(arms, seed=seed, replications=replications, minutes=minutes, days=None, engine="event")
     both = arms[0], arms[1]
     labels = {split: label for label, split in splits.items()}
@@ -160,7 +160,7 @@ def _told(worlds: Sequence[tuple[Trial, People]]) -> dict[Split, Told]:
         test = ABTest(trial.arms, trial.split, trial.seed, trial.minutes, None, 0.0, people, alone)
         found, truth, moved = test.difference(1, PRIMARY), test.truth[1, PRIMARY], test.spill[1, PRIMARY]
         if found is None or truth is None or moved is None:
-            raise SettingError(f"{trial}: nobody is in an arm by {trial.split.design}; give more people or minutes")
+            raise SettingError(f"{trial}: an arm has fewer than two units by {trial.split.design}; give more people")
         base = float(linear(alone[0].sums[PRIMARY]).mean()) / 100
         d = found.fixed
         out[trial.split] = Told(d.diff / base, d.low / base, d.high / base, truth.diff / base, moved.bias)

@@ -170,7 +170,7 @@ def run_test(
     check_run(minutes=minutes, days=days, seed=seed, workers=workers)
     check_labels(arms)
     check_arms(arms)
-    check_split(split, days)
+    check_split(split, minutes)
     check_trial(arms[0].scenario, before, days)
     layered = () if layer is None else in_both(arms, layer)
     check_arms((arms[0], *layered))

@@ -71,17 +71,18 @@ def test_budgets_add_up_to_what_there_is():
 
 
 @pytest.mark.parametrize(
-    ("split", "days", "words"),
+    ("split", "minutes", "words"),
     [
-        (Split("person", (0.0, 1.0)), None, "--share 1"),
-        (Split("person", (-0.2, 0.6, 0.6)), None, "--share 0.6"),
-        (Split("cluster", (0.5, 0.5), regions=2), None, "--regions 2"),
-        (Split("person", (0.5, 0.5), regions=0), None, "--regions 0"),
-        (Split("switchback", (0.5, 0.5)), 2.0, "--minutes"),
-        (Split("switchback", (0.5, 0.5), period_min=0.0), None, "--period 0"),
-        (Split("switchback", (0.4, 0.3, 0.3)), None, "two arms"),
+        (Split("person", (0.0, 1.0)), 60.0, "--share 1"),
+        (Split("person", (-0.2, 0.6, 0.6)), 60.0, "--share 0.6"),
+        (Split("cluster", (0.5, 0.5), regions=2), 60.0, "--regions 2"),
+        (Split("person", (0.5, 0.5), regions=0), 60.0, "--regions 0"),
+        (Split("switchback", (0.5, 0.5)), None, "--minutes"),
+        (Split("switchback", (0.5, 0.5), period_min=20.0), 60.0, "fewer than 4 such stretches"),
+        (Split("switchback", (0.5, 0.5), period_min=0.0), 60.0, "--period 0"),
+        (Split("switchback", (0.4, 0.3, 0.3)), 60.0, "two arms"),
     ],
 )
-def test_what_cannot_be_split_is_refused_in_one_line(split, days, words):
+def test_what_cannot_be_split_is_refused_in_one_line(split, minutes, words):
     with pytest.raises(SettingError, match=words):
-        check_split(split, days)
+        check_split(split, minutes)

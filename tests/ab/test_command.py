@@ -60,7 +60,7 @@ def test_equal_arms_are_truly_equal():
 
 def test_the_command_prints_one_object_and_saves_what_each_person_did(tmp_path, capsys):
     arguments = ["ab", "--arm", "two=cloud_only server.page_size=2", "--policies", "cloud_only,server_score", *SET]
-    arguments += ["--minutes", "10", "--workers", "1", "--json", "--out", str(tmp_path)]
+    arguments += ["--minutes", "5", "--workers", "1", "--json", "--out", str(tmp_path)]
     assert main(arguments) == 0
     out, err = capsys.readouterr()
     assert not err
@@ -80,16 +80,14 @@ def test_the_command_prints_one_object_and_saves_what_each_person_did(tmp_path, 
 
 def test_for_people_there_is_a_table_of_80_columns(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    assert (
-        main(["ab", "--policies", "cloud_only,random", *SET, "--minutes", "10", "--workers", "1", "-q", "--all"]) == 0
-    )
+    assert main(["ab", "--policies", "cloud_only,random", *SET, "--minutes", "4", "--workers", "1", "-q", "--all"]) == 0
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= 80
     assert out.startswith("The A/B test says: ") and "by group of people" in out and "Guard rails by the test" in out
 
 
 def test_days_before_the_test_make_it_sharper():
-    base = with_settings(Scenario(), [*SMALL, "population.users=50", "server.workers=5000"][1:])
+    base = with_settings(Scenario(), [*SMALL, "population.users=40", "server.workers=5000"][1:])
     of = [parse_arm(text, base) for text in ("six=cloud_only", "two=cloud_only server.page_size=2")]
     test = run_test(of, HALF, days=0.5, before=0.5)
     found = test.found[1, "app_min"]
@@ -125,7 +123,7 @@ def test_what_cannot_be_tested_is_refused_in_one_line(arguments, words, capsys):
 def test_all_designs_are_tried_and_judged_against_the_truth(tmp_path):
     base = with_settings(Scenario(), [*SMALL[1:], "population.users=40", "server.workers=8", "server.service_ms=3000"])
     of = [parse_arm(text, base) for text in ("six=cloud_only", "two=cloud_only server.page_size=2")]
-    made = compare_tests(of, all_designs(HALF._replace(regions=4, period_min=0.5)), replications=10, minutes=3.0)
+    made = compare_tests(of, all_designs(HALF._replace(regions=4, period_min=0.25)), replications=10, minutes=1.5)
     person, _, _, cluster = made.judged
     assert cluster.bias.mean == cluster.bias.high == 0 and cluster.half > person.half
     assert person.truth == cluster.truth and person.truth.high < 0 and person.people == 1
