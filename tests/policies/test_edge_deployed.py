@@ -15,6 +15,7 @@ from nextone.policies.networks.context_aware.network import Search
 from nextone.policies.networks.edgerec.compiled import Read, edgerec_weights, rerank
 from nextone.policies.networks.loading import make_network
 from nextone.policies.phone.context_aware import ListPolicy
+from nextone.policies.phone.costs import DEPLOYED
 from nextone.policies.phone.edgerec import EdgeRecPhone, RerankOnPhone
 from nextone.policies.phone.edgerec_loop import triggers
 from nextone.policies.phone.engines import export, opened
@@ -346,10 +347,11 @@ def test_engines_say_what_torch_says(kind, tmp_path):
 
 @pytest.mark.long
 def test_a_policy_on_an_engine_lives_the_same_life(tmp_path):
-    """`kir@onnx`, exported when it is first asked: the same impressions as by torch."""
+    """An engine, its file exported when it is first asked: the same impressions as by torch, which is charged what the
+    engine on phones takes."""
     world_of = scenario(population__users=4)
     by_torch = run(world_of, MAKE["kir"](network("kir")), minutes=5.0)
-    by_engine = run(world_of, OnEngine(MAKE["kir"](network("kir")), "onnx", tmp_path), minutes=5.0)
+    by_engine = run(world_of, OnEngine(MAKE["kir"](network("kir")), DEPLOYED, tmp_path), minutes=5.0)
     assert len(by_torch.records.impressions) > 20 and same_run(by_torch, by_engine) == ""
 
 
