@@ -57,6 +57,7 @@ def bare_world(users=USERS, slots=SLOTS, past=PAST, videos=VIDEOS):
         "requests": np.zeros((1, 0), state.REQUEST),
         "sessions": np.zeros((1, 0), state.SESSION),
         "moments": np.zeros(0, MOMENT),
+        "arms": np.zeros((users, 1), np.int8),
     }
     integers = {"trace_first": 2, "link_traces": (8, 2)}
     integers |= {"queue_waits": 0, "logged": (1, 3), "traced": 2}

@@ -11,7 +11,7 @@ from sb3_contrib import MaskablePPO
 from stable_baselines3 import DQN, PPO
 
 import nextone as nx
-from nextone.cli.compare import _arms
+from nextone.cli.compare import arms_of
 from nextone.envs.features import C, Observation, empty_observation
 from nextone.envs.sb3 import NextOneVecEnv
 from nextone.experiments.runs.arms import parse_arm
@@ -120,7 +120,7 @@ def mine(tmp_path):
 
 
 def test_a_file_named_on_the_command_line_is_a_policy(mine, seen):
-    longest, short = _arms(f"cloud_only,{mine}", [f"own={mine} server.page_size=4"], SCENARIO)[1:]
+    longest, short = arms_of(f"cloud_only,{mine}", [f"own={mine} server.page_size=4"], SCENARIO)[1:]
     assert (longest.label, short.label, short.scenario.server.page_size) == (mine, "own", 4)
     observation = observation_of(seen)
     for policy in (longest.policy, pickle.loads(pickle.dumps(longest.policy))):  # as another process gets it
