@@ -249,7 +249,7 @@ class Batch:
     def _observations(self, alone: bool = False) -> Observations:
         """What was observed last, in the form asked for; alone: by row 0."""
         self._told, allowed = self.form.told(self._seen.seen), self.allowed.view(np.int8)
-        return self.form.seen_by(0, self._told, allowed) if alone else self.form.seen(self._told, allowed)
+        return self.form.seen(self._told[0], allowed[0]) if alone else self.form.seen(self._told, allowed)
 
     @property
     def allowed(self) -> NDArray[np.bool_]:

@@ -71,22 +71,15 @@ class Form:
         return kept.astype(self._dtype, copy=False)
 
     def seen(self, told: NDArray[Any], masks: NDArray[np.int8]) -> Observations:
-        """Observations as views of what `told` returned; masks (N, A) become theirs."""
+        """Observations as views of what `told` returned; masks (N, A) become theirs. Of one person alone, (D,) and
+        (A,), it is what that person sees."""
         if self._form == "flat":
             return told
         if self._form == "masked":
             return {"action_mask": masks.copy(), "observations": told}
-        seen = {name: told[:, place].reshape(len(told), *shape) for name, place, shape in self._places}
+        lead = told.shape[:-1]
+        seen = {name: told[..., place].reshape(*lead, *shape) for name, place, shape in self._places}
         seen["mask"] = masks.copy()
-        return seen
-
-    def seen_by(self, i: int, told: NDArray[Any], masks: NDArray[np.int8]) -> Observations:
-        """`seen`, by person i alone."""
-        if self._form != "dict":
-            return row_of(self.seen(told, masks), i)
-        row = told[i]
-        seen = {name: row[place].reshape(shape) for name, place, shape in self._places}
-        seen["mask"] = masks[i].copy()
         return seen
 
     def _space(self, mask: spaces.Box) -> spaces.Space[Any]:

@@ -7,8 +7,6 @@ Run as a command, which writes a page: python -m nextone.experiments.ab.checks d
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +14,7 @@ import numpy as np
 from scipy.special import betaincinv
 
 from nextone.experiments.runs.arms import BASELINE_POLICY, Arm
-from nextone.experiments.runs.executor import Failed, run_all
+from nextone.experiments.runs.executor import results
 from nextone.experiments.runs.files import write_text
 from nextone.experiments.runs.metrics import PRIMARY
 from nextone.sim.config import Scenario
@@ -45,12 +43,7 @@ def populations(scenario: Scenario, many: int, workers: int = 1, seed: int = 0) 
     """People of so many worlds, two days under the control; the second is the test."""
     control = Arm(BASELINE_POLICY, BASELINE_POLICY, scenario)
     trials = (Trial((control,), HALF, seed, r, None, 1.0, 1.0, everybody=0) for r in range(many))
-    found = dict[int, People]()
-    with closing(run_all(partial(next, trials, None), workers, run_trial)) as outcomes:
-        for trial, outcome in outcomes:
-            if isinstance(outcome, Failed):
-                raise outcome.raised()
-            found[trial.replication] = outcome
+    found: dict[int, People] = {trial.replication: people for trial, people in results(trials, workers, run_trial)}
     return [found[r] for r in sorted(found)]
 
 

@@ -8,9 +8,7 @@ or for how many people are treated (`--share .01,.1,.5`).
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from textwrap import wrap
 from typing import Any, NamedTuple, get_args
@@ -23,7 +21,7 @@ from scipy.special import ndtri
 from nextone.experiments.output.drawing import GREY, PALE, bare, curve_of, curves, drawn, save_figure, zero_line
 from nextone.experiments.runs.arms import Arm, Progress, check_run, window_words
 from nextone.experiments.runs.compare import check_labels
-from nextone.experiments.runs.executor import Execute, Failed, run_all
+from nextone.experiments.runs.executor import Execute, results
 from nextone.experiments.runs.files import write_text
 from nextone.experiments.runs.metrics import IN_WORDS, PRIMARY
 from nextone.experiments.runs.number_text import signed
@@ -134,17 +132,14 @@ def compare_tests(
     ]
     told: dict[str, list[Told]] = {label: [] for label in splits}
     waiting: dict[int, list[tuple[Trial, People]]] = {}
-    with closing((execute or run_all)(partial(next, iter(trials), None), workers, run_trial)) as outcomes:
-        for done, (trial, outcome) in enumerate(outcomes, start=1):
-            if isinstance(outcome, Failed):
-                raise outcome.raised()
-            mine = waiting.setdefault(trial.replication, [])
-            mine.append((trial, outcome))
-            if len(mine) == 2 + len(splits):
-                for each, row in _told(waiting.pop(trial.replication)).items():
-                    told[labels[each]].append(row)
-            if progress:
-                progress(done, len(trials))
+    for done, (trial, people) in enumerate(results(trials, workers, run_trial, execute), start=1):
+        mine = waiting.setdefault(trial.replication, [])
+        mine.append((trial, people))
+        if len(mine) == 2 + len(splits):
+            for each, row in _told(waiting.pop(trial.replication)).items():
+                told[labels[each]].append(row)
+        if progress:
+            progress(done, len(trials))
     half = float(np.mean([(row.high - row.low) / 2 for row in next(iter(told.values()))]))
     verdicts = tuple(judged(label, rows, half) for label, rows in told.items())
     return Tried(both, splits, verdicts, told, seed, replications, minutes, made)

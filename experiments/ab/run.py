@@ -4,16 +4,15 @@ Called by `nextone ab`.
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from nextone.experiments.runs.arms import Arm, Progress, check_run
 from nextone.experiments.runs.compare import check_labels
-from nextone.experiments.runs.executor import Execute, Failed, run_all
+from nextone.experiments.runs.executor import Execute, results
 from nextone.experiments.runs.metrics import GUARD_RAILS, LIMITS, PRIMARY, Metric, metric_named
 from nextone.experiments.runs.provenance import provenance
 from nextone.experiments.runs.statistics import PairedDifference, many_looked_at, one_is_best
@@ -126,8 +125,8 @@ class ABTest:
 
     def looks(self, arm: int) -> list[Found | None]:
         """The primary metric at each look while the test runs, of the people seen so far."""
-        rows, opened = self._of_two(arm), int(self._of_two(arm).sum())
-        out = []
+        rows = self._of_two(arm)
+        opened, out = int(rows.sum()), []
         for k in range(self.people.looks.shape[1]):
             seen = rows & (self.people.first <= k)
             minutes = self.people.looks[seen, k].astype(np.float64)
@@ -178,12 +177,9 @@ def run_test(
     who = (None, *range(len(arms)))
     trials = [Trial(tuple(arms), split, seed, replication, minutes, days, before, arm, layered) for arm in who]
     found: dict[int | None, People] = {}
-    with closing((execute or run_all)(partial(next, iter(trials), None), workers, run_trial)) as outcomes:
-        for done, (trial, outcome) in enumerate(outcomes, start=1):
-            if isinstance(outcome, Failed):
-                raise outcome.raised()
-            found[trial.everybody] = outcome
-            if progress:
-                progress(done, len(trials))
+    for done, (trial, people) in enumerate(results(trials, workers, run_trial, execute), start=1):
+        found[trial.everybody] = people
+        if progress:
+            progress(done, len(trials))
     alone = tuple(found[arm] for arm in range(len(arms)))
     return ABTest(tuple(arms), split, seed, minutes, days, before, found[None], alone, dict(limits), made)

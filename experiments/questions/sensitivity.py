@@ -9,8 +9,6 @@ other people and luck. Servers are ample.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +20,7 @@ from nextone.experiments.fitting.people.fit_file import FitFile
 from nextone.experiments.fitting.people.interests_fit import TIED
 from nextone.experiments.fitting.people.robust import varied
 from nextone.experiments.runs.arms import BASELINE_POLICY, Arm, Progress, Task
-from nextone.experiments.runs.executor import Execute, Failed, run_all
+from nextone.experiments.runs.executor import Execute, results
 from nextone.experiments.runs.metrics import PRIMARY, metric_named
 from nextone.experiments.runs.names import REFERENCE_FILTER
 from nextone.experiments.runs.provenance import provenance
@@ -171,19 +169,16 @@ def run(
     assert len(index) == len(worlds) * len(POLICIES), "two worlds have the same label"
     total, of_first = len(index) * replications, len(POLICIES) * replications
     first_done = started
-    with closing((execute or run_all)(partial(next, tasks, None), workers)) as outcomes:
-        for done, (task, outcome) in enumerate(outcomes, start=1):
-            if isinstance(outcome, Failed):
-                raise outcome.raised()
-            place = index[task.arm.label, str(task.arm.policy)]
-            values[(*place, task.replication)] = [outcome.metrics[metric] for metric in METRICS]
-            if done == 1:
-                first_done = time.perf_counter()  # before it, the model is compiled or loaded
-            if done == of_first and estimate:
-                each = (time.perf_counter() - first_done) / (of_first - 1)
-                estimate(total - done, each * (total - done))
-            if progress:
-                progress(done, total)
+    for done, (task, result) in enumerate(results(tasks, workers, execute=execute), start=1):
+        place = index[task.arm.label, str(task.arm.policy)]
+        values[(*place, task.replication)] = [result.metrics[metric] for metric in METRICS]
+        if done == 1:
+            first_done = time.perf_counter()  # before it, the model is compiled or loaded
+        if done == of_first and estimate:
+            each = (time.perf_counter() - first_done) / (of_first - 1)
+            estimate(total - done, each * (total - done))
+        if progress:
+            progress(done, total)
     took = (time.perf_counter() - started) / 60
     found = {world.label: block for world, block in zip(worlds, values, strict=True)}
     return _summed_up(plan, found, replications, minutes, took, name)

@@ -6,7 +6,6 @@ finishes first. Called by `nextone compare` and, with policies of one's own, fro
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from functools import partial
 
 import numpy as np
@@ -22,7 +21,7 @@ from .arms import Progress as Progress
 from .arms import check_run as check_run
 from .arms import parse_arm as parse_arm
 from .comparison import Comparison
-from .executor import Execute, Failed, run_all
+from .executor import Execute, results
 from .executor import RunFailed as RunFailed
 from .metrics import METRICS
 from .names import resolve_policy
@@ -68,18 +67,13 @@ def compare(
     values = np.full((len(arms), replications, len(METRICS)), np.nan)
     positions = np.zeros((len(arms), replications, pages, 2), np.int64)
     index = {arm.label: a for a, arm in enumerate(arms)}
-    source = partial(next, iter(tasks), None)
-    execute = execute or run_all
-    with closing(execute(source, workers)) as outcomes:  # closed at once on Ctrl-C, so that no process outlives us
-        for done, (task, outcome) in enumerate(outcomes, start=1):
-            if isinstance(outcome, Failed):
-                raise outcome.raised()
-            place = index[task.arm.label], task.replication
-            values[place] = [outcome.metrics[metric.name] for metric in METRICS]
-            positions[place][: len(outcome.positions)] = outcome.positions
-            worlds.setdefault(task.arm.label, set()).add((outcome.links_sha256, outcome.catalogue_sha256))
-            if progress:
-                progress(done, len(tasks))
+    for done, (task, result) in enumerate(results(tasks, workers, execute=execute), start=1):
+        place = index[task.arm.label], task.replication
+        values[place] = [result.metrics[metric.name] for metric in METRICS]
+        positions[place][: len(result.positions)] = result.positions
+        worlds.setdefault(task.arm.label, set()).add((result.links_sha256, result.catalogue_sha256))
+        if progress:
+            progress(done, len(tasks))
     check_same(before, made(), "this comparison has met two worlds", "run it again")
     for label, met in worlds.items():
         if len(met) > 1:

@@ -12,11 +12,11 @@ import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor
 from concurrent.futures import wait as first_of
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from multiprocessing.connection import wait
 from multiprocessing.reduction import ForkingPickler
@@ -93,6 +93,18 @@ DIED = "its process was killed, as when memory runs out; give it more memory, or
 def run_all(source: Source, workers: int, run: Run = replicate) -> Outcomes:
     """Run tasks in this process if workers is 1, else in several."""
     return in_this_process(source, 1, run) if workers == 1 else in_processes(source, workers, run)
+
+
+def results(
+    tasks: Iterable[Movable], workers: int, run: Run = replicate, execute: Execute | None = None
+) -> Iterator[tuple[Any, Any]]:
+    """Each task with its result, in any order. Raises what the first task that fails has to say; processes that still
+    run are stopped then, and on Ctrl-C. execute: where tasks are run; None: `run_all`."""
+    with closing((execute or run_all)(partial(next, iter(tasks), None), workers, run)) as outcomes:
+        for task, outcome in outcomes:
+            if isinstance(outcome, Failed):
+                raise outcome.raised()
+            yield task, outcome
 
 
 def in_this_process(source: Source, workers: int = 1, run: Run = replicate) -> Outcomes:

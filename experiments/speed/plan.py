@@ -11,8 +11,6 @@ import math
 import os
 import resource
 from collections.abc import Iterator
-from contextlib import closing
-from functools import partial
 from multiprocessing.reduction import ForkingPickler
 from statistics import mean
 from time import process_time
@@ -21,7 +19,7 @@ from typing import Any, NamedTuple
 from rich.table import Table
 
 from nextone.experiments.runs.arms import Arm, Task
-from nextone.experiments.runs.executor import Failed, in_processes, replicate
+from nextone.experiments.runs.executor import in_processes, replicate, results
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import with_settings
 
@@ -95,12 +93,9 @@ def measure(job: Job, workers: int, each: int) -> Cost:
         Task(job.sample[k % len(job.sample)], 0, k, job.minutes, job.days, "event") for k in range(workers * (each + 1))
     )
     first, later = dict[int, Spent](), list[Spent]()
-    with closing(in_processes(partial(next, tasks, None), workers, spent)) as outcomes:
-        for _, outcome in outcomes:
-            if isinstance(outcome, Failed):
-                raise outcome.raised()
-            if first.setdefault(outcome.process, outcome) is not outcome:
-                later.append(outcome)
+    for _, cost in results(tasks, workers, spent, in_processes):
+        if first.setdefault(cost.process, cost) is not cost:
+            later.append(cost)
     task_s = mean(x.task_s for x in later)
     start_s = max(x.before_s + x.task_s for x in first.values()) - task_s
     both = [*first.values(), *later]

@@ -7,9 +7,7 @@ rows go to the file world by world.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +16,7 @@ import numpy as np
 from nextone.envs.features import MOST_S, empty_observation
 from nextone.envs.observing import observe
 from nextone.experiments.runs.deciding import phone_cost
-from nextone.experiments.runs.executor import Execute, Failed, run_all
+from nextone.experiments.runs.executor import Execute, results
 from nextone.experiments.runs.oracle import reference_filter
 from nextone.experiments.runs.replication import end_of, window_of
 from nextone.experiments.runs.shipping import Place, moved_policy, moved_scenario
@@ -143,14 +141,11 @@ def in_order(
     `collect`. Raises as `collect` does."""
     early: dict[int, Any] = {}
     number = 0
-    with closing((execute or run_all)(partial(next, iter(worlds), None), workers, run)) as outcomes:
-        for world, outcome in outcomes:
-            if isinstance(outcome, Failed):
-                raise outcome.raised()
-            early[world.number] = outcome
-            while number in early:
-                yield early.pop(number)
-                number += 1
+    for world, result in results(worlds, workers, run, execute):
+        early[world.number] = result
+        while number in early:
+            yield early.pop(number)
+            number += 1
 
 
 def one_world(part: Part) -> tuple[dict[str, Array], int]:

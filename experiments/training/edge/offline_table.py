@@ -13,7 +13,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from nextone.experiments.runs.executor import Execute, Failed, run_all
+from nextone.experiments.runs.executor import Execute, results
 from nextone.experiments.runs.files import write_text, write_whole
 from nextone.experiments.runs.shipping import WEIGHTS, Place, weights
 from nextone.policies.checkpoint import best_checkpoint
@@ -151,24 +150,21 @@ def offline_table(
     networks = [method for method in METHODS if method.kind]
     asked_for = EdgeSettings(kind=networks[0].kind, threads=threads)
     asked_for = asked_for if epochs is None else replace(asked_for, epochs=epochs)
-    trainings = iter([
+    trainings = [
         Seeded(
             method.name, replace(asked_for, kind=method.kind, ablation=method.ablation, seed=seed), data,
             out / method.folder / f"seed-{seed}", progress=progress and workers == 1,
         )
         for seed in range(seeds)
         for method in networks
-    ])  # fmt: skip
-    with closing((execute or run_all)(functools.partial(next, trainings, None), workers, trained)) as outcomes:
-        for training, files in outcomes:
-            if isinstance(files, Failed):
-                raise files.raised()
-            for name, data_of in files.items():
-                path = training.folder / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write_whole(path, functools.partial(Path.write_bytes, data=data_of))
-            best = best_checkpoint(training.folder)
-            said(f"{training}: {-best.about['score']:.5f} after {best.step} steps")
+    ]  # fmt: skip
+    for training, files in results(trainings, workers, trained, execute):
+        for name, data_of in files.items():
+            path = training.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, functools.partial(Path.write_bytes, data=data_of))
+        best = best_checkpoint(training.folder)
+        said(f"{training}: {-best.about['score']:.5f} after {best.step} steps")
     _read_once.cache_clear()
     test = read_samples(data, "test", READ)
     asked, lives = asked_about(test), lives_of(test)

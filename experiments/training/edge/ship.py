@@ -12,13 +12,12 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from nextone.experiments.runs.executor import Failed, run_all
+from nextone.experiments.runs.executor import results
 from nextone.experiments.runs.files import write_text
 from nextone.experiments.runs.names import check_name
 from nextone.experiments.runs.shipping import Place
@@ -100,12 +99,9 @@ def make_shipped(folder: Path, evidence: Path, effort: Effort = USUAL) -> None:
 def made(steps: list[Step], effort: Effort) -> list[str]:
     """Make all steps that are missing; returns one line on each."""
     lines: dict[str, str] = {}
-    with closing(run_all(partial(next, iter(steps), None), effort.workers, take)) as outcomes:
-        for step, line in outcomes:
-            if isinstance(line, Failed):
-                raise line.raised()
-            sys.stderr.write(line + "\n")
-            lines[step.name] = line
+    for step, line in results(steps, effort.workers, take):
+        sys.stderr.write(line + "\n")
+        lines[step.name] = line
     return [lines[step.name] for step in steps]
 
 
