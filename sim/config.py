@@ -557,6 +557,11 @@ class Server(Section):
         29.4, "min", "Assumed: the cloud knows people", "interests.intent_half_life_min as the cloud takes it to be",
         plausible=(5.0, 80.0, "a quarter, to four times the default; what is true stays"),
         gt=0, le=100_000)  # fmt: skip
+    pool_min: float = number(
+        0.0, "min", "Assumed: the log's cloud had learnt before it began; no public data",
+        "minutes after which the cloud learns anew from everybody's plays how good each video is; 0: never",
+        plausible="0 leaves people apart but for servers; it is for who asks what they teach the cloud together",
+        ge=0, le=100_000)  # fmt: skip
     quality_correlation: float = number(0.7, "", "Assumed: see docs/design.md", "of estimate and truth, video",
         plausible=(0.5, 0.9, "a quarter of the variance known, to four fifths"),
                                         ge=0, le=1)  # fmt: skip
@@ -705,6 +710,8 @@ class Scenario(BaseModel):
                 f"server.kept={s.kept} must be >= server.candidates + client.refill_at={s.candidates + c.refill_at}; "
                 "store at least a page"
             )
+        if 0 < s.pool_min < 0.1:
+            raise ValueError(f"server.pool_min={s.pool_min} must be 0 or >= 0.1; nobody learns more often")
         if not any(s.objective):
             raise ValueError(f"server.objective={list(s.objective)} must have a weight that is not 0; rank by something")
         for name, shares in (("network.shares", self.network.shares), ("phone.shares", self.phone.shares)):

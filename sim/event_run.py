@@ -20,6 +20,7 @@ import numpy as np
 import simpy
 
 from .batch_run import NO_SCORES, Decide, advance_rows
+from .cloud.pooled import Pooled
 from .config import NEVER_US
 from .impression import ASK, DECIDE, DONE, PAUSED
 from .records import Logs, Records
@@ -168,6 +169,9 @@ def paused_at_decisions(
     served_by = [groups[g] for g in (np.zeros(n, np.int64) if group_of is None else group_of)]
     phones: dict[int, simpy.Event] = {}  # people whose phone is to be moved, until they need the world
     moved = _Moving(users["now_us"])
+    pool_us = round(world.params["pool_min"][0] * 60e6)
+    everybody = Pooled(world) if pool_us else None
+    barrier = pool_us * n or inf  # the next tick at which the cloud learns from everybody
 
     def phone(i: int, answered: bool, not_before_us: int) -> simpy.Event:
         """Move phone i until it needs the world; it will not ask the server before `not_before_us`."""
@@ -187,11 +191,14 @@ def paused_at_decisions(
     for i in range(n):
         env.process(person(i))
     while True:
-        if moved.rows and env.peek() >= moved.earliest:
+        if moved.rows and env.peek() >= min(moved.earliest, barrier):
             for i, reason in (yield from moved.move(world, logs, end_us, days)):
                 phones.pop(i).succeed(reason)
         elif env.peek() == inf:
             break
+        elif everybody and env.peek() >= barrier:
+            everybody.learn(logs, int(barrier) // n)
+            barrier += pool_us * n
         else:
             env.step()
     return ServerLedger(*map(sum, zip(*(servers.ledger() for servers in groups), strict=True)))

@@ -67,6 +67,13 @@ class Logs:
         if 2 * self._world.logged.max() > self._world.impressions.shape[1]:
             self.collect()
 
+    def impressions_since(self, known: int) -> tuple[Array, int]:
+        """Impressions collected since `known` chunks of them were known, and how many are known now."""
+        self.collect()
+        chunks, empty = self._chunks[0], self._buffers[0][0, :0]
+        rows = np.concatenate([in_one(empty), *chunks[known:]]).view(empty.dtype)
+        return rows, len(chunks)
+
     def records(self) -> Records:
         """Everything collected, sorted."""
         self.collect()

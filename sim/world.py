@@ -13,11 +13,12 @@ from nextone.sim.inputs.scenario_paths import stamps
 from nextone.sim.inputs.trace_files import read_pings, read_traces
 from nextone.sim.inputs.traces import Traces, bandwidth_tests, constant_trace, shipped_traces, synthetic_traces
 
-from .catalogue import make_catalogue
+from .catalogue import in_lines, make_catalogue
 from .config import FREE, LINK_CLASSES, NEVER_US, PARAMS_DTYPE, Cost, Phone, Scenario
 from .data import open_data
 from .population import draw_people, pace_table, propensity_tables
 from .records import MOMENT
+from .scenario import SettingError
 from .session import SESSION_GAP_US
 from .state import (
     BEHAVIOUR,
@@ -160,6 +161,14 @@ def ask_after(world: World, quiet: int) -> None:
         world.params["quiet"] = quiet
 
 
+def _own_copy(index: Array) -> Array:
+    """Of this world alone, since its cloud learns; read-only to all who do not."""
+    mine = in_lines(len(index))
+    mine[:] = index
+    mine.setflags(write=False)
+    return mine
+
+
 class Design(NamedTuple):
     """What people of one arm live by: a scenario, and of what ranks on the phone whether anything does and its cost."""
 
@@ -203,8 +212,15 @@ def build_world(
     traced: the person whose every moment is noted (-1: nobody).
     drawn: whether people are drawn; otherwise their rows are blank, for who fills them one by one.
     arms: people of several designs; None: all of this one. What those differ in must be read from `World.params`.
+
+    Raises SettingError where the cloud is to learn from everybody and each person lives alone.
     """
     n, server = scenario.population.users, scenario.server
+    if server.pool_min and queue_waits is not None:
+        raise SettingError(
+            f"server.pool_min={server.pool_min:g}: the cloud learns from everybody only where people share servers, as "
+            "in nextone compare, sweep and ab; set it to 0"
+        )
     videos = make_catalogue(scenario)
     links = make_links(scenario)
     designs = (Design(scenario, edge, cost), *(arms.others if arms else ()))
@@ -231,7 +247,7 @@ def build_world(
         seen=np.zeros((n, 2, remembered), np.uint8),
         videos=videos.videos,
         content=videos.content,
-        indexed=videos.indexed,
+        indexed=_own_copy(videos.indexed) if server.pool_min else videos.indexed,
         knots=links.knots,
         trace_first=links.trace_first,
         trace_mean_bps=links.trace_mean_bps,

@@ -32,7 +32,7 @@ SHARED_FIELDS = {
     "phone": ("shares", "software_decoder"),
     "server": (
         "workers", "queue_limit", "recall", "kept", "repeat_after_days", "quality_correlation", "embedding_correlation",
-        "embedding_impressions", "version_gap", "pxtr_noise", "person_correlation", "taste_correlation",
+        "embedding_impressions", "version_gap", "pxtr_noise", "person_correlation", "taste_correlation", "pool_min",
     ),
 }  # fmt: skip
 """What people of one world have in common, whole sections and single fields: the world, its videos, what the cloud

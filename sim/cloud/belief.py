@@ -83,13 +83,11 @@ def draw_of(row, a):
     return 1.0 if a < INTENT else np.float64(row.embedding[a - INTENT])
 
 
-@allocating
-def learn(p, key, user, belief, row, behaviour):
-    """One behaviour moves the belief: a step of the linear minimum-mean-square estimate. row: of the index.
-
-    The noise is the whole variance of a yes or no, and never less than the variance that it consists of. Where the
-    slope would make it less, the slope is too steep for such a wide belief, and variances would become negative."""
-    words = keyed_words(key, MATCH, user.user, behaviour.video, 0)
+@inlined
+def expected_play(p, key, user, belief, row, video):
+    """(chance of a valid play, by how much it rises per logit of staying), as the cloud expects them now. row: of the
+    index."""
+    words = keyed_words(key, MATCH, user.user, video, 0)
     match = lasting_belief(words.w0, words.w1, p.match_sd, p.match_correlation)
     estimate = lasting_estimate(p, user, belief, row, match)
     estimate += level(belief) + drawn_by_intent(belief, row.embedding)
@@ -98,6 +96,16 @@ def learn(p, key, user, belief, row, behaviour):
     above, _ = view_rates(np.float32(estimate + TOUCH), row.skip_long, row.watch_long, known)
     below, _ = view_rates(np.float32(estimate - TOUCH), row.skip_long, row.watch_long, known)
     slope = (np.float64(above) - np.float64(below)) / (2.0 * TOUCH)
+    return chance, slope
+
+
+@allocating
+def learn(p, key, user, belief, row, behaviour):
+    """One behaviour moves the belief: a step of the linear minimum-mean-square estimate. row: of the index.
+
+    The noise is the whole variance of a yes or no, and never less than the variance that it consists of. Where the
+    slope would make it less, the slope is too steep for such a wide belief, and variances would become negative."""
+    chance, slope = expected_play(p, key, user, belief, row, behaviour.video)
     dims = INTENT + p.content_dims
     along_cov = np.zeros(BELIEFS)  # covariance of each with the log-odds
     for a in range(dims):

@@ -142,6 +142,19 @@ def test_with_one_worker_people_of_one_arm_move_those_of_the_other():
     assert same_lives(test, alone, own == 0)
 
 
+def test_a_cloud_that_learns_from_everybody_moves_the_control_by_what_the_treated_watch():
+    """With ample servers, which arms share as well; without learning nothing moves (above)."""
+    of = arms(AMPLE, "server_score", catalogue__videos=1_000, server__pool_min=0.5, server__quality_correlation=0.0)
+    worlds = [run_world(trial(of, everybody=a, minutes=8.0))[0] for a in (None, 0)]
+    own = worlds[0].world.users["arm"]
+    assert same_lives(*worlds, own == 0)
+    again, _, _ = run_world(trial(of, minutes=8.0))
+    assert same_lives(again, worlds[0], own >= 0) == ""
+    unlike = (of[0], Arm("faster", "cloud_only", replace(of[0].scenario, server__pool_min=5.0)))
+    with pytest.raises(SettingError, match=r"server\.pool_min is shared"):
+        check_arms(unlike)
+
+
 def test_with_budgets_of_servers_the_control_does_not_feel_what_the_treated_do():
     few, many = arms(2), arms(2)
     many = (many[0], Arm("hungry", "cloud_only", replace(many[1].scenario, server__page_size=1, client__timeout_s=5.0)))

@@ -57,6 +57,7 @@ NAMED: dict[str, tuple[float, float]] = {
     "server.candidates": (1, 50),  # Source: KIR pool 10 to 50; cloud_only ships a page
     "server.workers": (0, math.inf),  # queues are exact
     "server.queue_limit": (1, math.inf),
+    "server.pool_min": (0, math.inf),
     "server.embedding_impressions": (0, 1_000),
     "server.version_gap": (0, 1),
     "server.lookup_ms": (0, 1_000),
