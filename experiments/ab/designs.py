@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import wrap
-from typing import Any, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import numpy as np
 from rich.table import Table
@@ -38,6 +38,9 @@ from .run import ABTest
 from .shown import split_json
 from .size import needed_errors
 from .trial import Trial, check_arms, check_trial, run_trial
+
+if TYPE_CHECKING:
+    from nextone.experiments.output.drawing import Figure
 
 
 class Told(NamedTuple):
@@ -88,7 +91,11 @@ class Tried:
 
     @property
     def by_design(self) -> bool:
-        return len({split.design for split in self.splits.values()}) > 1
+        return _by_design(self.splits)
+
+
+def _by_design(splits: Mapping[str, Split]) -> bool:
+    return len({split.design for split in splits.values()}) > 1
 
 
 def all_designs(split: Split) -> dict[str, Split]:
@@ -277,16 +284,16 @@ def as_json(found: Tried) -> dict[str, Any]:
 
 def save(found: Tried, path: Path) -> Iterator[Path]:
     """The figure, and beside it what `as_json` says."""
-    figure(found, path)
+    save_figure(figure(found.judged, found.splits, sentences(found)[0]), path)
     write_text(path.with_suffix(".json"), json.dumps(as_json(found), allow_nan=False, indent=1) + "\n")
     yield from (path, path.with_suffix(".json"))
 
 
-def figure(found: Tried, path: Path) -> None:
+def figure(judged: Sequence[Judged], splits: Mapping[str, Split], title: str = "") -> "Figure":
     """What each test says, apart from chance, beside the truth."""
-    rows, truth = found.judged, found.judged[0].truth
-    says = [Interval(each.says, truth.mean + each.bias.low, truth.mean + each.bias.high, 0) for each in rows]
-    x = list(range(len(rows))) if found.by_design else [100 * split.shares[1] for split in found.splits.values()]
+    truth, by_design = judged[0].truth, _by_design(splits)
+    says = [Interval(each.says, truth.mean + each.bias.low, truth.mean + each.bias.high, 0) for each in judged]
+    x = list(range(len(judged))) if by_design else [100 * split.shares[1] for split in splits.values()]
     with drawn(7.2, 4.4) as page:
         axis = page.subplots()
         axis.axhspan(truth.low, truth.high, color=PALE, zorder=0)
@@ -294,13 +301,13 @@ def figure(found: Tried, path: Path) -> None:
         axis.annotate("true: everybody against nobody", (x[-1], truth.mean), xytext=(0, -12), ha="right",
                       textcoords="offset points", color=GREY, fontsize=9)  # fmt: skip
         zero_line(axis)
-        curves(axis, x, [curve_of("what an A/B test says", says)], joined=not found.by_design)
-        if not found.by_design:
+        curves(axis, x, [curve_of("what an A/B test says", says)], joined=not by_design)
+        if not by_design:
             axis.set_xscale("log")
             axis.minorticks_off()
             axis.set_xlabel("people treated")
-        axis.set_xticks(x, [each.label for each in rows])
+        axis.set_xticks(x, [each.label for each in judged])
         axis.set_ylabel(f"difference in {IN_WORDS[PRIMARY]}, %")
         bare(axis)
-        axis.set_title("\n".join(wrap(sentences(found)[0], 68)), loc="left")
-        save_figure(page, path)
+        axis.set_title("\n".join(wrap(title, 68)), loc="left")
+    return page

@@ -40,6 +40,7 @@ class ABTest:
     alone: tuple[People, ...]  # by arm: the same people were everybody in it
     limits: Mapping[str, float] = field(default_factory=lambda: dict(LIMITS))
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    layer: Arm | None = None  # what another test treats `split.layer` of the people with
 
     @property
     def treated(self) -> range:
@@ -182,4 +183,4 @@ def run_test(
         if progress:
             progress(done, len(trials))
     alone = tuple(found[arm] for arm in range(len(arms)))
-    return ABTest(tuple(arms), split, seed, minutes, days, before, found[None], alone, dict(limits), made)
+    return ABTest(tuple(arms), split, seed, minutes, days, before, found[None], alone, dict(limits), made, layer)

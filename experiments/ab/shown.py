@@ -10,6 +10,7 @@ import pyarrow as pa
 from rich.table import Table
 from rich.text import Text
 
+from nextone.experiments.ab import AB
 from nextone.experiments.runs.arms import window_words
 from nextone.experiments.runs.files import write_table, write_text
 from nextone.experiments.runs.metrics import GUARD_RAILS, IN_WORDS, PRIMARY, metric_named, overload_mark, overloaded
@@ -49,10 +50,11 @@ def _of_arm(test: ABTest, arm: int) -> Iterator[str]:
     judged = "better than" if d.diff > 0 else "worse than"
     judged = judged if d.sure else "no different, as far as can be told, from"
     yield f"The A/B test says: {label} is {judged} {base}: {IN_WORDS[PRIMARY]} {percent_interval(d, unit)}."
-    yield f"True, were everybody to have {label}: {percent_interval(truth, unit)}. {_why(d, truth, moved)}"
+    shared = "servers and what the cloud learns" if test.arms[0].scenario.server.pool_min else "servers"
+    yield f"True, were everybody to have {label}: {percent_interval(truth, unit)}. {_why(d, truth, moved, shared)}"
 
 
-def _why(d: PairedDifference, truth: PairedDifference, moved: Spill) -> str:
+def _why(d: PairedDifference, truth: PairedDifference, moved: Spill, shared: str) -> str:
     if d.diff_pct is None or d.diff_pct_low is None or d.diff_pct_high is None or truth.diff_pct is None:
         return "In percent the two cannot be compared: the control's mean cannot be told from 0."
     holds = d.diff_pct_low <= truth.diff_pct <= d.diff_pct_high
@@ -62,7 +64,7 @@ def _why(d: PairedDifference, truth: PairedDifference, moved: Spill) -> str:
     if abs(moved.bias) <= KEPT_BY * moved.error:
         return f"{fits}; what people of one arm do to the other cannot be told from chance."
     wrong = " and says the opposite" if d.sure and d.diff * truth.diff < 0 else ""
-    return f"{fits}{wrong}: arms share servers, which alone moves the test by {signed(moved.bias)} points."
+    return f"{fits}{wrong}: arms share {shared}, which alone moves the test by {signed(moved.bias)} points."
 
 
 def tables(test: ABTest, whole: bool) -> Iterator[object]:
@@ -192,7 +194,9 @@ def as_json(test: ABTest) -> dict[str, Any]:
 def _asked(test: ABTest) -> dict[str, Any]:
     return {
         "split": split_json(test.split), "seed": test.seed, "minutes": test.minutes, "days": test.days,
-        "before": test.before, "arms": arms_record(test.arms), "provenance": dict(test.provenance),
+        "before": test.before, "arms": arms_record(test.arms),
+        "layer": None if test.layer is None else arms_record([test.layer])[0],
+        "provenance": dict(test.provenance),
     }  # fmt: skip
 
 
@@ -235,7 +239,7 @@ def _difference(d: PairedDifference | None) -> dict[str, Any]:
 def save(test: ABTest, folder: Path) -> Iterator[Path]:
     """`ab.json` (as --json prints), `people.parquet` (a row per person, for an analysis of one's own), and the world,
     `scenario.toml`."""
-    write_text(folder / "ab.json", json.dumps(as_json(test), allow_nan=False, indent=1) + "\n")
+    write_text(folder / AB, json.dumps(as_json(test), allow_nan=False, indent=1) + "\n")
     people, labels = test.people, [arm.label for arm in test.arms]
     columns: dict[str, Any] = {
         "person": range(people.arm.size),
@@ -251,4 +255,4 @@ def save(test: ABTest, folder: Path) -> Iterator[Path]:
     about = {b"nextone": json.dumps(_asked(test)).encode()}
     write_table(pa.table(columns).replace_schema_metadata(about), folder / "people.parquet")
     write_text(folder / "scenario.toml", saved_scenario(test.arms[0].scenario, folder))
-    yield from (folder / name for name in ("ab.json", "people.parquet", "scenario.toml"))
+    yield from (folder / name for name in (AB, "people.parquet", "scenario.toml"))

@@ -20,7 +20,7 @@ from nextone.experiments.runs.statistics import Interval, PairedDifference
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Figure
 
 INK, GREY, PALE = "#222833", "#667085", "#e4e7ec"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")

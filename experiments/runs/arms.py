@@ -116,7 +116,7 @@ def check_run(
 
 def window_words(minutes: float | None, days: float | None) -> str:
     """`60 min` or `2 days`, for titles."""
-    return f"{days:g} days" if days is not None else f"{minutes:g} min"
+    return f"{minutes:g} min" if days is None else f"{days:g} day{'' if days == 1 else 's'}"
 
 
 def with_the_same_servers(arms: Sequence[Arm], minutes: float | None, days: float | None) -> list[Arm]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from made_up import BASE, TWO, made_up, saved, saved_comparison, saved_training
+from made_up import BASE, TWO, made_up, saved, saved_ab, saved_ab_tests, saved_comparison, saved_training
 from playwright.sync_api import Page, expect, sync_playwright
 
 from nextone.experiments.sweeps.ledger import begin
@@ -58,6 +58,8 @@ def root(tmp_path_factory):
     saved(folder / "pages", TWO)
     saved_comparison(folder / "ü demo")
     saved_training(folder / "rl")
+    saved_ab(folder / "ab", days=0.1)
+    saved_ab_tests(folder / "shares")
     (folder / "broken").mkdir()
     (folder / "broken" / "results.parquet").write_bytes(b"PAR1" * 50)
     return folder
@@ -108,7 +110,10 @@ def fits(page: Page) -> None:
 @pytest.mark.parametrize("width", WIDTHS)
 def test_every_page_fits_and_begins_with_its_answer(chromium, address, width, tmp_path):
     better = "random is better than cloud_only"
-    for run, words, figures in (("", better, 0), ("pages", "app_min", 2), ("ü demo", better, 1), ("rl", "54 at", 2)):
+    for run, words, figures in (
+        ("", better, 0), ("pages", "app_min", 2), ("ü demo", better, 1), ("rl", "54 at", 2),
+        ("ab", "The A/B test says: two is", 2), ("shares", "An A/B test of two says", 1),
+    ):  # fmt: skip
         with opened(chromium, address, run, width) as page:
             expect(page.locator("#page")).to_contain_text(words)
             expect(page.locator("#page .js-plotly-plot")).to_have_count(figures)
@@ -155,6 +160,23 @@ def test_arms_are_switched_off_tables_sort_and_download(chromium, address):
         page.locator("#comparison-table th", has_text="arm").click()
         page.locator("#comparison-table th", has_text="arm").click()
         expect(rows(page, "comparison").nth(0)).to_contain_text("tag_momentum")
+
+
+def test_a_test_beside_its_truth(chromium, address):
+    with opened(chromium, address, "ab") as page:
+        expect(page.locator("#a-forest")).to_contain_text("two: the truth")
+        expect(page.locator("#a-looks")).to_contain_text("look")
+        expect(rows(page, "ab-test")).to_have_count(10)
+        page.locator("#a-which label", has_text="the chosen metric").click()
+        expect(rows(page, "ab-test")).to_have_count(1)
+        (found,) = downloaded(page, "ab-test")
+        assert (found["arm"], found["metric"]) == ("two", "app_min")
+        page.locator("#a-arms label", has_text="two").click()
+        expect(rows(page, "ab-test")).to_have_count(0)
+        expect(page.locator("#a-forest")).not_to_contain_text("two: the truth")
+    with opened(chromium, address, "shares") as page:
+        expect(rows(page, "ab-tests")).to_have_count(2)
+        assert [row["test"] for row in downloaded(page, "ab-tests")] == ["10 %", "50 %"]
 
 
 def at(drag, act, across, down):

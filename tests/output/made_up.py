@@ -2,10 +2,16 @@
 
 import numpy as np
 
-from nextone.experiments.runs.arms import FRESH, Arm
+from nextone.experiments.ab.assignment import Split
+from nextone.experiments.ab.designs import Told, Tried, judged
+from nextone.experiments.ab.designs import save as save_tests
+from nextone.experiments.ab.run import run_test
+from nextone.experiments.ab.shown import save as save_ab
+from nextone.experiments.runs.arms import FRESH, Arm, parse_arm
 from nextone.experiments.runs.comparison import Comparison
 from nextone.experiments.runs.comparison_files import save_tables
 from nextone.experiments.runs.metrics import METRICS, column_of
+from nextone.experiments.runs.provenance import provenance
 from nextone.experiments.sweeps.ledger import Key, Result
 from nextone.experiments.sweeps.plan import Question, plan_of
 from nextone.experiments.sweeps.result import save_sweep
@@ -63,6 +69,30 @@ def saved_comparison(folder, labels=("cloud_only", "tag_momentum", "random"), mi
     folder.mkdir(parents=True)
     save_tables(found, folder)
     return found
+
+
+def saved_ab(folder, days=None):
+    """One A/B test with its truth: 60 people, lived through."""
+    base = with_settings(Scenario(), ["catalogue.kind=synthetic", "catalogue.videos=300", "population.users=60"])
+    arms = [parse_arm(text, base) for text in ("six=cloud_only", "two=cloud_only server.page_size=2")]
+    test = run_test(arms, Split("person", (0.5, 0.5)), minutes=None if days else 4.0, days=days)
+    folder.mkdir(parents=True)
+    list(save_ab(test, folder))
+    return test
+
+
+def saved_ab_tests(folder):
+    """Two A/B tests compared, by how many are treated; made-up numbers."""
+    arms = tuple(Arm(label, "cloud_only", SMALL) for label in ("six", "two"))
+    lucks = np.linspace(-0.1, 0.1, 10)
+    told = {f"{share} %": [Told(-1 + luck, -3, 1, -2.0 - luck, share / 50 + luck) for luck in lucks]
+            for share in (10, 50)}  # fmt: skip
+    splits = {label: Split("person", (1 - share, share)) for label, share in zip(told, (0.1, 0.5), strict=True)}
+    rows = tuple(judged(label, each, 2.0) for label, each in told.items())
+    made = provenance(arms, seed=0, replications=10, minutes=4.0, days=None, engine="event")
+    folder.mkdir(parents=True)
+    list(save_tests(Tried(arms, splits, rows, told, 0, 10, 4.0, made), folder / "ab"))
+    return rows
 
 
 def saved_training(folder, looks=5, steps=400):

@@ -6,10 +6,10 @@ import sys
 from contextlib import closing
 
 import pytest
-from made_up import BASE, TWO, made_up, saved, saved_comparison, saved_training
+from made_up import BASE, TWO, made_up, saved, saved_ab, saved_ab_tests, saved_comparison, saved_training
 
 from nextone.cli import main as cli
-from nextone.experiments.output.dashboard import comparisons, figures, sweeps
+from nextone.experiments.output.dashboard import ab_tests, comparisons, figures, sweeps
 from nextone.experiments.output.dashboard.entries import UNREADABLE, Entry, Pace, find, folder_to_look_at, progress_line
 from nextone.experiments.output.dashboard.lives import Asked, live
 from nextone.experiments.output.dashboard.shelf import Shelf, first_sentence
@@ -34,6 +34,8 @@ def root(tmp_path_factory):
     saved(folder / "list", LIST)
     saved_comparison(folder / "a ü/<i>x</i>")
     saved_training(folder / "rl")
+    saved_ab(folder / "ab")
+    saved_ab_tests(folder / "shares")
     return folder
 
 
@@ -69,7 +71,8 @@ def test_everything_is_listed_with_its_answer(root):
     said = shelf.first_sentences()
     assert {entry.name: (entry.kind, entry.state) for entry in shelf.listing().entries} == {
         "pages": ("sweep", "finished"), "list": ("sweep", "finished"), "rl": ("training", "finished"),
-        "a ü/<i>x</i>": ("comparison", "finished"),
+        "a ü/<i>x</i>": ("comparison", "finished"), "ab": ("A/B test", "finished"),
+        "shares": ("A/B test", "finished"),
     }  # fmt: skip
     assert all(said.values())
     for entry in shelf.listing().entries:
@@ -78,7 +81,7 @@ def test_everything_is_listed_with_its_answer(root):
     assert "random is better than cloud_only" in said["a%20%C3%BC/%3Ci%3Ex%3C/i%3E"]
 
 
-@pytest.mark.parametrize("name", ["comparison.parquet", "results.parquet", "ledger.sqlite", "timeline.json"])
+@pytest.mark.parametrize("name", ["comparison.parquet", "results.parquet", "ledger.sqlite", "timeline.json", "ab.json"])
 @pytest.mark.parametrize("content", [b"", b"{", b"PAR1" * 50, b"SQLite format 3\0" + b"x" * 5000, b"[" * 100_000])
 def test_what_is_damaged_costs_one_line(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
@@ -127,6 +130,32 @@ def test_arms_are_switched_on_and_off(root):
     assert comparisons.forest_points(view, PRIMARY, [])[0] == []
     drawn = figures.forest(points, "x", "%")
     assert drawn["data"][0]["x"] == [d.diff_pct]
+
+
+def test_a_test_beside_its_truth(root, tmp_path):
+    test, view = saved_ab(tmp_path / "it"), ab_tests.ab_view(root / "ab", "")
+    every = ab_tests.test_table(view, comparisons.ALL, PRIMARY, ["two"])
+    assert len(every.rows) == len(test.metrics) and not ab_tests.test_table(view, comparisons.ALL, PRIMARY, []).rows
+    usual = ab_tests.test_table(view, comparisons.USUAL, PRIMARY, ["two"])
+    one = ab_tests.test_table(view, comparisons.ONE, "like", ["two"])
+    assert len(one.rows) == 1 < len(usual.rows) < len(every.rows)
+    (first, *_) = csv.DictReader(io.StringIO(every.csv()))
+    found, truth, moved = test.row(1, PRIMARY)
+    assert float(first["diff_pct"]) == found.fixed.diff_pct and float(first["truth_diff_pct"]) == truth.diff_pct
+    assert float(first["sharing_bias"]) == moved.bias
+    says, true = ab_tests.points_of(view, PRIMARY, ["two"])
+    assert says[1:4] == (found.fixed.diff_pct, found.fixed.diff_pct_low, found.fixed.diff_pct_high) and says.filled
+    assert true[1:4] == (truth.diff_pct, truth.diff_pct_low, truth.diff_pct_high) and not true.filled
+    assert ab_tests.looks_of(view, ["two"]) == []  # one look, at the end
+
+
+def test_several_tests_beside_the_truth(root):
+    view = ab_tests.ab_view(root / "shares", "")
+    says, true = ab_tests.compared_series(view)
+    assert [p.middle for p in says.points] == pytest.approx([-1.8, -1.0]) and list(says.x) == ["10 %", "50 %"]
+    assert [p.middle for p in true.points] == pytest.approx([-2.0, -2.0])
+    rows = list(csv.DictReader(io.StringIO(ab_tests.compared_table(view).csv())))
+    assert [row["test"] for row in rows] == ["10 %", "50 %"] and float(rows[0]["bias"]) == pytest.approx(0.2)
 
 
 def test_a_cell_of_the_sliders_and_the_map(root):

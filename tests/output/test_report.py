@@ -4,12 +4,14 @@ The sweeps are made up (keyed normal numbers, no simulation), so that every shap
 
 import base64
 import hashlib
+import json
 import re
+import shlex
 from html.parser import HTMLParser
 
 import pyarrow.parquet as pq
 import pytest
-from made_up import BASE, TWO, made_up, saved
+from made_up import BASE, TWO, made_up, saved, saved_ab, saved_ab_tests
 
 from nextone.cli import main as cli
 from nextone.experiments.output.report import landscape as report_landscape
@@ -24,7 +26,7 @@ from nextone.experiments.sweeps.plan import Question, plan_of
 from nextone.experiments.sweeps.result import read_sweep
 from nextone.experiments.sweeps.sweep import made_of
 from nextone.sim.config import Scenario
-from nextone.sim.scenario import with_settings
+from nextone.sim.scenario import SettingError, with_settings
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 
@@ -67,7 +69,8 @@ class Page(HTMLParser):
 def page_of(folder):
     path, numbers = write_report(folder)
     assert numbers == folder / "report.csv"
-    assert numbers.read_text().partition(",")[0] in ('"policy"', '"cell"', "")  # nothing where nothing is known
+    first = numbers.read_text().partition(",")[0]
+    assert first in ('"policy"', '"cell"', '"arm"', '"label"', "")  # nothing where nothing is known
     text = path.read_text(encoding="utf-8")
     page = Page(text)
     assert text.startswith("<!DOCTYPE html>") and len(page.ids) == len(set(page.ids))
@@ -148,8 +151,6 @@ def test_what_is_on_it(two):
 
 def test_the_command_asks_the_same_again(two, tmp_path):
     """Read back by the command line's own parser, it makes the same plan."""
-    import shlex
-
     _, plan, _ = two
     words = shlex.split(reproduce(plan, "again"))
     options = list(zip(words[2::2], words[3::2], strict=True))
@@ -267,7 +268,7 @@ def test_folders_that_hold_nothing_to_report(tmp_path, content, capsys):
         (tmp_path / "comparison.parquet").write_bytes(content)
     assert cli.main(["report", str(tmp_path)]) == 2
     told = capsys.readouterr().err
-    assert told.count("\n") == 1 and ("neither a sweep nor a comparison" in told or "cannot be read" in told)
+    assert told.count("\n") == 1 and ("holds no sweep, comparison or A/B test" in told or "cannot be read" in told)
     assert not (tmp_path / "report.html").exists()
 
 
@@ -285,3 +286,38 @@ def test_a_damaged_sweep_is_refused(two, tmp_path, capsys):
     (tmp_path / "results.parquet").write_bytes(data)
     assert cli.main(["report", str(tmp_path)]) == 2
     assert "damaged" in capsys.readouterr().err
+
+
+def test_an_ab_test_and_its_truth(tmp_path):
+    test = saved_ab(tmp_path / "it", days=0.1)
+    page = page_of(tmp_path / "it")
+    assert page.titles[0] == "two against six: an A/B test" and "The A/B test says: two is" in page.text
+    table = next(t for t in page.tables if t[0][:3] == ["metric", "meaning", "arm"])
+    for row, metric in zip(table[1:], test.metrics, strict=True):
+        found, truth, _ = test.row(1, metric.name)
+        assert row[0].startswith(metric.name) and row[2] == "two"
+        for text, d in ((row[4], found and found.fixed), (row[5], truth)):
+            if d is not None and d.diff_pct is not None and d.diff:
+                same(text, d)
+    assert "While it ran" in page.titles and len(page.addresses) == 2  # three looks in a tenth of a day
+    again = page.text[page.text.index("nextone ab ") :].partition("\n")[0]
+    cli.main(shlex.split(again)[1:] + ["--out", str(tmp_path / "again"), "-q"])
+    first, second = (json.loads((tmp_path / name / "ab.json").read_text()) for name in ("it", "again"))
+    assert first["rows"] == second["rows"]
+
+
+def test_ab_tests_compared(tmp_path):
+    rows = saved_ab_tests(tmp_path / "it")
+    page = page_of(tmp_path / "it")
+    assert page.titles[0] == "two against six: A/B tests by how many are treated"
+    (table,) = (t for t in page.tables if t[0][:2] == ["test", "bias, points"])
+    assert [row[0] for row in table[1:]] == [each.label.replace(" ", "\N{NO-BREAK SPACE}") for each in rows]
+    assert "--share 0.1,0.5" in page.text and len(page.addresses) == 1
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"provenance": {}}', "[" * 100_000, '{"provenance": {"semantics": 1}}'])
+def test_a_damaged_ab_test_is_one_line(tmp_path, content):
+    (tmp_path / "ab.json").write_text(content)
+    with pytest.raises(SettingError, match=r"write it again|made by") as refused:
+        write_report(tmp_path)
+    assert "\n" not in str(refused.value)

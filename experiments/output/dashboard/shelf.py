@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from urllib.parse import parse_qs, quote
 
+from nextone.experiments.ab.saved import read_saved
 from nextone.experiments.output.timeline import TIMELINE, read_timeline, timeline_sentence
 
 from .comparisons import comparison_view
@@ -62,6 +63,8 @@ def first_sentence(entry: Entry) -> str:
             return comparison_view(entry.folder, entry.stamp).verdict[0]
         if entry.kind == "sweep":
             return "" if entry.state == "running" else sweep_view(entry.folder, entry.stamp).verdict[0]
+        if entry.kind == "A/B test":
+            return read_saved(entry.folder).verdict[0]
         if entry.kind == "training":
             return " ".join(read_training(entry.folder).sentences[:2])
         return timeline_sentence(read_timeline(entry.folder / TIMELINE))

@@ -19,7 +19,6 @@ from nextone.experiments.questions.sensitivity_file import shipped_table
 from nextone.experiments.runs.arms import Arm
 from nextone.experiments.runs.comparison import Comparison, empty, extended, groups
 from nextone.experiments.runs.metrics import METRICS, OVERLOAD, PRIMARY, Metric, check_metrics
-from nextone.experiments.runs.names import listing, quoted
 from nextone.experiments.runs.number_text import STAR, interval_text, name_and_unit
 from nextone.experiments.runs.provenance import check_world, understood
 from nextone.experiments.runs.statistics import method
@@ -27,7 +26,7 @@ from nextone.experiments.runs.verdict import verdict
 from nextone.sim.scenario import SettingError, scenario_from, scenario_toml
 
 from .page import Cell, Figure, Page, Section, Table, difference_cell
-from .words import changed, made_of
+from .words import asked_arms, made_of
 
 
 def comparison_page(result: Comparison) -> Page:
@@ -128,14 +127,7 @@ def _row(result: Comparison, m: int, metric: Metric) -> list[Cell]:
 
 def _command(result: Comparison) -> str:
     """`nextone compare ...` for arms whose policies have names."""
-    base = result.baseline
-    plain = [arm for arm in result.arms if arm.label == arm.policy and arm.scenario == base.scenario]
-    words = ["nextone", "compare", "--policies", listing(arm.label for arm in plain)]
-    for arm in result.arms:
-        if arm not in plain:
-            policy = quoted(str(arm.policy))
-            words += ["--arm", " ".join([f"{arm.label}={policy}", *changed(arm.scenario, base.scenario)])]
-    words += [word for text in changed(base.scenario) for word in ("--set", text)]
+    words = ["nextone", "compare", *asked_arms(result.arms)]
     words += ["--days", f"{result.days:g}"] if result.days is not None else ["--minutes", f"{result.minutes:g}"]
     words += ["--replications", str(result.replications), "--seed", str(result.seed), "--engine", result.engine]
     return shlex.join(words)

@@ -1,4 +1,4 @@
-"""`DIR/report.html` for the folder of a sweep or of `nextone compare --out`: one file for people who were not there.
+"""`DIR/report.html` for the --out folder of `nextone sweep`, `compare` or `ab`: one file for people who were not there.
 
 Everything in it is computed from the folder's own files; a sweep that is not finished is reported from its ledger, and
 the page says so.
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nextone.experiments.ab import AB
 from nextone.experiments.runs.comparison_files import comparison_json
 from nextone.experiments.runs.names import listing
 from nextone.experiments.runs.provenance import check_world, of_another_version
@@ -45,9 +46,14 @@ def write_report(folder: Path) -> tuple[Path, Path]:
 
         comparison = read_comparison(folder)
         page, rows = comparison_page(comparison), comparison_json(comparison)["rows"]
+    elif (folder / AB).is_file():
+        from .ab import ab_page
+
+        page, rows = ab_page(folder)
     else:
         raise SettingError(
-            f"{str(folder)!r} holds neither a sweep nor a comparison; give the --out folder of nextone sweep or compare"
+            f"{str(folder)!r} holds no sweep, comparison or A/B test; give the --out folder of nextone sweep, compare "
+            "or ab"
         )
     write_page(page, folder / NAME)
     write_numbers(rows, (folder / NAME).with_suffix(".csv"))

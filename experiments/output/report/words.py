@@ -1,8 +1,10 @@
 """What reports say of any run: what it was made of, and which settings were changed."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from nextone.experiments.runs.arms import Arm
+from nextone.experiments.runs.names import listing, quoted
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import setting_text
 
@@ -35,3 +37,16 @@ def changed(base: Scenario, shipped: Scenario | None = None) -> Iterator[str]:
             value = getattr(own, field)
             if value != getattr(getattr(shipped, section), field):
                 yield f"{section}.{field}={setting_text(value)}"
+
+
+def asked_arms(arms: Sequence[Arm]) -> Iterator[str]:
+    """The words of a command that give these arms, whose policies have names, and the scenario of the first."""
+    base = arms[0]
+    plain = [arm for arm in arms if arm.label == arm.policy and arm.scenario == base.scenario]
+    yield from ("--policies", listing(arm.label for arm in plain))
+    for arm in arms:
+        if arm not in plain:
+            told = [f"{arm.label}={quoted(str(arm.policy))}", *changed(arm.scenario, base.scenario)]
+            yield from ("--arm", " ".join(told))
+    for text in changed(base.scenario):
+        yield from ("--set", text)
