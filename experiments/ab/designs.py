@@ -35,7 +35,7 @@ from .analysis import linear
 from .assignment import MEANINGS, Design, Split, check_split
 from .people import People
 from .run import ABTest
-from .shown import split_json
+from .shown import shared_by, split_json
 from .size import needed_errors
 from .trial import Trial, check_arms, check_trial, run_trial
 
@@ -193,8 +193,8 @@ def _of_designs(found: Tried) -> list[str]:
     best = min(found.judged, key=lambda each: each.error) if _is_moved(person) else person
     people = found.arms[0].scenario.population.users
     told = [
-        f"The usual test, by person, is {_off(person)}: true is {signed(person.truth.mean)} %, and "
-        f"{person.covered:.0%} of its intervals hold that."
+        f"The usual test, by person, is {_off(person, found)}: true is {signed(person.truth.mean)} %, "
+        f"and {person.covered:.0%} of its intervals hold that."
     ]
     enough = people_to_see(best, people)
     seen = (
@@ -206,8 +206,8 @@ def _of_designs(found: Tried) -> list[str]:
         return [*told, f"Run it: with {people:,} people no other design would come surely nearer to the truth.", *seen]
     return [
         *told,
-        f"Run {best.label} instead ({MEANINGS[found.splits[best.label].design]}): it is {_off(best)}, and off by "
-        f"{best.error:.3g} points in all, chance included, where the usual test is by {person.error:.3g}.",
+        f"Run {best.label} instead ({MEANINGS[found.splits[best.label].design]}): it is {_off(best, found)}, and "
+        f"off by {best.error:.3g} points in all, chance included, where the usual test is by {person.error:.3g}.",
         *seen,
     ]
 
@@ -227,7 +227,9 @@ def _of_shares(found: Tried) -> list[str]:
         for each in found.judged
     ]
     moved = [each for each in found.judged if _is_moved(each)]
-    words = "sharing servers moves it" if moved else "sharing moves none of them, as far as can be told"
+    words = "sharing moves none of them, as far as can be told"
+    if moved:
+        words = f"sharing {shared_by(found.arms)} moves it"
     return [
         f"An A/B test of {found.arms[1].label} says, apart from chance, {listed(says)}; true is "
         f"{signed(found.judged[0].truth.mean)} %: {words}."
@@ -238,10 +240,10 @@ def _is_moved(each: Judged) -> bool:
     return not each.bias.low <= 0 <= each.bias.high
 
 
-def _off(each: Judged) -> str:
+def _off(each: Judged, found: Tried) -> str:
     if not _is_moved(each):
         return f"not moved by sharing, as far as can be told ({signed(each.bias.mean)} points)"
-    return f"moved by {signed(each.bias.mean)} points because arms share servers"
+    return f"moved by {signed(each.bias.mean)} points because arms share {shared_by(found.arms)}"
 
 
 def table(found: Tried) -> Table:

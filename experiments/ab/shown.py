@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nextone.experiments.ab import AB
-from nextone.experiments.runs.arms import window_words
+from nextone.experiments.runs.arms import Arm, window_words
 from nextone.experiments.runs.files import write_table, write_text
 from nextone.experiments.runs.metrics import GUARD_RAILS, IN_WORDS, PRIMARY, metric_named, overload_mark, overloaded
 from nextone.experiments.runs.number_text import MISSING, STAR, difference_text, percent_interval, signed
@@ -50,8 +50,13 @@ def _of_arm(test: ABTest, arm: int) -> Iterator[str]:
     judged = "better than" if d.diff > 0 else "worse than"
     judged = judged if d.sure else "no different, as far as can be told, from"
     yield f"The A/B test says: {label} is {judged} {base}: {IN_WORDS[PRIMARY]} {percent_interval(d, unit)}."
-    shared = "servers and what the cloud learns" if test.arms[0].scenario.server.pool_min else "servers"
+    shared = shared_by(test.arms)
     yield f"True, were everybody to have {label}: {percent_interval(truth, unit)}. {_why(d, truth, moved, shared)}"
+
+
+def shared_by(arms: Sequence[Arm]) -> str:
+    """What people of several arms have in common, through which they move each other."""
+    return "servers and what the cloud learns" if arms[0].scenario.server.pool_min else "servers"
 
 
 def _why(d: PairedDifference, truth: PairedDifference, moved: Spill, shared: str) -> str:

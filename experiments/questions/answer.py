@@ -11,6 +11,8 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
+from nextone.experiments.ab.assignment import Split
+from nextone.experiments.ab.designs import Tried, all_shares, compare_tests
 from nextone.experiments.runs.arms import Arm, Progress, parse_arm
 from nextone.experiments.runs.compare import compare
 from nextone.experiments.runs.comparison import Comparison, ran
@@ -26,7 +28,7 @@ from nextone.experiments.sweeps.sweep import begun, finish, made_of
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, with_settings
 
-from .what_if import SweepIf, WhatIf
+from .what_if import SweepIf, TestIf, WhatIf
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,18 @@ def ask_sweep(
         seed=seed,
     )
     return finish(_ledger(out, plan_of(swept, base)), workers=workers, execute=execute, progress=progress)
+
+
+def ask_test(
+    asked: TestIf, *, seed: int = 0, workers: int = 1, execute: Execute | None = None, progress: Progress | None = None
+) -> Tried:
+    """`ask` for an A/B test: what it says with each share of people treated, and what is true."""
+    base = with_settings(Scenario(), [f"population.users={asked.users}", *asked.world.split()])
+    both = [parse_arm(text, base) for text in (asked.control, asked.treatment)]
+    return compare_tests(
+        both, all_shares(Split("person", (0.5, 0.5)), asked.shares), seed=seed, replications=asked.replications,
+        minutes=asked.minutes, workers=workers, execute=execute, progress=progress,
+    )  # fmt: skip
 
 
 def _ledger(folder: Path, plan: Plan) -> Ledger:

@@ -1,10 +1,10 @@
-"""The ready-made what-ifs by name, as `nextone what-if NAME` runs them. Each is a file of its own in this folder."""
+"""The ready-made what-ifs by name, as `nextone what-if NAME` runs them. Each is a file of its own in `ready/`."""
 
 from importlib import import_module
 
 from nextone.sim.scenario import SettingError, nearest
 
-from .what_if import SweepIf, WhatIf
+from .what_if import SweepIf, TestIf, WhatIf
 
 NAMES = (
     "page_size_ttl",
@@ -16,14 +16,15 @@ NAMES = (
     "phone_tiers",
     "refill_threshold",
     "intent_speed",
+    "ab_test",
 )
 
 
-def load(name: str) -> tuple[WhatIf | SweepIf, str]:
+def load(name: str) -> tuple[WhatIf | SweepIf | TestIf, str]:
     """A ready-made what-if and its question. Raises SettingError with the nearest name."""
     if name not in NAMES:
         raise SettingError(f"unknown what-if {name[:60]!r}{nearest(name, NAMES)}")
-    module = import_module(f"{__package__}.{name}")
+    module = import_module(f"{__package__}.ready.{name}")
     return module.WHAT_IF, question_of(module.__doc__)
 
 

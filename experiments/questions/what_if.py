@@ -1,6 +1,6 @@
 """A what-if: one thing varies along an axis, for a few series, on the same people with the same luck.
 
-`experiments/questions/` has a short file for each ready-made question: a docstring that asks it and says what was
+`experiments/questions/ready/` has a short file for each ready-made question: a docstring that asks it and says what was
 found, and a settings table. This module defines such a table. experiments/questions/ready_made.py finds one by name,
 and experiments/questions/answer.py runs it.
 """
@@ -35,6 +35,20 @@ class SweepIf:
     world: str = ""
     users: int = 300
     minutes: float = 20.0
+    replications: int = 10
+
+
+@dataclass(frozen=True)
+class TestIf:
+    """An A/B test tried with several shares of people treated, and the truth beside it. Arms are texts, `LABEL=POLICY
+    section.field=value ...`."""
+
+    control: str
+    treatment: str
+    shares: tuple[float, ...]
+    world: str = ""
+    users: int = 4_000
+    minutes: float = 60.0
     replications: int = 10
 
 

@@ -1,6 +1,6 @@
 """Commands for what people look at: `nextone headroom`, `nextone what-if` and `nextone report`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -83,7 +83,7 @@ def what_if(
 
     Takes one to three minutes."""
     from nextone.experiments.questions.ready_made import NAMES, load
-    from nextone.experiments.questions.what_if import SweepIf
+    from nextone.experiments.questions.what_if import SweepIf, TestIf
 
     if name is None:
         print("\n".join(f"{each:20}{load(each)[1]}" for each in NAMES))
@@ -94,13 +94,15 @@ def what_if(
     asked = replace(asked, **{key: value for key, value in changed.items() if value is not None})
     workers = common.processes(workers)
     file = common.prepare_figure(out or Path("results", "what-if", name))
-    from nextone.experiments.questions.answer import answer_table, ask, ask_sweep, sentences
+    from nextone.experiments.ab import designs
+    from nextone.experiments.questions.answer import answer_table, ask, ask_sweep, ask_test, sentences
     from nextone.experiments.questions.figures import sweep_figure, what_if_figure
     from nextone.experiments.questions.sensitivity_file import shipped_table
     from nextone.experiments.runs.comparison_files import comparison_json
     from nextone.experiments.sweeps.table import sweep_json, sweep_table
 
     told: dict[str, Any]
+    draw: Callable[[Path], Iterable[Path]]
     with common.progress_bar(as_json or quiet) as progress:
         if isinstance(asked, SweepIf):
             folder = file.with_suffix("")
@@ -108,6 +110,10 @@ def what_if(
                 asked, question, folder, seed=seed, workers=workers, execute=execute, progress=progress
             )
             shown, told, draw = list(sweep_table(result)), sweep_json(result), partial(sweep_figure, result)
+        elif isinstance(asked, TestIf):
+            tried = ask_test(asked, seed=seed, workers=workers, execute=execute, progress=progress)
+            shown, told = [*designs.sentences(tried), "", designs.table(tried)], designs.as_json(tried)
+            draw = partial(designs.save, tried)
         else:
             answer = ask(asked, question, seed=seed, workers=workers, execute=execute, progress=progress)
             said = sentences(answer, shipped_table().gains_depend_on())

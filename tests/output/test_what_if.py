@@ -1,5 +1,6 @@
 """Ready-made what-ifs: every table can be asked; one is, at a tiny size, and its numbers are checked by hand."""
 
+import json
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -9,10 +10,13 @@ import pytest
 from PIL import Image
 
 from nextone.cli import main as cli
-from nextone.experiments.questions.answer import answer_table, arms, ask, ask_sweep, sentences
+from nextone.experiments.ab.designs import save
+from nextone.experiments.ab.trial import check_arms
+from nextone.experiments.questions.answer import answer_table, arms, ask, ask_sweep, ask_test, sentences
 from nextone.experiments.questions.figures import sweep_figure, what_if_figure
 from nextone.experiments.questions.ready_made import NAMES, load, question_of
-from nextone.experiments.questions.what_if import SweepIf, WhatIf, along
+from nextone.experiments.questions.what_if import SweepIf, TestIf, WhatIf, along
+from nextone.experiments.runs.arms import parse_arm
 from nextone.experiments.runs.metrics import METRICS
 from nextone.experiments.runs.statistics import mean_interval, paired
 from nextone.experiments.sweeps.plan import Question, plan_of
@@ -40,13 +44,17 @@ def answer():
 @pytest.mark.parametrize("name", NAMES)
 def test_each_is_a_question_and_a_table(name):
     asked, question = load(name)
-    module = import_module(f"nextone.experiments.questions.{name}")
+    module = import_module(f"nextone.experiments.questions.ready.{name}")
     assert question.endswith("?") and question == question_of(module.__doc__)
     assert "minute on 2 cores" in (said := " ".join(module.__doc__.split())) or "minutes on 2 cores" in said
     assert len(Path(module.__file__).read_text().splitlines()) <= 60
     if isinstance(asked, SweepIf):
         base = with_settings(Scenario(), [f"population.users={asked.users}"])
         assert plan_of(Question(grid=asked.grid, policies=asked.policies, minutes=asked.minutes), base).cells
+        return
+    if isinstance(asked, TestIf):
+        base = with_settings(Scenario(), [f"population.users={asked.users}", *asked.world.split()])
+        check_arms([parse_arm(text, base) for text in (asked.control, asked.treatment)])
         return
     made = arms(asked)
     assert made[0].label == f"{next(iter(asked.series))} at {asked.usual}"
@@ -57,11 +65,10 @@ def test_each_is_a_question_and_a_table(name):
 
 
 def test_no_file_in_the_folder_is_forgotten():
-    import nextone.experiments.questions
+    import nextone.experiments.questions.ready as room
 
-    folder = Path(next(iter(nextone.experiments.questions.__path__)))
-    tables = {file.stem for file in folder.glob("*.py") if "WHAT_IF = " in file.read_text(encoding="utf-8")}
-    assert tables == set(NAMES)
+    tables = {file.stem for file in Path(next(iter(room.__path__))).glob("*.py")}
+    assert tables == {*NAMES, "__init__"}
 
 
 def test_levels_changes_and_gains_by_hand(answer):
@@ -124,6 +131,17 @@ def test_a_sweep_asked_again_is_read_and_at_another_size_run_anew(tmp_path):
         ask_sweep(PAGES, "Which servers?", tmp_path)
 
 
+def test_an_ab_test_is_asked_with_each_share(tmp_path):
+    small = TestIf("six=cloud_only", "two=cloud_only server.page_size=2", (0.2, 0.5), minutes=3, users=40,
+                   world="catalogue.kind=synthetic catalogue.videos=300 server.workers=1")  # fmt: skip
+    found = ask_test(small)
+    assert [each.label for each in found.judged] == ["20 %", "50 %"] and found.replications == 10
+    figure, numbers = save(found, tmp_path / "x.png")
+    assert len(json.loads(numbers.read_text())["tests"]) == 2
+    pixels = np.asarray(Image.open(figure).convert("L"))
+    assert pixels.shape[0] > 500 and pixels.min() < 100
+
+
 def test_unknown_name_is_refused(capsys):
     assert cli.main(["what-if", "page_sise_ttl"]) == 2
     assert "did you mean page_size_ttl?" in capsys.readouterr().err
@@ -147,4 +165,4 @@ def test_the_gallery_shows_each(request):
     for name in NAMES:
         assert f"(`{name}`)" in page and f"](gallery/{name}.png)" in page
         assert (docs / "gallery" / f"{name}.png").stat().st_size > 20_000
-        assert "Found:" in (import_module(f"nextone.experiments.questions.{name}").__doc__ or ""), name
+        assert "Found:" in (import_module(f"nextone.experiments.questions.ready.{name}").__doc__ or ""), name

@@ -7,7 +7,7 @@ Found: one video ahead is nearly enough. Under the cloud's order 6.2 % ±.6 of w
 3 and 8 videos preloaded, and under the cloud's order 206, 208 and 213.
 """
 
-from .what_if import WhatIf, along
+from nextone.experiments.questions.what_if import WhatIf, along
 
 WHAT_IF = WhatIf(
     axis="videos preloaded (3 s of each)",

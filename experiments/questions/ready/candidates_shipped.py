@@ -7,7 +7,7 @@ with 20, and +.40 % ±.57 with 60. No difference in likes can be seen. From 20 c
 wasted.
 """
 
-from .what_if import WhatIf, along
+from nextone.experiments.questions.what_if import WhatIf, along
 
 WHAT_IF = WhatIf(
     axis="candidates shipped with a page of 6",

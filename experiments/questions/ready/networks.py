@@ -10,9 +10,8 @@ and people wait for pages a tenth as long. The commute itself costs 41 to 49 % a
 changes nothing at a TTL of 600 s, because outages are shorter.
 """
 
+from nextone.experiments.questions.what_if import WhatIf
 from nextone.sim.config import LINK_CLASSES
-
-from .what_if import WhatIf
 
 COMMUTE = "network.shares=[0,0,0,0,0,1,0,0] network.outages_per_hour=12 network.outage_s=30"
 

@@ -10,7 +10,7 @@ marked as overloaded). At pages of 6 and 12 two workers are enough. A page of 12
 workers.
 """
 
-from .what_if import WhatIf, along
+from nextone.experiments.questions.what_if import WhatIf, along
 
 WHAT_IF = WhatIf(
     axis="page size, impressions",

@@ -8,7 +8,7 @@ phone and cloud. 5 of 18 arms were still in the race when the budget ended. The 
 pages of 2 and 600 s, has +.49 % ±.39 over the same rule at the default, on fresh seeds.
 """
 
-from .what_if import SweepIf
+from nextone.experiments.questions.what_if import SweepIf
 
 WHAT_IF = SweepIf(
     grid=("server.page_size=2,6,12", "client.ttl_s=30,120,600"),

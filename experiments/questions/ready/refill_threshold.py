@@ -9,7 +9,7 @@ phone that ranks still has unseen candidates to show, so the threshold does not 
 instead of replacing can be seen.
 """
 
-from .what_if import WhatIf, along
+from nextone.experiments.questions.what_if import WhatIf, along
 
 WHAT_IF = WhatIf(
     axis="impressions left when the next page is asked for",

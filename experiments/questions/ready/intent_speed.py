@@ -9,7 +9,7 @@ largest at one minute and at five (+1.4 % ±.4, +1.5 % ±.7). The server's own s
 can hardly be told apart.
 """
 
-from .what_if import WhatIf
+from nextone.experiments.questions.what_if import WhatIf
 
 HALF_LIVES = {
     f"{minutes}": f"interests.intent_half_life_min={minutes} server.assumed_half_life_min={minutes}"

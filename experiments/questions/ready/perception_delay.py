@@ -7,7 +7,7 @@ Found: for the cloud hardly anything can be seen. With no delay instead of 30 s 
 every delay.
 """
 
-from .what_if import WhatIf, along
+from nextone.experiments.questions.what_if import WhatIf, along
 
 WHAT_IF = WhatIf(
     axis="perception delay of the cloud, s",

@@ -10,9 +10,8 @@ decision 97 % of picks are stale, and the gain that is left cannot be told from 
 stale and does not bring the gain back, perhaps because less is known about a video that has just started.
 """
 
+from nextone.experiments.questions.what_if import WhatIf
 from nextone.sim.config import TIERS, Scenario
-
-from .what_if import WhatIf
 
 WHAT_IF = WhatIf(
     axis="phone",
