@@ -28,7 +28,7 @@ from nextone.experiments.sweeps.sweep import begun, finish, made_of
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, with_settings
 
-from .what_if import SweepIf, TestIf, WhatIf
+from .what_if import ABIf, SweepIf, WhatIf
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def ask_sweep(
 
 
 def ask_test(
-    asked: TestIf, *, seed: int = 0, workers: int = 1, execute: Execute | None = None, progress: Progress | None = None
+    asked: ABIf, *, seed: int = 0, workers: int = 1, execute: Execute | None = None, progress: Progress | None = None
 ) -> Tried:
     """`ask` for an A/B test: what it says with each share of people treated, and what is true."""
     base = with_settings(Scenario(), [f"population.users={asked.users}", *asked.world.split()])

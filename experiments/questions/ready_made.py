@@ -4,7 +4,7 @@ from importlib import import_module
 
 from nextone.sim.scenario import SettingError, nearest
 
-from .what_if import SweepIf, TestIf, WhatIf
+from .what_if import ABIf, SweepIf, WhatIf
 
 NAMES = (
     "page_size_ttl",
@@ -20,7 +20,7 @@ NAMES = (
 )
 
 
-def load(name: str) -> tuple[WhatIf | SweepIf | TestIf, str]:
+def load(name: str) -> tuple[WhatIf | SweepIf | ABIf, str]:
     """A ready-made what-if and its question. Raises SettingError with the nearest name."""
     if name not in NAMES:
         raise SettingError(f"unknown what-if {name[:60]!r}{nearest(name, NAMES)}")

@@ -39,7 +39,7 @@ class SweepIf:
 
 
 @dataclass(frozen=True)
-class TestIf:
+class ABIf:
     """An A/B test tried with several shares of people treated, and the truth beside it. Arms are texts, `LABEL=POLICY
     section.field=value ...`."""
 

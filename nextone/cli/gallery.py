@@ -83,7 +83,7 @@ def what_if(
 
     Takes one to three minutes."""
     from nextone.experiments.questions.ready_made import NAMES, load
-    from nextone.experiments.questions.what_if import SweepIf, TestIf
+    from nextone.experiments.questions.what_if import ABIf, SweepIf
 
     if name is None:
         print("\n".join(f"{each:20}{load(each)[1]}" for each in NAMES))
@@ -110,7 +110,7 @@ def what_if(
                 asked, question, folder, seed=seed, workers=workers, execute=execute, progress=progress
             )
             shown, told, draw = list(sweep_table(result)), sweep_json(result), partial(sweep_figure, result)
-        elif isinstance(asked, TestIf):
+        elif isinstance(asked, ABIf):
             tried = ask_test(asked, seed=seed, workers=workers, execute=execute, progress=progress)
             shown, told = [*designs.sentences(tried), "", designs.table(tried)], designs.as_json(tried)
             draw = partial(designs.save, tried)

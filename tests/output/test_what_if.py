@@ -15,7 +15,7 @@ from nextone.experiments.ab.trial import check_arms
 from nextone.experiments.questions.answer import answer_table, arms, ask, ask_sweep, ask_test, sentences
 from nextone.experiments.questions.figures import sweep_figure, what_if_figure
 from nextone.experiments.questions.ready_made import NAMES, load, question_of
-from nextone.experiments.questions.what_if import SweepIf, TestIf, WhatIf, along
+from nextone.experiments.questions.what_if import ABIf, SweepIf, WhatIf, along
 from nextone.experiments.runs.arms import parse_arm
 from nextone.experiments.runs.metrics import METRICS
 from nextone.experiments.runs.statistics import mean_interval, paired
@@ -52,7 +52,7 @@ def test_each_is_a_question_and_a_table(name):
         base = with_settings(Scenario(), [f"population.users={asked.users}"])
         assert plan_of(Question(grid=asked.grid, policies=asked.policies, minutes=asked.minutes), base).cells
         return
-    if isinstance(asked, TestIf):
+    if isinstance(asked, ABIf):
         base = with_settings(Scenario(), [f"population.users={asked.users}", *asked.world.split()])
         check_arms([parse_arm(text, base) for text in (asked.control, asked.treatment)])
         return
@@ -132,7 +132,7 @@ def test_a_sweep_asked_again_is_read_and_at_another_size_run_anew(tmp_path):
 
 
 def test_an_ab_test_is_asked_with_each_share(tmp_path):
-    small = TestIf("six=cloud_only", "two=cloud_only server.page_size=2", (0.2, 0.5), minutes=3, users=40,
+    small = ABIf("six=cloud_only", "two=cloud_only server.page_size=2", (0.2, 0.5), minutes=3, users=40,
                    world="catalogue.kind=synthetic catalogue.videos=300 server.workers=1")  # fmt: skip
     found = ask_test(small)
     assert [each.label for each in found.judged] == ["20 %", "50 %"] and found.replications == 10

@@ -7,9 +7,9 @@ Found: nearly nothing, while the truth is -44.5 % of the time in the app. Apart 
 1 % treated, +.4 % ±4 with 10 % and -4.7 % ±3.6 with 50 %, since its control waits in the same queue.
 """
 
-from nextone.experiments.questions.what_if import TestIf
+from nextone.experiments.questions.what_if import ABIf
 
-WHAT_IF = TestIf(
+WHAT_IF = ABIf(
     control="six=cloud_only",
     treatment="two=cloud_only server.page_size=2",
     shares=(0.01, 0.1, 0.5),
