@@ -80,6 +80,7 @@ class Logs:
         tables = []
         for buffer, chunks, order in zip(self._buffers, self._chunks, ORDER, strict=True):
             rows = np.concatenate([in_one(buffer[0, :0]), *chunks])
+            chunks.clear()  # the same rows once more: a day of many people takes gigabytes
             table = rows.view(buffer.dtype)
             tables.append(rows.take(np.lexsort([table[name] for name in reversed(order)])).view(buffer.dtype))
         return Records(*tables)

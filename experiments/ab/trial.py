@@ -128,7 +128,10 @@ def _decider(arms: Sequence[Arm], world: World) -> Decide | None:
 
     def decide(w: World, rows: Array) -> Array:
         mine = w.users["arm"][rows]
-        told = {a: _asked(each[a], worlds[a], rows[mine == a]) for a in np.unique(mine).tolist()}
+        there = np.flatnonzero(np.bincount(mine)).tolist()
+        if len(there) == 1:
+            return _asked(each[there[0]], worlds[there[0]], rows)
+        told = {a: _asked(each[a], worlds[a], rows[mine == a]) for a in there}
         out = np.full((len(rows), max(scores.shape[1] for scores in told.values())), -np.inf, np.float32)
         for a, scores in told.items():  # a last column of -inf asks for no page
             out[np.flatnonzero(mine == a), : scores.shape[1]] = scores
