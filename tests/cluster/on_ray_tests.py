@@ -125,6 +125,16 @@ def test_a_comparison_says_the_same_and_nothing_listens_on_the_network(capsys):
 COLLECT = ["collect", "--minutes", "2", *SETS[2:], "--set", "client.history=5"]
 
 
+def test_an_ab_test_says_the_same(capsys):
+    words = ["ab", "--policies", "cloud_only,tag_momentum", "--users", "40", "--minutes", "3", *SETS[2:],
+             "--json"]  # fmt: skip
+    told = []
+    for on in ([], ON):
+        assert main([*words, *on]) == 0
+        told.append(json.loads(capsys.readouterr().out))
+    assert told[0] == told[1] and told[0]["rows"]
+
+
 def test_collecting_gives_the_same_bytes(tmp_path):
     """Two worlds, the second of 40 people."""
     for name, more in (("here", []), ("there", ON)):
