@@ -11,7 +11,7 @@ order of people, whatever the order of insertion.
 """
 
 import gc
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from math import inf
 from typing import NamedTuple
@@ -41,6 +41,16 @@ class ServerLedger(NamedTuple):
     busy_us: int  # worker time
     waited_us: int  # summed over requests
     waiting_area_us: int  # number in the queue, integrated over time
+
+
+class Watch(NamedTuple):
+    """Somebody outside who follows a run, and may change what a phone lives by when it asks for a page."""
+
+    every_us: int
+    look: Callable[[Logs, int], None]
+    """At each multiple of `every_us`, us: what happened `client.timeout_s` before it, or earlier, is in the logs."""
+    asked: Callable[[int, int], None]
+    """A person's request has reached the server, us; nothing of that phone is computed beyond that moment."""
 
 
 class Servers:
@@ -116,15 +126,16 @@ def run_events(
     end_us: int,
     days: bool = False,
     group_of: Array | None = None,
+    watch: Watch | None = None,
 ) -> tuple[Records, ServerLedger]:
     """Run everybody until they are gone, or to `end_us`, against `workers` servers with room for `queue_limit` waiting
     requests.
 
     workers: of each group of servers if there are several, each with a queue of its own; group_of: (N,) the group that
-    answers each person. The world must have been built without `queue_waits`."""
+    answers each person; watch: who follows the run. The world must have been built without `queue_waits`."""
     logs = Logs(world)
     run = paused_at_decisions(
-        world, logs, workers=workers, queue_limit=queue_limit, end_us=end_us, days=days, group_of=group_of
+        world, logs, workers=workers, queue_limit=queue_limit, end_us=end_us, days=days, group_of=group_of, watch=watch
     )
     scores = None
     with _lasting_objects_left_alone():
@@ -157,6 +168,7 @@ def paused_at_decisions(
     end_us: int,
     days: bool,
     group_of: Array | None = None,
+    watch: Watch | None = None,
 ) -> Generator[Array, Array | None, ServerLedger]:
     """The run as a generator: it yields rows (n,) of people at a decision, is sent their scores, and returns what the
     servers did. Those people do not meet before they have all been answered. Arguments as of `run_events`."""
@@ -172,6 +184,7 @@ def paused_at_decisions(
     pool_us = round(world.params["pool_min"][0] * 60e6)
     everybody = Pooled(world) if pool_us else None
     barrier = pool_us * n or inf  # the next tick at which the cloud learns from everybody
+    look_at = watch.every_us * n if watch else inf
 
     def phone(i: int, answered: bool, not_before_us: int) -> simpy.Event:
         """Move phone i until it needs the world; it will not ask the server before `not_before_us`."""
@@ -184,6 +197,8 @@ def paused_at_decisions(
         servers, reason = served_by[i], (yield phone(i, False, opens.item(i)))
         while reason == ASK:
             yield servers.until(arrived.item(i), i)
+            if watch:
+                watch.asked(i, servers.now_us)
             waited[i] = yield from servers.turn(i, service.item(i), gives_up.item(i))
             back_us = servers.now_us + (0 if waited.item(i) == REFUSED_QUEUE_US else service.item(i))
             reason = yield phone(i, True, min(back_us, gives_up.item(i)))
@@ -191,7 +206,10 @@ def paused_at_decisions(
     for i in range(n):
         env.process(person(i))
     while True:
-        if moved.rows and env.peek() >= min(moved.earliest, barrier):
+        if watch and look_at <= min(env.peek(), moved.earliest) < inf:
+            watch.look(logs, int(look_at) // n)
+            look_at += watch.every_us * n
+        elif moved.rows and env.peek() >= min(moved.earliest, barrier):
             for i, reason in (yield from moved.move(world, logs, end_us, days)):
                 phones.pop(i).succeed(reason)
         elif env.peek() == inf:

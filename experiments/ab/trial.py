@@ -121,8 +121,17 @@ def run_world(trial: Trial) -> tuple[Run, Plan, int]:
 
 def _decider(arms: Sequence[Arm], world: World) -> Decide | None:
     """What the driver calls: each person's own policy."""
-    worlds = [world._replace(params=world.params[a : a + 1]) for a in range(len(arms))]
-    each = [make_decider(arm.policy, own) for arm, own in zip(arms, worlds, strict=True)]
+    worlds = own_worlds(world)
+    return by_arm([make_decider(arm.policy, own) for arm, own in zip(arms, worlds, strict=True)], worlds)
+
+
+def own_worlds(world: World) -> list[World]:
+    """The world as each arm lives by it: with that arm's parameters."""
+    return [world._replace(params=world.params[a : a + 1]) for a in range(len(world.params))]
+
+
+def by_arm(each: Sequence[Decide | None], worlds: Sequence[World]) -> Decide | None:
+    """Let each person's own arm decide; None if no arm ever does."""
     if not any(each):
         return None
 

@@ -66,7 +66,7 @@ def _placed(table: dict[str, Any], folder: Path) -> dict[str, Any]:
         return beside(value, folder) if is_path(name) and isinstance(value, str) and value else value
 
     def settings(part: Any) -> Any:
-        return {name: seen(name, value) for name, value in _named(part)} if isinstance(part, dict) else part
+        return {name: seen(name, value) for name, value in named_settings(part)} if isinstance(part, dict) else part
 
     given: dict[str, Any] = {kind: settings(table[kind]) for kind in ("set", "grid") if kind in table}
     if "cell" in table:
@@ -81,7 +81,7 @@ def _placed(table: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def _texts(table: dict[str, Any], kind: str) -> Iterator[str]:
     """The entries of [grid] or [sobol] as the options of the same names."""
-    for name, values in _named(table.get(kind, {})):
+    for name, values in named_settings(table.get(kind, {})):
         if kind == "grid":
             if not isinstance(values, list) or not values:
                 raise SettingError(f"grid of {name} must be an array of values, for example [2, 4, 6]")
@@ -100,10 +100,10 @@ def _cells(table: dict[str, Any]) -> Iterator[str]:
 
 
 def _settings(table: dict[str, Any]) -> Iterator[str]:
-    return (f"{name}={setting_text(value)}" for name, value in _named(table))
+    return (f"{name}={setting_text(value)}" for name, value in named_settings(table))
 
 
-def _named(table: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def named_settings(table: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """("section.field", value), whether the name was quoted or, in TOML's way, a table in a table."""
     for name, value in table.items():
         if isinstance(value, dict):

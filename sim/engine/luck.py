@@ -26,6 +26,7 @@ EXPOSURE = 15  # (user, impression): a random video tried on a person
 PASSING = 16  # (user, session number, SUB-KEY + MINUTE x minute of the session): what comes anew in mood and intent
 CONTENT = 17  # (tag, author or video, dimension, SUB-KEY): keyed by the catalogue's seed
 ARM = 18  # (person, region or period): which arm of an A/B test; keyed by the test's salt
+FAULT = 19  # (user, video or none, impression): a fault that is planted in the decisions of a release
 
 # Of PERSON, in a.
 PERSON_AND_TASTE = 0

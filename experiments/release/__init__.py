@@ -1,0 +1,1 @@
+"""Releases: version 2 goes to more and more phones in waves, watched by gates that may hold it or roll it back."""
