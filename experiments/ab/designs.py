@@ -42,6 +42,8 @@ from .trial import Trial, check_arms, check_trial, run_trial
 if TYPE_CHECKING:
     from nextone.experiments.output.drawing import Figure
 
+Z = float(ndtri((1 + CONFIDENCE) / 2))  # standard errors in half of an interval
+
 
 class Told(NamedTuple):
     """What one test of a design said, and what was true, in percent of the mean were nobody treated."""
@@ -190,7 +192,7 @@ def sentences(found: Tried) -> list[str]:
 
 def _of_designs(found: Tried) -> list[str]:
     person = found.judged[0]
-    best = min(found.judged, key=lambda each: each.error) if _is_moved(person) else person
+    best = min(found.judged, key=expected_error) if _is_moved(person) else person
     people = found.arms[0].scenario.population.users
     told = [
         f"The usual test, by person, is {_off(person, found)}: true is {signed(person.truth.mean)} %, "
@@ -217,8 +219,14 @@ def people_to_see(each: Judged, people: int) -> int | None:
     with the root of their number; None where the truth cannot be told from 0. people: those that it was tried with."""
     if each.truth.low <= 0 <= each.truth.high:
         return None
-    error = each.half / float(ndtri((1 + CONFIDENCE) / 2))
+    error = each.half / Z
     return math.ceil(people * needed_errors() ** 2 * (error / each.truth.mean) ** 2)
+
+
+def expected_error(each: Judged) -> float:
+    """How far a test is from the truth, points: its bias, and chance as wide as its own intervals say. What a few
+    replications happened to miss by says less."""
+    return math.hypot(each.bias.mean, each.half / Z)
 
 
 def _of_shares(found: Tried) -> list[str]:

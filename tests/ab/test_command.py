@@ -14,6 +14,7 @@ from nextone.experiments.ab.designs import (
     all_designs,
     all_shares,
     compare_tests,
+    expected_error,
     judged,
     save,
     sentences,
@@ -155,6 +156,11 @@ def test_a_design_is_advised_against_where_it_is_surely_moved():
     assert told[1].startswith("Run budget instead")
     assert told[2] == "To see that difference in four of five tests takes some 515 people by budget."
     # 700 people leave a standard error of 6 / 1.96; 2.8 of them may be 10: 700 (2.8016 x 3.0613 / 10)^2 = 514.9
+    lucky = judged("cluster", [Told(-10 + x / 9, -70, 50, -10, 0) for x in wiggle], 4.0)  # right, but it cannot be sure
+    assert lucky.error < budget.error and expected_error(lucky) > expected_error(budget)
+    three = splits | {"cluster": HALF._replace(design="cluster")}
+    told = sentences(Tried(of, three, (person, budget, lucky), rows, 0, 10, 60.0, {}))
+    assert told[1].startswith("Run budget instead")
     same = judged("person", [Told(x, x - 4, x + 4, 0, x) for x in wiggle], 4.0)
     assert sentences(Tried(of, splits, (same, budget), rows, 0, 10, 60.0, {}))[1].startswith("Run it")
 
