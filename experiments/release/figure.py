@@ -1,4 +1,4 @@
-"""A figure of one release as it unfolds: who has version 2, and what the monitor shows of both versions by minute."""
+"""Figures: one release as it unfolds, with what the monitor shows of both versions; and plans beside each other."""
 
 from collections.abc import Callable
 from itertools import groupby
@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from nextone.experiments.output.drawing import GREY, INK, bare, drawn, palette, save_figure
+from nextone.experiments.output.drawing import GREY, INK, Curve, bare, curves, drawn, palette, save_figure
 
 from .plan import Plan
 from .run import Released
+from .summary import Releases
 
 SMOOTH_MIN, FEWEST = 5, 30  # minutes of a rate, and what it must be of: noise hides the rest otherwise
 
@@ -72,3 +73,28 @@ def _title(plan: Plan, released: Released) -> str:
     what = "as planned" if plan.fault is None else plan.fault.kind
     had = f"{released.people:,} people had it, for {released.hours:.3g} hours in the app"
     return f"{plan.versions[1].label}, {what}: {released.end}; {had}"
+
+
+def plans_figure(found: Releases, title: str, path: Path) -> None:
+    """What each plan costs in delay, and what each fault reaches under it; of many releases."""
+    rows = found.rows()
+    plans = sorted(found.plans, key=lambda plan: plan.shortest_min)
+    series = [
+        Curve(label, *np.array([(row.hours.mean, row.hours.low, row.hours.high) for row in mine]).T.tolist())
+        for label, mine in (
+            (label, [next(row for row in rows if row.plan == plan.name and row.label == label) for plan in plans])
+            for label in dict.fromkeys(row.label for row in rows)
+        )
+    ]
+    x = [plan.shortest_min for plan in plans]
+    with drawn(7.2, 4.6) as page:
+        axis = page.subplots()
+        curves(axis, x, series)
+        axis.set_yscale("log")
+        axis.set_xticks(x, [f"{plan.shortest_min:g}\n{plan.name}" for plan in plans])
+        axis.set_xlabel("minutes that the waves take")
+        axis.set_ylabel("hours in the app with version 2")
+        axis.legend(frameon=False, fontsize=9)
+        bare(axis)
+        axis.set_title("\n".join(wrap(title, 72)), loc="left")
+        save_figure(page, path)

@@ -6,8 +6,6 @@ Runs in processes of its own; called by `summary.py`.
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from nextone.experiments.ab.trial import by_arm, own_worlds
 from nextone.experiments.runs.arms import Arm
 from nextone.experiments.runs.deciding import is_edge, make_decider, phone_cost
@@ -26,7 +24,7 @@ from .faults import with_fault
 from .gates import Counts
 from .plan import Plan
 from .rollout import MINUTE_US, End, Event, Judged, Rollout, installed
-from .telemetry import Telemetry, app_minutes, monitor
+from .telemetry import Telemetry, monitor, with_version
 
 
 @dataclass(frozen=True)
@@ -110,10 +108,12 @@ def run_world(task: Release) -> tuple[Released, World, Records]:
     )  # fmt: skip
     check_ledgers(world, records)
     minutes = -(-window_us // MINUTE_US)
-    with_second = app_minutes(records.sessions, rollout, np.array([0, window_us]))[1]
+    begins, ends = with_version(records.sessions, rollout)[1]
     table = monitor(telemetry, records, rollout, minutes) if task.kept else None
     people = int((rollout.got_us < NEVER_US).sum())
-    found = Released(rollout.end, tuple(rollout.events), people, float(with_second[0]) / 60, table, tuple(looks))
+    found = Released(
+        rollout.end, tuple(rollout.events), people, float((ends - begins).sum() / 3.6e9), table, tuple(looks)
+    )
     return found, world, records
 
 

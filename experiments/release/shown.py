@@ -17,19 +17,21 @@ from nextone.experiments.runs.verdict import listed
 from nextone.sim.inputs.errors import plural
 
 from .faults import HARMLESS, Fault
-from .figure import figure
+from .figure import figure, plans_figure
 from .plan import Plan
 from .run import Released
 from .summary import Releases, Row, Share
 
 
 def verdict(found: Releases) -> list[str]:
-    """One to three sentences: whether faults are stopped and how soon, and what a harmless version meets."""
-    return _of_many(found.rows()) if found.runs > 1 else [_of_one(*found.first)]
+    """Up to three sentences: whether faults are stopped and how soon, and what a harmless version meets; of one run, a
+    sentence on each release."""
+    return _of_many(found.rows()) if found.runs > 1 else [_of_one(*each) for each in found.firsts()]
 
 
 def _of_one(plan: Plan, released: Released) -> str:
     people, second = plan.versions[0].scenario.population.users, plan.versions[1].label
+    second += f", {plan.fault.kind}," if plan.fault else ""
     had = f"{released.people:,} of {people:,} people had it, for {released.hours:.3g} hours in the app"
     last = released.events[-1] if released.events else None
     if last is None:
@@ -44,20 +46,25 @@ def _of_one(plan: Plan, released: Released) -> str:
 
 
 def _of_many(rows: list[Row]) -> list[str]:
-    faults = [row for row in rows if not (row.fault and row.fault.kind == HARMLESS)]
+    faults = [row for row in rows if row.label != HARMLESS]
     harmless = [row for row in rows if row not in faults]
     several = len({row.plan for row in rows}) > 1
     told = []
-    if len(faults) == 1:
+    if several:
+        parts = "; ".join(
+            f"{label} " + listed([f"{_hours(row)} under {row.plan}" for row in faults if row.label == label])
+            for label in dict.fromkeys(row.label for row in faults)
+        )
+        told.append(f"Hours in the app with version 2, mean: {parts}.")
+    elif len(faults) == 1:
         row = faults[0]
         when = f", {row.stop_min[0]:.0f} minutes after the first wave began" if row.stop_min else ""
         told.append(
-            f"{_who(row, several)} is stopped in {percent(row.stopped)} of releases{when} (median). It reaches "
-            f"{row.people:,.0f} people (median), for {mean_and_half(row.hours.mean, row.hours.high - row.hours.mean)} "
-            "hours in the app (mean)."
+            f"{_who(row)} is stopped in {percent(row.stopped)} of releases{when} (median). It reaches "
+            f"{row.people:,.0f} people (median), for {_hours(row)} hours in the app (mean)."
         )
     elif faults:
-        parts = listed([f"{_who(row, several)} {percent(row.stopped)}" for row in faults])
+        parts = listed([f"{_who(row)} {percent(row.stopped)}" for row in faults])
         told.append(f"Stopped are, of releases: {parts}.")
     if harmless:
         parts = listed([f"{percent(row.stopped)}{f' under {row.plan}' if several else ''}" for row in harmless])
@@ -69,9 +76,12 @@ def _of_many(rows: list[Row]) -> list[str]:
     return told
 
 
-def _who(row: Row, several: bool) -> str:
-    name = "Version 2" if row.fault is None else row.fault.kind
-    return f"{name} under {row.plan}" if several else name
+def _who(row: Row) -> str:
+    return row.fault.kind if row.fault else "Version 2"
+
+
+def _hours(row: Row) -> str:
+    return mean_and_half(row.hours.mean, row.hours.high - row.hours.mean)
 
 
 def percent(share: Share) -> str:
@@ -82,8 +92,8 @@ def percent(share: Share) -> str:
 def tables(found: Releases) -> Iterator[object]:
     """The course of one release, or a row for each plan and fault."""
     if found.runs == 1:
-        plan, released = found.first
-        yield _course(plan, released, found.seed)
+        for plan, released in found.firsts():
+            yield _course(plan, released, found.seed)
         return
     rows = found.rows()
     table = Table(title="Releases", caption=Text(
@@ -101,9 +111,8 @@ def tables(found: Releases) -> Iterator[object]:
         stop = MISSING if row.stop_min is None else f"{row.stop_min[0]:.0f}, {row.stop_min[1]:.0f}"
         out = MISSING if row.release_min is None else f"{row.release_min:.0f}"
         table.add_row(
-            *([row.plan] if several else []), "as planned" if row.fault is None else row.fault.kind,
-            percent(row.stopped).replace(" %", ""), stop, f"{row.people:,.0f}",
-            mean_and_half(row.hours.mean, row.hours.high - row.hours.mean), out,
+            *([row.plan] if several else []), row.label, percent(row.stopped).replace(" %", ""), stop,
+            f"{row.people:,.0f}", _hours(row), out,
         )  # fmt: skip
     yield table
     for row in rows:
@@ -170,14 +179,17 @@ def _plan(plan: Plan) -> dict[str, Any]:
 
 def save(found: Releases, folder: Path) -> Iterator[Path]:
     """`release.json` (as --json prints), `monitor.parquet` (a row for each minute and version of the first release) and
-    `gates.parquet` (what its gates said each minute), and `release.png`, a figure of both."""
+    `gates.parquet` (what its gates said each minute), `release.png`, a figure of both, and `plans.png` of several."""
     write_text(folder / "release.json", json.dumps(as_json(found), allow_nan=False, indent=1) + "\n")
-    plan, released = found.first
+    plan, released = found.firsts()[0]
     about = {"plan": _plan(plan), "seed": found.seed, "run": 0}
     write_record(pa.table(released.monitor), about, folder / "monitor.parquet")
     write_record(pa.table(_looks(released)), about, folder / "gates.parquet")
     figure(plan, released, folder / "release.png")
     yield from (folder / name for name in ("release.json", "monitor.parquet", "gates.parquet", "release.png"))
+    if len(found.plans) > 1 and found.runs > 1:
+        plans_figure(found, verdict(found)[0], folder / "plans.png")
+        yield folder / "plans.png"
 
 
 def _looks(released: Released) -> dict[str, Any]:

@@ -43,6 +43,11 @@ class Row(NamedTuple):
     released: Share
     release_min: float | None  # median of those that reached the end of the last wave
 
+    @property
+    def label(self) -> str:
+        """What version 2 is."""
+        return self.fault.kind if self.fault else "as planned"
+
 
 @dataclass(frozen=True)
 class Releases:
@@ -54,11 +59,9 @@ class Releases:
     runs: int
     provenance: Mapping[str, Any]
 
-    @property
-    def first(self) -> tuple[Plan, Released]:
-        """The release whose table was kept."""
-        (plan, fault), releases = next(iter(self.found.items()))
-        return self.plans[plan].with_fault(fault), releases[0]
+    def firsts(self) -> list[tuple[Plan, Released]]:
+        """The first release of each plan and fault; the table of the very first was kept."""
+        return [(self.plans[k].with_fault(fault), releases[0]) for (k, fault), releases in self.found.items()]
 
     def rows(self) -> list[Row]:
         """Of at least ten runs each."""

@@ -102,6 +102,7 @@ def monitor(telemetry: Telemetry, records: Records, rollout: Rollout, minutes: i
     seen = _cell(ends, version_at(rollout, shown["user"], shown["start_us"]), minutes)
     outcome, whole = shown["outcome"], (shown["outcome"] & CUT) == 0
     asked = outcome & ASKED != 0
+    spans, ends_us = with_version(records.sessions, rollout), np.arange(minutes + 1) * MINUTE_US
     size = 2 * minutes
     rows = np.arange(size)
     computed = decided["latency_us"] >= 0
@@ -115,7 +116,7 @@ def monitor(telemetry: Telemetry, records: Records, rollout: Rollout, minutes: i
     return {
         "minute": rows // 2,
         "version": rows % 2 + 1,
-        "phones": _people(np.concatenate([made, seen]), np.concatenate([decided["user"], shown["user"]]), size),
+        "phones": np.stack([present(*each, ends_us) for each in spans], axis=1).ravel(),
         "decisions": np.bincount(made, minlength=size),
         "failures": np.bincount(made[decided["failed"]], minlength=size),
         "latency_p50_ms": p50,
@@ -124,7 +125,7 @@ def monitor(telemetry: Telemetry, records: Records, rollout: Rollout, minutes: i
         "stale_picks": np.bincount(seen[asked & (outcome & STALE != 0)], minlength=size),
         "impressions": np.bincount(seen[whole], minlength=size),
         "valid_plays": np.bincount(seen[whole & (outcome & VALID != 0)], minlength=size),
-        "app_min": app_minutes(records.sessions, rollout, np.arange(minutes + 1) * MINUTE_US).T.ravel(),
+        "app_min": np.stack([app_minutes(*each, ends_us) for each in spans], axis=1).ravel(),
         "score": score,
         "pick_rank": place + 1,
     }
@@ -132,12 +133,6 @@ def monitor(telemetry: Telemetry, records: Records, rollout: Rollout, minutes: i
 
 def _cell(at_us: Array, version: Array, minutes: int) -> Array:
     return np.asarray(np.minimum(at_us // MINUTE_US, minutes - 1) * 2 + version)
-
-
-def _people(cell: Array, user: Array, size: int) -> Array:
-    """How many different people each cell has."""
-    pairs = np.unique(cell.astype(np.int64) << 32 | user)
-    return np.asarray(np.bincount(pairs >> 32, minlength=size))
 
 
 def _quantiles(cell: Array, value: Array, size: int, wanted: tuple[float, ...]) -> list[Array]:
@@ -149,21 +144,29 @@ def _quantiles(cell: Array, value: Array, size: int, wanted: tuple[float, ...]) 
     return [ranked[np.where(many > 0, ends - many + np.ceil(q * many).astype(np.int64) - 1, -1)] for q in wanted]
 
 
-def app_minutes(sessions: Array, rollout: Rollout, at_us: Array) -> Array:
-    """Minutes in the app between each two of these moments, (2, M - 1), with version 1 and with version 2."""
+def with_version(sessions: Array, rollout: Rollout) -> list[tuple[Array, Array]]:
+    """Spans of time in the app with version 1, and with version 2: when each begins and ends, us."""
     opened, closed = sessions["open_us"], sessions["close_us"]
-    got, lost = rollout.got_us[sessions["user"]], rollout.lost_us[sessions["user"]]
-    second = np.clip(got, opened, closed), np.clip(lost, opened, closed)
-    whole, part = _lived(opened, closed, at_us), _lived(*second, at_us)
-    return np.stack([np.diff(whole - part), np.diff(part)]) / MINUTE_US
+    got, lost = (
+        np.clip(when[sessions["user"]], opened, closed) for when in (rollout.got_us, rollout.lost_us)
+    )  # without the other version, an empty span at the close
+    pieces = [[(opened, got), (lost, closed)], [(got, lost)]]
+    spans = [tuple(np.concatenate(ends) for ends in zip(*each, strict=True)) for each in pieces]
+    return [(begins[ends > begins], ends[ends > begins]) for begins, ends in spans]
 
 
-def _lived(begins: Array, ends: Array, at_us: Array) -> Array:
-    """Microseconds that all spans together have lasted at each moment, (M,)."""
+def app_minutes(begins: Array, ends: Array, at_us: Array) -> Array:
+    """Minutes that such spans have between each two of these moments, (M - 1,)."""
 
     def since(times: Array) -> Array:
         ordered = np.sort(times)
         past = np.searchsorted(ordered, at_us)
         return np.asarray(past * at_us - np.concatenate([[0], np.cumsum(ordered)])[past])
 
-    return np.asarray(since(begins) - since(ends))
+    return np.diff(since(begins) - since(ends)) / MINUTE_US
+
+
+def present(begins: Array, ends: Array, at_us: Array) -> Array:
+    """How many such spans there are between each two of these moments, (M - 1,)."""
+    begun = np.searchsorted(np.sort(begins), at_us[1:])
+    return np.asarray(begun - np.searchsorted(np.sort(ends), at_us[:-1], side="right"))

@@ -127,6 +127,7 @@ def test_the_monitor_counts_what_happened():
     assert table["app_min"][1::2].sum() / 60 == pytest.approx(released.hours)
     assert table["decisions"].sum() == world.users["inferences"].sum() and not table["failures"].any()
     assert (table["decisions"][1:66:2] == 0).all() and table["decisions"][1::2].sum() > 50
+    assert (table["phones"] >= table["app_min"]).all() and 30 < table["phones"].max() <= 60
     made = table["decisions"] > 0
     assert (table["latency_p50_ms"][made] <= table["latency_p95_ms"][made]).all()
     assert np.isnan(table["score"][~made]).all() and np.isnan(table["latency_p95_ms"][~made]).all()

@@ -1,11 +1,19 @@
 """`nextone release`: verdict, tables, JSON and files of small releases, and a small twin of what many of them show."""
 
 import json
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
 
 from nextone.cli.main import main
+from nextone.experiments.release import shown
+from nextone.experiments.release.faults import fault_named
+from nextone.experiments.release.figure import plans_figure
+from nextone.experiments.release.plan import Wave, read_plan
+from nextone.experiments.release.rollout import Event
+from nextone.experiments.release.run import Released
+from nextone.experiments.release.summary import Releases
 from nextone.experiments.runs.parquet import read_record
 
 PLAN = """
@@ -48,7 +56,7 @@ def test_one_release_tells_its_course_and_keeps_its_monitor(plan, capsys, tmp_pa
         capsys, "release", plan, "--fault", "slow=9", "--set", "phone.shares=[1,0,0,0]", "--workers", 1,
         "--out", tmp_path / "out", "-q",
     )  # fmt: skip
-    assert out.startswith("new was rolled back ") and "latency_p95_ms" in out and "wave 1: 30 %" in out
+    assert out.startswith("new, slow, was rolled back ") and "latency_p95_ms" in out and "wave 1: 30 %" in out
     table, record = read_record(tmp_path / "out" / "monitor.parquet")
     assert record["plan"]["fault"] == "slow" and table.num_rows == 2 * 57 and sum(table["decisions"].to_pylist()) > 500
     assert {"phones", "decisions", "latency_p50_ms", "latency_p95_ms", "app_min", "score"} <= set(table.column_names)
@@ -69,6 +77,29 @@ def test_many_releases_stop_what_is_planted_and_nothing_harmless(plan, capsys):
     assert harmless["stopped"]["share"] <= 0.1 and harmless["release_min_median"] == 20
     assert found["verdict"][0].startswith("crash is stopped in 100 % [69.2, 100] of releases, ")
     assert found["verdict"][1].startswith("A harmless version is stopped in ")
+
+
+def test_several_plans_are_shown_beside_each_other(plan, tmp_path):
+    """From made-up releases: what each plan costs in delay, and what a fault reaches under it."""
+    plans = [read_plan(plan), replace(read_plan(plan), name="at once", waves=(Wave(0.9, 12.0),))]
+    crash, harmless = fault_named("crash"), fault_named("harmless")
+    stopped = (Event(35.0, 1, "wave", ""), Event(41.0, 1, "rolled back", "failures beyond 0.01"))
+    ended = (Event(35.0, 1, "wave", ""), Event(47.0, 1, "released", ""))
+    found = {
+        (k, fault): tuple(Released(end, events, 5 + k, 2.0 + k + r / 9, None, ()) for r in range(10))
+        for k in (0, 1)
+        for fault, end, events in ((crash, "rolled back", stopped), (harmless, "released", ended))
+    }
+    releases = Releases(tuple(plans), found, 0, 10, {})
+    first, second = shown.verdict(releases)
+    assert first == (
+        "Hours in the app with version 2, mean: crash 2.50 ±0.24 under steps and 3.50 ±0.24 under at once."
+    )
+    assert second.startswith("A harmless version is stopped in 0 % [0, 30.8] under steps and 0 % [0, 30.8] under at on")
+    table, *_ = shown.tables(releases)
+    assert table.row_count == 4 and list(table.columns[0].cells) == ["steps"] * 2 + ["at once"] * 2
+    plans_figure(releases, first, tmp_path / "plans.png")
+    assert (tmp_path / "plans.png").stat().st_size > 10_000
 
 
 WRONG = {

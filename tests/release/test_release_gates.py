@@ -12,7 +12,7 @@ from nextone.experiments.release.gates import Counts
 from nextone.experiments.release.plan import Gate, Plan, Wave
 from nextone.experiments.release.rollout import MINUTE_US, Judged, Rollout, installed, place_of, version_at
 from nextone.experiments.release.summary import share_of
-from nextone.experiments.release.telemetry import DECISION, app_minutes
+from nextone.experiments.release.telemetry import DECISION, app_minutes, present, with_version
 from nextone.sim.config import NEVER_US
 from nextone.sim.engine.chance import world_key
 from nextone.sim.state import ASKED, CUT, IMPRESSION, LAST, SESSION, SKIP, SLOT, STALE, USER, VALID
@@ -228,8 +228,11 @@ def test_time_in_the_app_is_split_where_the_version_changes():
     sessions = np.zeros(2, SESSION)
     sessions["user"], sessions["open_us"], sessions["close_us"] = [0, 1], [0, 90e6], [180e6, 150e6]
     rollout = SimpleNamespace(got_us=np.array([60_000_000, NEVER_US]), lost_us=np.array([150_000_000, NEVER_US]))
-    first, second = app_minutes(sessions, rollout, np.arange(4) * MINUTE_US)
+    spans, minutes = with_version(sessions, rollout), np.arange(4) * MINUTE_US
+    first, second = (app_minutes(*each, minutes) for each in spans)
     assert first.tolist() == [1, 0.5, 1] and second.tolist() == [0, 1, 0.5]
+    first, second = (present(*each, minutes) for each in spans)
+    assert first.tolist() == [1, 1, 2] and second.tolist() == [0, 1, 1]
 
 
 def test_shares_have_the_interval_of_clopper_and_pearson():
