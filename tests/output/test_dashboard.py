@@ -78,6 +78,8 @@ def test_everything_is_listed_with_its_answer(root):
     for entry in shelf.listing().entries:
         assert shelf.entry(f"?run={entry.key}") == entry
     assert shelf.entry("?run=../../etc") is None and shelf.entry("") is None
+    with pytest.raises(SettingError, match="not there any more"):
+        shelf.named("?run=gone")
     assert "random is better than cloud_only" in said["a%20%C3%BC/%3Ci%3Ex%3C/i%3E"]
 
 

@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, quote
 
 from nextone.experiments.ab.saved import read_saved
 from nextone.experiments.output.timeline import TIMELINE, read_timeline, timeline_sentence
+from nextone.sim.scenario import SettingError
 
 from .comparisons import comparison_view
 from .entries import UNREADABLE, Entry, Listing, Pace, find, one_line, progress_line
@@ -37,6 +38,13 @@ class Shelf:
         """The run that an address names, `?run=KEY`; None if it names none of those that were found."""
         asked = parse_qs((search or "").removeprefix("?")).get("run", [""])[0]
         return next((each for each in self.listing().entries if each.key in (asked, quote(asked))), None)
+
+    def named(self, search: str) -> Entry:
+        """As `entry`. Raises SettingError for a run that was deleted while its page was open."""
+        entry = self.entry(search)
+        if entry is None:
+            raise SettingError("this run is not there any more; go back to the list")
+        return entry
 
     def far(self, entry: Entry) -> str:
         """How far a run is, with the time left where that is known."""

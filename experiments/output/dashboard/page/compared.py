@@ -41,10 +41,7 @@ def page(entry: Entry) -> list[Any]:
 def register(app: Dash, shelf: Shelf) -> None:
     """Connect the page's controls with what they show."""
     def view_of(search: str, as_of: str) -> data.ComparisonView:
-        entry = shelf.entry(search)
-        if entry is None:
-            raise lived.gone()
-        return data.comparison_view(entry.folder, as_of)
+        return data.comparison_view(shelf.named(search).folder, as_of)
 
     def draw(metric: str, arms: Sequence[str], search: str, as_of: str) -> Figure:
         points, unit = data.forest_points(view_of(search, as_of), metric, arms)

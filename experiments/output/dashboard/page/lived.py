@@ -12,15 +12,9 @@ from nextone.experiments.output.dashboard.lives import SHOWN, Asked, live
 from nextone.experiments.output.dashboard.shelf import Shelf
 from nextone.experiments.output.dashboard.tables import Table, records_table
 from nextone.experiments.output.timeline import TIMELINE, Timeline, read_timeline, timeline_sentence
-from nextone.sim.inputs.errors import UserError
 from nextone.sim.scenario import SettingError
 
 from . import parts
-
-
-def gone() -> UserError:
-    """The error for a run that was deleted while its page was open."""
-    return SettingError("this run is not there any more; go back to the list")
 
 
 def block(arms: Sequence[str], first: str, where: str = "") -> Any:
@@ -61,9 +55,7 @@ def saved_page(folder: Any) -> list[Any]:
 def register(app: Dash, shelf: Shelf) -> None:
     """Connect the page's controls with what they show."""
     def asked_of(search: str, as_of: str, arm: str, place: Sequence[int]) -> Asked:
-        entry = shelf.entry(search)
-        if entry is None:
-            raise gone()
+        entry = shelf.named(search)
         if entry.kind == "comparison":
             return comparisons.comparison_view(entry.folder, as_of).asked(arm)
         view = sweeps.sweep_view(entry.folder, as_of)

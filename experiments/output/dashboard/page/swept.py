@@ -104,10 +104,7 @@ def _slider(k: int, axis: data.Axis, start: int) -> Any:
 def register(app: Dash, shelf: Shelf) -> None:
     """Connect the page's controls with what they show."""
     def view_of(search: str, as_of: str) -> data.SweepView:
-        entry = shelf.entry(search)
-        if entry is None:
-            raise lived.gone()
-        return data.sweep_view(entry.folder, as_of)
+        return data.sweep_view(shelf.named(search).folder, as_of)
 
     def here(place: list[int], search: str, as_of: str) -> str:
         cell, exactly = view_of(search, as_of).nearest(place)

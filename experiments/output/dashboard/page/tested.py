@@ -15,7 +15,7 @@ from nextone.experiments.output.dashboard.tables import Table
 from nextone.experiments.runs.arms import window_words
 from nextone.experiments.runs.metrics import PRIMARY
 
-from . import lived, parts
+from . import parts
 
 METRIC, ARMS, WHICH_ROWS = Input("a-metric", "value"), Input("a-arms", "value"), Input("a-which", "value")
 
@@ -53,10 +53,7 @@ def page(entry: Entry) -> list[Any]:
 def register(app: Dash, shelf: Shelf) -> None:
     """Connect the page's controls with what they show."""
     def saved_of(search: str, as_of: str) -> Saved:
-        entry = shelf.entry(search)
-        if entry is None:
-            raise lived.gone()
-        return data.ab_view(entry.folder, as_of)
+        return data.ab_view(shelf.named(search).folder, as_of)
 
     def draw(metric: str, arms: Sequence[str], search: str, as_of: str) -> Figure:
         return forest(data.points_of(saved_of(search, as_of), metric, arms), meaning(metric), f"{metric}, %")

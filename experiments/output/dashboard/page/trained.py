@@ -10,7 +10,7 @@ from nextone.experiments.output.dashboard.shelf import Shelf
 from nextone.experiments.output.dashboard.tables import Table, records_table
 from nextone.experiments.output.dashboard.trainings import looks_of, read_training
 
-from . import lived, parts
+from . import parts
 
 
 def page(entry: Entry, far: str) -> list[Any]:
@@ -30,10 +30,7 @@ def page(entry: Entry, far: str) -> list[Any]:
 def register(app: Dash, shelf: Shelf) -> None:
     """Connect the page's controls with what they show."""
     def table(_: str, search: str) -> Table:
-        entry = shelf.entry(search)
-        if entry is None:
-            raise lived.gone()
-        records = looks_of(read_training(entry.folder))
+        records = looks_of(read_training(shelf.named(search).folder))
         return records_table(records, list(records[0]) if records else [])
 
     parts.register_table(app, "looks", table, [Input("as-of", "data")], [parts.SEARCH])
