@@ -3,23 +3,37 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .names import BARE, CLOUD_ONLY, NAMES, RL, UnknownPolicy, is_trained, shipped, split_name, unknown_name
+from .names import (
+    BARE,
+    CLOUD_ONLY,
+    NAMES,
+    RL,
+    EngineMissing,
+    UnknownPolicy,
+    is_rules,
+    is_trained,
+    rules_path,
+    shipped,
+    split_name,
+    unknown_name,
+)
 
 if TYPE_CHECKING:
     from nextone.sim.config import Scenario
 
     from .contract import Policy
+    from .decisions.rule_file import RuleFile
 
 
 def make_policy(
     name: str, scenario: "Scenario | None" = None, objective: tuple[float, ...] | None = None
 ) -> "Policy | None":
-    """The policy of that name, or `KIND:DIR`; None for `cloud_only`, which is never asked.
+    """The policy of that name, `KIND:DIR` or `rules:FILE.toml`; None for `cloud_only`, which is never asked.
 
     scenario: the world it is for; an `rl:DIR` that was trained in another world is refused, and `...@tflite` without
     files for the scenario's sizes. objective: by which edge networks rank, see `load_edge`.
 
-    Raises UnknownPolicy, CheckpointError, EngineMissing."""
+    Raises UnknownPolicy, CheckpointError, EngineMissing, UserError for a file of rules."""
     if is_trained(name):  # late imports: only these need torch
         if name == RL or name.startswith(f"{RL}:"):
             from .rl import load_rl
@@ -29,6 +43,8 @@ def make_policy(
 
         kind, folder, how = split_name(name)
         return load_edge(kind, Path(folder) if folder else shipped(kind), how, scenario, objective)
+    if is_rules(name):
+        return _rules_policy(name, scenario, objective)
     from . import rules  # late: names alone must not wait for numba
     from .contract import as_policy
 
@@ -37,3 +53,24 @@ def make_policy(
     if name not in NAMES:
         raise UnknownPolicy(unknown_name(name, (*NAMES, *BARE)))
     return as_policy(rules.at_random if name == "random" else getattr(rules, name))
+
+
+def rule_file(name: str, home: str = "") -> "RuleFile":
+    """The file of rules of that name. home: the folder that a relative path is relative to; the working folder if
+    empty. Raises EngineMissing, UserError."""
+    try:
+        from .decisions.rule_file import read_rules  # late: others need no CEL
+    except ModuleNotFoundError as error:
+        if error.name != "cel":
+            raise
+        raise EngineMissing("decision rules need common-expression-language: pip install 'nextone[rules]'") from None
+    return read_rules(Path(home, rules_path(name)))
+
+
+def _rules_policy(name: str, scenario: "Scenario | None", objective: tuple[float, ...] | None) -> "Policy":
+    """Decision rules, with the policies that their file names."""
+    file = rule_file(name)
+    from .decisions.policy import RulesPolicy
+
+    made = {each: make_policy(each, scenario, objective) for each in file.policies}
+    return RulesPolicy(file, name, {each: policy for each, policy in made.items() if policy is not None})

@@ -15,6 +15,9 @@ SHIPPED = ("edgerec", "kir", "context_aware")
 RL = "rl"
 BARE = (*SHIPPED, RL)
 """All whose checkpoint comes with the package; what `nextone train rl` trained is no edge network of a system."""
+RULES = "rules"
+"""`rules:FILE.toml` plays the decision rules of a file, `rules:NAME` those that come with the package."""
+SHIPPED_RULES = Path(__file__).parent / "decisions" / "shipped"
 KINDS = (*SHIPPED, "dnn", "dlcm")
 """Networks of `nextone train KIND`; `edgerec:results/edgerec` plays a checkpoint of one's own."""
 ENGINES = {"onnx": "onnxruntime", "mnn": "MNN", "tflite": "ai-edge-litert"}
@@ -73,6 +76,22 @@ def shipped(kind: str) -> Path:
     return Path(__file__).parent / "checkpoints" / kind
 
 
+def is_rules(name: str) -> bool:
+    """Whether it stands for decision rules: `rules:FILE.toml`, or some that come with the package, `rules:NAME`."""
+    return name in shipped_rules() or (name.startswith(f"{RULES}:") and name.endswith(".toml"))
+
+
+def rules_path(name: str) -> Path:
+    """The file of decision rules of that name."""
+    given = name.removeprefix(f"{RULES}:")
+    return Path(given) if given.endswith(".toml") else SHIPPED_RULES / f"{given}.toml"
+
+
+def shipped_rules() -> tuple[str, ...]:
+    """The decision rules that come with the package, by name."""
+    return tuple(f"{RULES}:{file.stem}" for file in sorted(SHIPPED_RULES.glob("*.toml")))
+
+
 def split_name(name: str) -> tuple[str, str, str]:
     """(kind, folder, how) of a name such as `kir:results/kir@mnn`; a part that is missing is empty. how: options, for
     `how_of`."""
@@ -108,7 +127,10 @@ def options_told(kind: str) -> str:
 
 
 def folder_of(name: str) -> str:
-    """The folder that a name gives for its checkpoint; empty for shipped ones and for policies without any."""
+    """The folder that a name gives for its checkpoint, or its file of rules; empty for shipped ones and for policies
+    without any."""
+    if is_rules(name):
+        return str(rules_path(name)) if name.endswith(".toml") else ""
     return name.removeprefix(f"{RL}:") if name.startswith(f"{RL}:") else split_name(name)[1]
 
 

@@ -89,9 +89,16 @@ def buffered_first(observation: Observation) -> Scores:
     only what is preloaded.
     """
     candidates = observation.candidates
-    held = (candidates[..., C.preloaded] >= 1) | (candidates[..., C.buffered_s] * MOST_BUFFERED_S >= STARTS_S)
     cost = np.where(observation.context[:, X.offline] > 0, NOT_OFFLINE, NEAR)[:, None]
-    return np.asarray(blend(observation) - cost * ~held, np.float32)
+    return np.asarray(blend(observation) - cost * ~starts_at_once(candidates), np.float32)
+
+
+def starts_at_once(candidates: Array) -> NDArray[np.bool_]:
+    """Which candidates (..., P, Fc) are on the phone far enough to start without waiting."""
+    held: NDArray[np.bool_] = (candidates[..., C.preloaded] >= 1) | (
+        candidates[..., C.buffered_s] * MOST_BUFFERED_S >= STARTS_S
+    )
+    return held
 
 
 def longest_first(observation: Observation) -> Scores:

@@ -10,12 +10,15 @@ from nextone.policies.names import (
     BARE,
     CLOUD_ONLY,
     KINDS,
+    RULES,
     EngineMissing,
     folder_of,
+    is_rules,
     is_trained,
     options_told,
     own_file,
     policy_names,
+    shipped_rules,
     unknown_name,
 )
 from nextone.sim.config import FREE, Cost
@@ -49,6 +52,7 @@ MEANINGS = {
     "dlcm:DIR": "a listwise reranker that nextone train dlcm trained",
     "rl": "a policy that reinforcement learning trained, shipped checkpoint of the default scenario",
     "rl:DIR": "what nextone train rl trained, for the scenario that it was trained in",
+    "rules:FILE.toml": "decision rules of a file: when the phone reranks, asks for a page, or holds still",
 }
 """What each policy does, in words: `nextone list policies`."""
 
@@ -59,8 +63,8 @@ def decider_names() -> tuple[str, ...]:
 
 
 def is_decider(name: str) -> bool:
-    """Whether `make_decider` may know the name: a policy's, or a checkpoint's."""
-    return name in decider_names() or is_trained(name)
+    """Whether `make_decider` may know the name: a policy's, a checkpoint's, or that of decision rules."""
+    return name in decider_names() or is_trained(name) or is_rules(name)
 
 
 def listed(text: str) -> list[str]:
@@ -97,8 +101,9 @@ def unquoted(text: str) -> str:
 
 
 def has_folder(name: str) -> bool:
-    """Whether a name gives a folder that exists."""
-    return bool(folder_of(name)) and os.path.isdir(folder_of(name))
+    """Whether a name gives a folder, or a file of rules, that exists."""
+    there = os.path.isfile if is_rules(name) else os.path.isdir
+    return bool(folder_of(name)) and there(folder_of(name))
 
 
 def is_edge(policy: "str | PolicyLike") -> bool:
@@ -109,10 +114,10 @@ def is_edge(policy: "str | PolicyLike") -> bool:
 def phone_cost(policy: "str | PolicyLike") -> Cost:
     """What a policy costs the phones on which it ranks: time and bytes. Rules and references cost nothing.
 
-    Raises ValueError if an option of the policy is wrong, CheckpointError if the checkpoint of that name cannot be
-    loaded."""
+    Raises ValueError if an option of the policy is wrong, CheckpointError or UserError if the checkpoint or the rules
+    of that name cannot be loaded."""
     if isinstance(policy, str):
-        made = make_policy(policy) if is_trained(policy) else None
+        made = make_policy(policy) if is_trained(policy) or is_rules(policy) else None
         return FREE if made is None else phone_cost(made)
     from nextone.policies.contract import cost_of  # late: names alone must not wait for numba
 
@@ -127,6 +132,9 @@ def check_name(name: str) -> str:
             raise SettingError(f"policy {name[:60]!r}: after @ say {options_told(kind)}; each once")
         if own_file(name)[0]:
             raise SettingError(unknown_name(name, ()))
+        if name.startswith(f"{RULES}:"):
+            other = nearest(name, shipped_rules())
+            raise SettingError(f"no rules {name[:60]!r} come with nextone; name a file, rules:FILE.toml{other}")
         raise SettingError(f"unknown policy {name[:60]!r}{nearest(name, (*decider_names(), *BARE))}")
     return name
 
@@ -135,8 +143,8 @@ def resolve_policy(name: str, scenario: "Scenario") -> str:
     """The policy of that name; the one place where names are looked up.
 
     Raises SettingError with the nearest name, CheckpointError if the folder after a colon holds no checkpoint that
-    fits."""
-    if is_trained(check_name(name)):
+    fits, UserError if the file after it holds no rules."""
+    if is_trained(check_name(name)) or is_rules(name):
         try:
             make_policy(name, scenario)
         except EngineMissing as error:

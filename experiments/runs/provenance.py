@@ -10,14 +10,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from nextone.policies.by_name import rule_file
 from nextone.policies.names import (
     ENGINES,
     TFLITE_FOLDER,
     engine_of,
     folder_of,
     in_folder,
+    is_rules,
     is_trained,
     own_file,
     shipped,
@@ -33,9 +35,13 @@ from nextone.version import SEMANTICS, __version__
 from .arms import Arm
 from .shipping import WEIGHTS
 
+if TYPE_CHECKING:
+    from nextone.policies.decisions.rule_file import RuleFile
+
 LIBRARIES = ("numpy", "scipy", "numba", "llvmlite", "simpy", "pyarrow")
 TRAINING = "training.safetensors"  # for going on with a training: no part of what is played
 SHIPPED_DATA = "shipped data"
+CEL = "common-expression-language"
 
 
 def provenance(
@@ -73,11 +79,11 @@ def _source(policy: object) -> str:
     return str(getattr(policy, "source", type(policy).__qualname__))
 
 
-def made_with(policies: Iterable[str]) -> dict[str, Any]:
-    """Versions of what computes results under these policies."""
-    names = list(LIBRARIES)
-    trained = list(filter(is_trained, policies))
-    names += ["torch"] * bool(trained)
+def made_with(policies: Iterable[str], home: str = "") -> dict[str, Any]:
+    """Versions of what computes results under these policies. home: as of `inputs`."""
+    names, played = list(LIBRARIES), _with_theirs(policies, home)
+    trained = list(filter(is_trained, played))
+    names += ["torch"] * bool(trained) + [CEL] * any(map(is_rules, played))
     names += sorted({ENGINES[engine] for name in trained if (engine := engine_of(name))})
     libraries = {"python": platform.python_version()} | {name: _version(name) for name in names}
     return {"version": __version__, "semantics": SEMANTICS, "libraries": libraries}
@@ -91,7 +97,9 @@ def inputs(scenarios: Iterable[Scenario], policies: Iterable[str], home: str = "
     found: dict[str, dict[str, str]] = {SHIPPED_DATA: dict(_files(Path(DATA).parent, (".parquet",)))}
     for path in sorted({path for scenario in scenarios for path in pointed(scenario).values()}):
         found[path] = link_digests(os.path.join(home, path))
-    for name in dict.fromkeys(filter(is_trained, policies)):
+    played = _with_theirs(policies, home)
+    found |= {name: {file.path.name: file_digest(file.path)} for name, file in _rule_files(played, home).items()}
+    for name in dict.fromkeys(filter(is_trained, played)):
         folder = Path(home, folder_of(name)) if folder_of(name) else shipped(split_name(name)[0] or name)
         if not folder.is_dir():
             raise SettingError(f"policy {name[:200]!r}: no such folder; give one that holds a checkpoint")
@@ -100,6 +108,17 @@ def inputs(scenarios: Iterable[Scenario], policies: Iterable[str], home: str = "
             if engine_of(name) == "tflite" or not Path(file).parent.name.startswith(TFLITE_FOLDER)
         }  # fmt: skip
     return found
+
+
+def _rule_files(policies: Iterable[str], home: str) -> "dict[str, RuleFile]":
+    """The files of decision rules among the policies, by name. Raises UserError."""
+    return {name: rule_file(name, home) for name in policies if is_rules(name)}
+
+
+def _with_theirs(policies: Iterable[str], home: str) -> list[str]:
+    """The policies, and those that their files of rules name."""
+    given = list(policies)
+    return given + [each for file in _rule_files(given, home).values() for each in file.policies]
 
 
 def read_measurements(scenarios: Iterable[Scenario]) -> list[str]:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
-from nextone.policies.names import folder_of
+from nextone.policies.names import folder_of, is_rules
 from nextone.sim.inputs.scenario_paths import with_paths
 
 if TYPE_CHECKING:
@@ -42,6 +42,11 @@ def weights(path: Path) -> Iterable[Path]:
     return (file for file in path.rglob("*") if file.suffix in WEIGHTS and file.is_file())
 
 
+def itself(path: Path) -> Iterable[Path]:
+    """The one file that a path is: decision rules."""
+    return (path,)
+
+
 class Movable(Protocol):
     """A task that can run on another machine."""
 
@@ -51,10 +56,12 @@ class Movable(Protocol):
 
 
 def moved_policy(policy: "str | PolicyLike", place: Place) -> "str | PolicyLike":
-    """The policy; if it is the name of one with a checkpoint, with the checkpoint's folder replaced by another
-    place."""
+    """The policy; if it is the name of one with a checkpoint or a file of rules, with another place for that."""
     folder = folder_of(policy) if isinstance(policy, str) else ""
-    return str(policy).replace(f":{folder}", f":{place(folder, weights)}", 1) if folder else policy
+    if not folder:
+        return policy
+    reads = itself if is_rules(str(policy)) else weights
+    return str(policy).replace(f":{folder}", f":{place(folder, reads)}", 1)
 
 
 def moved_scenario(scenario: "Scenario", place: Place) -> "Scenario":

@@ -109,7 +109,7 @@ def made_of(plan: Plan) -> dict[str, Any]:
 def versions_and_files(plan: Plan) -> dict[str, Any]:
     """`made_of` without the code."""
     scenarios = [cell.scenario for cell in plan.cells]
-    return made_with(plan.policies) | {"inputs": inputs(scenarios, plan.policies, plan.home)}
+    return made_with(plan.policies, plan.home) | {"inputs": inputs(scenarios, plan.policies, plan.home)}
 
 
 def check_made(ledger: Ledger) -> None:

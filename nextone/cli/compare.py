@@ -25,6 +25,10 @@ def compare(
         list[str] | None,
         typer.Option(metavar="'LABEL=POLICY FIELD=VALUE ...'", help="Add an arm with settings of its own. Repeatable."),
     ] = None,
+    rules: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE.toml", help="Add an arm with these decision rules, a file or a name. Repeatable."),
+    ] = None,
     users: common.Users = None,
     minutes: common.Minutes = None,
     days: common.Days = None,
@@ -62,7 +66,7 @@ def compare(
     minutes = common.window(minutes, days)
     check_run(replications=replications, minutes=minutes, days=days, seed=seed)
     limits = read_limits(limit or ())
-    arms = arms_of(policies, arm or [], base)
+    arms = arms_of(policies, arm or [], base, rules or [])
     outside = _outside_domain(arms, scenario, days)
     fit = None
     if robust is not None:
@@ -124,13 +128,16 @@ def compare(
     common.deliver(shown, answer, save, as_json=as_json, width=160)
 
 
-def arms_of(policies: str, texts: Sequence[str], base: "Scenario") -> list["Arm"]:
-    """Baseline first: cloud_only where it is among the policies, else the first."""
+def arms_of(policies: str, texts: Sequence[str], base: "Scenario", rules: Sequence[str] = ()) -> list["Arm"]:
+    """Baseline first: cloud_only where it is among the policies, else the first. rules: files or names of decision
+    rules, an arm each."""
     from nextone.experiments.runs.arms import BASELINE_POLICY, Arm, parse_arm
     from nextone.experiments.runs.names import listed, own_or_named
+    from nextone.policies.names import RULES
 
     names = listed(policies)
     names.sort(key=lambda name: name != BASELINE_POLICY)
+    names += (f"{RULES}:{each}" for each in rules)
     arms = [Arm(name, own_or_named(name, base), base) for name in names]
     return arms + [parse_arm(text, base, own_or_named) for text in texts]
 
