@@ -29,6 +29,7 @@ from . import (
     gallery,
     off_policy,
     release,
+    rules,
     runs,
     sweep,
     train,
@@ -81,6 +82,10 @@ app = typer.Typer(
 )
 training = typer.Typer(help="Train policies, and look at trained ones.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(training, name="train")
+deciding = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
+deciding.callback()(rules.features)
+deciding.command("check")(rules.check)
+app.add_typer(deciding, name="rules")
 for _name, _command in COMMANDS.items():
     app.command(_name)(_command)
 for _name, _command in TRAINING.items():

@@ -46,16 +46,19 @@ class Rule(NamedTuple):
 
     def sentence(self) -> str:
         """The rule in plain English."""
-        when = [] if self.condition.text.strip() == "true" and self.sequence else [self.condition.words]
+        when = [] if self.condition.words == "always" else [self.condition.words]
         when += [f"the last impressions had {self.sequence.words}"] if self.sequence else []
+        start = f"When {', and '.join(when)}" if when else "At every decision"
         does = ACTIONS[self.action] + (f" by {self.by}" if self.by else "")
         caps = [
-            f"at most {self.most_per_session} times a session" if self.most_per_session is not None else "",
+            "" if self.most_per_session is None
+            else "at most once a session" if self.most_per_session == 1
+            else f"at most {self.most_per_session} times a session",
             f"not within {self.not_within_s:g} s of its last time" if self.not_within_s is not None else "",
             f"not within {self.not_within_impressions} impressions of its last time"
             if self.not_within_impressions is not None else "",
         ]  # fmt: skip
-        return ", ".join([f"When {', and '.join(when)}, the phone {does}", *filter(None, caps)]) + "."
+        return ", ".join([f"{start}, the phone {does}", *filter(None, caps)]) + "."
 
 
 class RuleFile(NamedTuple):

@@ -1,0 +1,1 @@
+"""What decision rules do on simulated people, before anybody's phone has them."""
