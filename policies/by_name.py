@@ -3,32 +3,40 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nextone.sim.inputs.errors import fail
+
 from .names import (
     BARE,
     CLOUD_ONLY,
     NAMES,
     RL,
+    RULES,
     EngineMissing,
     UnknownPolicy,
+    folder_of,
     is_rules,
+    is_task,
     is_trained,
     rules_path,
     shipped,
     split_name,
     unknown_name,
 )
+from .tasks import MODEL, read_task
+from .tasks import RULES as TASK_RULES
 
 if TYPE_CHECKING:
     from nextone.sim.config import Scenario
 
     from .contract import Policy
     from .decisions.rule_file import RuleFile
+    from .tasks import Task
 
 
 def make_policy(
     name: str, scenario: "Scenario | None" = None, objective: tuple[float, ...] | None = None
 ) -> "Policy | None":
-    """The policy of that name, `KIND:DIR` or `rules:FILE.toml`; None for `cloud_only`, which is never asked.
+    """The policy of that name, `KIND:DIR`, `rules:FILE.toml`, `task:DIR`; None for `cloud_only`, never asked.
 
     scenario: the world it is for; an `rl:DIR` that was trained in another world is refused, and `...@tflite` without
     files for the scenario's sizes. objective: by which edge networks rank, see `load_edge`.
@@ -45,6 +53,8 @@ def make_policy(
         return load_edge(kind, Path(folder) if folder else shipped(kind), how, scenario, objective)
     if is_rules(name):
         return _rules_policy(name, scenario, objective)
+    if is_task(name):
+        return _task_policy(Path(folder_of(name)), name, scenario, objective)
     from . import rules  # late: names alone must not wait for numba
     from .contract import as_policy
 
@@ -74,3 +84,37 @@ def _rules_policy(name: str, scenario: "Scenario | None", objective: tuple[float
 
     made = {each: make_policy(each, scenario, objective) for each in file.policies}
     return RulesPolicy(file, name, {each: policy for each, policy in made.items() if policy is not None})
+
+
+def _task_policy(
+    folder: Path, name: str, scenario: "Scenario | None", objective: tuple[float, ...] | None
+) -> "Policy":
+    """A task's network, or its rules, in which the task's network stands for those of its kind."""
+    task, made = read_task(folder), dict[str, "Policy"]()
+    network = _network(task, scenario, objective) if task.model else None
+    if not task.has_rules:
+        assert network is not None
+        return network
+    file = rule_file(f"{RULES}:{folder / TASK_RULES}")
+    for each in file.policies:
+        kind = split_name(each)[0]
+        if kind and kind != task.model:
+            fail(file.path, f"ranks by {each}, and the task holds {task.model or 'no network'}; pack both together")
+        if kind and each != kind:
+            fail(file.path, f"by={each!r}: write {kind!r}; the options of a task's network stand in its task.toml")
+        policy = network if kind else make_policy(each, scenario, objective)
+        if policy is not None:
+            made[each] = policy
+    from .decisions.policy import RulesPolicy
+
+    return RulesPolicy(file, name, made)
+
+
+def _network(task: "Task", scenario: "Scenario | None", objective: tuple[float, ...] | None) -> "Policy":
+    from .contract import options_of
+    from .phone.loading import load_edge
+
+    network = load_edge(task.model, task.folder / MODEL, task.how, scenario, objective)
+    if task.has_rules and options_of(network).in_place is None and network.start(1) is not None:
+        fail(task.folder, f"{task.model} on an engine remembers people, which rules cannot ask; leave the engine out")
+    return network

@@ -17,6 +17,8 @@ BARE = (*SHIPPED, RL)
 """All whose checkpoint comes with the package; what `nextone train rl` trained is no edge network of a system."""
 RULES = "rules"
 """`rules:FILE.toml` plays the decision rules of a file, `rules:NAME` those that come with the package."""
+TASK = "task"
+"""`task:DIR` plays a task, a network and rules in a folder that `nextone task pack` made."""
 SHIPPED_RULES = Path(__file__).parent / "decisions" / "shipped"
 KINDS = (*SHIPPED, "dnn", "dlcm")
 """Networks of `nextone train KIND`; `edgerec:results/edgerec` plays a checkpoint of one's own."""
@@ -81,6 +83,16 @@ def is_rules(name: str) -> bool:
     return name in shipped_rules() or (name.startswith(f"{RULES}:") and name.endswith(".toml"))
 
 
+def is_task(name: str) -> bool:
+    """Whether it stands for a task: `task:DIR`."""
+    return name.startswith(f"{TASK}:") and name != f"{TASK}:"
+
+
+def is_made(name: str) -> bool:
+    """Whether it stands for something that is read from files: a checkpoint, decision rules, a task."""
+    return is_trained(name) or is_rules(name) or is_task(name)
+
+
 def rules_path(name: str) -> Path:
     """The file of decision rules of that name."""
     given = name.removeprefix(f"{RULES}:")
@@ -131,6 +143,8 @@ def folder_of(name: str) -> str:
     without any."""
     if is_rules(name):
         return str(rules_path(name)) if name.endswith(".toml") else ""
+    if is_task(name):
+        return name.removeprefix(f"{TASK}:")
     return name.removeprefix(f"{RL}:") if name.startswith(f"{RL}:") else split_name(name)[1]
 
 

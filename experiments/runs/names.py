@@ -13,8 +13,8 @@ from nextone.policies.names import (
     RULES,
     EngineMissing,
     folder_of,
+    is_made,
     is_rules,
-    is_trained,
     options_told,
     own_file,
     policy_names,
@@ -52,6 +52,7 @@ MEANINGS = {
     "dlcm:DIR": "a listwise reranker that nextone train dlcm trained",
     "rl": "a policy that reinforcement learning trained, shipped checkpoint of the default scenario",
     "rl:DIR": "what nextone train rl trained, for the scenario that it was trained in",
+    "task:DIR": "a network and rules that nextone task pack put together",
     "rules:FILE.toml": "decision rules of a file: when the phone reranks, asks for a page, or holds still",
 }
 """What each policy does, in words: `nextone list policies`."""
@@ -63,8 +64,8 @@ def decider_names() -> tuple[str, ...]:
 
 
 def is_decider(name: str) -> bool:
-    """Whether `make_decider` may know the name: a policy's, a checkpoint's, or that of decision rules."""
-    return name in decider_names() or is_trained(name) or is_rules(name)
+    """Whether `make_decider` may know the name: a policy's, or that of a checkpoint, decision rules or a task."""
+    return name in decider_names() or is_made(name)
 
 
 def listed(text: str) -> list[str]:
@@ -117,7 +118,7 @@ def phone_cost(policy: "str | PolicyLike") -> Cost:
     Raises ValueError if an option of the policy is wrong, CheckpointError or UserError if the checkpoint or the rules
     of that name cannot be loaded."""
     if isinstance(policy, str):
-        made = make_policy(policy) if is_trained(policy) or is_rules(policy) else None
+        made = make_policy(policy) if is_made(policy) else None
         return FREE if made is None else phone_cost(made)
     from nextone.policies.contract import cost_of  # late: names alone must not wait for numba
 
@@ -144,7 +145,7 @@ def resolve_policy(name: str, scenario: "Scenario") -> str:
 
     Raises SettingError with the nearest name, CheckpointError if the folder after a colon holds no checkpoint that
     fits, UserError if the file after it holds no rules."""
-    if is_trained(check_name(name)) or is_rules(name):
+    if is_made(check_name(name)):
         try:
             make_policy(name, scenario)
         except EngineMissing as error:

@@ -15,16 +15,20 @@ from typing import TYPE_CHECKING, Any
 from nextone.policies.by_name import rule_file
 from nextone.policies.names import (
     ENGINES,
+    RULES,
     TFLITE_FOLDER,
     engine_of,
     folder_of,
     in_folder,
     is_rules,
+    is_task,
     is_trained,
     own_file,
     shipped,
     split_name,
 )
+from nextone.policies.tasks import MODEL, RECORD, read_task
+from nextone.policies.tasks import RULES as TASK_RULES
 from nextone.sim.config import Scenario
 from nextone.sim.data import __file__ as DATA
 from nextone.sim.inputs.errors import UserError
@@ -99,6 +103,7 @@ def inputs(scenarios: Iterable[Scenario], policies: Iterable[str], home: str = "
         found[path] = link_digests(os.path.join(home, path))
     played = _with_theirs(policies, home)
     found |= {name: {file.path.name: file_digest(file.path)} for name, file in _rule_files(played, home).items()}
+    found |= {name: {RECORD: file_digest(Path(home, folder_of(name), RECORD))} for name in filter(is_task, played)}
     for name in dict.fromkeys(filter(is_trained, played)):
         folder = Path(home, folder_of(name)) if folder_of(name) else shipped(split_name(name)[0] or name)
         if not folder.is_dir():
@@ -116,9 +121,27 @@ def _rule_files(policies: Iterable[str], home: str) -> "dict[str, RuleFile]":
 
 
 def _with_theirs(policies: Iterable[str], home: str) -> list[str]:
-    """The policies, and those that their files of rules name."""
-    given = list(policies)
-    return given + [each for file in _rule_files(given, home).values() for each in file.policies]
+    """The policies, what tasks hold, and the policies that files of rules name."""
+    found = []
+    for name in policies:
+        found.append(name)
+        if is_rules(name):
+            found += rule_file(name, home).policies
+        elif is_task(name):
+            found += _parts(name, home)
+    return found
+
+
+def _parts(name: str, home: str) -> Iterator[str]:
+    """The names of what a task holds. Raises UserError."""
+    folder = folder_of(name)
+    task = read_task(Path(home, folder))
+    if task.model:
+        yield f"{task.model}:{folder}/{MODEL}" + (f"@{task.how}" if task.how else "")
+    if task.has_rules:
+        rules = f"{RULES}:{folder}/{TASK_RULES}"
+        yield rules
+        yield from (each for each in rule_file(rules, home).policies if split_name(each)[0] != task.model)
 
 
 def read_measurements(scenarios: Iterable[Scenario]) -> list[str]:

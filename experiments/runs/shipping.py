@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
-from nextone.policies.names import folder_of, is_rules
+from nextone.policies.names import folder_of, is_rules, is_task
 from nextone.sim.inputs.scenario_paths import with_paths
 
 if TYPE_CHECKING:
@@ -47,6 +47,11 @@ def itself(path: Path) -> Iterable[Path]:
     return (path,)
 
 
+def everything(path: Path) -> Iterable[Path]:
+    """All files of a task."""
+    return (file for file in path.rglob("*") if file.is_file())
+
+
 class Movable(Protocol):
     """A task that can run on another machine."""
 
@@ -60,7 +65,7 @@ def moved_policy(policy: "str | PolicyLike", place: Place) -> "str | PolicyLike"
     folder = folder_of(policy) if isinstance(policy, str) else ""
     if not folder:
         return policy
-    reads = itself if is_rules(str(policy)) else weights
+    reads = itself if is_rules(str(policy)) else everything if is_task(str(policy)) else weights
     return str(policy).replace(f":{folder}", f":{place(folder, reads)}", 1)
 
 

@@ -32,6 +32,7 @@ from . import (
     rules,
     runs,
     sweep,
+    task,
     train,
 )
 from .common import CANCELLED
@@ -72,6 +73,7 @@ TRAINING: dict[str, Callable[..., None]] = {
     "frontier": train.train_frontier,
     "robust": train.train_robust,
 }
+TASKS: dict[str, Callable[..., None]] = {"pack": task.pack, "check": task.check, "run": task.run}
 
 app = typer.Typer(
     help="What happens to users, servers and network when the next short video is chosen on the phone.",
@@ -80,16 +82,21 @@ app = typer.Typer(
     rich_markup_mode=None,  # rich would take `[default: 700]` for markup and swallow it
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+tasks = typer.Typer(help="Tasks for phones: a network, rules and limits in one folder.", no_args_is_help=True,
+                    rich_markup_mode=None)  # fmt: skip
 training = typer.Typer(help="Train policies, and look at trained ones.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(training, name="train")
 deciding = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 deciding.callback()(rules.features)
 deciding.command("check")(rules.check)
 app.add_typer(deciding, name="rules")
+app.add_typer(tasks, name="task")
 for _name, _command in COMMANDS.items():
     app.command(_name)(_command)
 for _name, _command in TRAINING.items():
     training.command(_name)(_command)
+for _name, _command in TASKS.items():
+    tasks.command(_name)(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
