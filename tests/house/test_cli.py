@@ -325,7 +325,7 @@ def test_policies_and_metrics_are_listed_with_what_they_mean(capsys):
     told = json.loads(answered(capsys, "list", "--json"))
     assert [metric["name"] for metric in told["metrics"]] == [metric.name for metric in METRICS]
     names = [policy["name"] for policy in told["policies"]]
-    of_files = {*(f"{kind}:DIR" for kind in ("dnn", "dlcm", "rl")), "rules:FILE.toml"}
+    of_files = {*(f"{kind}:DIR" for kind in ("dnn", "dlcm", "rl")), "rules:FILE.toml", "task:DIR"}
     assert set(names) == {*decider_names(), *BARE, *of_files}
     out = answered(capsys, "list", "policies")
     assert "every=1 to every=999" in " ".join(out.split()) and "app_min" not in out
