@@ -181,10 +181,9 @@ def paused_at_decisions(
     served_by = [groups[g] for g in (np.zeros(n, np.int64) if group_of is None else group_of)]
     phones: dict[int, simpy.Event] = {}  # people whose phone is to be moved, until they need the world
     moved = _Moving(users["now_us"])
-    pool_us = round(world.params["pool_min"][0] * 60e6)
-    everybody = Pooled(world) if pool_us else None
-    barrier = pool_us * n or inf  # the next tick at which the cloud learns from everybody
-    look_at = watch.every_us * n if watch else inf
+    barriers = [_Barrier(watch.every_us * n, watch.look)] if watch else []
+    if pool_us := round(world.params["pool_min"][0] * 60e6):
+        barriers.append(_Barrier(pool_us * n, Pooled(world).learn))
 
     def phone(i: int, answered: bool, not_before_us: int) -> simpy.Event:
         """Move phone i until it needs the world; it will not ask the server before `not_before_us`."""
@@ -205,21 +204,39 @@ def paused_at_decisions(
 
     for i in range(n):
         env.process(person(i))
+    due = _next_of(barriers)
     while True:
-        if watch and look_at <= min(env.peek(), moved.earliest) < inf:
-            watch.look(logs, int(look_at) // n)
-            look_at += watch.every_us * n
-        elif moved.rows and env.peek() >= min(moved.earliest, barrier):
+        if moved.rows and env.peek() >= min(moved.earliest, due):
             for i, reason in (yield from moved.move(world, logs, end_us, days)):
                 phones.pop(i).succeed(reason)
         elif env.peek() == inf:
             break
-        elif everybody and env.peek() >= barrier:
-            everybody.learn(logs, int(barrier) // n)
-            barrier += pool_us * n
+        elif env.peek() >= due:
+            for barrier in barriers:
+                barrier.reached(due, logs, n)
+            due = _next_of(barriers)
         else:
             env.step()
     return ServerLedger(*map(sum, zip(*(servers.ledger() for servers in groups), strict=True)))
+
+
+class _Barrier:
+    """A moment, again and again, up to which every phone has lived before somebody looks at the logs, but those that
+    wait for a page: they are behind by `client.timeout_s` at most."""
+
+    def __init__(self, every: int, call: Callable[[Logs, int], None]) -> None:
+        self.next = self._every = every  # in ticks
+        self._call = call
+
+    def reached(self, tick: float, logs: Logs, ticks: int) -> None:
+        """Look, if this is the moment. ticks: a microsecond's."""
+        if tick == self.next:
+            self._call(logs, self.next // ticks)
+            self.next += self._every
+
+
+def _next_of(barriers: Sequence[_Barrier]) -> float:
+    return min((each.next for each in barriers), default=inf)
 
 
 class _Moving:
