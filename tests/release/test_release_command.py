@@ -8,6 +8,7 @@ import pytest
 
 from nextone.cli.main import main
 from nextone.experiments.release import shown
+from nextone.experiments.release.checks import page
 from nextone.experiments.release.faults import fault_named
 from nextone.experiments.release.figure import plans_figure
 from nextone.experiments.release.plan import Wave, read_plan
@@ -100,6 +101,20 @@ def test_several_plans_are_shown_beside_each_other(plan, tmp_path):
     assert table.row_count == 4 and list(table.columns[0].cells) == ["steps"] * 2 + ["at once"] * 2
     plans_figure(releases, first, tmp_path / "plans.png")
     assert (tmp_path / "plans.png").stat().st_size > 10_000
+
+
+def test_the_page_says_what_was_kept(plan):
+    faults = [fault_named(kind) for kind in ("crash", "stale", "harmless")]
+    stopped, ended = ((Event(0.0, 1, "wave", ""), Event(6.0, 1, what, "")) for what in ("rolled back", "released"))
+    found = {
+        (0, fault): tuple(Released("rolled back", events, 5, 2.0 + r, None, ()) for r in range(10))
+        for fault, events in zip(faults, (stopped, ended, stopped), strict=True)
+    }
+    harm = {fault: [None, None] for fault in faults}
+    words = page(Releases((read_plan(plan),), found, 0, 10, {}), harm, 12)
+    assert "| crash | 100 [69.2, 100] | at least 95 | kept | 6, 6 | 5 | 6.5" in words
+    assert "| stale | 0 [0, 30.8] |  |  | - |" in words and "| at most 5 | **not kept** |" in words
+    assert words.count("an undefined difference") == 4
 
 
 WRONG = {
