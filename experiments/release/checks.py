@@ -1,6 +1,7 @@
 """What 200 releases of the example plan say: how often each planted fault is stopped, and a harmless version.
 
-Run as a command, which writes a page: python -m nextone.experiments.release.checks docs/evidence/releases.md
+Run as a command, which writes a page, with the commit that it is run at:
+python -m nextone.experiments.release.checks docs/evidence/releases.md COMMIT
 """
 
 import sys
@@ -59,14 +60,14 @@ def truths(plan: Plan, faults: Sequence[Fault], worlds: int, workers: int, seed:
     return {fault: [paired(base[:, k], row[:, k]) for k in range(2)] for fault, row in rows.items()}
 
 
-def page(found: Releases, harm: dict[Fault, list[PairedDifference | None]], worlds: int) -> str:
+def page(found: Releases, harm: dict[Fault, list[PairedDifference | None]], worlds: int, commit: str) -> str:
     """What was found, as Markdown."""
     rows = [row for row in found.rows() if row.fault]
     plan = found.plans[0]
     lines = [
         "# Releases", "",
-        f"By `python -m nextone.experiments.release.checks docs/evidence/releases.md`, {date.today()}, version "
-        f"{__version__}, semantics {SEMANTICS}.",
+        f"By `python -m nextone.experiments.release.checks docs/evidence/releases.md COMMIT`, {date.today()}, commit "
+        f"{commit}, version {__version__}, semantics {SEMANTICS}.",
         f"{found.runs} releases by `docs/example_release.toml` of each version 2: "
         f"{plan.versions[0].scenario.population.users:,} people, seed {found.seed}, 95 % intervals.", "",
         "| version 2 | stopped, % | asked | | after minutes: median, 90 % | people | hours in the app |",
@@ -102,13 +103,13 @@ def _kept(whether: bool) -> str:
     return "kept" if whether else "**not kept**"
 
 
-def main(path: Path) -> None:
+def main(path: Path, commit: str) -> None:
     """Run everything and write the page."""
     plan = read_plan(Path("docs/example_release.toml"))
     faults = [fault_named(kind) for kind in KINDS]
     found = run_releases([plan], faults, runs=RUNS, workers=2)
-    write_text(path, page(found, truths(plan, faults, WORLDS, 2), WORLDS))
+    write_text(path, page(found, truths(plan, faults, WORLDS, 2), WORLDS, commit))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2])

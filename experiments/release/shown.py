@@ -85,8 +85,13 @@ def _hours(row: Row) -> str:
 
 
 def percent(share: Share) -> str:
-    """`98 % [95, 99.4]`."""
-    return f"{100 * share.share:.3g} % [{100 * share.low:.3g}, {100 * share.high:.3g}]"
+    """`70 % [64, 77]`."""
+    mean, low, high = (_whole(100 * x) for x in (share.share, share.low, share.high))
+    return f"{mean} % [{low}, {high}]"
+
+
+def _whole(x: float) -> str:
+    return f"{x:.0f}" if x == 0 or x >= 10 else f"{x:.1f}"
 
 
 def tables(found: Releases) -> Iterator[object]:
