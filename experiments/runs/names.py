@@ -134,8 +134,8 @@ def check_name(name: str) -> str:
         if own_file(name)[0]:
             raise SettingError(unknown_name(name, ()))
         if name.startswith(f"{RULES}:"):
-            other = nearest(name, shipped_rules())
-            raise SettingError(f"no rules {name[:60]!r} come with nextone; name a file, rules:FILE.toml{other}")
+            rule = "must be a file of rules that ends in .toml, or rules of nextone"
+            raise SettingError(f"policy {name[:60]!r}: {rule}{nearest(name, shipped_rules())}")
         raise SettingError(f"unknown policy {name[:60]!r}{nearest(name, (*decider_names(), *BARE))}")
     return name
 

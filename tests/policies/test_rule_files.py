@@ -112,9 +112,9 @@ def test_a_bad_file_is_one_line_within_a_second(case, tmp_path, capsys):
 @pytest.mark.parametrize(("name", "said"), [
     ("rules:nowhere.toml", "cannot be opened (No such file or directory)"),
     ("rules:/dev/zero.toml", "cannot be opened"),
-    ("rules:../../../etc/passwd", "no rules 'rules:../../../etc/passwd' come with nextone"),
+    ("rules:../../../etc/passwd", "policy 'rules:../../../etc/passwd': must be a file of rules that ends in .toml"),
     ("rules:avoid_stuter", "did you mean rules:avoid_stutter?"),
-    ("rules:", "no rules 'rules:' come with nextone"),
+    ("rules:", "must be a file of rules that ends in .toml, or rules of nextone; known: rules:ask_at_random"),
 ])  # fmt: skip
 def test_a_name_without_rules_is_refused(name, said):
     with pytest.raises(UserError) as caught:
