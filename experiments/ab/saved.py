@@ -3,7 +3,6 @@
 Called by the report and the dashboard.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,10 +10,9 @@ from typing import Any, NamedTuple
 from nextone.experiments.ab import AB
 from nextone.experiments.runs.arms import Arm
 from nextone.experiments.runs.metrics import Metric, metric_named
-from nextone.experiments.runs.provenance import check_world, understood
+from nextone.experiments.runs.provenance import read_told, understood
 from nextone.experiments.runs.statistics import Interval, PairedDifference
-from nextone.sim.inputs.errors import short
-from nextone.sim.scenario import SettingError, scenario_from
+from nextone.sim.scenario import scenario_from
 
 from .assignment import Split
 from .designs import Judged
@@ -54,18 +52,8 @@ class Saved(NamedTuple):
 
 def read_saved(folder: Path) -> Saved:
     """What was found. Raises SettingError if it is damaged, or of another version."""
-    file = folder / AB
-    try:
-        told = json.loads(file.read_text(encoding="utf-8"))
-        made = told["provenance"]
-        check_world("an A/B test", folder, made)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        if isinstance(error, SettingError):
-            raise
-        raise SettingError(
-            f"{short(repr(str(file)), 200)} cannot be read ({str(error)[:80]}); write it again with nextone ab --out"
-        ) from None
-    with understood("an A/B test", folder, made):
+    told = read_told(folder / AB, "an A/B test", "nextone ab")
+    with understood("an A/B test", folder, told["provenance"]):
         return _saved(told)
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 from rich.table import Table
 from rich.text import Text
 
+from nextone.experiments.release import GATES, MONITOR, RELEASE
 from nextone.experiments.runs.files import write_text
 from nextone.experiments.runs.number_text import MISSING, mean_and_half
 from nextone.experiments.runs.parquet import write_record
@@ -185,13 +186,13 @@ def _plan(plan: Plan) -> dict[str, Any]:
 def save(found: Releases, folder: Path) -> Iterator[Path]:
     """`release.json` (as --json prints), `monitor.parquet` (a row for each minute and version of the first release) and
     `gates.parquet` (what its gates said each minute), `release.png`, a figure of both, and `plans.png` of several."""
-    write_text(folder / "release.json", json.dumps(as_json(found), allow_nan=False, indent=1) + "\n")
+    write_text(folder / RELEASE, json.dumps(as_json(found), allow_nan=False, indent=1) + "\n")
     plan, released = found.firsts()[0]
     about = {"plan": _plan(plan), "seed": found.seed, "run": 0}
-    write_record(pa.table(released.monitor), about, folder / "monitor.parquet")
-    write_record(pa.table(_looks(released)), about, folder / "gates.parquet")
+    write_record(pa.table(released.monitor), about, folder / MONITOR)
+    write_record(pa.table(_looks(released)), about, folder / GATES)
     figure(plan, released, folder / "release.png")
-    yield from (folder / name for name in ("release.json", "monitor.parquet", "gates.parquet", "release.png"))
+    yield from (folder / name for name in (RELEASE, MONITOR, GATES, "release.png"))
     if len(found.plans) > 1 and found.runs > 1:
         plans_figure(found, verdict(found)[0], folder / "plans.png")
         yield folder / "plans.png"

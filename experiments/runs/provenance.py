@@ -4,6 +4,7 @@ Versions of nextone and of the libraries that can move a result, digests of the 
 to, seed, window, engine and replications. Loads nothing of the compiled model.
 """
 
+import json
 import os
 import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,7 +32,7 @@ from nextone.policies.tasks import MODEL, RECORD, read_task
 from nextone.policies.tasks import RULES as TASK_RULES
 from nextone.sim.config import Scenario
 from nextone.sim.data import __file__ as DATA
-from nextone.sim.inputs.errors import UserError
+from nextone.sim.inputs.errors import UserError, short
 from nextone.sim.inputs.scenario_paths import Digests, changes, file_digest, link_digests, pointed, with_paths
 from nextone.sim.scenario import SettingError, scenario_toml
 from nextone.version import SEMANTICS, __version__
@@ -217,6 +218,21 @@ def check_world(what: str, where: Path, made: Mapping[str, Any]) -> None:
     assumptions is not true of it. Arguments as of `of_another_version`."""
     if made.get("semantics", SEMANTICS) != SEMANTICS:
         raise of_another_version(what, where, made, "its simulated world is another one")
+
+
+def read_told(file: Path, what: str, command: str) -> dict[str, Any]:
+    """The JSON that `command` saved of a result, of this version's world. what: it is, such as "an A/B test". Raises
+    SettingError, one line."""
+    try:
+        told: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        check_world(what, file.parent, told["provenance"])
+        return told
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        if isinstance(error, SettingError):
+            raise
+        raise SettingError(
+            f"{short(repr(str(file)), 200)} cannot be read ({short(error)}); write it again with {command} --out"
+        ) from None
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from made_up import BASE, TWO, made_up, saved, saved_ab, saved_ab_tests, saved_comparison, saved_training
+from made_up import BASE, TWO, made_up, saved, saved_ab, saved_ab_tests, saved_comparison, saved_release, saved_training
 from playwright.sync_api import Page, expect, sync_playwright
 
 from nextone.experiments.sweeps.ledger import begin
@@ -60,6 +60,7 @@ def root(tmp_path_factory):
     saved_training(folder / "rl")
     saved_ab(folder / "ab", days=0.1)
     saved_ab_tests(folder / "shares")
+    saved_release(folder / "release")
     (folder / "broken").mkdir()
     (folder / "broken" / "results.parquet").write_bytes(b"PAR1" * 50)
     return folder
@@ -113,6 +114,7 @@ def test_every_page_fits_and_begins_with_its_answer(chromium, address, width, tm
     for run, words, figures in (
         ("", better, 0), ("pages", "app_min", 2), ("ü demo", better, 1), ("rl", "54 at", 2),
         ("ab", "The A/B test says: two is", 2), ("shares", "An A/B test of two says", 1),
+        ("release", "was rolled back", 2),
     ):  # fmt: skip
         with opened(chromium, address, run, width) as page:
             expect(page.locator("#page")).to_contain_text(words)
@@ -177,6 +179,15 @@ def test_a_test_beside_its_truth(chromium, address):
     with opened(chromium, address, "shares") as page:
         expect(rows(page, "ab-tests")).to_have_count(2)
         assert [row["test"] for row in downloaded(page, "ab-tests")] == ["10 %", "50 %"]
+
+
+def test_a_release_minute_by_minute(chromium, address):
+    with opened(chromium, address, "release") as page:
+        expect(page.locator("#r-lines")).to_contain_text("effective views per impression")
+        expect(page.locator("#r-lines")).to_contain_text("rolled back")
+        expect(page.locator("#r-gates")).to_contain_text("surely at least")
+        expect(rows(page, "monitor")).to_have_count(114)
+        assert {row["version"] for row in downloaded(page, "monitor")} == {"1", "2"}
 
 
 def at(drag, act, across, down):

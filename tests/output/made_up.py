@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from nextone.cli import main as cli
 from nextone.experiments.ab.assignment import Split
 from nextone.experiments.ab.designs import Told, Tried, judged
 from nextone.experiments.ab.designs import save as save_tests
@@ -26,6 +27,16 @@ TWO = Question(
     grid=("server.page_size=2,6,12", "client.ttl_s=30,inf"), policies=("cloud_only", "tag_momentum"), minutes=10,
     question="Which <b>page</b> & TTL?",
 )  # fmt: skip
+RELEASE = """
+version1 = "old=server_score"
+version2 = "new=server_score"
+users = 90
+start_min = 35
+hours = 0.95
+set = { "catalogue.kind" = "synthetic", "catalogue.videos" = 400, "server.workers" = 100 }
+wave = [{ share = 0.3, minutes = 8 }, { share = 0.9, minutes = 12 }]
+gate = [{ metric = "failures", limit = 0.01, least = 8 }]
+"""
 SMALL = with_settings(Scenario(), ["catalogue.kind=synthetic", "catalogue.videos=300", "population.users=8"])
 
 
@@ -93,6 +104,13 @@ def saved_ab_tests(folder):
     folder.mkdir(parents=True)
     list(save_tests(Tried(arms, splits, rows, told, 0, 10, 4.0, made), folder / "ab"))
     return rows
+
+
+def saved_release(folder):
+    """A release of a version that crashes, which a gate rolls back."""
+    plan = folder.parent / "plan.toml"
+    plan.write_text(RELEASE)
+    assert cli.main(["release", str(plan), "--fault", "crash=0.5", "--out", str(folder), "--workers", "1", "-q"]) == 0
 
 
 def saved_training(folder, looks=5, steps=400):

@@ -83,7 +83,9 @@ def test_everything_is_listed_with_its_answer(root):
     assert "random is better than cloud_only" in said["a%20%C3%BC/%3Ci%3Ex%3C/i%3E"]
 
 
-@pytest.mark.parametrize("name", ["comparison.parquet", "results.parquet", "ledger.sqlite", "timeline.json", "ab.json"])
+@pytest.mark.parametrize(
+    "name", ["comparison.parquet", "results.parquet", "ledger.sqlite", "timeline.json", "ab.json", "release.json"]
+)
 @pytest.mark.parametrize("content", [b"", b"{", b"PAR1" * 50, b"SQLite format 3\0" + b"x" * 5000, b"[" * 100_000])
 def test_what_is_damaged_costs_one_line(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)

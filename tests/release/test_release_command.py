@@ -7,6 +7,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from nextone.cli.main import main
+from nextone.experiments.output.dashboard.entries import find
+from nextone.experiments.output.dashboard.releases import (
+    events,
+    gate_lines,
+    gate_names,
+    lines_of,
+    monitor_table,
+    release_view,
+)
+from nextone.experiments.output.dashboard.shelf import first_sentence
 from nextone.experiments.release import shown
 from nextone.experiments.release.checks import page
 from nextone.experiments.release.faults import fault_named
@@ -63,6 +73,18 @@ def test_one_release_tells_its_course_and_keeps_its_monitor(plan, capsys, tmp_pa
     assert {"phones", "decisions", "latency_p50_ms", "latency_p95_ms", "app_min", "score"} <= set(table.column_names)
     gates = pq.read_table(tmp_path / "out" / "gates.parquet")
     assert set(gates["state"].to_pylist()) == {"bad", "unclear"} or "fine" in gates["state"].to_pylist()
+    view, told = release_view(tmp_path / "out", ""), table.to_pydict()
+    assert view.verdict[0].startswith("new, slow, was rolled back ") and view.versions == ("old", "new")
+    assert [what for _, what, _ in events(view)] == ["30 %", "rolled back"] and "latency" in events(view)[1][2]
+    old, new = lines_of(view, "valid_play")
+    busy = max(range(57), key=lambda k: told["impressions"][2 * k + 1])
+    assert new[2][busy] == told["valid_plays"][2 * busy + 1] / told["impressions"][2 * busy + 1] and len(old[1]) == 57
+    assert gate_names(view) == [(1, "failures"), (2, "latency_p95_ms")]
+    harm, _, limit = gate_lines(view, 2)
+    assert max(x for x in harm[2] if x is not None) > max(x for x in limit[2] if x is not None)
+    assert len(monitor_table(view).rows) == 114
+    (entry,) = find(tmp_path / "out").entries
+    assert entry.kind == "release" and first_sentence(entry) == view.verdict[0]
     saved = json.loads((tmp_path / "out" / "release.json").read_text())
     assert saved["releases"][0]["end"] == "rolled back" and (tmp_path / "out" / "release.png").stat().st_size > 10_000
 

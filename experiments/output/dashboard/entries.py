@@ -1,5 +1,5 @@
-"""What there is to look at under a folder: sweeps, comparisons, A/B tests, trainings and timelines, and how far each
-of them is.
+"""What there is to look at under a folder: sweeps, comparisons, A/B tests, releases, trainings, timelines, and how far
+each of them is.
 
 Looked for again every few seconds, while others write there, so only what is small is read. What is damaged is listed
 with one line that says what is wrong. Loads nothing of the compiled model.
@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from nextone.experiments.ab import AB
 from nextone.experiments.output.timeline import TIMELINE
+from nextone.experiments.release import RELEASE
 from nextone.experiments.runs.comparison_files import COMPARISON
 from nextone.experiments.runs.number_text import span
 from nextone.experiments.runs.parquet import DAMAGE
@@ -27,7 +28,7 @@ from nextone.version import __version__
 
 from .trainings import read_training
 
-Kind = Literal["sweep", "comparison", "A/B test", "training", "timeline"]
+Kind = Literal["sweep", "comparison", "A/B test", "release", "training", "timeline"]
 State = Literal["running", "finished", "interrupted", "damaged"]
 UNREADABLE = (*DAMAGE, UserError, OSError, AttributeError, AssertionError)
 """What reading files that somebody else wrote, or is writing, can raise."""
@@ -116,6 +117,8 @@ def _entry(root: Path, folder: Path, files: set[str], folders: set[str]) -> Entr
         return _training(key, folder)
     if AB in files:
         return Entry(key, folder, "A/B test", "finished", "", _stamp(folder / AB))
+    if RELEASE in files:
+        return Entry(key, folder, "release", "finished", "", _stamp(folder / RELEASE))
     if TIMELINE in files:
         return Entry(key, folder, "timeline", "finished", "", _stamp(folder / TIMELINE))
     return None
@@ -194,8 +197,8 @@ def folder_to_look_at(folder: Path) -> Path:
     except (OSError, ValueError) as error:
         reason = one_line(error)
     raise SettingError(
-        f"{short(repr(str(folder)), 200)}: {reason}; give one under which nextone compare, sweep, ab or train saved, "
-        "such as results"
+        f"{short(repr(str(folder)), 200)}: {reason}; give one under which nextone compare, sweep, ab, release or train "
+        "saved, such as results"
     )
 
 

@@ -171,6 +171,27 @@ def curves(series: Sequence[Series], title: str, x_title: str, y_title: str, *, 
     return figure(traces, x, axis(y_title), title, 340)
 
 
+def lines(
+    series: Sequence[tuple[str, Sequence[float], Sequence[float | None]]], x_title: str, y_title: str,
+    marks: Sequence[tuple[float, str]] = (),
+) -> Figure:  # fmt: skip
+    """(label, along, upwards) of each line; gaps where there is None. marks: moments, with a word for each."""
+    traces = [
+        {
+            "type": "scatter", "mode": "lines", "name": escape(label), "x": list(x), "y": list(y),
+            "line": {"color": colour, "dash": ("solid", "dash", "dot", "dashdot")[k % 4]},
+        }
+        for k, ((label, x, y), colour) in enumerate(zip(series, css_colours(len(series)), strict=True))
+    ]  # fmt: skip
+    made = figure(traces, axis(x_title), axis(y_title), "", 320)
+    made["layout"]["shapes"] = [{"type": "line", "x0": at, "x1": at, "yref": "paper", "y0": 0, "y1": 1,
+                                 "line": {"color": DIM, "dash": "dot", "width": 1}} for at, _ in marks]  # fmt: skip
+    made["layout"]["annotations"] = [{"x": at, "yref": "paper", "y": 1, "yanchor": "bottom", "showarrow": False,
+                                      "text": escape(word), "font": {"size": 10}} for at, word in marks]  # fmt: skip
+    made["layout"]["margin"]["t"] = 28
+    return made
+
+
 def learning(found: Training) -> list[Figure]:
     """The measurements at each look, a figure for each unit."""
     made = []

@@ -11,6 +11,7 @@ from nextone.sim.scenario import SettingError
 
 from .comparisons import comparison_view
 from .entries import UNREADABLE, Entry, Listing, Pace, find, one_line, progress_line
+from .releases import read_release
 from .sweeps import sweep_view
 from .trainings import read_training
 
@@ -73,6 +74,8 @@ def first_sentence(entry: Entry) -> str:
             return "" if entry.state == "running" else sweep_view(entry.folder, entry.stamp).verdict[0]
         if entry.kind == "A/B test":
             return read_saved(entry.folder).verdict[0]
+        if entry.kind == "release":
+            return read_release(entry.folder).verdict[0]
         if entry.kind == "training":
             return " ".join(read_training(entry.folder).sentences[:2])
         return timeline_sentence(read_timeline(entry.folder / TIMELINE))

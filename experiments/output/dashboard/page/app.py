@@ -12,7 +12,7 @@ from nextone.experiments.output.dashboard.shelf import Shelf
 from nextone.experiments.output.report.page import SCRIPT
 from nextone.sim.inputs.errors import short
 
-from . import compared, lived, parts, swept, tested, trained
+from . import compared, lived, parts, released, swept, tested, trained
 
 LOOK_MS = 3000
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -38,7 +38,7 @@ def make_app(root: Path) -> Dash:
     shelf = Shelf(root)
     app.layout = _layout(root)
     _register(app, shelf)
-    for page in (compared, swept, tested, trained, lived):
+    for page in (compared, swept, tested, released, trained, lived):
         page.register(app, shelf)
     return app
 
@@ -104,6 +104,8 @@ def _page_of(shelf: Shelf, entry: Entry) -> list[Any]:
         return [head, *swept.page(entry, shelf.far(entry))]
     if entry.kind == "A/B test":
         return [head, *tested.page(entry)]
+    if entry.kind == "release":
+        return [head, *released.page(entry)]
     if entry.kind == "training":
         return [head, *trained.page(entry, entry.told)]
     return [head, *lived.saved_page(entry.folder)]
@@ -121,7 +123,7 @@ def _overview(shelf: Shelf, search: str) -> list[Any]:
     ]  # fmt: skip
     gone = "There is no such run here." if (search or "").strip("?") else ""
     nothing = "" if cards else (
-        "Nothing is here yet. It fills by itself as nextone compare, sweep, ab or train save here with --out."
+        "Nothing is here yet. It fills by itself as nextone compare, sweep, ab, release or train save here with --out."
     )  # fmt: skip
     return [*parts.notes(gone, nothing, listing.left_out), *cards]
 
