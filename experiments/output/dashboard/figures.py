@@ -178,7 +178,8 @@ def lines(
     """(label, along, upwards) of each line; gaps where there is None. marks: moments, with a word for each."""
     traces = [
         {
-            "type": "scatter", "mode": "lines", "name": escape(label), "x": list(x), "y": list(y),
+            "type": "scatter", "mode": "lines+markers", "name": escape(label), "x": list(x), "y": list(y),
+            "marker": {"size": 4, "color": colour, "symbol": MARKS[k % len(MARKS)]},
             "line": {"color": colour, "dash": ("solid", "dash", "dot", "dashdot")[k % 4]},
         }
         for k, ((label, x, y), colour) in enumerate(zip(series, css_colours(len(series)), strict=True))

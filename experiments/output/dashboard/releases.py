@@ -32,7 +32,7 @@ def _ratio(top: str, bottom: str, times: float = 1.0) -> Callable[[Columns], lis
 
 
 def _as_it_is(name: str) -> Callable[[Columns], list[float | None]]:
-    return lambda of: [None if x is None or math.isnan(x) else float(x) for x in of[name]]
+    return lambda of: list(_known(iter(of[name])))
 
 
 SHOWN: dict[str, tuple[str, Callable[[Columns], list[float | None]]]] = {
@@ -105,11 +105,11 @@ def gate_lines(view: ReleaseView, gate: int) -> list[Line]:
 
 
 def _known(values: Iterator[Any]) -> Iterator[float | None]:
-    yield from (None if x is None or not math.isfinite(x) else float(x) for x in values)
+    yield from (None if x is None or not math.isfinite(x) else x for x in values)
 
 
 def monitor_table(view: ReleaseView) -> Table:
     """Every row of the monitor."""
     names = list(view.monitor)
-    rows = [dict(zip(names, row, strict=True)) for row in zip(*view.monitor.values(), strict=True)]
-    return records_table(rows, names)
+    known = (list(_known(iter(view.monitor[name]))) for name in names)
+    return records_table([dict(zip(names, row, strict=True)) for row in zip(*known, strict=True)], names)
