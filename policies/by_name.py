@@ -11,7 +11,6 @@ from .names import (
     NAMES,
     RL,
     RULES,
-    EngineMissing,
     UnknownPolicy,
     folder_of,
     is_rules,
@@ -67,13 +66,9 @@ def make_policy(
 
 def rule_file(name: str, home: str = "") -> "RuleFile":
     """The file of rules of that name. home: the folder that a relative path is relative to; the working folder if
-    empty. Raises EngineMissing, UserError."""
-    try:
-        from .decisions.rule_file import read_rules  # late: others need no CEL
-    except ModuleNotFoundError as error:
-        if error.name != "cel":
-            raise
-        raise EngineMissing("decision rules need common-expression-language: pip install 'nextone[rules]'") from None
+    empty. Raises UserError."""
+    from .decisions.rule_file import read_rules  # late: names alone must not wait for numba
+
     return read_rules(Path(home, rules_path(name)))
 
 

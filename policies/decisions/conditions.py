@@ -13,10 +13,10 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, NoReturn
 
-import cel
 import numpy as np
 from numpy.typing import NDArray
 
+from nextone.policies.names import EngineMissing
 from nextone.sim.inputs.errors import UserError
 from nextone.sim.scenario import nearest
 
@@ -85,11 +85,15 @@ class Condition(NamedTuple):
 
 
 def condition(text: str, features: Mapping[str, Feature]) -> Condition:
-    """Check a condition over these features. Raises ConditionError."""
+    """Check a condition over these features. Raises ConditionError, EngineMissing."""
     if len(text) > MOST_CHARACTERS:
         raise ConditionError(f"has {len(text):,} characters, at most {MOST_CHARACTERS}; make several rules of it")
     parser = _Parser(text, features)
     whole = parser.whole()
+    try:
+        import cel  # late: it takes half a second, and a bad condition is refused before
+    except ModuleNotFoundError:
+        raise EngineMissing("conditions need common-expression-language: pip install 'nextone[rules]'") from None
     try:
         program = cel.compile(text)
     except (ValueError, RuntimeError) as error:

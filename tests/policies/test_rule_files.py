@@ -1,6 +1,7 @@
 """Files of decision rules: what is refused, in one line and soon; and what a result records of them."""
 
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -12,10 +13,10 @@ from nextone.experiments.runs.names import check_name, listed, resolve_policy
 from nextone.experiments.runs.provenance import inputs, made_with, provenance
 from nextone.experiments.runs.shipping import moved_policy
 from nextone.policies.by_name import make_policy
+from nextone.policies.decisions.rule_file import read_rules
 from nextone.policies.names import in_folder
 from nextone.sim.config import Scenario
 from nextone.sim.inputs.errors import UserError
-from nextone.sim.scenario import SettingError
 
 GOOD = '[[rule]]\nname = "ask"\nwhen = "left < 3"\nthen = "ask"\n'
 
@@ -98,10 +99,10 @@ def test_a_bad_file_is_one_line_within_a_second(case, tmp_path, capsys):
     text, said = REFUSED[case]
     file = tmp_path / "rules.toml"
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
-    began = time.perf_counter()
+    began = time.process_time()  # other tests run beside this one
     with pytest.raises(UserError) as caught:
-        make_policy(f"rules:{file}")
-    assert time.perf_counter() - began < 1.0
+        read_rules(file)
+    assert time.process_time() - began < 1.0
     line = str(caught.value)
     assert said in line and "\n" not in line and len(line) < 500 and line.startswith(str(file))
     assert cli.main(["compare", "--rules", str(file)]) == 2
@@ -129,12 +130,8 @@ def test_a_folder_and_a_pipe_are_no_files(tmp_path):
 
 
 def test_without_the_library_the_message_says_what_to_install(monkeypatch):
-    import sys
-
-    for module in [name for name in sys.modules if name.startswith("nextone.policies.decisions")]:
-        monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "cel", None)
-    with pytest.raises(SettingError, match=r"pip install 'nextone\[rules\]'"):
+    with pytest.raises(UserError, match=r"avoid_stutter.toml:\d+: rule .* pip install 'nextone\[rules\]'$"):
         resolve_policy("rules:avoid_stutter", Scenario())
 
 
