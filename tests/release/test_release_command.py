@@ -30,21 +30,21 @@ from nextone.experiments.runs.parquet import read_record
 PLAN = """
 version1 = "old=server_score"
 version2 = "new=server_score"
-users = 90
+users = 70
 start_min = 35
-hours = 0.95
+hours = 0.85
 set = { "phone.inference_ms" = 60, "catalogue.kind" = "synthetic", "catalogue.videos" = 400, "server.workers" = 100 }
-wave = [{ share = 0.3, minutes = 8 }, { share = 0.9, minutes = 12 }]
+wave = [{ share = 0.3, minutes = 6 }, { share = 0.9, minutes = 8 }]
 
 [[gate]]
 metric = "failures"
 limit = 0.01
-least = 8
+least = 6
 
 [[gate]]
 metric = "latency_p95_ms"
 worse_pct = 50
-least = 8
+least = 6
 """
 
 
@@ -69,7 +69,7 @@ def test_one_release_tells_its_course_and_keeps_its_monitor(plan, capsys, tmp_pa
     )  # fmt: skip
     assert out.startswith("new, slow, was rolled back ") and "latency_p95_ms" in out and "wave 1: 30 %" in out
     table, record = read_record(tmp_path / "out" / "monitor.parquet")
-    assert record["plan"]["fault"] == "slow" and table.num_rows == 2 * 57 and sum(table["decisions"].to_pylist()) > 500
+    assert record["plan"]["fault"] == "slow" and table.num_rows == 2 * 51 and sum(table["decisions"].to_pylist()) > 300
     assert {"phones", "decisions", "latency_p50_ms", "latency_p95_ms", "app_min", "score"} <= set(table.column_names)
     gates = pq.read_table(tmp_path / "out" / "gates.parquet")
     assert set(gates["state"].to_pylist()) == {"bad", "unclear"} or "fine" in gates["state"].to_pylist()
@@ -95,9 +95,9 @@ def test_many_releases_stop_what_is_planted_and_nothing_harmless(plan, capsys):
     found = json.loads(out)
     crash, harmless = found["rows"]
     assert (crash["fault"], harmless["fault"], len(found["releases"])) == ("crash", "harmless", 20)
-    assert crash["stopped"]["share"] == 1 and 2 < crash["stop_min_median"] <= crash["stop_min_p90"] < 20
+    assert crash["stopped"]["share"] == 1 and 2 < crash["stop_min_median"] <= crash["stop_min_p90"] < 14
     assert 0 < crash["hours"]["mean"] < harmless["hours"]["mean"]
-    assert harmless["stopped"]["share"] <= 0.1 and harmless["release_min_median"] == 20
+    assert harmless["stopped"]["share"] <= 0.1 and harmless["release_min_median"] == 14
     assert found["verdict"][0].startswith("crash is stopped in 100 % [69, 100] of releases, ")
     assert found["verdict"][1].startswith("A harmless version is stopped in ")
 
