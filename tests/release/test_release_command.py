@@ -78,7 +78,7 @@ def test_one_release_tells_its_course_and_keeps_its_monitor(plan, capsys, tmp_pa
     assert [what for _, what, _ in events(view)] == ["30 %", "rolled back"] and "latency" in events(view)[1][2]
     old, new = lines_of(view, "valid_play")
     busy = max(range(table.num_rows // 2), key=lambda k: told["impressions"][2 * k + 1])
-    assert new[2][busy] == told["valid_plays"][2 * busy + 1] / told["impressions"][2 * busy + 1] and len(old[1]) == 57
+    assert new[2][busy] == told["valid_plays"][2 * busy + 1] / told["impressions"][2 * busy + 1] and len(old[1]) == 51
     assert gate_names(view) == [(1, "failures"), (2, "latency_p95_ms")]
     harm, _, limit = gate_lines(view, 2)
     assert max(x for x in harm[2] if x is not None) > max(x for x in limit[2] if x is not None)
