@@ -82,7 +82,7 @@ def test_one_release_tells_its_course_and_keeps_its_monitor(plan, capsys, tmp_pa
     assert gate_names(view) == [(1, "failures"), (2, "latency_p95_ms")]
     harm, _, limit = gate_lines(view, 2)
     assert max(x for x in harm[2] if x is not None) > max(x for x in limit[2] if x is not None)
-    assert len(monitor_table(view).rows) == 114
+    assert len(monitor_table(view).rows) == 102
     (entry,) = find(tmp_path / "out").entries
     assert entry.kind == "release" and first_sentence(entry) == view.verdict[0]
     saved = json.loads((tmp_path / "out" / "release.json").read_text())
