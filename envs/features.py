@@ -193,6 +193,12 @@ def tag_index(column: NDArray[np.float32]) -> NDArray[np.int64]:
     return index
 
 
+def unscaled(column: NDArray[np.float32], most: float) -> NDArray[np.float64]:
+    """x of a column that holds log(1 + x) / log(1 + most)."""
+    x: NDArray[np.float64] = np.expm1(column.astype(np.float64) * np.log1p(most))
+    return x
+
+
 def feature_table_markdown() -> str:
     """The table as Markdown, for the documentation."""
     lines = ["| array | column | name | group | unit | scale | range | meaning |", "|---|---|---|---|---|---|---|---|"]

@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from rich.table import Table
 
-from nextone.envs.features import COUNTS, MOST_IMPRESSIONS, MOST_MIN, MOST_S, C, H, X, tag_index
+from nextone.envs.features import COUNTS, MOST_S, C, H, tag_index, unscaled
 from nextone.experiments.runs.replication import run_arm
 from nextone.policies.by_name import make_policy, rule_file
+from nextone.policies.decisions.features import session_impressions, session_minutes
 from nextone.policies.tasks import RULES, Task, read_task
 from nextone.sim.config import Scenario
 from nextone.sim.inputs.errors import plural
@@ -53,28 +54,23 @@ def replay(folder: Path, scenario: Scenario, person: int, *, seed: int = 0, minu
 
 def _step(noted: Decision, rules: list[str]) -> Step:
     seen, slots = noted.observation, noted.observation.mask.shape[1]
-    context, newest = seen.context[0], seen.history[0, 0]
+    newest = seen.history[0, 0]
     ranked = bool((noted.scores[:slots] > -np.inf).any())
     asked = len(noted.scores) > slots and noted.scores[slots] > noted.scores[:slots].max()
     first = None
     if ranked and not asked:
         first = seen.candidates[0, np.where(seen.mask[0], noted.scores[:slots], -np.inf).argmax()]
     return Step(
-        second=60.0 * _unscaled(context[X.session_minutes], MOST_MIN),
-        impression=round(_unscaled(context[X.session_impressions], MOST_IMPRESSIONS)),
-        played_s=_unscaled(newest[H.play_time], MOST_S) if newest[H.present] else None,
+        second=60.0 * float(session_minutes(seen)[0]),
+        impression=int(session_impressions(seen)[0]),
+        played_s=float(unscaled(newest[H.play_time], MOST_S)) if newest[H.present] else None,
         candidates=int(seen.mask.sum()),
         rule="" if noted.rule is None else rules[noted.rule],
         did="asked for a page" if asked else "ranked" if ranked else "held still",
-        rank=None if first is None else 1 + round(_unscaled(first[C.rank], COUNTS)),
+        rank=None if first is None else 1 + round(float(unscaled(first[C.rank], COUNTS))),
         tag=None if first is None else int(tag_index(first[C.tag : C.tag + 1])[0]),
-        duration_s=None if first is None else _unscaled(first[C.duration], MOST_S),
+        duration_s=None if first is None else float(unscaled(first[C.duration], MOST_S)),
     )
-
-
-def _unscaled(column: np.float32, most: float) -> float:
-    """x of a column that holds log(1 + x) / log(1 + most)."""
-    return float(np.expm1(float(column) * np.log1p(most)))
 
 
 def sentence(task: Task, person: int, steps: list[Step]) -> str:

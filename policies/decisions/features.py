@@ -23,6 +23,7 @@ from nextone.envs.features import (
     H,
     Observation,
     X,
+    unscaled,
 )
 from nextone.policies.rules import hash_columns, mixed, starts_at_once
 from nextone.sim.config import FEEDBACK, TIERS
@@ -71,18 +72,12 @@ class Feature(NamedTuple):
 # -- from scaled columns back to units --------------------------------------------------------------------------------
 
 
-def _unscaled(column: Array, most: float) -> Array:
-    """x of a column that holds log(1 + x) / log(1 + most)."""
-    x: Array = np.expm1(column.astype(np.float64) * np.log1p(most))
-    return x
-
-
 def _count(column: int, most: float = COUNTS) -> Callable[[Seen], Array]:
-    return lambda seen: np.rint(_unscaled(seen.observation.context[:, column], most)).astype(np.int64)
+    return lambda seen: np.rint(unscaled(seen.observation.context[:, column], most)).astype(np.int64)
 
 
 def _amount(column: int, most: float) -> Callable[[Seen], Array]:
-    return lambda seen: _unscaled(seen.observation.context[:, column], most)
+    return lambda seen: unscaled(seen.observation.context[:, column], most)
 
 
 def _flag(column: int) -> Callable[[Seen], Array]:
@@ -104,12 +99,12 @@ def hour(observation: Observation) -> Array:
 
 def session_minutes(observation: Observation) -> Array:
     """Minutes since the app was opened, at most MOST_MIN."""
-    return _unscaled(observation.context[:, X.session_minutes], MOST_MIN)
+    return unscaled(observation.context[:, X.session_minutes], MOST_MIN)
 
 
 def session_impressions(observation: Observation) -> Array:
     """Impressions in this session so far, at most MOST_IMPRESSIONS."""
-    return np.rint(_unscaled(observation.context[:, X.session_impressions], MOST_IMPRESSIONS)).astype(np.int64)
+    return np.rint(unscaled(observation.context[:, X.session_impressions], MOST_IMPRESSIONS)).astype(np.int64)
 
 
 # -- past impressions -------------------------------------------------------------------------------------------------
@@ -263,7 +258,7 @@ FEATURES = (
               + _PAST_WORDS.get(event, f"brought feedback: {event}"), _since_decision(event))
       for event in (*EVENTS, REACTION)),
     Feature("play_s", "double", "s", 0, MOST_S, "play time of the newest past impression",
-            lambda seen: _unscaled(seen.observation.history[:, 0, H.play_time], MOST_S)),
+            lambda seen: unscaled(seen.observation.history[:, 0, H.play_time], MOST_S)),
     Feature("watch_ratio", "double", "ratio", 0, MOST_RATIO, "its play time / its duration",
             lambda seen: seen.observation.history[:, 0, H.watch_ratio].astype(np.float64) * MOST_RATIO),
     Feature("skips_in_a_row", "int", "impressions", 0, COUNTS, "the newest past impressions that were all left within "
@@ -273,7 +268,7 @@ FEATURES = (
     Feature("valid_play_share", "double", "share", 0, 1, f"of the last {RECENT}, played 7 s or to the end",
             _recent(lambda history: history[..., H.valid_play])),
     Feature("mean_play_s", "double", "s", 0, MOST_S, f"mean play time of the last {RECENT}",
-            _recent(lambda history: _unscaled(history[..., H.play_time], MOST_S))),
+            _recent(lambda history: unscaled(history[..., H.play_time], MOST_S))),
     Feature("impressions_since_rerank", "int", "impressions", 0, 2**31, "since a rule last reranked or swapped; at "
             "first, since the first decision", lambda seen: seen.counted.since_rerank),
     Feature("impressions_since_ask", "int", "impressions", 0, 2**31, "since a rule last asked for a page; at first, "

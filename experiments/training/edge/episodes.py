@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nextone.envs.features import MOST_S
+from nextone.envs.features import MOST_S, unscaled
 from nextone.experiments.runs.files import write_whole
 
 from .samples import RATED, Array, Samples, read_samples
@@ -38,7 +38,7 @@ def episodes(samples: Samples) -> Episodes:
     person, session, impression, shown, propensity, has_next = samples.of("person", *READ[:5])
     slot = shown.astype(np.int64)[:, None]
     parts = {name: np.take_along_axis(samples.columns[name], slot, 1)[:, 0] for name in READ[5:]}
-    played_s = np.expm1(parts.pop("watch").astype(np.float64) * np.log1p(MOST_S))
+    played_s = unscaled(parts.pop("watch"), MOST_S)
     reward = np.stack([*(parts[name] for name in RATED), played_s, parts["stall_s"]], 1).astype(np.float32)
     terminal = np.take_along_axis(has_next, slot, 1)[:, 0] == 0
     follows = (person[1:] == person[:-1]) & (session[1:] == session[:-1]) & (impression[1:] == impression[:-1] + 1)
