@@ -80,7 +80,7 @@ def shipped(kind: str) -> Path:
 
 def is_rules(name: str) -> bool:
     """Whether it stands for decision rules: `rules:FILE.toml`, or some that come with the package, `rules:NAME`."""
-    return name in shipped_rules() or (name.startswith(f"{RULES}:") and name.endswith(".toml"))
+    return name.startswith(f"{RULES}:") and (name.endswith(".toml") or name in shipped_rules())
 
 
 def is_task(name: str) -> bool:

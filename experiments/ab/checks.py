@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import betaincinv
 
 from nextone.experiments.runs.arms import BASELINE_POLICY, Arm
 from nextone.experiments.runs.executor import results
 from nextone.experiments.runs.files import write_text
 from nextone.experiments.runs.metrics import PRIMARY
+from nextone.experiments.runs.statistics import upper_limit
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import with_settings
 
@@ -87,11 +87,6 @@ def alarms(people: int, share: float, splits: int) -> int:
     shares = (1 - share, share)
     counts = (np.bincount(arm_of_each(f"ratio {k}", people, shares), minlength=2) for k in range(splits))
     return sum(ratio_p(each.tolist(), HALF.shares) < LARGEST_RATIO_P for each in counts)
-
-
-def upper_limit(happened: int, of: int, confidence: float = 0.99) -> float:
-    """The highest rate that is compatible with what happened (Clopper and Pearson, one side)."""
-    return 1.0 if happened == of else float(betaincinv(happened + 1, of - happened, confidence))
 
 
 def page(rows: Sequence[Misses], looks: tuple[int, int], tests: int, ratio: tuple[int, int]) -> str:

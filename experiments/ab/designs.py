@@ -93,10 +93,11 @@ class Tried:
 
     @property
     def by_design(self) -> bool:
-        return _by_design(self.splits)
+        return differ_in_design(self.splits)
 
 
-def _by_design(splits: Mapping[str, Split]) -> bool:
+def differ_in_design(splits: Mapping[str, Split]) -> bool:
+    """Whether tests are compared by their design, and not by how many people are treated."""
     return len({split.design for split in splits.values()}) > 1
 
 
@@ -301,7 +302,7 @@ def save(found: Tried, path: Path) -> Iterator[Path]:
 
 def figure(judged: Sequence[Judged], splits: Mapping[str, Split], title: str = "") -> "Figure":
     """What each test says, apart from chance, beside the truth."""
-    truth, by_design = judged[0].truth, _by_design(splits)
+    truth, by_design = judged[0].truth, differ_in_design(splits)
     says = [Interval(each.says, truth.mean + each.bias.low, truth.mean + each.bias.high, 0) for each in judged]
     x = list(range(len(judged))) if by_design else [100 * split.shares[1] for split in splits.values()]
     with drawn(7.2, 4.4) as page:

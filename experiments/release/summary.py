@@ -11,10 +11,10 @@ import numpy as np
 from scipy.special import betaincinv
 
 from nextone.experiments.ab.trial import check_arms
-from nextone.experiments.runs.arms import Progress, check_run
+from nextone.experiments.runs.arms import Arm, Progress, check_run
 from nextone.experiments.runs.executor import Execute, results
 from nextone.experiments.runs.provenance import provenance
-from nextone.experiments.runs.statistics import CONFIDENCE, Interval, mean_interval
+from nextone.experiments.runs.statistics import CONFIDENCE, Interval, mean_interval, upper_limit
 from nextone.sim.scenario import SettingError
 
 from .faults import HARMLESS, Fault
@@ -87,11 +87,12 @@ def run_releases(
     names = [plan.name for plan in plans]
     if len(set(names)) < len(names):
         raise SettingError(f"two plans are called {next(n for n in names if names.count(n) > 1)!r}; name them apart")
-    arms = []
+    arms: list[Arm] = []
     for plan in plans:
         for fault in faults:
-            arms = [*versions_of(plan if fault is None else plan.with_fault(fault))]
-            check_arms(arms)
+            versions = versions_of(plan if fault is None else plan.with_fault(fault))
+            check_arms(versions)
+            arms += versions
     made = provenance(arms, seed=seed, replications=runs, minutes=None, days=plans[0].hours / 24, engine="event")
     asked = {(k, fault or plan.fault): plan for k, plan in enumerate(plans) for fault in faults}
     kept = next(iter(asked))
@@ -125,5 +126,4 @@ def share_of(happened: int, of: int) -> Share:
     """What happened so many times of so many, with the exact interval of its chance."""
     miss = (1 - CONFIDENCE) / 2
     low = 0.0 if happened == 0 else float(betaincinv(happened, of - happened + 1, miss))
-    high = 1.0 if happened == of else float(betaincinv(happened + 1, of - happened, 1 - miss))
-    return Share(of, happened / of, low, high)
+    return Share(of, happened / of, low, upper_limit(happened, of, 1 - miss))

@@ -342,3 +342,10 @@ def _values(x: ArrayLike | Sequence[float | None]) -> NDArray[np.float64]:
     if values.ndim != 1:
         raise ValueError(f"one number per replication expected, not an array of shape {values.shape}")
     return values
+
+
+def upper_limit(happened: int, of: int, confidence: float = 0.99) -> float:
+    """The highest rate that is compatible with what happened (Clopper and Pearson, one side)."""
+    from scipy.special import betaincinv  # late, as above
+
+    return 1.0 if happened == of else float(betaincinv(happened + 1, of - happened, confidence))

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nextone.experiments.ab.checks import Misses, alarms, misses, page, peeking, upper_limit
+from nextone.experiments.ab.checks import Misses, alarms, misses, page, peeking
 from nextone.experiments.ab.people import People, Sums
+from nextone.experiments.runs.statistics import upper_limit
 from nextone.sim.config import Scenario
 
 

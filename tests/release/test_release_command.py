@@ -17,7 +17,7 @@ from nextone.experiments.output.dashboard.releases import (
     release_view,
 )
 from nextone.experiments.output.dashboard.shelf import first_sentence
-from nextone.experiments.release import shown
+from nextone.experiments.release import shown, summary
 from nextone.experiments.release.checks import page
 from nextone.experiments.release.faults import fault_named
 from nextone.experiments.release.figure import plans_figure
@@ -138,6 +138,16 @@ def test_the_page_says_what_was_kept(plan):
     assert "| crash | 100 [69, 100] | at least 95 | kept | 6, 6 | 5 | 6.5" in words
     assert "| stale | 0 [0, 31] |  |  | - |" in words and "| at most 5 | **not kept** |" in words
     assert words.count("an undefined difference") == 4
+
+
+def test_the_record_names_what_every_plan_reads(plan, monkeypatch):
+    monkeypatch.setattr(summary, "results", lambda *_: iter(()))
+    text = plan.read_text()
+    plan.write_text(text.replace("new=server_score", "new=kir"))
+    other = plan.with_name("other.toml")
+    other.write_text(text.replace("new=server_score", "new=edgerec"))
+    found = summary.run_releases([read_plan(plan), read_plan(other)], [None])
+    assert {"kir", "edgerec"} <= set(found.provenance["inputs"])
 
 
 WRONG = {

@@ -3,7 +3,6 @@
 from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 from nextone.experiments.ab.saved import Saved, read_saved
 from nextone.experiments.runs.metrics import GUARD_RAILS, PRIMARY, Metric
@@ -15,14 +14,6 @@ from .figures import MARKS, Point, Series, css_colours
 from .tables import Cell, Row, Table, number_cell, records_table
 
 TEST, TRUTH = "the test says", "the truth"
-
-
-class _End(NamedTuple):
-    """An interval in percent."""
-
-    middle: float
-    low: float
-    high: float
 
 
 @lru_cache(maxsize=32)
@@ -75,16 +66,16 @@ def points_of(saved: Saved, metric: str, arms: Collection[str]) -> list[Point]:
     return points
 
 
-def _end(d: PairedDifference | None) -> _End | None:
+def _end(d: PairedDifference | None) -> Interval | None:
+    """In percent; None where there is none."""
     if d is None or d.diff_pct is None or d.diff_pct_low is None or d.diff_pct_high is None:
         return None
-    return _End(d.diff_pct, d.diff_pct_low, d.diff_pct_high)
+    return Interval(d.diff_pct, d.diff_pct_low, d.diff_pct_high, d.n)
 
 
-def _point(label: str, end: _End | Interval, colour: str, mark: str, filled: bool = True) -> Point:
-    middle = end.mean if isinstance(end, Interval) else end.middle
-    told = f"{label}: {middle:+.3g} % [{end.low:+.3g}, {end.high:+.3g}]"
-    return Point(label, middle, end.low, end.high, told, colour, mark, filled)
+def _point(label: str, end: Interval, colour: str, mark: str, filled: bool = True) -> Point:
+    told = f"{label}: {end.mean:+.3g} % [{end.low:+.3g}, {end.high:+.3g}]"
+    return Point(label, end.mean, end.low, end.high, told, colour, mark, filled)
 
 
 def looks_of(saved: Saved, arms: Collection[str]) -> list[Series]:

@@ -5,13 +5,13 @@ import time
 from pathlib import Path
 from urllib.parse import parse_qs, quote
 
-from nextone.experiments.ab.saved import read_saved
 from nextone.experiments.output.timeline import TIMELINE, read_timeline, timeline_sentence
 from nextone.sim.scenario import SettingError
 
+from .ab_tests import ab_view
 from .comparisons import comparison_view
 from .entries import UNREADABLE, Entry, Listing, Pace, find, one_line, progress_line
-from .releases import read_release
+from .releases import release_view
 from .sweeps import sweep_view
 from .trainings import read_training
 
@@ -73,9 +73,9 @@ def first_sentence(entry: Entry) -> str:
         if entry.kind == "sweep":
             return "" if entry.state == "running" else sweep_view(entry.folder, entry.stamp).verdict[0]
         if entry.kind == "A/B test":
-            return read_saved(entry.folder).verdict[0]
+            return ab_view(entry.folder, entry.stamp).verdict[0]
         if entry.kind == "release":
-            return read_release(entry.folder).verdict[0]
+            return release_view(entry.folder, entry.stamp).verdict[0]
         if entry.kind == "training":
             return " ".join(read_training(entry.folder).sentences[:2])
         return timeline_sentence(read_timeline(entry.folder / TIMELINE))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nextone.experiments.ab.assignment import MEANINGS
+from nextone.experiments.ab.designs import differ_in_design
 from nextone.experiments.ab.designs import figure as figure_of_tests
 from nextone.experiments.ab.saved import Row, Saved, read_saved
 from nextone.experiments.output.drawing import GREY, INK, Curve, bare, curve_of, curves, drawn, ends, palette, svg_text
@@ -57,8 +58,7 @@ def ab_page(folder: Path) -> tuple[Page, Sequence[dict[str, Any]]]:
 def _kind(saved: Saved) -> str:
     if not saved.judged:
         return "an A/B test"
-    several = len({split.design for split in saved.splits.values()}) > 1
-    return "which A/B test to run" if several else "A/B tests by how many are treated"
+    return "which A/B test to run" if differ_in_design(saved.splits) else "A/B tests by how many are treated"
 
 
 # ---- one test
@@ -226,7 +226,7 @@ def _made(saved: Saved) -> Iterator[Section]:
 def _command(saved: Saved) -> str:
     """`nextone ab ...`"""
     told, splits = saved.told, list(saved.splits.values())
-    split, several = splits[0], len({each.design for each in splits}) > 1
+    split, several = splits[0], differ_in_design(saved.splits)
     words = ["nextone", "ab", *asked_arms(saved.arms), "--design", "all" if several else split.design]
     shares = [split.shares[1]] if several else [each.shares[1] for each in splits]
     words += ["--share", ",".join(f"{share:g}" for share in shares), "--salt", split.salt]
