@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 from nextone.experiments.runs.arms import Arm, check_run, parse_arm
-from nextone.experiments.runs.names import resolve_policy
-from nextone.experiments.sweeps.question_file import named_settings
+from nextone.experiments.runs.names import policy_beside, resolve_policy
+from nextone.experiments.sweeps.question_file import named_settings, placed_settings
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, nearest, read_toml, with_settings
 
@@ -105,10 +105,11 @@ OF_FAULT: dict[str, Types] = {"kind": TEXT, "size": NUMBER}
 
 def read_plan(path: Path, base: Scenario | None = None, users: int | None = None, settings: Sequence[str] = ()) -> Plan:
     """base: the world; the file's [set] changes it, and after that `settings`. users: instead of as many as the file
-    says. Raises SettingError: one line that names the file and what is wrong in it."""
+    says. Paths in [set] and folders of policies are relative to the file, or, where nothing is there, to the working
+    folder. Raises SettingError: one line that names the file and what is wrong in it."""
     table = read_toml(path)
     try:
-        return plan_of(table, base or Scenario(), users, settings, path.stem)
+        return plan_of(table, base or Scenario(), users, settings, path.stem, path.parent)
     except SettingError as error:
         raise SettingError(f"{path}: {error}") from None
 
@@ -119,11 +120,12 @@ def plan_of(
     users: int | None = None,
     settings: Sequence[str] = (),
     name: str = "plan",
+    folder: Path = Path(),
 ) -> Plan:
-    """The plan that a table of entries says. Raises SettingError."""
+    """The plan that a table of entries says; folder: of its file. Raises SettingError."""
     _check(table, ENTRIES, "")
     people = users if users is not None else table.get("users", PEOPLE)
-    of_file = dict(named_settings(table.get("set", {})))
+    of_file = dict(named_settings(placed_settings(table.get("set", {}), folder)))
     world = with_settings(with_settings(base, of_file | {"population.users": people}), settings)
     if "population.users" in of_file or world.population.users != people:
         raise SettingError("population.users is set; write users = ... at the top of the file, or give --users")
@@ -145,7 +147,7 @@ def plan_of(
         raise SettingError(f"hours={hours:g} must be at least {(start + shortest) / 60:g}, so that the waves fit in")
     check_run(days=hours / 24)
     return Plan(
-        str(table.get("name", name))[:60], _versions(table, world), waves, gates, start, delay, hours,
+        str(table.get("name", name))[:60], _versions(table, world, folder), waves, gates, start, delay, hours,
         _fault(table.get("fault")), table.get("salt", "release"),
     )  # fmt: skip
 
@@ -215,13 +217,16 @@ def _fault(table: Mapping[str, Any] | None) -> Fault | None:
     return fault_named(table.get("kind", ""), table.get("size"))
 
 
-def _versions(table: Mapping[str, Any], world: Scenario) -> tuple[Arm, Arm]:
+def _versions(table: Mapping[str, Any], world: Scenario, folder: Path) -> tuple[Arm, Arm]:
+    def placed(name: str, scenario: Scenario) -> str:
+        return resolve_policy(policy_beside(name, folder), scenario)
+
     made = []
     for name in ("version1", "version2"):
         if name not in table:
             raise SettingError(f"there is no {name}; write {name} = 'label=policy section.field=value ...'")
         try:
-            made.append(parse_arm(table[name], world, resolve_policy))
+            made.append(parse_arm(table[name], world, placed))
         except SettingError as error:
             raise SettingError(f"{name}: {error}") from None
     first, second = made

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nextone.policies.by_name import make_policy
@@ -13,6 +14,7 @@ from nextone.policies.names import (
     RULES,
     EngineMissing,
     folder_of,
+    in_folder,
     is_made,
     is_rules,
     options_told,
@@ -105,6 +107,13 @@ def has_folder(name: str) -> bool:
     """Whether a name gives a folder, or a file of rules, that exists."""
     there = os.path.isfile if is_rules(name) else os.path.isdir
     return bool(folder_of(name)) and there(folder_of(name))
+
+
+def policy_beside(name: str, folder: Path) -> str:
+    """The policy's name, as seen from the working folder, that stands in a file in `folder`: what it is read from lies
+    there, or, where nothing is there, in the working folder."""
+    near = in_folder(name, str(folder))
+    return near if has_folder(near) else name
 
 
 def is_edge(policy: "str | PolicyLike") -> bool:

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nextone.experiments.runs.names import has_folder
-from nextone.policies.names import in_folder
+from nextone.experiments.runs.names import policy_beside
 from nextone.sim.inputs.scenario_paths import beside, is_path
 from nextone.sim.scenario import SettingError, nearest, read_toml, setting_text
 
@@ -59,24 +58,23 @@ def _check(table: dict[str, Any]) -> None:
 
 def _placed(table: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The table with its paths, those of settings and of checkpoints, as seen from the working folder."""
+    given: dict[str, Any] = {kind: placed_settings(table[kind], folder) for kind in ("set", "grid") if kind in table}
+    if "cell" in table:
+        given["cell"] = [placed_settings(cell, folder) for cell in table["cell"]]
+    if "policies" in table:
+        given["policies"] = [policy_beside(name, folder) for name in table["policies"]]
+    return table | given
+
+
+def placed_settings(part: Any, folder: Path) -> Any:
+    """A table of settings in a file of that folder, with its paths as seen from the working folder."""
 
     def seen(name: str, value: object) -> Any:
         if isinstance(value, list):
             return [seen(name, each) for each in value]
         return beside(value, folder) if is_path(name) and isinstance(value, str) and value else value
 
-    def settings(part: Any) -> Any:
-        return {name: seen(name, value) for name, value in named_settings(part)} if isinstance(part, dict) else part
-
-    given: dict[str, Any] = {kind: settings(table[kind]) for kind in ("set", "grid") if kind in table}
-    if "cell" in table:
-        given["cell"] = [settings(cell) for cell in table["cell"]]
-    if "policies" in table:
-        given["policies"] = [
-            in_folder(name, str(folder)) if has_folder(in_folder(name, str(folder))) else name
-            for name in table["policies"]
-        ]
-    return table | given
+    return {name: seen(name, value) for name, value in named_settings(part)} if isinstance(part, dict) else part
 
 
 def _texts(table: dict[str, Any], kind: str) -> Iterator[str]:

@@ -2,12 +2,14 @@
 
 import re
 import time
+from pathlib import Path
 
 import pytest
 
 from nextone.experiments.release.faults import KINDS, Fault, fault_named, with_fault
 from nextone.experiments.release.plan import plan_of, read_plan
 from nextone.experiments.runs.arms import Arm
+from nextone.policies.names import SHIPPED_RULES
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError
 
@@ -27,6 +29,21 @@ def test_a_whole_plan():
     assert plan.fault == Fault("crash", 0.1) and [gate.action for gate in plan.gates] == ["roll_back", "hold"]
     assert plan_of(WHOLE, Scenario(), users=500).versions[0].scenario.population.users == 500
     assert plan_of(WHOLE, Scenario(), settings=["client.ttl_s=90"]).versions[0].scenario.client.ttl_s == 90
+
+
+def test_what_a_plan_names_is_looked_for_beside_it(tmp_path, monkeypatch):
+    (tmp_path / "plans").mkdir()
+    (tmp_path / "plans" / "mine.toml").write_bytes((SHIPPED_RULES / "avoid_stutter.toml").read_bytes())
+    (tmp_path / "here.toml").write_bytes((SHIPPED_RULES / "ask_at_random.toml").read_bytes())
+    (tmp_path / "plans" / "link.csv").write_text("time_s,mbps\n0,5\n10,5\n")
+    (tmp_path / "plans" / "plan.toml").write_text(
+        'version1 = "old=rules:here.toml"\nversion2 = "new=rules:mine.toml"\n[[wave]]\nshare = 0.5\nminutes = 30\n'
+        '[set]\nnetwork.traces = "link.csv"\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    first, second = read_plan(Path("plans/plan.toml")).versions
+    assert (first.policy, second.policy) == ("rules:here.toml", "rules:plans/mine.toml")
+    assert Path(second.scenario.network.traces) == Path("plans/link.csv")
 
 
 def changed(**entries):
