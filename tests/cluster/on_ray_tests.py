@@ -31,6 +31,7 @@ from nextone.experiments.runs.shipping import links
 from nextone.experiments.sweeps.plan import Question
 from nextone.experiments.sweeps.result import POSITIONS, RESULTS
 from nextone.experiments.sweeps.sweep import sweep
+from nextone.experiments.tasks.pack import pack
 from nextone.experiments.training.edge.samples import FILE
 from nextone.policies.names import shipped
 from nextone.sim.config import Scenario
@@ -133,6 +134,37 @@ def test_an_ab_test_says_the_same(capsys):
         assert main([*words, *on]) == 0
         told.append(json.loads(capsys.readouterr().out))
     assert told[0] == told[1] and told[0]["rows"]
+
+
+PLAN = """
+version1 = "old=tag_momentum"
+version2 = "new=task:mine"
+users = 60
+start_min = 40
+hours = 1.5
+[[wave]]
+share = 0.3
+minutes = 10
+[[wave]]
+share = 1.0
+minutes = 20
+[[gate]]
+metric = "failures"
+limit = 0.01
+"""
+
+
+def test_releases_of_a_task_say_the_same(tmp_path, capsys):
+    """The task lies beside the plan: workers of the cluster get its files."""
+    pack(tmp_path / "mine", model="kir")
+    (tmp_path / "plan.toml").write_text(PLAN)
+    words = ["release", str(tmp_path / "plan.toml"), "--runs", "10", "--fault", "crash=0.5", *SETS[2:], "--json"]
+    told = []
+    for on in (["--workers", "1"], ON):
+        assert main([*words, *on]) == 0
+        told.append(json.loads(capsys.readouterr().out))
+    assert told[0] == told[1] and len(told[0]["releases"]) == 20
+    assert any(each["people"] for each in told[0]["releases"])
 
 
 def test_collecting_gives_the_same_bytes(tmp_path):
