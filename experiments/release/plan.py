@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from nextone.experiments.runs.arms import Arm, check_run, parse_arm
 from nextone.experiments.runs.names import policy_beside, resolve_policy
-from nextone.experiments.sweeps.question_file import named_settings, placed_settings
+from nextone.experiments.sweeps.question_file import placed_settings
 from nextone.sim.config import Scenario
 from nextone.sim.scenario import SettingError, nearest, read_toml, with_settings
 
@@ -125,7 +125,7 @@ def plan_of(
     """The plan that a table of entries says; folder: of its file. Raises SettingError."""
     _check(table, ENTRIES, "")
     people = users if users is not None else table.get("users", PEOPLE)
-    of_file = dict(named_settings(placed_settings(table.get("set", {}), folder)))
+    of_file = placed_settings(table.get("set", {}), folder)
     world = with_settings(with_settings(base, of_file | {"population.users": people}), settings)
     if "population.users" in of_file or world.population.users != people:
         raise SettingError("population.users is set; write users = ... at the top of the file, or give --users")
